@@ -1,0 +1,44 @@
+"""Keep the path that the target's argmax takes."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+
+from harness.acceptance.protocol import Acceptance
+from harness.drafting.protocol import Draft
+from harness.randomness import Randomness
+from harness.tree import ROOT, ProposalLaw
+
+
+class GreedyRule:
+    """Follows the target's argmax through the tree; the argmax that no child has is the extra token.
+
+    Lossless at temperature 0, for drafts of any proposal law.
+    """
+
+    name = "greedy"
+    laws = frozenset(ProposalLaw)
+    lossless = True
+
+    def accept(
+        self,
+        draft: Draft,
+        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
+        randomness: Randomness,
+    ) -> Acceptance:
+        tree = draft.tree
+        best: list[int] = target.argmax(-1).tolist()
+        path: list[int] = []
+        reached: list[int] = []
+        node = ROOT
+        while True:
+            wanted = best[node + 1]
+            for child in tree.children(node):
+                reached.append(child)
+                if tree.token_ids[child] == wanted:
+                    path.append(child)
+                    node = child
+                    break
+            else:
+                return Acceptance(path=tuple(path), extra_token=wanted, reached=tuple(reached))

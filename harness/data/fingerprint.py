@@ -1,0 +1,38 @@
+"""One hash that says whether two runs were given the same prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from harness.data.prompt import Prompt
+
+
+def prompts_fingerprint(prompts: Iterable[Prompt]) -> str:
+    """The SHA-256 of a set of prompts, in hexadecimal.
+
+    It covers ids, texts and answers, and says so if one character differs: an id alone does
+    not show that a data set was edited or another revision of it was loaded. The order of
+    the prompts does not matter, how often each occurs does.
+
+    Args:
+        prompts: The prompts of a run, in any order.
+
+    Returns:
+        64 hexadecimal digits, the same on every machine and Python version.
+
+    Example:
+        >>> one = Prompt(prompt_id="a/0", domain="math", text="1 + 1?", answer="2")
+        >>> two = Prompt(prompt_id="a/1", domain="math", text="1 + 2?", answer="3")
+        >>> prompts_fingerprint([one, two]) == prompts_fingerprint([two, one])
+        True
+    """
+    digests = sorted(_digest(prompt) for prompt in prompts)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _digest(prompt: Prompt) -> bytes:
+    # JSON keeps the three fields apart, null apart from "null", and is ASCII for any text.
+    fields = json.dumps([prompt.prompt_id, prompt.text, prompt.answer], ensure_ascii=True)
+    return hashlib.sha256(fields.encode("ascii")).digest()

@@ -1,0 +1,181 @@
+"""Plain and speculative decoding, as the papers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+
+from harness.acceptance.protocol import Acceptance, AcceptanceRule
+from harness.config import Sampling
+from harness.drafting.protocol import Draft, Drafter
+from harness.errors import ModelError, UsageError
+from harness.models.protocol import CausalLM
+from harness.randomness import Purpose, Randomness
+from harness.sampling import distributions
+from harness.stopping import Stopping, StopReason
+from harness.tree import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What decoding returned.
+
+    Attributes:
+        token_ids: The committed tokens after the prompt, a stop token included.
+        stop_reason: Why it ended.
+    """
+
+    token_ids: tuple[int, ...]
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step: one target forward pass over one draft.
+
+    Attributes:
+        root_position: Position of the root in the sequence, prompt included, from 0.
+        draft: What was proposed.
+        target_logits: ``[n + 1, vocabulary]``, row 0 after the root, row ``i + 1`` after node ``i``.
+        target_probabilities: The same after temperature and filters.
+        acceptance: What the rule kept.
+        committed: The tokens that the step added to the output.
+    """
+
+    root_position: int
+    draft: Draft
+    target_logits: Float[torch.Tensor, "nodes_and_root vocabulary"]
+    target_probabilities: Float[torch.Tensor, "nodes_and_root vocabulary"]
+    acceptance: Acceptance
+    committed: tuple[int, ...]
+
+
+def plain_decode(
+    prompt: Sequence[int],
+    target: CausalLM,
+    *,
+    sampling: Sampling,
+    stopping: Stopping,
+    randomness: Randomness,
+) -> Output:
+    """What the target alone produces: one token, one forward pass.
+
+    Args:
+        prompt: ``[≥ 1]`` token ids.
+        target: Reset and then advanced.
+        sampling: Temperature and filters.
+        stopping: Where the output ends.
+        randomness: Draws with `Purpose.PLAIN`.
+
+    Raises:
+        UsageError: The prompt is empty.
+        ModelError: The prompt leaves no room in the target's context.
+    """
+    stopping = within_context(stopping, prompt, target)
+    target.reset()
+    logits = target.advance(prompt)
+    output: list[int] = []
+    while True:
+        token = _draw(logits, sampling, randomness)
+        committed, stop_reason = stopping.cut(output, (token,))
+        output.extend(committed)
+        if stop_reason is not None:
+            return Output(tuple(output), stop_reason)
+        logits = target.advance(committed)
+
+
+def speculate(
+    prompt: Sequence[int],
+    target: CausalLM,
+    drafter: Drafter,
+    rule: AcceptanceRule,
+    *,
+    sampling: Sampling,
+    stopping: Stopping,
+    randomness: Randomness,
+    observe: Callable[[Step], None] = lambda step: None,
+) -> Output:
+    """What the target produces with a drafter's help; with a lossless rule, the same law.
+
+    Each step drafts a tree, verifies it in one target forward pass, accepts a path and commits it.
+
+    Args:
+        prompt: ``[≥ 1]`` token ids.
+        target: Reset and then advanced.
+        drafter: Proposes; started anew with the prompt.
+        rule: Decides what is kept.
+        sampling: Temperature and filters, of the target's distributions.
+        stopping: Where the output ends, also inside a block.
+        randomness: Draws for every purpose.
+        observe: Called with each `Step` after it is committed.
+
+    Raises:
+        UsageError: The prompt is empty.
+        ModelError: The prompt leaves no room in the target's context.
+        DraftError: The rule is not valid for the drafter's proposal law.
+    """
+    stopping = within_context(stopping, prompt, target)
+    target.reset()
+    drafter.start(prompt)
+    first = _draw(target.advance(prompt), sampling, randomness)
+    committed, stop_reason = stopping.cut((), (first,))
+    sequence = [*prompt, *committed]
+    while stop_reason is None:
+        draft = drafter.draft(sequence, target.max_length - len(sequence), randomness)
+        logits = verify(target, sequence[-1], draft)
+        probabilities = distributions(logits, sampling)
+        acceptance = rule.accept(draft, probabilities, randomness)
+        target.commit([0, *(node + 1 for node in acceptance.path)])
+        drafter.commit(acceptance.path)
+        emitted = (*draft.tree.tokens(acceptance.path), acceptance.extra_token)
+        committed, stop_reason = stopping.cut(sequence[len(prompt) :], emitted)
+        observe(
+            Step(
+                root_position=len(sequence) - 1,
+                draft=draft,
+                target_logits=logits,
+                target_probabilities=probabilities,
+                acceptance=acceptance,
+                committed=committed,
+            )
+        )
+        sequence.extend(committed)
+    return Output(tuple(sequence[len(prompt) :]), stop_reason)
+
+
+def verify(
+    target: CausalLM, root_token: int, draft: Draft
+) -> Float[torch.Tensor, "nodes_and_root vocabulary"]:
+    """The target's logits after the root and after every node, in one forward pass.
+
+    Mutates: the target's pending nodes: the root is pending node 0, node ``i`` is ``i + 1``.
+    """
+    tree = draft.tree
+    return target.score(
+        (root_token, *tree.token_ids), (ROOT, *(parent + 1 for parent in tree.parents))
+    )
+
+
+def within_context(stopping: Stopping, prompt: Sequence[int], target: CausalLM) -> Stopping:
+    """The stopping rule with its length limit cut to what the target's context has room for.
+
+    Raises:
+        UsageError: The prompt is empty.
+        ModelError: There is no room for a single new token.
+    """
+    if not prompt:
+        raise UsageError("the prompt has no tokens; a model needs at least one to start from")
+    room = target.max_length - len(prompt)
+    if room < 1:
+        raise ModelError(
+            f"the prompt has {len(prompt)} tokens and the target's context holds "
+            f"{target.max_length}; shorten the prompt"
+        )
+    return replace(stopping, max_new_tokens=min(stopping.max_new_tokens, room))
+
+
+def _draw(logits: torch.Tensor, sampling: Sampling, randomness: Randomness) -> int:
+    return randomness.categorical(distributions(logits[None], sampling)[0], Purpose.PLAIN)

@@ -1,0 +1,65 @@
+"""Errors that say what happened, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+USAGE_EXIT_CODE = 4
+"""Exit code of a run refused for its options, as pytest's own usage errors."""
+
+
+class DraftproofError(Exception):
+    """Base of every error that draftproof raises on purpose.
+
+    Its text is one line fit for a terminal: what happened, where, and what to do.
+    """
+
+
+class UsageError(DraftproofError):
+    """An option, a name or a value that cannot be used; reported with exit code 4."""
+
+
+class ModelError(DraftproofError):
+    """A model or a tokenizer cannot be loaded, or the two models do not fit together."""
+
+
+class DataError(DraftproofError):
+    """A data set is missing, empty, unreachable or not laid out as expected."""
+
+
+class DraftError(DraftproofError):
+    """A draft breaks a rule of `DraftTree`, or an acceptance rule is not valid for it."""
+
+
+class StateError(DraftproofError):
+    """A model's cached state differs from a recompute of its committed tokens."""
+
+
+class NumericsError(DraftproofError):
+    """A model returned logits that no probability can be made of (NaN, or all −inf)."""
+
+
+class TraceError(DraftproofError):
+    """A saved run is corrupt, foreign, or written by a newer version."""
+
+
+def unknown_value(what: str, value: object, choices: Iterable[str]) -> UsageError:
+    """The error for a value that is not one of `choices`, naming the nearest one.
+
+    Args:
+        what: What the value was given for, for example ``--spec-dtype``.
+        value: The value that was given.
+        choices: The valid values.
+
+    Returns:
+        A `UsageError`, to be raised by the caller.
+
+    Example:
+        >>> print(unknown_value("--spec-device", "cudo", ["auto", "cpu", "cuda", "mps"]))
+        --spec-device: unknown value 'cudo'; did you mean 'cuda'? Valid: auto, cpu, cuda, mps
+    """
+    valid = sorted(choices)
+    near = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.4)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return UsageError(f"{what}: unknown value '{value}'{hint} Valid: {', '.join(valid)}")

@@ -1,0 +1,1 @@
+"""Instruments that judge whether speculation left the output unchanged."""

@@ -1,0 +1,125 @@
+"""The two state checks: cached logits equal a recompute, and the cache is as long as the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+
+from harness.errors import StateError
+from harness.models.protocol import CausalLM
+from harness.tree import children, path_to
+
+_TOLERANCE = {
+    torch.float64: 1e-9,
+    torch.float32: 1e-3,
+    torch.float16: 3e-2,
+    torch.bfloat16: 2e-1,
+}
+"""Largest difference of two logits of the same context, scored in blocks of different widths, that
+is put down to rounding; in units of the row's standard deviation."""
+
+
+class CheckedLM:
+    """A `CausalLM` that verifies another one's state at every call; for debugging, and slow.
+
+    Args:
+        model: The model to watch.
+        role: Names it in errors.
+
+    Raises:
+        StateError: By `advance`, `score` and `commit`: the cached logits of a token differ from a
+            recompute from scratch, or the cache holds more or fewer entries than tokens.
+    """
+
+    def __init__(self, model: CausalLM, role: str) -> None:
+        self._model = model
+        self._role = role
+        self._committed: tuple[int, ...] = ()
+        self._tokens: tuple[int, ...] = ()
+        self._parents: tuple[int, ...] = ()
+        self.vocabulary_size = model.vocabulary_size
+        self.max_length = model.max_length
+
+    @property
+    def length(self) -> int:
+        return self._model.length
+
+    def reset(self) -> None:
+        self._model.reset()
+        self._committed = self._tokens = self._parents = ()
+        self._check_length()
+
+    def advance(self, token_ids: Sequence[int]) -> Float[torch.Tensor, " vocabulary"]:
+        logits = self._model.advance(token_ids)
+        self._committed += tuple(token_ids)
+        self._tokens = self._parents = ()
+        self._check_length()
+        self._check_row(logits, self._model.recompute(self._committed)[-1], "the last token")
+        return logits
+
+    def score(
+        self, token_ids: Sequence[int], parents: Sequence[int]
+    ) -> Float[torch.Tensor, "nodes vocabulary"]:
+        first = len(self._parents)
+        logits = self._model.score(token_ids, parents)
+        self._tokens += tuple(token_ids)
+        self._parents += tuple(parents)
+        self._check_length()
+        has_children = children(self._parents)
+        for leaf in range(first, len(self._parents)):
+            if leaf not in has_children:
+                self._check_path(leaf, first, logits)
+        return logits
+
+    def commit(self, path: Sequence[int]) -> None:
+        self._model.commit(path)
+        self._committed += tuple(self._tokens[node] for node in path)
+        self._tokens = self._parents = ()
+        self._check_length()
+
+    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
+        return self._model.recompute(token_ids)
+
+    def _check_path(self, leaf: int, first: int, logits: torch.Tensor) -> None:
+        path = path_to(self._parents, leaf)
+        tokens = self._committed + tuple(self._tokens[node] for node in path)
+        expected = self._model.recompute(tokens)
+        for offset, node in enumerate(path):
+            if node >= first:
+                row = expected[len(self._committed) + offset]
+                self._check_row(logits[node - first], row, f"pending node {node}")
+
+    def _check_row(self, found: torch.Tensor, expected: torch.Tensor, where: str) -> None:
+        tolerance = _TOLERANCE[found.dtype]
+        found, expected = found.double(), expected.double()
+        finite = torch.isfinite(expected)
+        if not torch.equal(finite, torch.isfinite(found)):
+            raise StateError(
+                f"{self._role}: after {where}, other logits are finite than in a recompute from "
+                f"scratch ({len(self._committed)} committed tokens)"
+            )
+        scale = float(expected[finite].std()) if int(finite.sum()) > 1 else 1.0
+        difference = float((found - expected)[finite].abs().max())
+        allowed = tolerance * max(scale, 1e-6)
+        if difference > allowed:
+            raise StateError(
+                f"{self._role}: cached logits after {where} differ from a recompute from scratch by "
+                f"{difference:.3g} (allowed {allowed:.3g}; {len(self._committed)} committed tokens, "
+                f"{len(self._parents)} pending): the cache, the positions or the mask are wrong"
+            )
+
+    def _check_length(self) -> None:
+        if self._model.length != len(self._committed):
+            raise StateError(
+                f"{self._role}: the model counts {self._model.length} committed tokens where "
+                f"{len(self._committed)} were committed"
+            )
+        expected = len(self._committed) + len(self._parents)
+        for layer, entries in enumerate(getattr(self._model, "cache_lengths", ())):
+            if entries != expected:
+                raise StateError(
+                    f"{self._role}: layer {layer} caches {entries} entries for "
+                    f"{len(self._committed)} committed tokens and {len(self._parents)} pending"
+                )

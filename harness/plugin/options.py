@@ -1,0 +1,204 @@
+"""The plugin's options: one table that makes the command line, the ini file and ``--help``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness.config import (
+    DEVICES,
+    DTYPES,
+    PRESETS,
+    PROMPT_SOURCES,
+    RULES,
+    TREE_FORMS,
+    RunConfig,
+    Sampling,
+    parse_tree,
+)
+from harness.errors import UsageError, unknown_value
+
+GROUP = "draftproof"
+GROUP_TITLE = "draftproof: speculative decoding"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting, on the command line (``--spec-dtype``) and in the ini file (``spec_dtype``).
+
+    Attributes:
+        flag: As on the command line.
+        help: For ``--help``.
+        metavar: Stands for the value in ``--help``; None for a switch.
+        parse: From the text given to the value; raises `ValueError` or `UsageError`.
+    """
+
+    flag: str
+    help: str
+    metavar: str | None = None
+    parse: Callable[[str], Any] = str
+
+    @property
+    def name(self) -> str:
+        """The ini key, and the attribute of the parsed options."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+def _limit(text: str) -> int | None:
+    return None if text == "all" else int(text)
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("--report", "Print acceptance tables and write a report folder (see --report-dir)."),
+    Option(
+        "--report-dir",
+        "Folder for the report. Default: reports/<time>-<name>; reports/latest points at the "
+        "newest.",
+        "DIR",
+    ),
+    Option("--spec-name", "Name of the run, part of the default report folder.", "NAME"),
+    Option(
+        "--spec-resume",
+        "Go on with the unfinished run in --report-dir: cases that it measured are not measured "
+        "again.",
+    ),
+    Option(
+        "--spec-preset",
+        f"Settings of a published study: {', '.join(PRESETS)} (depth 3, branching 2, 50 prompts a "
+        "domain, temperature 0). Options given beside it win.",
+        "NAME",
+    ),
+    Option(
+        "--spec-target",
+        "Target model: 'builtin' (default; a toy), a local folder, a .gguf file or a hub id.",
+        "MODEL",
+    ),
+    Option("--spec-draft", "Draft model, named like the target.", "MODEL"),
+    Option(
+        "--spec-dtype",
+        f"Type of the weights: {', '.join(DTYPES)}. Default auto: the checkpoint's own (float32 for "
+        "the built-in pair and, on a CPU, for a .gguf).",
+        "DTYPE",
+    ),
+    Option(
+        "--spec-device",
+        f"Where the models run: {', '.join(DEVICES)}. Default auto: the first that is there.",
+        "DEVICE",
+    ),
+    Option("--spec-tree", f"Shape of the drafts: {TREE_FORMS}. Default 3x2.", "SHAPE"),
+    Option(
+        "--spec-rule",
+        f"Acceptance rule: {', '.join(RULES)}. Default auto: the lossless rule for the drafts and "
+        "the temperature.",
+        "RULE",
+    ),
+    Option(
+        "--spec-temperature",
+        "Sampling temperature; 0 (default) is greedy decoding, where outputs must be equal token "
+        "for token.",
+        "T",
+        float,
+    ),
+    Option("--spec-max-new-tokens", "Length limit of an output. Default 64.", "N", int),
+    Option("--spec-seed", "Seeds the choice of prompts and every draw. Default 0.", "N", int),
+    Option(
+        "--spec-limit",
+        "Prompts a domain, chosen by seed; 'all' for every one. Default 50.",
+        "N",
+        _limit,
+    ),
+    Option(
+        "--spec-prompts",
+        f"Prompts: {', '.join(PROMPT_SOURCES)}. 'builtin' (default) was written for draftproof; "
+        "'real' is HumanEval, GSM8K, BIG-Bench Hard logic tasks and MT-Bench, from the Hugging "
+        "Face hub or from --spec-data.",
+        "SOURCE",
+    ),
+    Option(
+        "--spec-data",
+        "Folder with the real data sets (humaneval/, gsm8k/, bbh/, mt_bench/), instead of the hub.",
+        "DIR",
+    ),
+    Option(
+        "--spec-check-state",
+        "At every step, compare both models' cached logits and cache lengths with a recompute from "
+        "scratch. Slow; for debugging an engine change.",
+    ),
+)
+
+_CONFIG_FIELDS = {
+    "spec_target": "target",
+    "spec_draft": "draft",
+    "spec_dtype": "dtype",
+    "spec_device": "device",
+    "spec_tree": "tree",
+    "spec_rule": "rule",
+    "spec_temperature": "temperature",
+    "spec_max_new_tokens": "max_new_tokens",
+    "spec_seed": "seed",
+    "spec_limit": "limit",
+    "spec_prompts": "prompts",
+    "spec_data": "data_dir",
+    "spec_check_state": "check_state",
+}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option, with its ini equivalent."""
+    group = parser.getgroup(GROUP, GROUP_TITLE)
+    for option in OPTIONS:
+        if option.metavar is None:
+            group.addoption(option.flag, action="store_true", default=None, help=option.help)
+            parser.addini(option.name, f"As {option.flag}.", type="bool", default=None)
+        else:
+            group.addoption(option.flag, metavar=option.metavar, default=None, help=option.help)
+            parser.addini(option.name, f"As {option.flag}.", type="string", default=None)
+
+
+def given(config: pytest.Config, name: str) -> Any:
+    """The value of an option: from the command line, else from the ini file, else None.
+
+    Raises:
+        UsageError: The text cannot be read as the option's type.
+    """
+    option = next(option for option in OPTIONS if option.name == name)
+    value = config.getoption(name)
+    if value is None:
+        value = config.getini(name)
+    if value is None or option.metavar is None:
+        return value or None
+    try:
+        return option.parse(value)
+    except ValueError as error:
+        kind = {int: "a whole number", float: "a number", _limit: "a whole number or 'all'"}
+        raise UsageError(
+            f"{option.flag}: '{value}' is not {kind.get(option.parse, 'valid')}"
+        ) from error
+
+
+def run_config(config: pytest.Config) -> RunConfig:
+    """The settings of the run, a preset's where no option is given.
+
+    Raises:
+        UsageError: An option's value is not valid.
+    """
+    preset = given(config, "spec_preset")
+    if preset is not None and preset not in PRESETS:
+        raise unknown_value("--spec-preset", preset, PRESETS)
+    settings: dict[str, Any] = dict(PRESETS.get(preset or "", {}))
+    for name, field in _CONFIG_FIELDS.items():
+        value = given(config, name)
+        if value is not None or (name == "spec_limit" and _is_all(config)):
+            settings[field] = value
+    if "tree" in settings:
+        settings["tree"] = parse_tree(settings["tree"])
+    if "temperature" in settings:
+        settings["sampling"] = Sampling(temperature=settings.pop("temperature"))
+    return RunConfig(**settings)
+
+
+def _is_all(config: pytest.Config) -> bool:
+    return "all" in (config.getoption("spec_limit"), config.getini("spec_limit"))

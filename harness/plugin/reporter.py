@@ -1,0 +1,213 @@
+"""Collects what tests measured, in the process that controls the run, and writes the report."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.config import BUILTIN, RunConfig
+from harness.environment import hardware, versions
+from harness.errors import DraftproofError, TraceError, UsageError
+from harness.journal import Journal, read_journal
+from harness.plugin.options import given
+from harness.plugin.progress import Progress
+from harness.report import (
+    RunInfo,
+    new_report_directory,
+    point_latest,
+    terminal_report,
+    write_report,
+)
+from harness.trace import CaseRecord
+
+if TYPE_CHECKING:
+    from harness.report import Report
+
+JOURNAL = "journal.jsonl"
+
+
+class RunReporter:
+    """A plugin object that keeps the journal while a run lasts and reports when it ends.
+
+    Args:
+        config: pytest's.
+        settings: The run's.
+        directory: Where the report goes.
+        finished: Cases that an earlier, unfinished session measured.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: RunConfig,
+        directory: Path,
+        finished: Mapping[str, CaseRecord],
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._directory = directory
+        self._cases = dict(finished)
+        self._resumed = frozenset(finished)
+        self._models: dict[str, dict[str, Any]] = {}
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._journal: Journal | None = None
+        self._progress = Progress(self._print)
+        self._report: Report | None = None
+        self._problem = ""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._progress.total = len(session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
+        self._progress.total = len(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        from harness.plugin.session import attached_record
+
+        attached = attached_record(report)
+        if attached is not None:
+            self._add(CaseRecord.from_json(attached["record"]), attached["models"])
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        if not self._cases:
+            return
+        try:
+            self._report = write_report(
+                self._directory, self._run_info(), list(self._cases.values())
+            )
+            if self._is_whole(session):
+                (self._directory / JOURNAL).unlink(missing_ok=True)
+            if given(self._config, "report_dir") is None:
+                point_latest(self._directory.parent, self._directory)
+        except DraftproofError as error:
+            self._problem = str(error)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("draftproof")
+        if self._problem:
+            terminalreporter.write_line(f"The report could not be written: {self._problem}")
+        if self._report is None:
+            terminalreporter.write_line("Nothing was measured: no test ran a case to its end.")
+            return
+        for line in terminal_report(self._report).splitlines():
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"Report: {_shown(self._directory)}")
+        if (self._directory / JOURNAL).exists():
+            terminalreporter.write_line(
+                "The run is unfinished; go on with the same options, "
+                f"--report-dir {_shown(self._directory)} and --spec-resume"
+            )
+
+    def _add(self, record: CaseRecord, models: dict[str, dict[str, Any]]) -> None:
+        """Keep a case: in the journal first, so that nothing measured is lost."""
+        self._models = models or self._models
+        if record.case_id not in self._resumed:
+            if self._journal is None:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._journal = Journal(
+                    self._directory / JOURNAL, self._run_info().to_json()
+                )
+            self._journal.append(record)
+        self._cases[record.case_id] = record
+        self._progress.add(record)
+
+    def _is_whole(self, session: pytest.Session) -> bool:
+        interrupted = session.exitstatus in (
+            pytest.ExitCode.INTERRUPTED,
+            pytest.ExitCode.INTERNAL_ERROR,
+        )
+        return not interrupted and not session.shouldstop and not session.shouldfail
+
+    def _run_info(self) -> RunInfo:
+        return RunInfo(
+            name=run_name(self._config, self._settings),
+            started=self._started.isoformat(timespec="seconds"),
+            config=self._settings.to_json(),
+            fingerprint=self._settings.fingerprint(),
+            models=self._models,
+            versions=versions(),
+            hardware=hardware(),
+            command=("pytest", *self._config.invocation_params.args),
+        )
+
+    def _print(self, line: str) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"draftproof: {line}")
+
+
+def make_reporter(config: pytest.Config, settings: RunConfig) -> RunReporter:
+    """The reporter of this session.
+
+    Raises:
+        UsageError: The report folder holds an unfinished run that is not to be resumed, or there
+            is none to resume.
+        TraceError: Its journal is corrupt, or another run's.
+    """
+    directory = report_directory(config, settings)
+    return RunReporter(config, settings, directory, unfinished_cases(config, settings))
+
+
+def unfinished_cases(config: pytest.Config, settings: RunConfig) -> dict[str, CaseRecord]:
+    """The cases that need not be measured again, by case id; those that ended in an error do.
+
+    Raises:
+        UsageError: See `make_reporter`.
+        TraceError: See `make_reporter`.
+    """
+    folder = given(config, "report_dir")
+    resume = given(config, "spec_resume")
+    if folder is None:
+        if resume:
+            raise UsageError("--spec-resume needs --report-dir: the folder of the unfinished run")
+        return {}
+    path = Path(folder) / JOURNAL
+    if not path.exists():
+        return {}
+    if not resume:
+        raise UsageError(
+            f"{folder} holds an unfinished run; add --spec-resume to go on with it, or delete "
+            f"{path} to start anew"
+        )
+    contents = read_journal(path)
+    if contents.run.get("fingerprint") != settings.fingerprint():
+        raise TraceError(
+            f"{path} is the journal of a run with other settings; give the same options to go on "
+            "with it, or another --report-dir"
+        )
+    return {record.case_id: record for record in contents.cases if record.verdict != "error"}
+
+
+def report_directory(config: pytest.Config, settings: RunConfig) -> Path:
+    """The folder of this session's report, not made yet."""
+    folder = given(config, "report_dir")
+    if folder is not None:
+        return Path(folder)
+    root = config.invocation_params.dir / "reports"
+    now = datetime.datetime.now(datetime.UTC)
+    return new_report_directory(root, run_name(config, settings), now)
+
+
+def run_name(config: pytest.Config, settings: RunConfig) -> str:
+    """The name given to the run, or one made of its target's."""
+    name: str | None = given(config, "spec_name")
+    if name is not None:
+        return name
+    return BUILTIN if settings.target == BUILTIN else Path(settings.target).stem
+
+
+def _shown(directory: Path) -> str:
+    try:
+        return str(directory.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(directory)
+

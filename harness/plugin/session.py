@@ -1,0 +1,114 @@
+"""What happens when a test session is configured, starts and collects."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from harness.config import BUILTIN, RunConfig
+from harness.errors import DraftproofError
+from harness.plugin.collection import MARKER, check_real_data
+from harness.plugin.options import given, run_config
+from harness.plugin.state import FINISHED, PROBLEM, RECORD, RUN_CONFIG
+
+_RECORD_ATTRIBUTE = "draftproof"
+"""A test report's attribute that carries the record from a worker to the controller."""
+
+
+def configure(config: pytest.Config) -> None:
+    """Check every option before anything is collected or loaded.
+
+    Raises:
+        pytest.UsageError: An option cannot be used.
+    """
+    config.addinivalue_line("markers", MARKER)
+    try:
+        settings = run_config(config)
+        _check_models(settings)
+        config.stash[RUN_CONFIG] = settings
+        _configure_report(config, settings)
+    except DraftproofError as error:
+        raise pytest.UsageError(str(error)) from error
+    _share_threads()
+
+
+def header(config: pytest.Config) -> str | None:
+    """The run's settings, for the head of a reporting session."""
+    if not given(config, "report"):
+        return None
+    settings = config.stash[RUN_CONFIG]
+    return (
+        f"draftproof: target {settings.target}, draft {settings.draft}, tree {settings.tree}, "
+        f"temperature {settings.sampling.temperature:g}, prompts {settings.prompts}, "
+        f"seed {settings.seed}"
+    )
+
+
+def start(session: pytest.Session) -> None:
+    """Find problems with real data before workers of pytest-xdist start.
+
+    Raises:
+        pytest.UsageError: A data set cannot be loaded.
+    """
+    config = session.config
+    distributed = bool(getattr(config.option, "numprocesses", None))
+    if distributed and not is_worker(config) and config.stash[RUN_CONFIG].prompts == "real":
+        try:
+            check_real_data(config)
+        except DraftproofError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def refuse_missing_prompts(config: pytest.Config) -> None:
+    """End the session with exit code 4 where a suite's prompts could not be loaded.
+
+    Raises:
+        pytest.UsageError: Says which and why.
+    """
+    if problem := config.stash.get(PROBLEM, None):
+        raise pytest.UsageError(problem)
+
+
+def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestReport:
+    """Give a test's report what the test measured."""
+    if report.when == "call" and RECORD in item.stash:
+        setattr(report, _RECORD_ATTRIBUTE, item.stash[RECORD])
+    return report
+
+
+def attached_record(report: pytest.TestReport) -> dict[str, object] | None:
+    """What `attach_record` gave a report, here or in a worker."""
+    return getattr(report, _RECORD_ATTRIBUTE, None)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests for a controller of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def _check_models(settings: RunConfig) -> None:
+    from harness.models.source import model_source
+
+    for role, name in (("target", settings.target), ("draft", settings.draft)):
+        if name != BUILTIN:
+            model_source(name, role)
+
+
+def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
+    if not given(config, "report"):
+        return
+    from harness.plugin.reporter import make_reporter, unfinished_cases
+
+    config.stash[FINISHED] = unfinished_cases(config, settings)
+    if not is_worker(config):
+        config.pluginmanager.register(make_reporter(config, settings), "draftproof-reporter")
+
+
+def _share_threads() -> None:
+    """Split the processor's cores between the workers of pytest-xdist."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))
+

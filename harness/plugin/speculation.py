@@ -1,0 +1,141 @@
+"""What a test does with a case: decode it both ways, keep what was measured, judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from harness.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
+from harness.plugin.fixtures import Case
+from harness.plugin.state import RECORD
+from harness.trace import CaseRecord, Verdict
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.engines.reference import ReferenceEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What decoding a case plainly and speculatively showed.
+
+    Attributes:
+        record: Everything measured.
+    """
+
+    record: CaseRecord
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the outputs do not contradict that speculation is lossless."""
+        return self.record.verdict in (Verdict.IDENTICAL, Verdict.SAMPLED)
+
+    def assert_lossless(self) -> None:
+        """Fail the test where speculation changed the output, and show where.
+
+        Raises:
+            AssertionError: The outputs differ at temperature 0.
+        """
+        __tracebackhide__ = True
+        if not self.lossless:
+            pytest.fail(f"{self.record.case_id}: {self.record.message}", pytrace=False)
+
+
+class Speculation:
+    """Runs cases through the models of the run's settings, which are loaded on first use.
+
+    Args:
+        config: The run's settings.
+        finished: Cases that need not be measured again.
+        report: Told what is being loaded.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        finished: dict[str, CaseRecord],
+        report: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self._finished = finished
+        self._report = report
+        self._engine: ReferenceEngine | None = None
+
+    @property
+    def engine(self) -> ReferenceEngine:
+        """The engine, loaded when it is first asked for.
+
+        Raises:
+            ModelError: A model cannot be loaded, or the two do not fit together.
+        """
+        if self._engine is None:
+            from harness.engines.reference import ReferenceEngine
+            from harness.models.loading import load_pair
+
+            self._engine = ReferenceEngine(load_pair(self.config, self._report), self.config)
+        return self._engine
+
+    def run(self, case: Case) -> Outcome:
+        """Decode a case plainly and speculatively, and record every step and node.
+
+        An error ends the case, not the run; it is recorded as such.
+        """
+        __tracebackhide__ = True
+        prompt = case.prompt
+        if prompt.prompt_id in self._finished:
+            return self._keep(case, self._finished[prompt.prompt_id])
+        try:
+            engine = self.engine
+        except DraftproofError as error:
+            _stop(case.node, error)
+        try:
+            return self._keep(case, engine.run(prompt))
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            self._keep(
+                case,
+                CaseRecord(
+                    case_id=prompt.prompt_id,
+                    domain=prompt.domain,
+                    prompt_tokens=0,
+                    verdict=Verdict.ERROR,
+                    message=message,
+                ),
+            )
+            if isinstance(error, DraftproofError):
+                pytest.fail(f"{prompt.prompt_id}: {error}", pytrace=False)
+            if _is_out_of_memory(error):
+                pytest.fail(f"{prompt.prompt_id}: {_OUT_OF_MEMORY}", pytrace=False)
+            raise
+
+    def _keep(self, case: Case, record: CaseRecord) -> Outcome:
+        models = {} if self._engine is None else self._engine.pair.descriptions
+        case.node.stash[RECORD] = {"record": record.to_json(), "models": models}
+        return Outcome(record)
+
+
+_OUT_OF_MEMORY = (
+    "out of memory; try a smaller --spec-tree, fewer --spec-max-new-tokens or --spec-dtype bfloat16"
+)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(
+            sign in str(error).lower() for sign in ("out of memory", "can't allocate memory")
+        )
+    )
+
+
+def _stop(node: pytest.Item, error: DraftproofError) -> NoReturn:
+    """End the whole run for a reason that every case would meet.
+
+    A worker of pytest-xdist cannot end the run, so there each case fails with the reason.
+    """
+    if hasattr(node.config, "workerinput") or not isinstance(error, ModelError):
+        pytest.fail(str(error), pytrace=False)
+    pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)

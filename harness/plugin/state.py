@@ -1,0 +1,27 @@
+"""What the plugin keeps in pytest's stashes, under typed keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.data.prompt import Prompt
+    from harness.trace import CaseRecord
+
+RUN_CONFIG = pytest.StashKey["RunConfig"]()
+"""The run's settings; in the configuration."""
+
+PROMPTS = pytest.StashKey[dict[str, "list[Prompt]"]]()
+"""Prompts that were loaded, by domain; in the configuration."""
+
+PROBLEM = pytest.StashKey[str]()
+"""Why prompts could not be loaded; in the configuration."""
+
+FINISHED = pytest.StashKey[dict[str, "CaseRecord"]]()
+"""Cases that an unfinished run measured, by case id; in the configuration."""
+
+RECORD = pytest.StashKey[dict[str, object]]()
+"""What a test measured, as plain values; in the test."""

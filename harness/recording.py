@@ -1,0 +1,172 @@
+"""Turns the steps of a decoding loop into trace columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from harness.config import Sampling
+from harness.decoding import Step
+from harness.sampling import measured_distributions, promoted
+from harness.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from
+
+
+class StepSeconds(NamedTuple):
+    """Wall time of a step's two phases."""
+
+    draft: float
+    verify: float
+
+
+class ChoiceFacts(NamedTuple):
+    """How a model saw each of some tokens among its alternatives; each ``[n]``."""
+
+    probability: np.ndarray
+    entropy: np.ndarray
+    rank: np.ndarray
+
+
+class StepRecorder:
+    """An observer for `speculate` that keeps every step and node.
+
+    Args:
+        sampling: The run's; decides what probabilities are stated in.
+        step_seconds: Asked once a step for the time of its phases.
+    """
+
+    def __init__(self, sampling: Sampling, step_seconds: Callable[[], StepSeconds]) -> None:
+        self._sampling = sampling
+        self._step_seconds = step_seconds
+        self._steps: list[tuple[float, ...]] = []
+        self._nodes: list[dict[str, np.ndarray]] = []
+
+    def __call__(self, step: Step) -> None:
+        """Take note of a step."""
+        tree = step.draft.tree
+        seconds = self._step_seconds()
+        index = len(self._steps)
+        self._steps.append(
+            (
+                index,
+                len(tree),
+                tree.depth,
+                len(step.acceptance.path),
+                len(step.committed),
+                step.root_position,
+                seconds.draft,
+                seconds.verify,
+            )
+        )
+        if len(tree):
+            self._nodes.append(self._node_columns(index, step))
+
+    @property
+    def steps(self) -> Columns:
+        """`STEP_COLUMNS` of everything seen so far."""
+        columns = list(zip(*self._steps, strict=True)) or [()] * len(STEP_COLUMNS)
+        return columns_from(STEP_COLUMNS, dict(zip(STEP_COLUMNS, columns, strict=True)))
+
+    @property
+    def nodes(self) -> Columns:
+        """`NODE_COLUMNS` of everything seen so far."""
+        return columns_from(
+            NODE_COLUMNS,
+            {
+                name: np.concatenate([nodes[name] for nodes in self._nodes] or [np.empty(0)])
+                for name in NODE_COLUMNS
+            },
+        )
+
+    def _node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
+        draft, tree = step.draft, step.draft.tree
+        n = len(tree)
+        # Siblings share the distribution after their parent: each is looked at once.
+        parents = sorted(set(tree.parents))
+        row_of = {parent: row for row, parent in enumerate(parents)}
+        target_rows = [parent + 1 for parent in parents]
+        target = choice_facts(
+            step.target_logits[target_rows],
+            None if self._sampling.greedy else step.target_probabilities[target_rows],
+            [row_of[parent] for parent in tree.parents],
+            tree.token_ids,
+            self._sampling,
+        )
+        if draft.logits is None:
+            unknown = np.full(n, np.nan)
+            proposed = ChoiceFacts(unknown, unknown, np.full(n, -1))
+        else:
+            proposed = choice_facts(
+                draft.logits, draft.probabilities, draft.rows, tree.token_ids, self._sampling
+            )
+        depths = np.array(tree.depths)
+        reached = np.zeros(n, bool)
+        reached[list(step.acceptance.reached)] = True
+        accepted = np.zeros(n, bool)
+        accepted[list(step.acceptance.path)] = True
+        return {
+            "step": np.full(n, index),
+            "node": np.arange(n),
+            "parent": np.array(tree.parents),
+            "depth": depths,
+            "sibling_rank": np.array(tree.sibling_ranks),
+            "position": step.root_position + depths,
+            "token_id": np.array(tree.token_ids),
+            "target_probability": target.probability,
+            "draft_probability": proposed.probability,
+            "acceptance_probability": acceptance_probability(
+                target.probability, proposed.probability
+            ),
+            "target_entropy": target.entropy,
+            "draft_entropy": proposed.entropy,
+            "target_rank": target.rank,
+            "draft_rank": proposed.rank,
+            "reached": reached,
+            "accepted": accepted,
+        }
+
+
+def acceptance_probability(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """min(1, p/q) of each node; NaN where q is unknown, or where both are 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.minimum(1.0, p / q)
+
+
+def choice_facts(
+    logits: Float[torch.Tensor, "m vocabulary"],
+    probabilities: Float[torch.Tensor, "m vocabulary"] | None,
+    rows: Sequence[int],
+    token_ids: Sequence[int],
+    sampling: Sampling,
+) -> ChoiceFacts:
+    """Probability, entropy of the alternatives (nats) and rank of each token.
+
+    Args:
+        logits: A row for each distinct context.
+        probabilities: The measured distributions where they are known already (above temperature
+            0), else None.
+        rows: ``[n]`` each token's row.
+        token_ids: ``[n]`` the tokens.
+        sampling: Decides what probabilities are stated in.
+
+    Returns:
+        Each ``[n]``. A token's rank is the number of tokens with a larger logit, or an equal one
+        and a smaller id, so that rank 0 is the argmax.
+    """
+    logits = promoted(logits)
+    if probabilities is None or sampling.greedy:
+        probabilities = measured_distributions(logits, sampling)
+    row = torch.tensor(rows, device=logits.device)
+    token = torch.tensor(token_ids, device=logits.device)
+    entropy = torch.special.entr(probabilities).sum(-1)[row]
+    chosen = logits[row, token]
+    ranks = []
+    for i, (r, t) in enumerate(zip(rows, token_ids, strict=True)):
+        larger = torch.count_nonzero(logits[r] > chosen[i])
+        equal_before = torch.count_nonzero(logits[r, :t] == chosen[i])
+        ranks.append(larger + equal_before)
+    facts = torch.stack([probabilities[row, token].double(), entropy.double(), torch.stack(ranks).double()])
+    return ChoiceFacts(*facts.cpu().numpy())

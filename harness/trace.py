@@ -1,0 +1,214 @@
+"""The raw facts of a run: what is stored, and nothing that can be derived from it.
+
+A case is one prompt. Its steps and nodes are columns (flat arrays of equal length), so that a trace
+is as cheap to keep for a hundred million nodes as for a hundred. Reading a trace needs numpy only.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+
+from harness.errors import TraceError
+
+SCHEMA_VERSION = 1
+"""Raised whenever a column or a field changes its name, its type or its meaning."""
+
+Columns = Mapping[str, np.ndarray]
+"""Named arrays of equal length."""
+
+STEP_COLUMNS: dict[str, str] = {
+    "step": "<i4",
+    "nodes": "<i4",
+    "depth": "<i2",
+    "accepted_length": "<i2",
+    "committed_tokens": "<i2",
+    "root_position": "<i4",
+    "draft_seconds": "<f4",
+    "verify_seconds": "<f4",
+}
+"""A step's columns: its index in the case; nodes drafted; depth of the draft; drafted tokens kept;
+tokens added to the output after stop and length truncation; position of the root in the sequence
+(prompt included, from 0); seconds spent drafting and verifying."""
+
+NODE_COLUMNS: dict[str, str] = {
+    "step": "<i4",
+    "node": "<i4",
+    "parent": "<i4",
+    "depth": "<i2",
+    "sibling_rank": "<i2",
+    "position": "<i4",
+    "token_id": "<i4",
+    "target_probability": "<f4",
+    "draft_probability": "<f4",
+    "acceptance_probability": "<f4",
+    "target_entropy": "<f4",
+    "draft_entropy": "<f4",
+    "target_rank": "<i4",
+    "draft_rank": "<i4",
+    "reached": "|b1",
+    "accepted": "|b1",
+}
+"""A node's columns: step in the case; index in the draft and its parent's (−1: the root); depth;
+order among siblings; position in the sequence; token; its probability under the target (p) and the
+draft model (q), after the run's temperature and filters, or of the unscaled softmax at temperature
+0; min(1, p/q); entropies in nats of the two distributions it was chosen from; how many tokens come
+before it under each (rank 0: the argmax); whether the rule looked at it, and kept it. What a drafter
+without a model cannot know is NaN (rank −1)."""
+
+
+class Verdict(StrEnum):
+    """What comparing a case's two outputs showed."""
+
+    IDENTICAL = "identical"
+    """The outputs are equal, token for token, and ended for the same reason."""
+    DIFFERENT = "different"
+    """They are not."""
+    SAMPLED = "sampled"
+    """Drawn at a temperature above 0, where equal outputs are not to be expected."""
+    ERROR = "error"
+    """The case ended in an error; nothing was measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedOutput:
+    """One output of a case.
+
+    Attributes:
+        token_ids: Committed tokens after the prompt.
+        stop_reason: ``stop_token`` or ``length``.
+        seconds: Wall time from the reset to the last token, prefill included.
+    """
+
+    token_ids: tuple[int, ...]
+    stop_reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRecord:
+    """Everything measured on one prompt.
+
+    Attributes:
+        case_id: The prompt's stable id.
+        domain: Its domain.
+        prompt_tokens: Length of the prompt in tokens, chat template included.
+        verdict: What comparing the outputs showed.
+        message: Why, where the verdict is `DIFFERENT` or `ERROR`; else empty.
+        plain: The target's own output, or None after an error.
+        speculative: The output of speculation, or None after an error.
+        steps: `STEP_COLUMNS`, each ``[steps]``.
+        nodes: `NODE_COLUMNS`, each ``[nodes]``, ordered by step and node.
+        draws: Number of random draws by purpose.
+    """
+
+    case_id: str
+    domain: str
+    prompt_tokens: int
+    verdict: Verdict
+    message: str = ""
+    plain: DecodedOutput | None = None
+    speculative: DecodedOutput | None = None
+    steps: Columns = field(default_factory=lambda: empty_columns(STEP_COLUMNS))
+    nodes: Columns = field(default_factory=lambda: empty_columns(NODE_COLUMNS))
+    draws: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values, bit for bit; `from_json`'s inverse."""
+        return {
+            "case_id": self.case_id,
+            "domain": self.domain,
+            "prompt_tokens": self.prompt_tokens,
+            "verdict": str(self.verdict),
+            "message": self.message,
+            "plain": _output_to_json(self.plain),
+            "speculative": _output_to_json(self.speculative),
+            "steps": _pack(self.steps, STEP_COLUMNS),
+            "nodes": _pack(self.nodes, NODE_COLUMNS),
+            "draws": dict(self.draws),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The record from JSON values.
+
+        Raises:
+            TraceError: A field is missing, or a column is not what the schema says.
+        """
+        try:
+            return cls(
+                case_id=values["case_id"],
+                domain=values["domain"],
+                prompt_tokens=values["prompt_tokens"],
+                verdict=Verdict(values["verdict"]),
+                message=values["message"],
+                plain=_output_from_json(values["plain"]),
+                speculative=_output_from_json(values["speculative"]),
+                steps=_unpack(values["steps"], STEP_COLUMNS),
+                nodes=_unpack(values["nodes"], NODE_COLUMNS),
+                draws=dict(values["draws"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise TraceError(
+                f"not a case record of schema version {SCHEMA_VERSION}: {error!r}"
+            ) from error
+
+
+def empty_columns(schema: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The columns of a schema with no rows."""
+    return {name: np.empty(0, dtype) for name, dtype in schema.items()}
+
+
+def columns_from(schema: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Columns of the schema's types from sequences.
+
+    Raises:
+        TraceError: A column is missing or unknown, or the columns differ in length.
+    """
+    if set(values) != set(schema):
+        raise TraceError(f"columns {sorted(values)} are not those of the schema: {sorted(schema)}")
+    columns = {name: np.asarray(values[name], dtype) for name, dtype in schema.items()}
+    if len({len(column) for column in columns.values()}) > 1:
+        lengths = {name: len(column) for name, column in columns.items()}
+        raise TraceError(f"columns differ in length: {lengths}")
+    return columns
+
+
+def _pack(columns: Columns, schema: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: base64.b64encode(np.ascontiguousarray(columns[name], dtype).tobytes()).decode()
+        for name, dtype in schema.items()
+    }
+
+
+def _unpack(values: Mapping[str, str], schema: Mapping[str, str]) -> dict[str, np.ndarray]:
+    decoded = {
+        name: np.frombuffer(base64.b64decode(text, validate=True), schema[name])
+        for name, text in values.items()
+    }
+    return columns_from(schema, decoded)
+
+
+def _output_to_json(output: DecodedOutput | None) -> dict[str, Any] | None:
+    if output is None:
+        return None
+    return {
+        "token_ids": list(output.token_ids),
+        "stop_reason": output.stop_reason,
+        "seconds": output.seconds,
+    }
+
+
+def _output_from_json(values: Mapping[str, Any] | None) -> DecodedOutput | None:
+    if values is None:
+        return None
+    return DecodedOutput(
+        token_ids=tuple(values["token_ids"]),
+        stop_reason=values["stop_reason"],
+        seconds=values["seconds"],
+    )
