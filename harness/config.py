@@ -192,7 +192,8 @@ class RunConfig:
             _require(
                 isinstance(self.tree, ChainShape),
                 "--spec-rule rejection",
-                f"needs a sampled chain, not {self.tree}; use --spec-tree chain:N or --spec-rule auto",
+                f"needs a sampled chain, not {self.tree}; use --spec-tree chain:N, or --spec-rule "
+                "auto",
             )
         if self.rule == "point-mass" and isinstance(self.tree, ChainShape):
             _require(

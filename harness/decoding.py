@@ -39,7 +39,7 @@ class Step:
     Attributes:
         root_position: Position of the root in the sequence, prompt included, from 0.
         draft: What was proposed.
-        target_logits: ``[n + 1, vocabulary]``, row 0 after the root, row ``i + 1`` after node ``i``.
+        target_logits: ``[n + 1, vocabulary]``: row 0 after the root, ``i + 1`` after node ``i``.
         target_probabilities: The same after temperature and filters.
         acceptance: What the rule kept.
         committed: The tokens that the step added to the output.

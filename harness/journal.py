@@ -1,7 +1,7 @@
 """The append-only journal of a run: a killed run loses at most the case in flight.
 
-JSON lines: a header that says which run it is, then one record a case, each written and flushed when
-its case ends.
+JSON lines: a header that says which run it is, then one record a case, each written and flushed
+when its case ends.
 """
 
 from __future__ import annotations

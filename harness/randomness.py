@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Purpose(StrEnum):
     """A token of plain decoding, and the first token after the prompt in either way of decoding."""
 
 
+@runtime_checkable
 class Randomness(Protocol):
     """Where draws come from.
 
@@ -52,7 +53,9 @@ class Randomness(Protocol):
         """True with the given probability; 0 is never true and 1 always is."""
         ...
 
-    def categorical(self, probabilities: Float[torch.Tensor, " vocabulary"], purpose: Purpose) -> int:
+    def categorical(
+        self, probabilities: Float[torch.Tensor, " vocabulary"], purpose: Purpose
+    ) -> int:
         """An index drawn in proportion to `probabilities`; never one of probability 0."""
         ...
 
@@ -77,7 +80,9 @@ class SeededRandomness:
     def bernoulli(self, probability: float, purpose: Purpose) -> bool:
         return self._uniform(purpose) < probability
 
-    def categorical(self, probabilities: Float[torch.Tensor, " vocabulary"], purpose: Purpose) -> int:
+    def categorical(
+        self, probabilities: Float[torch.Tensor, " vocabulary"], purpose: Purpose
+    ) -> int:
         return inverse_cdf(probabilities, self._uniform(purpose))
 
     def _uniform(self, purpose: Purpose) -> float:

@@ -132,7 +132,7 @@ class StepRecorder:
 def acceptance_probability(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """min(1, p/q) of each node; NaN where q is unknown, or where both are 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.minimum(1.0, p / q)
+        return np.asarray(np.minimum(1.0, p / q))
 
 
 def choice_facts(
@@ -168,5 +168,7 @@ def choice_facts(
         larger = torch.count_nonzero(logits[r] > chosen[i])
         equal_before = torch.count_nonzero(logits[r, :t] == chosen[i])
         ranks.append(larger + equal_before)
-    facts = torch.stack([probabilities[row, token].double(), entropy.double(), torch.stack(ranks).double()])
+    facts = torch.stack(
+        [probabilities[row, token].double(), entropy.double(), torch.stack(ranks).double()]
+    )
     return ChoiceFacts(*facts.cpu().numpy())

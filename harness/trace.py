@@ -1,7 +1,7 @@
 """The raw facts of a run: what is stored, and nothing that can be derived from it.
 
-A case is one prompt. Its steps and nodes are columns (flat arrays of equal length), so that a trace
-is as cheap to keep for a hundred million nodes as for a hundred. Reading a trace needs numpy only.
+A case is one prompt. Its steps and nodes are columns (flat arrays of equal length), so that a
+trace is as cheap to keep for a hundred million nodes as for a hundred. Reading a trace needs numpy only.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ NODE_COLUMNS: dict[str, str] = {
 order among siblings; position in the sequence; token; its probability under the target (p) and the
 draft model (q), after the run's temperature and filters, or of the unscaled softmax at temperature
 0; min(1, p/q); entropies in nats of the two distributions it was chosen from; how many tokens come
-before it under each (rank 0: the argmax); whether the rule looked at it, and kept it. What a drafter
-without a model cannot know is NaN (rank −1)."""
+before it under each (rank 0: the argmax); whether the rule looked at it, and kept it. What a
+drafter without a model cannot know is NaN (rank −1)."""
 
 
 class Verdict(StrEnum):

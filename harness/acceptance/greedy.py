@@ -12,7 +12,7 @@ from harness.tree import ROOT, ProposalLaw
 
 
 class GreedyRule:
-    """Follows the target's argmax through the tree; the argmax that no child has is the extra token.
+    """Follows the target's argmax down the tree; the argmax that no child has is the extra token.
 
     Lossless at temperature 0, for drafts of any proposal law.
     """

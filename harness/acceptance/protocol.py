@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ class Acceptance:
     reached: tuple[int, ...]
 
 
+@runtime_checkable
 class AcceptanceRule(Protocol):
     """Keeps a path of a draft so that the output follows the target's law.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,7 @@ class Draft:
         return cls(tree=DraftTree(token_ids=(), parents=(), law=law))
 
 
+@runtime_checkable
 class Drafter(Protocol):
     """Proposes a tree of tokens after the tokens so far.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.acceptance import make_rule
+from harness.acceptance import AcceptanceRule, make_rule
 from harness.config import RunConfig
 from harness.data.prompt import Prompt
 from harness.decoding import Output, plain_decode, speculate
@@ -26,9 +26,12 @@ class ReferenceEngine:
     Args:
         pair: Target, draft model and tokenizer.
         config: The run's settings.
+        rule: In place of the settings' acceptance rule, for one that is under test.
     """
 
-    def __init__(self, pair: ModelPair, config: RunConfig) -> None:
+    def __init__(
+        self, pair: ModelPair, config: RunConfig, *, rule: AcceptanceRule | None = None
+    ) -> None:
         self.pair = pair
         self.config = config
         device = pair.target.device
@@ -40,7 +43,7 @@ class ReferenceEngine:
             self._target = CheckedLM(self._target, "target")
             draft = CheckedLM(draft, "draft model")
         drafter = make_drafter(config.tree, draft, config.sampling)
-        self._rule = make_rule(config.rule, drafter.law, config.sampling)
+        self._rule = rule or make_rule(config.rule, drafter.law, config.sampling)
         self._drafter = TimedDrafter(drafter, self._draft_watch)
 
     def run(self, prompt: Prompt) -> CaseRecord:

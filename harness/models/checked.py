@@ -105,9 +105,10 @@ class CheckedLM:
         allowed = tolerance * max(scale, 1e-6)
         if difference > allowed:
             raise StateError(
-                f"{self._role}: cached logits after {where} differ from a recompute from scratch by "
-                f"{difference:.3g} (allowed {allowed:.3g}; {len(self._committed)} committed tokens, "
-                f"{len(self._parents)} pending): the cache, the positions or the mask are wrong"
+                f"{self._role}: cached logits after {where} differ from a recompute from scratch "
+                f"by {difference:.3g} (allowed {allowed:.3g}; {len(self._committed)} committed "
+                f"tokens, {len(self._parents)} pending): the cache, the positions or the mask are "
+                "wrong"
             )
 
     def _check_length(self) -> None:

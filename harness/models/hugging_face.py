@@ -37,7 +37,7 @@ class HuggingFaceLM:
         config = model.config.get_text_config(decoder=True)
         self._model = model
         self._layer_types = _layer_types(config)
-        self._sliding_window = getattr(config, "sliding_window", None)
+        self._sliding_window: int = getattr(config, "sliding_window", None) or 0
         self.vocabulary_size = min(vocabulary_size or config.vocab_size, config.vocab_size)
         self.max_length = getattr(config, "max_position_embeddings", None) or 1 << 30
         self._cache = TreeCache()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,10 +56,9 @@ class ModelPair:
         )
         return tuple(self.tokenizer(shaped, add_special_tokens=False)["input_ids"])
 
-    def decode(self, token_ids: tuple[int, ...] | list[int]) -> str:
+    def decode(self, token_ids: Sequence[int]) -> str:
         """The text of some token ids, special tokens included."""
-        text: str = self.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False)
-        return text
+        return str(self.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
 
 
 def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> ModelPair:
@@ -154,7 +153,9 @@ def _load_model(
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             source.location, dtype=dtype, trust_remote_code=False, **arguments
         )
-        return model.to(device).eval()
+        torch.nn.Module.to(model, device)
+        model.train(False)
+    return model
 
 
 def _gguf_file(source: ModelSource) -> dict[str, Any]:
@@ -164,8 +165,9 @@ def _gguf_file(source: ModelSource) -> dict[str, Any]:
 @contextlib.contextmanager
 def _loading(source: ModelSource, role: str, what: str) -> Iterator[None]:
     """Quiet progress bars, and errors that say what to do."""
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
+    bars: Any = transformers.utils.logging
+    were_shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     except Exception as error:
@@ -180,13 +182,11 @@ def _loading(source: ModelSource, role: str, what: str) -> Iterator[None]:
             f"--spec-{role}: cannot load the {what} of {source.name}: {summary} ({advice})"
         ) from error
     finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
+        if were_shown:
+            bars.enable_progress_bar()
 
 
-def _stop_token_ids(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> frozenset[int]:
+def _stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     generation = getattr(model, "generation_config", None)
     stops = getattr(generation, "eos_token_id", None)
     listed = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)

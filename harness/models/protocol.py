@@ -1,14 +1,15 @@
-"""What decoding needs of a language model: one sequence, a tree of tokens after it, and a commit."""
+"""What decoding needs of a language model: one sequence, a tree after it, and a commit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 
 
+@runtime_checkable
 class CausalLM(Protocol):
     """A causal language model that holds one sequence.
 
@@ -65,9 +66,7 @@ class CausalLM(Protocol):
         """
         ...
 
-    def recompute(
-        self, token_ids: Sequence[int]
-    ) -> Float[torch.Tensor, "tokens vocabulary"]:
+    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
         """The logits after each prefix of `token_ids`, from scratch; the state is untouched."""
         ...
 

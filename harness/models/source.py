@@ -100,15 +100,15 @@ def _check_gguf(path: Path, option: str) -> None:
 def _check_folder(path: Path, option: str) -> None:
     if not (path / "config.json").is_file():
         raise ModelError(
-            f"{option}: the folder {path} has no config.json, so it is not a model; give the folder "
-            "that save_pretrained wrote"
+            f"{option}: the folder {path} has no config.json, so it is not a model; give the "
+            "folder that save_pretrained wrote"
         )
     if any(path.glob("*.safetensors")):
         return
     if any(file for pattern in _PICKLED for file in path.glob(pattern)):
         raise ModelError(
             f"{option}: the folder {path} holds pickled weights, which can run code when they are "
-            "loaded; convert them with: python -c \"from transformers import AutoModelForCausalLM "
+            'loaded; convert them with: python -c "from transformers import AutoModelForCausalLM '
             "as M; M.from_pretrained('IN').save_pretrained('OUT')\" in an environment you trust"
         )
     raise ModelError(f"{option}: the folder {path} has no .safetensors file")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 _INITIAL_CAPACITY = 256
 
 
-class TreeLayer(DynamicLayer):
+class TreeLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer's keys and values in buffers that grow by doubling.
 
     Entries lie at ``[0, length)``; what lies beyond is never read. Sliding-window layers keep every
@@ -20,9 +20,11 @@ class TreeLayer(DynamicLayer):
     """
 
     is_sliding = False
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.length = 0
 
     def update(
@@ -81,13 +83,17 @@ class TreeCache(Cache):
     @property
     def lengths(self) -> tuple[int, ...]:
         """Entries held by each layer."""
-        return tuple(layer.length for layer in self.layers)
+        return tuple(layer.length for layer in self._tree_layers)
 
     def keep(self, start: int, offsets: Sequence[int]) -> None:
         """`TreeLayer.keep` in every layer."""
-        for layer in self.layers:
+        for layer in self._tree_layers:
             layer.keep(start, offsets)
 
     def reset(self) -> None:
-        for layer in self.layers:
+        for layer in self._tree_layers:
             layer.reset()
+
+    @property
+    def _tree_layers(self) -> list[TreeLayer]:
+        return cast("list[TreeLayer]", self.layers)

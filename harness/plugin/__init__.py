@@ -1,4 +1,4 @@
-"""The pytest plugin: options, fixtures, and the report. Loading it imports neither torch nor numpy."""
+"""The pytest plugin: options, fixtures and the report. Loading it does not import torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness.plugin.fixtures import case, speculation
+from harness.plugin.fixtures import acceptance_rule, case, speculation
 from harness.plugin.options import add_options
 
-__all__ = ["case", "speculation"]
+__all__ = ["acceptance_rule", "case", "speculation"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,8 +10,10 @@ from harness.data import DOMAINS, Prompt, load_prompts
 from harness.errors import DraftproofError, UsageError
 from harness.plugin.state import PROBLEM, PROMPTS, RUN_CONFIG
 
-MARKER = "suite(domain, prompts=None): the tests of this module run once for each prompt of a domain; \
+MARKER = (
+    "suite(domain, prompts=None): the tests of this module run once for each prompt of a domain; \
 prompts, a list of texts or of harness.Prompt, makes a suite of your own."
+)
 
 
 def parametrize_cases(metafunc: pytest.Metafunc) -> None:

@@ -10,8 +10,9 @@ import pytest
 from harness.plugin.state import FINISHED, RUN_CONFIG
 
 if TYPE_CHECKING:
+    from harness.acceptance import AcceptanceRule
     from harness.data.prompt import Prompt
-    from harness.plugin.speculation import Speculation
+    from harness.plugin.running import Speculation
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,24 @@ class Case:
 
 
 @pytest.fixture(scope="session")
-def speculation(pytestconfig: pytest.Config) -> Speculation:
+def acceptance_rule() -> AcceptanceRule | None:
+    """The acceptance rule under test; None is the one that ``--spec-rule`` names.
+
+    Override it in a ``conftest.py`` to run the suites on a rule of your own.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
+def speculation(pytestconfig: pytest.Config, acceptance_rule: AcceptanceRule | None) -> Speculation:
     """Runs cases plainly and speculatively on the models of the run's settings."""
-    from harness.plugin.speculation import Speculation
+    from harness.plugin.running import Speculation
 
     return Speculation(
         pytestconfig.stash[RUN_CONFIG],
         pytestconfig.stash.get(FINISHED, {}),
         lambda line: _announce(pytestconfig, line),
+        acceptance_rule,
     )
 
 

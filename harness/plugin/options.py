@@ -79,8 +79,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("--spec-draft", "Draft model, named like the target.", "MODEL"),
     Option(
         "--spec-dtype",
-        f"Type of the weights: {', '.join(DTYPES)}. Default auto: the checkpoint's own (float32 for "
-        "the built-in pair and, on a CPU, for a .gguf).",
+        f"Type of the weights: {', '.join(DTYPES)}. Default auto: the checkpoint's own (float32 "
+        "for the built-in pair and, on a CPU, for a .gguf).",
         "DTYPE",
     ),
     Option(

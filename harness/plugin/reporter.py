@@ -16,18 +16,16 @@ from harness.journal import Journal, read_journal
 from harness.plugin.options import given
 from harness.plugin.progress import Progress
 from harness.report import (
+    JOURNAL_FILE,
     RunInfo,
     new_report_directory,
     point_latest,
-    terminal_report,
     write_report,
 )
 from harness.trace import CaseRecord
 
 if TYPE_CHECKING:
     from harness.report import Report
-
-JOURNAL = "journal.jsonl"
 
 
 class RunReporter:
@@ -83,7 +81,7 @@ class RunReporter:
                 self._directory, self._run_info(), list(self._cases.values())
             )
             if self._is_whole(session):
-                (self._directory / JOURNAL).unlink(missing_ok=True)
+                (self._directory / JOURNAL_FILE).unlink(missing_ok=True)
             if given(self._config, "report_dir") is None:
                 point_latest(self._directory.parent, self._directory)
         except DraftproofError as error:
@@ -97,10 +95,10 @@ class RunReporter:
         if self._report is None:
             terminalreporter.write_line("Nothing was measured: no test ran a case to its end.")
             return
-        for line in terminal_report(self._report).splitlines():
+        for line in self._report.terminal_text.splitlines():
             terminalreporter.write_line(line)
         terminalreporter.write_line(f"Report: {_shown(self._directory)}")
-        if (self._directory / JOURNAL).exists():
+        if (self._directory / JOURNAL_FILE).exists():
             terminalreporter.write_line(
                 "The run is unfinished; go on with the same options, "
                 f"--report-dir {_shown(self._directory)} and --spec-resume"
@@ -112,9 +110,7 @@ class RunReporter:
         if record.case_id not in self._resumed:
             if self._journal is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
-                self._journal = Journal(
-                    self._directory / JOURNAL, self._run_info().to_json()
-                )
+                self._journal = Journal(self._directory / JOURNAL_FILE, self._run_info().to_json())
             self._journal.append(record)
         self._cases[record.case_id] = record
         self._progress.add(record)
@@ -170,7 +166,7 @@ def unfinished_cases(config: pytest.Config, settings: RunConfig) -> dict[str, Ca
         if resume:
             raise UsageError("--spec-resume needs --report-dir: the folder of the unfinished run")
         return {}
-    path = Path(folder) / JOURNAL
+    path = Path(folder) / JOURNAL_FILE
     if not path.exists():
         return {}
     if not resume:
@@ -210,4 +206,3 @@ def _shown(directory: Path) -> str:
         return str(directory.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(directory)
-

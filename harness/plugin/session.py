@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestRe
     return report
 
 
-def attached_record(report: pytest.TestReport) -> dict[str, object] | None:
+def attached_record(report: pytest.TestReport) -> dict[str, Any] | None:
     """What `attach_record` gave a report, here or in a worker."""
     return getattr(report, _RECORD_ATTRIBUTE, None)
 
@@ -111,4 +112,3 @@ def _share_threads() -> None:
     if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,5 +23,5 @@ PROBLEM = pytest.StashKey[str]()
 FINISHED = pytest.StashKey[dict[str, "CaseRecord"]]()
 """Cases that an unfinished run measured, by case id; in the configuration."""
 
-RECORD = pytest.StashKey[dict[str, object]]()
+RECORD = pytest.StashKey[dict[str, Any]]()
 """What a test measured, as plain values; in the test."""

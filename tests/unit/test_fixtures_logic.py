@@ -48,7 +48,8 @@ def honesty(text: str) -> set[str]:
     said = re.findall(r"(\w+) says (\w+) (tells the truth|lies)\.", body)
     fact = re.match(r"(\w+) (tells the truth|lies)\.", body)
     asked = re.search(r"Does (\w+) tell the truth\?", body)
-    assert fact is not None and asked is not None
+    assert fact is not None
+    assert asked is not None
     people = sorted({fact[1], *(name for a, b, _ in said for name in (a, b))})
     return {
         "yes" if world[asked[1]] else "no"
@@ -82,14 +83,15 @@ def syllogism(text: str) -> set[str]:
     rules = re.findall(r"(All|No) (\w+) are (\w+)\.", text)
     member = re.search(r"(\w+) is a (\w+)\.", text)
     asked = re.search(r"Is (\w+) (\w+)\?", text)
-    assert member is not None and asked is not None and member[1] == asked[1]
+    assert member is not None
+    assert asked is not None
+    assert member[1] == asked[1]
     known = member[2] + "s"
     properties = sorted({known, asked[2], *(word for _, a, b in rules for word in (a, b))})
     outcomes = {
         world[asked[2]]
         for world in worlds(properties)
-        if world[known]
-        and all(not world[a] or world[b] == (kind == "All") for kind, a, b in rules)
+        if world[known] and all(not world[a] or world[b] == (kind == "All") for kind, a, b in rules)
     }
     return {"unknown"} if len(outcomes) == 2 else {"yes" if value else "no" for value in outcomes}
 
@@ -99,7 +101,8 @@ def seating(text: str) -> set[str]:
     left = re.search(r"(\w+) sits at the left end", text)
     pairs = re.findall(r"(\w+) sits directly to the right of (\w+)\.", text)
     asked = re.search(r"in the (\w+) seat from the left", text)
-    assert left is not None and asked is not None
+    assert left is not None
+    assert asked is not None
     seat = ("first", "second", "third", "fourth", "fifth").index(asked[1])
     return {
         order[seat]
@@ -119,8 +122,7 @@ def elimination(text: str) -> set[str]:
         dict(zip(people, order, strict=True))[asked[1]]
         for order in itertools.permutations(things)
         if not any(
-            dict(zip(people, order, strict=True))[who] in what.split(" or ")
-            for who, what in barred
+            dict(zip(people, order, strict=True))[who] in what.split(" or ") for who, what in barred
         )
     }
 
@@ -135,11 +137,12 @@ def swaps(text: str) -> set[str]:
 
 
 def days(text: str) -> set[str]:
-    week = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()  # noqa: SIM905
+    week = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
     count = {"two": 2, "three": 3, "four": 4, "five": 5}
     fact = re.search(r"The (\w+) is on a (\w+)\.", text)
     asked = re.search(r"On which day is the (\w+)\?", text)
-    assert fact is not None and asked is not None
+    assert fact is not None
+    assert asked is not None
     known = {fact[1]: week.index(fact[2])}
     for event, number, way, other in re.findall(
         r"The (\w+) is (\w+) days (after|before) the (\w+)\.", text
@@ -152,7 +155,8 @@ def conditionals(text: str) -> set[str]:
     rules = re.findall(r"If (.+?), then (.+?)\.", text)
     fact = re.search(r"Today (.+?)\.", text)
     asked = re.search(r"Does it follow that (.+?)\?", text)
-    assert fact is not None and asked is not None
+    assert fact is not None
+    assert asked is not None
     events = sorted({event for rule in rules for event in rule})
     given = fact[1].removeprefix("it is not true that ").replace(" is not ", " is ")
     holds = given == fact[1]

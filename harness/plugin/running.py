@@ -14,6 +14,7 @@ from harness.plugin.state import RECORD
 from harness.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
+    from harness.acceptance import AcceptanceRule
     from harness.config import RunConfig
     from harness.engines.reference import ReferenceEngine
 
@@ -51,6 +52,7 @@ class Speculation:
         config: The run's settings.
         finished: Cases that need not be measured again.
         report: Told what is being loaded.
+        rule: In place of the settings' acceptance rule, for one that is under test.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Speculation:
         config: RunConfig,
         finished: dict[str, CaseRecord],
         report: Callable[[str], None],
+        rule: AcceptanceRule | None = None,
     ) -> None:
         self.config = config
+        self._rule = rule
         self._finished = finished
         self._report = report
         self._engine: ReferenceEngine | None = None
@@ -75,7 +79,8 @@ class Speculation:
             from harness.engines.reference import ReferenceEngine
             from harness.models.loading import load_pair
 
-            self._engine = ReferenceEngine(load_pair(self.config, self._report), self.config)
+            pair = load_pair(self.config, self._report)
+            self._engine = ReferenceEngine(pair, self.config, rule=self._rule)
         return self._engine
 
     def run(self, case: Case) -> Outcome:
@@ -125,9 +130,7 @@ _OUT_OF_MEMORY = (
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
-        and any(
-            sign in str(error).lower() for sign in ("out of memory", "can't allocate memory")
-        )
+        and any(sign in str(error).lower() for sign in ("out of memory", "can't allocate memory"))
     )
 
 

@@ -1,0 +1,28 @@
+"""Reports of runs: written when they end, read back later, printed in the terminal.
+
+Needs neither torch nor transformers; pyarrow is imported when a Parquet file is written or read.
+"""
+
+from __future__ import annotations
+
+from harness.report.context import failure_lines
+from harness.report.files import new_report_directory, point_latest
+from harness.report.metrics_json import metrics_document
+from harness.report.reading import JOURNAL_FILE, SavedRun, load_run
+from harness.report.run_info import RunInfo
+from harness.report.terminal import terminal_report
+from harness.report.writing import Report, write_report
+
+__all__ = [
+    "JOURNAL_FILE",
+    "Report",
+    "RunInfo",
+    "SavedRun",
+    "failure_lines",
+    "load_run",
+    "metrics_document",
+    "new_report_directory",
+    "point_latest",
+    "terminal_report",
+    "write_report",
+]

@@ -1,0 +1,96 @@
+"""The lines that say what a figure was measured with, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.report.run_info import RunInfo
+from harness.statistics import RunSummary
+from harness.trace import CaseRecord, Verdict
+
+SHOWN_IDS = 5
+"""How many case ids a failure line names."""
+
+
+def settings_line(run: RunInfo) -> str:
+    """Models, dtype, device, tree, rule, temperature and seed, in one line."""
+    target, draft = (_model_name(run, role) for role in ("target", "draft"))
+    sampling = run.config.get("sampling")
+    temperature = sampling.get("temperature") if isinstance(sampling, Mapping) else None
+    facts = [
+        f"target {target}",
+        f"draft {draft}",
+        f"{_resolved(run, 'dtype')} on {_resolved(run, 'device')}",
+        f"tree {_setting(run.config.get('tree'))}",
+        f"rule {_setting(run.config.get('rule'))}",
+        f"temperature {_setting(temperature)}",
+        f"seed {_setting(run.config.get('seed'))}",
+    ]
+    return " · ".join(facts)
+
+
+def hardware_line(run: RunInfo) -> str:
+    """The facts of the machine."""
+    return ", ".join(f"{name} {value}" for name, value in run.hardware.items()) or "not recorded"
+
+
+def versions_line(run: RunInfo) -> str:
+    """The versions of everything that can move a number."""
+    return ", ".join(f"{name} {value}" for name, value in run.versions.items()) or "not recorded"
+
+
+def interval_line(summary: RunSummary) -> str:
+    """How the intervals were made, and what n is."""
+    resampling = summary.resampling
+    return (
+        f"{resampling.level:.0%} intervals: bootstrap over prompts, {resampling.resamples:,} "
+        "resamples, overall within domains. n: nodes for rates and probabilities (reached nodes "
+        "for ÷ reached), steps for lengths and block efficiency; metrics.json gives each."
+    )
+
+
+def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
+    """A line for the cases whose outputs differ and one for those in error; none if there are none.
+
+    Example: ``2 cases different: code/03, math/17``
+    """
+    cases = list(cases)
+    different = [case.case_id for case in cases if case.verdict is Verdict.DIFFERENT]
+    errors = [case.case_id for case in cases if case.verdict is Verdict.ERROR]
+    lines = []
+    if different:
+        lines.append(f"{_cases(different)} different: {_first(different)}")
+    if errors:
+        lines.append(f"{_cases(errors)} ended in an error: {_first(errors)}")
+    return lines
+
+
+def _model_name(run: RunInfo, role: str) -> str:
+    return str(run.models.get(role, {}).get("name") or _setting(run.config.get(role)))
+
+
+def _resolved(run: RunInfo, fact: str) -> str:
+    """What ``auto`` came to; the two models' own where they differ."""
+    values = [run.models.get(role, {}).get(fact) for role in ("target", "draft")]
+    found = dict.fromkeys(str(value) for value in values if value is not None)
+    return "/".join(found) or _setting(run.config.get(fact))
+
+
+def _setting(value: Any) -> str:
+    return (
+        "not recorded"
+        if value is None
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _cases(case_ids: list[str]) -> str:
+    return "1 case" if len(case_ids) == 1 else f"{len(case_ids)} cases"
+
+
+def _first(case_ids: list[str]) -> str:
+    more = len(case_ids) - SHOWN_IDS
+    return ", ".join(case_ids[:SHOWN_IDS]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,58 @@
+"""Every label that reports print, in one place: the glossary's words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Label(NamedTuple):
+    """How a column is headed.
+
+    Attributes:
+        term: The full name.
+        header: The same for a narrow column, in short lines.
+        decimals: Decimal places of its values; 3 for rates, which are fractions.
+    """
+
+    term: str
+    header: str
+    decimals: int = 3
+
+
+METRIC_LABELS: dict[str, Label] = {
+    "acceptance_probability": Label(
+        "acceptance probability of a node (mean)", "acceptance\nprobability\nof a node"
+    ),
+    "greedy_match": Label("greedy match of a node (share)", "greedy\nmatch"),
+    "acceptance_rate_drafted": Label("acceptance rate ÷ drafted", "accepted\n÷ drafted"),
+    "acceptance_rate_reached": Label("acceptance rate ÷ reached", "accepted\n÷ reached"),
+    "expected_accepted_length": Label(
+        "expected accepted length (first-child path)", "expected\naccepted\nlength", 2
+    ),
+    "accepted_length": Label("accepted length", "accepted\nlength", 2),
+    "block_efficiency": Label("block efficiency", "block\nefficiency", 2),
+}
+"""By key of `harness.statistics.METRICS`."""
+
+DEPTH_LABELS: dict[str, Label] = {
+    "acceptance_probability": METRIC_LABELS["acceptance_probability"],
+    "greedy_match": METRIC_LABELS["greedy_match"],
+    "reach_rate": Label("reach rate", "reach\nrate"),
+    "conditional_acceptance": Label("conditional acceptance", "conditional\nacceptance"),
+}
+"""By key of `harness.statistics.DEPTH_METRICS`."""
+
+DOMAIN, OVERALL, DEPTH = "domain", "overall", "depth"
+PROMPTS, STEPS, NODES = "prompts", "steps", "nodes"
+VERDICTS = "verdicts"
+
+VERDICT_LABELS: dict[str, str] = {
+    "identical": "identical",
+    "different": "different",
+    "sampled": "sampled",
+    "errors": "in error",
+}
+"""By field of `harness.statistics.VerdictCounts`."""
+
+NOT_ESTIMABLE = "–"
+"""Stands for a value or an interval that cannot be estimated; the reason is given below."""

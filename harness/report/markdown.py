@@ -1,0 +1,102 @@
+"""``summary.md``: a report fit for a comment on a pull request. Prompts' texts are not in it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.report.context import (
+    failure_lines,
+    hardware_line,
+    interval_line,
+    settings_line,
+    versions_line,
+)
+from harness.report.run_info import TOY_NOTICE, RunInfo
+from harness.report.tables import (
+    Cell,
+    Table,
+    depth_table,
+    domain_table,
+    not_estimable,
+    verdict_lines,
+)
+from harness.statistics import RunSummary
+from harness.trace import CaseRecord
+
+
+def markdown_report(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord]) -> str:
+    """The text of ``summary.md``.
+
+    Args:
+        run: What the run was.
+        summary: Its figures.
+        cases: Its records, for the ids of those that failed.
+    """
+    verdicts = verdict_lines(summary.overall.verdicts)
+    blocks = [
+        f"# draftproof: {_inline(run.name)}",
+        f"{_inline(settings_line(run))}, started {_inline(run.started)}.",
+        *([f"**{TOY_NOTICE}**"] if run.uses_builtin else []),
+        "## Verdicts",
+        f"{summary.overall.verdicts.cases} cases: {', '.join(verdicts) or 'none'}.",
+        "\n".join(f"- {_inline(line)}" for line in failure_lines(cases)),
+        "## By domain",
+        markdown_table(domain_table(summary)),
+        "\n".join(f"- {_inline(line)}" for line in not_estimable(summary)),
+        interval_line(summary),
+    ]
+    if summary.overall.depth_profile:
+        blocks += ["## By depth", markdown_table(depth_table(summary.overall))]
+    blocks += ["## Environment", _environment(run)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def markdown_table(table: Table) -> str:
+    """A pipe table, intervals in brackets beside their values."""
+    alignments = [":---", *(["---:"] * (len(table.columns) - 1))]
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    lines = [[label.term for label in table.columns], alignments, *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cell(cell: Cell) -> str:
+    text = _inline(", ".join(cell.text.splitlines()))
+    return f"{text} [{cell.interval}]" if cell.interval else text
+
+
+def _environment(run: RunInfo) -> str:
+    lines = [f"- {role}: {_facts(facts)}" for role, facts in run.models.items()]
+    lines += [
+        f"- hardware: {hardware_line(run)}",
+        f"- versions: {versions_line(run)}",
+        f"- fingerprint: {run.fingerprint}",
+        f"- command: {_code(shlex.join(run.command))}",
+    ]
+    return "\n".join(line if line.startswith("- command") else _inline(line) for line in lines)
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "not recorded"
+
+
+def _inline(text: str) -> str:
+    """Text that cannot end a table cell or a line, nor start markup that hides it."""
+    text = " ".join(text.split())
+    for mark in ("\\", "|", "<", "*", "`"):
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _code(text: str) -> str:
+    text = " ".join(text.split())
+    if not text:
+        return "not recorded"
+    fence = "`" * (1 + max((len(run) for run in _backtick_runs(text)), default=0))
+    padding = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{padding}{text}{padding}{fence}"
+
+
+def _backtick_runs(text: str) -> list[str]:
+    return [run for run in "".join(c if c == "`" else " " for c in text).split() if run]

@@ -1,0 +1,82 @@
+"""``metrics.json``: every figure of a run, for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from harness.statistics import DepthSummary, Estimate, GroupSummary, RunSummary
+
+METRICS_VERSION = 1
+"""Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
+
+
+def metrics_document(summary: RunSummary) -> dict[str, Any]:
+    """The figures of a run as plain JSON values.
+
+    Returns:
+        ``schema_version``; ``domains``, by domain, and ``overall``, each with ``prompts``,
+        ``steps``, ``nodes``, an estimate for each metric, and its ``depth_profile``;
+        ``depth_profile``, that of ``overall``; and ``lossless``: the number of ``cases``, and how
+        many ended in each verdict. An estimate has ``value``, ``low``, ``high`` (95%, bootstrap
+        over prompts) and ``n``; what is not estimable is null, and ``reason`` says why.
+    """
+    verdicts = summary.overall.verdicts
+    overall = _group(summary.overall)
+    return {
+        "schema_version": METRICS_VERSION,
+        "domains": {domain: _group(group) for domain, group in summary.domains.items()},
+        "overall": overall,
+        "depth_profile": overall["depth_profile"],
+        "lossless": {
+            "cases": verdicts.cases,
+            "identical": verdicts.identical,
+            "different": verdicts.different,
+            "sampled": verdicts.sampled,
+            "errors": verdicts.errors,
+        },
+    }
+
+
+def strict_json(values: Any) -> str:
+    """The values as indented JSON text that every parser reads: no NaN or infinity.
+
+    Raises:
+        ValueError: A value is NaN or infinite.
+    """
+    return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _group(group: GroupSummary) -> dict[str, Any]:
+    return {
+        "prompts": group.prompts,
+        "steps": group.steps,
+        "nodes": group.nodes,
+        **{name: _estimate(estimate) for name, estimate in group.metrics.items()},
+        "depth_profile": [_depth(depth) for depth in group.depth_profile],
+    }
+
+
+def _depth(depth: DepthSummary) -> dict[str, Any]:
+    return {
+        "depth": depth.depth,
+        "nodes": depth.nodes,
+        **{name: _estimate(estimate) for name, estimate in depth.metrics.items()},
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "value": _or_null(estimate.value),
+        "low": _or_null(estimate.low),
+        "high": _or_null(estimate.high),
+        "n": estimate.n,
+    }
+    if estimate.reason:
+        values["reason"] = estimate.reason
+    return values
+
+
+def _or_null(value: float) -> float | None:
+    return value if math.isfinite(value) else None

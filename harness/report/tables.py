@@ -1,0 +1,152 @@
+"""The domain table and the depth table as rows of text, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.report import labels
+from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, NOT_ESTIMABLE, Label
+from harness.statistics import Estimate, GroupSummary, RunSummary, VerdictCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: Its value.
+        interval: What stands under or beside it, or empty.
+    """
+
+    text: str
+    interval: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        columns: How each column is headed.
+        rows: The cells, in the columns' order.
+    """
+
+    columns: tuple[Label, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def domain_table(summary: RunSummary) -> Table:
+    """One row a domain and one for all prompts: counts, metrics with their intervals, verdicts."""
+    columns = (
+        _plain(labels.DOMAIN),
+        _plain(labels.PROMPTS),
+        _plain(labels.STEPS),
+        _plain(labels.NODES),
+        *METRIC_LABELS.values(),
+        _plain(labels.VERDICTS),
+    )
+    groups = {**summary.domains, labels.OVERALL: summary.overall}
+    return Table(
+        columns=columns, rows=tuple(_group_row(name, group) for name, group in groups.items())
+    )
+
+
+def depth_table(group: GroupSummary) -> Table:
+    """One row a depth: its nodes, and every depth metric with its interval."""
+    return Table(
+        columns=(_plain(labels.DEPTH), _plain(labels.NODES), *DEPTH_LABELS.values()),
+        rows=tuple(
+            (
+                Cell(text=str(depth.depth)),
+                Cell(text=str(depth.nodes)),
+                *(_estimate(depth.metrics[name], label) for name, label in DEPTH_LABELS.items()),
+            )
+            for depth in group.depth_profile
+        ),
+    )
+
+
+def not_estimable(summary: RunSummary) -> list[str]:
+    """A line for each reason for which a figure or an interval is missing, with where it is.
+
+    Example: ``– in code, chat: accepted length, block efficiency: no step was taken``
+    """
+    terms: dict[tuple[str, str], list[str]] = {}
+    for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+        for metric, label in METRIC_LABELS.items():
+            if reason := group.metrics[metric].reason:
+                terms.setdefault((name, reason), []).append(label.term)
+    for depth in summary.overall.depth_profile:
+        for metric, label in DEPTH_LABELS.items():
+            if reason := depth.metrics[metric].reason:
+                name = f"{labels.DEPTH} {depth.depth}"
+                terms.setdefault((name, reason), []).append(label.term)
+    names: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), missing in terms.items():
+        all_of_a_row = len(missing) in (len(METRIC_LABELS), len(DEPTH_LABELS))
+        what = "every figure" if all_of_a_row else ", ".join(missing)
+        names.setdefault((what, reason), []).append(name)
+    return [
+        f"{NOT_ESTIMABLE} in {', '.join(where)}: {what}: {reason}"
+        for (what, reason), where in names.items()
+    ]
+
+
+def verdict_lines(verdicts: VerdictCounts) -> list[str]:
+    """How many cases ended in each verdict, for those with any.
+
+    Example:
+        >>> verdict_lines(VerdictCounts(identical=48, different=2))
+        ['48 identical', '2 different']
+    """
+    counts = {name: getattr(verdicts, name) for name in labels.VERDICT_LABELS}
+    return [
+        f"{counts[name]} {word}" for name, word in labels.VERDICT_LABELS.items() if counts[name]
+    ]
+
+
+def number(value: float, decimals: int) -> str:
+    """A value with a fixed number of decimals; a fraction without its leading 0.
+
+    Example:
+        >>> number(0.5649, 3), number(1.0, 3), number(0.981, 2), number(float("nan"), 2)
+        ('.565', '1.000', '.98', '–')
+    """
+    if math.isnan(value):
+        return NOT_ESTIMABLE
+    text = f"{value:.{decimals}f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def interval(estimate: Estimate, decimals: int) -> str:
+    """The interval of an estimate, low–high; one dash where there is none."""
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
+        return NOT_ESTIMABLE
+    return f"{number(estimate.low, decimals)}–{number(estimate.high, decimals)}"
+
+
+def _group_row(name: str, group: GroupSummary) -> tuple[Cell, ...]:
+    verdicts = verdict_lines(group.verdicts)
+    metrics: Mapping[str, Estimate] = group.metrics
+    return (
+        Cell(text=name),
+        Cell(text=str(group.prompts)),
+        Cell(text=str(group.steps)),
+        Cell(text=str(group.nodes)),
+        *(_estimate(metrics[metric], label) for metric, label in METRIC_LABELS.items()),
+        Cell(text="\n".join(verdicts)),
+    )
+
+
+def _estimate(estimate: Estimate, label: Label) -> Cell:
+    if math.isnan(estimate.value):
+        return Cell(text=NOT_ESTIMABLE)
+    return Cell(
+        text=number(estimate.value, label.decimals), interval=interval(estimate, label.decimals)
+    )
+
+
+def _plain(term: str) -> Label:
+    return Label(term, term, 0)

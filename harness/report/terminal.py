@@ -1,0 +1,80 @@
+"""What a run prints when it ends: a table per question, short."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from harness.report.context import (
+    failure_lines,
+    hardware_line,
+    interval_line,
+    settings_line,
+    versions_line,
+)
+from harness.report.run_info import TOY_NOTICE, RunInfo
+from harness.report.tables import Table, depth_table, domain_table, not_estimable
+from harness.statistics import RunSummary
+from harness.trace import CaseRecord
+
+WIDTH = 120
+"""Columns that running text is wrapped at."""
+
+
+def terminal_report(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord]) -> str:
+    """The terminal's report: domains, depths, what was measured with what, and what went wrong.
+
+    Args:
+        run: What the run was.
+        summary: Its figures.
+        cases: Its records, for the ids of those that failed.
+
+    Returns:
+        Lines without a line end after the last. Intervals stand under their values.
+    """
+    blocks = [terminal_table(domain_table(summary))]
+    if summary.overall.depth_profile:
+        blocks.append(terminal_table(depth_table(summary.overall)))
+    notes = [
+        *not_estimable(summary),
+        interval_line(summary),
+        settings_line(run),
+        f"hardware: {hardware_line(run)}",
+        f"versions: {versions_line(run)}",
+        *([TOY_NOTICE] if run.uses_builtin else []),
+    ]
+    blocks.append("\n".join(_wrapped(note) for note in notes))
+    if failures := failure_lines(cases):
+        blocks.append("\n".join(_wrapped(line) for line in failures))
+    return "\n\n".join(blocks)
+
+
+def terminal_table(table: Table) -> str:
+    """A table for a terminal, intervals under their values."""
+    from tabulate import tabulate
+
+    headers = [label.header for label in table.columns]
+    cells = [
+        [cell.text + (f"\n{cell.interval}" if cell.interval else "") for cell in row]
+        for row in table.rows
+    ]
+    widths = [
+        max(len(line) for cell in column for line in cell.split("\n"))
+        for column in zip(headers, *cells, strict=True)
+    ]
+    # As rows: tabulate would make a column two characters wider than its header.
+    text = tabulate(
+        [headers, ["-" * width for width in widths], *cells],
+        tablefmt="plain",
+        disable_numparse=True,
+        colalign=["left", *(["right"] * (len(headers) - 2)), _last_alignment(table)],
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _last_alignment(table: Table) -> str:
+    return "right" if any(row[-1].interval for row in table.rows) else "left"
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)

@@ -1,0 +1,84 @@
+"""Writes a run's report: the raw facts first, then what is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from harness.errors import DraftproofError
+from harness.report.columns import (
+    CASES_FILE,
+    NODES_FILE,
+    STEPS_FILE,
+    write_cases,
+    write_nodes,
+    write_steps,
+)
+from harness.report.files import write_atomically, write_text
+from harness.report.markdown import markdown_report
+from harness.report.metrics_json import metrics_document, strict_json
+from harness.report.reading import RUN_FILE
+from harness.report.run_info import RunInfo
+from harness.report.terminal import terminal_report
+from harness.statistics import RunSummary, summarise
+from harness.trace import SCHEMA_VERSION, CaseRecord
+
+METRICS_FILE = "metrics.json"
+SUMMARY_FILE = "summary.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        directory: Its folder.
+        run: What the run was.
+        cases: Its records; of a case that was run again, the last.
+        summary: Its figures.
+    """
+
+    directory: Path
+    run: RunInfo
+    cases: tuple[CaseRecord, ...]
+    summary: RunSummary
+
+    @property
+    def terminal_text(self) -> str:
+        """What to print."""
+        return terminal_report(self.run, self.summary, self.cases)
+
+
+def write_report(directory: Path, run: RunInfo, cases: Sequence[CaseRecord]) -> Report:
+    """Writes every file of a report; each appears whole or not at all, and nothing is deleted.
+
+    ``run.json`` comes last of the raw files: with it, the run on disk is complete, and `load_run`
+    no longer needs the journal. What is derived (``metrics.json``, ``summary.md``) follows.
+
+    Args:
+        directory: An existing folder or one to make; files of the same names are replaced.
+        run: What the run was.
+        cases: Its records; of a case that was run again, the last counts, as in the journal.
+
+    Raises:
+        DraftproofError: A file cannot be written; the message names it.
+        TraceError: A record is not a trace.
+    """
+    cases = tuple({case.case_id: case for case in cases}.values())
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DraftproofError(
+            f"cannot make {directory}: {error.strerror}; give another --report-dir"
+        ) from error
+    write_atomically(directory / CASES_FILE, partial(write_cases, cases=cases))
+    write_atomically(directory / STEPS_FILE, partial(write_steps, cases=cases))
+    write_atomically(directory / NODES_FILE, partial(write_nodes, cases=cases))
+    described = {"schema_version": SCHEMA_VERSION, **run.to_json()}
+    write_text(directory / RUN_FILE, strict_json(described))
+    summary = summarise(cases)
+    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary)))
+    write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases))
+    return Report(directory=directory, run=run, cases=cases, summary=summary)

@@ -1,0 +1,44 @@
+"""Profiles, threads, and run-time checks of shapes and types."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Helpers of the tests (strategies, oracles) are plain modules beside this file.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from jaxtyping import install_import_hook
+
+_CHECKED = (
+    "harness.acceptance",
+    "harness.decoding",
+    "harness.drafting",
+    "harness.models",
+    "harness.randomness",
+    "harness.recording",
+    "harness.sampling",
+    "harness.stopping",
+    "harness.tree",
+)
+# Every annotated shape and type is verified at run time from here on.
+install_import_hook(_CHECKED, "beartype.beartype")
+
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("dev", max_examples=40, **_COMMON)
+settings.register_profile("ci", max_examples=100, derandomize=True, print_blob=True, **_COMMON)
+settings.register_profile("nightly", max_examples=2000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads():
+    """Tiny models gain nothing from more threads, and lose much where cores are shared."""
+    import torch
+
+    torch.set_num_threads(min(2, torch.get_num_threads()))

@@ -1,0 +1,96 @@
+"""Every option: in --help, in the ini file, and refused in one line before a model is loaded."""
+
+import pytest
+
+from harness.plugin.options import OPTIONS
+
+USAGE_ERROR = 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--spec-dtype=float31"],
+            "--spec-dtype: unknown value 'float31'; did you mean 'float32'?",
+        ),
+        (["--spec-device=cudo"], "--spec-device: unknown value 'cudo'; did you mean 'cuda'?"),
+        (["--spec-prompts=reel"], "--spec-prompts: unknown value 'reel'; did you mean 'real'?"),
+        (["--spec-rule=greddy"], "--spec-rule: unknown value 'greddy'; did you mean 'greedy'?"),
+        (
+            ["--spec-preset=acceptance"],
+            "--spec-preset: unknown value 'acceptance'; did you mean 'acceptance-dynamics'?",
+        ),
+        (["--spec-tree=wide"], "--spec-tree: cannot read 'wide'; give DEPTHxBRANCHING"),
+        (["--spec-tree=0x2"], "--spec-tree: '0x2' has no node"),
+        (["--spec-tree=20x9"], "--spec-tree: '20x9' has more than 4096 nodes"),
+        (["--spec-tree=chain:0"], "--spec-tree: 'chain:0': a chain has 1 to"),
+        (["--spec-limit=0"], "--spec-limit: 0 leaves no prompts"),
+        (["--spec-limit=few"], "--spec-limit: 'few' is not a whole number or 'all'"),
+        (["--spec-max-new-tokens=0"], "--spec-max-new-tokens: 0 leaves nothing to decode"),
+        (["--spec-temperature=-1"], "--spec-temperature: -1.0 is not a temperature"),
+        (["--spec-temperature=nan"], "--spec-temperature: nan is not a temperature"),
+        (["--spec-temperature=hot"], "--spec-temperature: 'hot' is not a number"),
+        (["--spec-seed=-1"], "--spec-seed: -1 is negative"),
+        (
+            ["--spec-temperature=1", "--spec-rule=greedy"],
+            "--spec-rule greedy: is lossless at temperature 0 only",
+        ),
+        (["--spec-rule=rejection"], "--spec-rule rejection: needs a sampled chain, not 3x2"),
+        (["--spec-data=."], "--spec-data: holds real data sets, which only --spec-prompts real"),
+        (["--spec-data=none", "--spec-prompts=real"], "--spec-data: 'none' is not a folder"),
+        (["--spec-target=no/such/model/x"], "--spec-target: there is no folder no/such/model/x"),
+        (["--spec-draft=missing.gguf"], "--spec-draft: cannot read missing.gguf"),
+        (["--report", "--spec-resume"], "--spec-resume needs --report-dir"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line(run, options, message):
+    result = run(*options, models=False)
+    assert result.ret == USAGE_ERROR
+    errors = [line for line in result.errlines + result.outlines if "ERROR: " in line]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_help_explains_every_option(pytester):
+    text = " ".join(pytester.runpytest("--help").stdout.str().split())
+    for option in OPTIONS:
+        assert option.flag in text
+        assert option.help[:40] in text
+
+
+def test_every_option_has_an_ini_equivalent(run, pytester, metrics, pair):
+    target, draft, _ = (option.partition("=")[2] for option in pair)
+    pytester.makeini(
+        f"""
+        [pytest]
+        report = true
+        report_dir = out
+        spec_target = {target}
+        spec_draft = {draft}
+        spec_dtype = float64
+        spec_tree = chain:2
+        """
+    )
+    run(models=False).assert_outcomes(passed=3)
+    assert metrics()["domains"]["letters"]["prompts"] == 3
+    assert (pytester.path / "out" / "run.json").read_text().count('"chain:2"') == 1
+    text = pytester.runpytest("--help").stdout.str()
+    for option in OPTIONS:
+        assert f"\n  {option.name} (" in text
+
+
+def test_an_option_wins_over_the_preset_and_the_preset_over_the_default(run, pytester):
+    import json
+
+    run("--report", "--report-dir=out", "--spec-preset=acceptance-dynamics", "--spec-limit=7")
+    config = json.loads((pytester.path / "out" / "run.json").read_text())["config"]
+    assert (config["tree"], config["limit"], config["sampling"]["temperature"]) == ("3x2", 7, 0.0)
+
+
+def test_a_bad_ini_value_is_refused_too(run, pytester):
+    pytester.makeini("[pytest]\nspec_tree = bush")
+    result = run()
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --spec-tree: cannot read 'bush'*"])

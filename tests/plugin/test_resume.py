@@ -1,0 +1,89 @@
+"""A run that was interrupted goes on where it stopped, and loses nothing."""
+
+import pytest
+from plugin_sources import SUITE
+
+from harness.journal import read_journal
+from harness.report import load_run
+
+INTERRUPTED = (
+    SUITE
+    + """
+
+def test_interrupt():
+    raise KeyboardInterrupt
+"""
+)
+
+
+def interrupted(run, pytester, *options):
+    """Measure `letters/0` and `letters/1`, then stop as Ctrl-C does."""
+    pytester.makepyfile(
+        test_letters=SUITE.replace(
+            "def test_lossless(case, speculation):",
+            "def test_lossless(case, speculation):\n"
+            "    if case.prompt.prompt_id == 'letters/2':\n"
+            "        raise KeyboardInterrupt",
+        )
+    )
+    result = run("--report", "--report-dir=out", *options)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    pytester.makepyfile(test_letters=SUITE)
+    return result
+
+
+def test_an_interrupted_run_reports_what_it_has_and_how_to_go_on(run, pytester, metrics):
+    result = interrupted(run, pytester)
+    result.stdout.fnmatch_lines(["The run is unfinished*--report-dir*out*--spec-resume*"])
+    assert metrics()["overall"]["prompts"] == 2
+    assert len(read_journal(pytester.path / "out" / "journal.jsonl").cases) == 2
+
+
+def test_a_resumed_run_equals_one_in_one_go(run, pytester):
+    interrupted(run, pytester)
+    run("--report", "--report-dir=out", "--spec-resume").assert_outcomes(passed=3)
+    run("--report", "--report-dir=whole").assert_outcomes(passed=3)
+    ours, theirs = (load_run(pytester.path / folder).cases for folder in ("out", "whole"))
+    assert [case.case_id for case in ours] == [case.case_id for case in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.speculative.token_ids == other.speculative.token_ids
+        for name in one.nodes:
+            assert (one.nodes[name] == other.nodes[name]).all()
+    assert not (pytester.path / "out" / "journal.jsonl").exists()
+
+
+def test_measured_cases_are_not_measured_again(run, pytester):
+    interrupted(run, pytester)
+    before = load_run(pytester.path / "out").cases
+    run("--report", "--report-dir=out", "--spec-resume")
+    after = load_run(pytester.path / "out").cases
+    for old, new in zip(before, after, strict=False):
+        assert new.plain.seconds == old.plain.seconds
+
+
+def test_an_unfinished_run_is_not_overwritten(run, pytester):
+    interrupted(run, pytester)
+    journal = pytester.path / "out" / "journal.jsonl"
+    before = journal.read_bytes()
+    result = run("--report", "--report-dir=out")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: out holds an unfinished run; add --spec-resume*"])
+    assert journal.read_bytes() == before
+
+
+def test_other_settings_cannot_go_on_with_it(run, pytester):
+    interrupted(run, pytester)
+    result = run("--report", "--report-dir=out", "--spec-resume", "--spec-tree=chain:2")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: *journal of a run with other settings*"])
+
+
+def test_a_corrupt_journal_is_refused_and_kept(run, pytester):
+    interrupted(run, pytester)
+    journal = pytester.path / "out" / "journal.jsonl"
+    journal.write_text("nonsense\n" + journal.read_text())
+    before = journal.read_bytes()
+    result = run("--report", "--report-dir=out", "--spec-resume")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: *journal.jsonl, line 1 is corrupt*"])
+    assert journal.read_bytes() == before

@@ -1,0 +1,361 @@
+"""The terminal's tables, ``summary.md`` and ``metrics.json``: golden text of figures given by hand.
+
+The figures are not computed here, so that nothing but a change of layout can move the text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from harness.data.prompt import DOMAINS
+from harness.report import failure_lines, metrics_document, terminal_report, write_report
+from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
+from harness.report.markdown import markdown_report
+from harness.report.metrics_json import strict_json
+from harness.report.tables import number
+from harness.report.writing import METRICS_FILE, SUMMARY_FILE
+from harness.statistics import (
+    DEPTH_METRICS,
+    METRICS,
+    DepthSummary,
+    Estimate,
+    GroupSummary,
+    Resampling,
+    RunSummary,
+    VerdictCounts,
+)
+from harness.trace import CaseRecord, Verdict
+
+NAN = float("nan")
+ONE_PROMPT = "an interval needs 2 prompts to resample, and 1 has this figure"
+
+
+def estimate(value, half, n):
+    return Estimate(value=value, low=value - half, high=value + half, n=n)
+
+
+def group(prompts, rates, lengths, verdicts, reason=""):
+    names = [metric.name for metric in METRICS]
+    metrics = {
+        name: Estimate(value=value, low=NAN, high=NAN, n=9, reason=reason)
+        if reason
+        else estimate(value, half, 9)
+        for name, value, half in zip(
+            names, [*rates, *lengths], [0.012] * 4 + [0.1] * 3, strict=True
+        )
+    }
+    profile = (
+        DepthSummary(
+            depth=1,
+            nodes=240,
+            metrics={metric.name: estimate(0.5, 0.06, 240) for metric in DEPTH_METRICS},
+        ),
+        DepthSummary(
+            depth=2,
+            nodes=480,
+            metrics={
+                **{metric.name: estimate(0.25, 0.06, 480) for metric in DEPTH_METRICS},
+                "conditional_acceptance": Estimate(
+                    value=NAN, low=NAN, high=NAN, n=0, reason="no step got there"
+                ),
+            },
+        ),
+    )
+    return GroupSummary(
+        prompts=prompts,
+        steps=prompts * 120,
+        nodes=prompts * 720,
+        metrics=metrics,
+        depth_profile=profile,
+        verdicts=verdicts,
+    )
+
+
+@pytest.fixture
+def summary():
+    return RunSummary(
+        domains={
+            "code": group(
+                2,
+                [0.538, 0.5, 0.125, 1.0],
+                [0.98, 1.25, 2.25],
+                VerdictCounts(identical=1, different=1),
+            ),
+            "own": group(
+                1,
+                [0.0, 0.25, 0.125, 0.5],
+                [0.5, 0.75, 1.75],
+                VerdictCounts(sampled=1, errors=1),
+                reason=ONE_PROMPT,
+            ),
+        },
+        overall=group(
+            3,
+            [0.5, 0.4, 0.125, 0.75],
+            [0.8, 1.0, 2.0],
+            VerdictCounts(identical=1, different=1, sampled=1, errors=1),
+        ),
+        resampling=Resampling(resamples=10_000),
+    )
+
+
+@pytest.fixture
+def cases():
+    kinds = [("code/1", "different"), ("code/0", "identical"), ("own/0", "error")]
+    return [
+        CaseRecord(
+            case_id=case_id,
+            domain="code",
+            prompt_tokens=1,
+            verdict=Verdict(verdict),
+            message="SECRET TEXT",
+        )
+        for case_id, verdict in kinds
+    ]
+
+
+TERMINAL = """\
+domain   prompts  steps  nodes   acceptance     greedy   accepted    accepted  expected   accepted       block  verdicts
+                                probability      match  ÷ drafted   ÷ reached  accepted     length  efficiency
+                                  of a node                                      length
+-------  -------  -----  -----  -----------  ---------  ---------  ----------  --------  ---------  ----------  -----------
+code           2    240   1440         .538       .500       .125       1.000       .98       1.25        2.25  1 identical
+                                  .526–.550  .488–.512  .113–.137  .988–1.012  .88–1.08  1.15–1.35   2.15–2.35  1 different
+own            1    120    720         .000       .250       .125        .500       .50        .75        1.75  1 sampled
+                                          –          –          –           –         –          –           –  1 in error
+overall        3    360   2160         .500       .400       .125        .750       .80       1.00        2.00  1 identical
+                                  .488–.512  .388–.412  .113–.137   .738–.762   .70–.90   .90–1.10   1.90–2.10  1 different
+                                                                                                                1 sampled
+                                                                                                                1 in error
+
+depth  nodes   acceptance     greedy      reach  conditional
+              probability      match       rate   acceptance
+                of a node
+-----  -----  -----------  ---------  ---------  -----------
+1        240         .500       .500       .500         .500
+                .440–.560  .440–.560  .440–.560    .440–.560
+2        480         .250       .250       .250            –
+                .190–.310  .190–.310  .190–.310
+
+– in own: every figure: an interval needs 2 prompts to resample, and 1 has this figure
+– in depth 2: conditional acceptance: no step got there
+95% intervals: bootstrap over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities
+  (reached nodes for ÷ reached), steps for lengths and block efficiency; metrics.json gives each.
+target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · temperature 0 · seed 7
+hardware: cpu Example CPU, cores 2
+versions: draftproof 0.1.0, torch 2.9.0
+The built-in pair is a toy pair: these figures describe only this pair, and nothing about other models.
+
+1 case different: code/1
+1 case ended in an error: own/0
+"""  # noqa: E501
+
+MARKDOWN = """\
+# draftproof: nightly
+
+target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · temperature 0 · seed 7, started 2026-01-02T03:04:05Z.
+
+**The built-in pair is a toy pair: these figures describe only this pair, and nothing about other models.**
+
+## Verdicts
+
+4 cases: 1 identical, 1 different, 1 sampled, 1 in error.
+
+- 1 case different: code/1
+- 1 case ended in an error: own/0
+
+## By domain
+
+| domain | prompts | steps | nodes | acceptance probability of a node (mean) | greedy match of a node (share) | acceptance rate ÷ drafted | acceptance rate ÷ reached | expected accepted length (first-child path) | accepted length | block efficiency | verdicts |
+| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| code | 2 | 240 | 1440 | .538 [.526–.550] | .500 [.488–.512] | .125 [.113–.137] | 1.000 [.988–1.012] | .98 [.88–1.08] | 1.25 [1.15–1.35] | 2.25 [2.15–2.35] | 1 identical, 1 different |
+| own | 1 | 120 | 720 | .000 [–] | .250 [–] | .125 [–] | .500 [–] | .50 [–] | .75 [–] | 1.75 [–] | 1 sampled, 1 in error |
+| overall | 3 | 360 | 2160 | .500 [.488–.512] | .400 [.388–.412] | .125 [.113–.137] | .750 [.738–.762] | .80 [.70–.90] | 1.00 [.90–1.10] | 2.00 [1.90–2.10] | 1 identical, 1 different, 1 sampled, 1 in error |
+
+- – in own: every figure: an interval needs 2 prompts to resample, and 1 has this figure
+- – in depth 2: conditional acceptance: no step got there
+
+95% intervals: bootstrap over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities (reached nodes for ÷ reached), steps for lengths and block efficiency; metrics.json gives each.
+
+## By depth
+
+| depth | nodes | acceptance probability of a node (mean) | greedy match of a node (share) | reach rate | conditional acceptance |
+| :--- | ---: | ---: | ---: | ---: | ---: |
+| 1 | 240 | .500 [.440–.560] | .500 [.440–.560] | .500 [.440–.560] | .500 [.440–.560] |
+| 2 | 480 | .250 [.190–.310] | .250 [.190–.310] | .250 [.190–.310] | – |
+
+## Environment
+
+- target: name builtin, dtype float32, device cpu
+- draft: name builtin, dtype float32, device cpu
+- hardware: cpu Example CPU, cores 2
+- versions: draftproof 0.1.0, torch 2.9.0
+- fingerprint: 0123456789abcdef
+- command: ``pytest suites/ --report -k 'code or `math`'``
+"""  # noqa: E501
+
+
+def test_terminal_report_is_the_golden_text(summary, cases, run_info):
+    assert terminal_report(run_info, summary, cases) + "\n" == TERMINAL
+
+
+def test_markdown_report_is_the_golden_text(summary, cases, run_info):
+    assert markdown_report(run_info, summary, cases) == MARKDOWN
+
+
+def test_tables_fit_a_terminal_at_the_size_of_the_study(summary, run_info):
+    many = VerdictCounts(identical=50)
+    rates, lengths = [0.538, 0.5, 0.125, 0.9], [0.98, 1.25, 2.25]
+    group_of_50 = replace(group(50, rates, lengths, many), steps=3563, nodes=24_942)
+    study = replace(
+        summary,
+        domains=dict.fromkeys(DOMAINS, group_of_50),
+        overall=replace(group_of_50, nodes=99_768, verdicts=VerdictCounts(identical=200)),
+    )
+    assert max(len(line) for line in terminal_report(run_info, study, []).splitlines()) <= 125
+
+
+def test_the_toy_sentence_stands_with_figures_of_the_built_in_pair_only(summary, run_info):
+    for target, draft, toy in [
+        ("builtin", "some/draft", True),
+        ("some/target", "builtin", True),
+        ("some/target", "some/draft", False),
+    ]:
+        run = replace(run_info, config={**run_info.config, "target": target, "draft": draft})
+        for text in (terminal_report(run, summary, []), markdown_report(run, summary, [])):
+            assert ("toy pair" in text) is toy
+
+
+def test_models_are_named_as_resolved_and_settings_that_are_not_known_are_said_to_be(
+    summary, run_info
+):
+    models = {
+        "target": {"name": "big", "dtype": "bfloat16", "device": "cuda"},
+        "draft": {"name": "small", "dtype": "float16", "device": "cuda"},
+    }
+    text = terminal_report(replace(run_info, models=models), summary, [])
+    assert "target big · draft small · bfloat16/float16 on cuda · tree 3x2" in text
+    bare = terminal_report(
+        replace(run_info, models={}, config={}, hardware={}, versions={}), summary, []
+    )
+    assert "target not recorded" in bare
+    assert "hardware: not recorded" in bare
+
+
+def test_prompts_and_messages_stay_out_of_the_text(tmp_path, make_cases, run_info):
+    cases = [replace(case, message="SECRET TEXT") for case in make_cases()]
+    cases[0] = replace(cases[0], verdict=Verdict.DIFFERENT)
+    write_report(tmp_path, run_info, cases)
+    for name in ("summary.md", "metrics.json", "run.json"):
+        assert "SECRET" not in (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_markdown_cannot_be_broken_by_names(summary, run_info):
+    run = replace(run_info, name="a|b\n# <b>*", command=("x", "`|`", "a\nb"))
+    odd = replace(summary, domains={"a|b": summary.domains["code"]})
+    text = markdown_report(run, odd, [])
+    assert text.startswith("# draftproof: a\\|b # \\<b>\\*\n")
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({line.replace("\\|", "").count("|") for line in table[:4]}) == 1
+    assert "\n- command: ``x '`|`' 'a b'``\n" in text
+
+
+def test_failure_lines_name_the_first_cases():
+    def cases(count, verdict):
+        return [
+            CaseRecord(case_id=f"c{i}", domain="code", prompt_tokens=1, verdict=verdict)
+            for i in range(count)
+        ]
+
+    assert failure_lines(cases(3, Verdict.IDENTICAL) + cases(3, Verdict.SAMPLED)) == []
+    assert failure_lines(cases(7, Verdict.DIFFERENT) + cases(1, Verdict.ERROR)) == [
+        "7 cases different: c0, c1, c2, c3, c4 and 2 more",
+        "1 case ended in an error: c0",
+    ]
+
+
+def test_every_figure_has_a_label():
+    assert list(METRIC_LABELS) == [metric.name for metric in METRICS]
+    assert list(DEPTH_LABELS) == [metric.name for metric in DEPTH_METRICS]
+    assert list(VERDICT_LABELS) == list(VerdictCounts.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [
+        (0.0, 3, ".000"),
+        (0.9996, 3, "1.000"),
+        (0.5, 3, ".500"),
+        (12.345, 2, "12.35"),
+        (NAN, 3, "–"),
+    ],
+)
+def test_numbers(value, decimals, text):
+    assert number(value, decimals) == text
+
+
+FIGURES = [metric.name for metric in METRICS]
+
+
+def test_metrics_json_has_exactly_the_documented_keys(summary):
+    document = metrics_document(summary)
+    assert list(document) == ["schema_version", "domains", "overall", "depth_profile", "lossless"]
+    assert document["schema_version"] == 1
+    assert list(document["domains"]) == ["code", "own"]
+    for found in (document["overall"], *document["domains"].values()):
+        assert list(found) == ["prompts", "steps", "nodes", *FIGURES, "depth_profile"]
+        for depth in found["depth_profile"]:
+            assert list(depth) == ["depth", "nodes", *(metric.name for metric in DEPTH_METRICS)]
+    assert document["depth_profile"] == document["overall"]["depth_profile"]
+    assert document["lossless"] == {
+        "cases": 4,
+        "identical": 1,
+        "different": 1,
+        "sampled": 1,
+        "errors": 1,
+    }
+    assert document["domains"]["code"]["accepted_length"] == {
+        "value": 1.25,
+        "low": 1.15,
+        "high": 1.35,
+        "n": 9,
+    }
+
+
+def test_what_is_not_estimable_is_null_with_a_reason(summary):
+    document = json.loads(strict_json(metrics_document(summary)), parse_constant=pytest.fail)
+    assert document["domains"]["own"]["greedy_match"] == {
+        "value": 0.25,
+        "low": None,
+        "high": None,
+        "n": 9,
+        "reason": ONE_PROMPT,
+    }
+    assert document["depth_profile"][1]["conditional_acceptance"]["value"] is None
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        strict_json({"value": NAN})
+
+
+def test_files_on_disk_are_strict_json_and_agree_with_the_report(tmp_path, make_cases, run_info):
+    cases = make_cases(prompts=5)  # one domain of two prompts, three of one
+    report = write_report(tmp_path, run_info, cases)
+    for name in (METRICS_FILE, "run.json"):
+        json.loads((tmp_path / name).read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    document = json.loads((tmp_path / METRICS_FILE).read_text(encoding="utf-8"))
+    assert list(document["domains"]) == list(DOMAINS)
+    for name, found in (*document["domains"].items(), ("overall", document["overall"])):
+        expected = report.summary.domains.get(name, report.summary.overall)
+        for figure in FIGURES:
+            estimate = expected.metrics[figure]
+            assert found[figure]["value"] == estimate.value
+            assert (found[figure]["low"] is None) is math.isnan(estimate.low)
+            assert found[figure].get("reason", "") == estimate.reason
+    assert document["domains"]["code"]["accepted_length"]["low"] is not None
+    assert document["overall"]["accepted_length"]["reason"].endswith("math, logic, chat")
+    text = (tmp_path / SUMMARY_FILE).read_text(encoding="utf-8")
+    assert "## Environment" in text
+    assert report.terminal_text.startswith("domain")

@@ -1,0 +1,282 @@
+"""Saved runs: read back bit for bit, small on disk, and refused by name when damaged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harness.errors import TraceError
+from harness.journal import Journal
+from harness.report import JOURNAL_FILE, load_run, point_latest, write_report
+from harness.report import columns as report_columns
+from harness.trace import CaseRecord, DecodedOutput, Verdict
+
+FILES = ("run.json", "cases.parquet", "steps.parquet", "nodes.parquet")
+STEPS = [
+    "case_id",
+    "domain",
+    "step",
+    "nodes",
+    "depth",
+    "accepted_length",
+    "committed_tokens",
+    "root_position",
+    "draft_seconds",
+    "verify_seconds",
+]
+NODES = [
+    "case_id",
+    "domain",
+    "step",
+    "node",
+    "parent",
+    "depth",
+    "sibling_rank",
+    "position",
+    "token_id",
+    "target_probability",
+    "draft_probability",
+    "acceptance_probability",
+    "target_entropy",
+    "draft_entropy",
+    "target_rank",
+    "draft_rank",
+    "reached",
+    "accepted",
+]
+
+
+def odd_cases(cases):
+    """The cases, and some with nothing, with odd values and with odd text."""
+    nodes = {name: column.copy() for name, column in cases[0].nodes.items()}
+    # A NaN with a payload, a negative zero, a subnormal, an infinity: bits must survive.
+    bits = np.array([0x7FC0_1234, 0x8000_0000, 1, 0x7F80_0000], np.uint32).view(np.float32)
+    nodes["target_probability"][:4] = bits
+    nodes["draft_rank"][:] = -1
+    return [
+        replace(cases[0], nodes=nodes, verdict=Verdict.DIFFERENT, message="token 3 | 'é\n☃'"),
+        CaseRecord(
+            case_id="own/1", domain="own", prompt_tokens=0, verdict=Verdict.ERROR, message="why"
+        ),
+        *cases[1:],
+        CaseRecord(
+            case_id="own/2",
+            domain="own",
+            prompt_tokens=1,
+            verdict=Verdict.SAMPLED,
+            plain=DecodedOutput(token_ids=(), stop_reason="length", seconds=0.1),
+            speculative=DecodedOutput(token_ids=(2**31 - 1,), stop_reason="stop_token", seconds=0),
+        ),
+    ]
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 60, 1 << 20])
+def test_a_run_comes_back_bit_for_bit(
+    tmp_path, make_cases, run_info, same_record, monkeypatch, rows_at_once
+):
+    monkeypatch.setattr(report_columns, "_ROWS_AT_ONCE", rows_at_once)
+    cases = odd_cases(make_cases())
+    write_report(tmp_path, run_info, cases)
+    saved = load_run(tmp_path)
+    assert saved.complete
+    assert saved.run == run_info
+    assert len(saved.cases) == len(cases)
+    assert all(same_record(*pair) for pair in zip(saved.cases, cases, strict=True))
+
+
+@pytest.mark.parametrize("cases", [[], [CaseRecord(
+    case_id="a", domain="code", prompt_tokens=1, verdict=Verdict.ERROR)]])  # fmt: skip
+def test_a_run_without_a_node_comes_back(tmp_path, run_info, same_record, cases):
+    write_report(tmp_path, run_info, cases)
+    saved = load_run(tmp_path)
+    assert all(same_record(*pair) for pair in zip(saved.cases, cases, strict=True))
+
+
+def test_columns_are_the_documented_ones(tmp_path, make_cases, run_info):
+    write_report(tmp_path, run_info, make_cases())
+    assert pq.read_schema(tmp_path / "steps.parquet").names == STEPS
+    assert pq.read_schema(tmp_path / "nodes.parquet").names == NODES
+    for name in FILES[1:]:
+        schema = pq.read_schema(tmp_path / name)
+        assert schema.metadata[b"draftproof_schema_version"] == b"1"
+        assert pa.types.is_dictionary(schema.field("case_id").type)
+        assert pa.types.is_dictionary(schema.field("domain").type)
+        assert pq.ParquetFile(tmp_path / name).metadata.row_group(0).column(0).compression == "ZSTD"
+    tokens = pq.read_schema(tmp_path / "cases.parquet").field("plain_token_ids").type
+    assert tokens == pa.list_(pa.int32())
+
+
+def test_at_most_64_bytes_a_node_on_disk(tmp_path, make_cases, run_info):
+    cases = make_cases(prompts=100, steps=40)
+    nodes = sum(len(case.nodes["node"]) for case in cases)
+    assert nodes >= 50_000
+    write_report(tmp_path, run_info, cases)
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.parquet"))
+    assert size / nodes <= 64
+    # Incompressible: five floats, a token. All else has to shrink to next to nothing.
+    assert (tmp_path / "nodes.parquet").stat().st_size / nodes <= 32
+
+
+def test_a_killed_run_is_read_from_its_journal(tmp_path, make_cases, run_info, same_record):
+    cases = odd_cases(make_cases())
+    with Journal(tmp_path / JOURNAL_FILE, run_info.to_json()) as journal:
+        for case in cases:
+            journal.append(case)
+    whole = load_run(tmp_path)
+    assert not whole.complete
+    assert whole.run == run_info
+    assert all(same_record(*pair) for pair in zip(whole.cases, cases, strict=True))
+    path = tmp_path / JOURNAL_FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    assert [case.case_id for case in load_run(tmp_path).cases] == [c.case_id for c in cases[:-1]]
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_a_report_killed_while_being_written_is_read_from_its_journal(
+    tmp_path, make_cases, run_info, missing
+):
+    cases = make_cases()
+    with Journal(tmp_path / JOURNAL_FILE, run_info.to_json()) as journal:
+        for case in cases:
+            journal.append(case)
+    write_report(tmp_path, run_info, cases)
+    assert load_run(tmp_path).complete
+    (tmp_path / missing).unlink()
+    saved = load_run(tmp_path)
+    assert not saved.complete
+    assert len(saved.cases) == len(cases)
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_a_missing_file_is_named(tmp_path, make_cases, run_info, missing):
+    write_report(tmp_path, run_info, make_cases())
+    (tmp_path / missing).unlink()
+    with pytest.raises(TraceError, match=missing):
+        load_run(tmp_path)
+
+
+def test_no_folder_at_all_is_an_error(tmp_path):
+    with pytest.raises(TraceError, match=r"there is no report at .*nowhere"):
+        load_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("damaged", FILES)
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "flipped"])
+def test_a_corrupt_file_is_named(tmp_path, make_cases, run_info, damaged, damage):
+    write_report(tmp_path, run_info, make_cases())
+    path = tmp_path / damaged
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        data = data[: len(data) // 2]
+    elif damage == "empty":
+        data = bytearray()
+    elif damage == "foreign":
+        data = bytearray(b"\xff\xfe something else")
+    else:
+        data[:200] = bytes(byte ^ 0x5A for byte in data[:200])
+    path.write_bytes(data)
+    with pytest.raises(TraceError, match=damaged):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", FILES[1:])
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5])
+def test_one_changed_byte_of_data_is_noticed(tmp_path, make_cases, run_info, damaged, place):
+    cases = make_cases(prompts=40, steps=20)
+    write_report(tmp_path, run_info, cases)
+    path = tmp_path / damaged
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(TraceError, match=damaged):
+        load_run(tmp_path)
+
+
+def rewrite(path, change):
+    table = pq.read_table(path)
+    pq.write_table(change(table), path)
+
+
+def with_version(table, version):
+    return table.replace_schema_metadata({b"draftproof_schema_version": version})
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_newer_and_foreign_parquet_files_are_refused(tmp_path, make_cases, run_info, name):
+    write_report(tmp_path, run_info, make_cases())
+    rewrite(tmp_path / name, lambda table: with_version(table, b"2"))
+    with pytest.raises(TraceError, match=rf"{name} has schema version 2.*install a newer one"):
+        load_run(tmp_path)
+    rewrite(tmp_path / name, lambda table: table.replace_schema_metadata(None))
+    with pytest.raises(TraceError, match=rf"{name} was not written by draftproof"):
+        load_run(tmp_path)
+    rewrite(tmp_path / name, lambda table: with_version(table.drop_columns(["domain"]), b"1"))
+    with pytest.raises(TraceError, match=rf"{name} is corrupt or of another run .its columns"):
+        load_run(tmp_path)
+
+
+def test_a_newer_run_description_is_refused(tmp_path, make_cases, run_info):
+    write_report(tmp_path, run_info, make_cases())
+    path = tmp_path / "run.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "schema_version": 2}))
+    with pytest.raises(TraceError, match=r"run.json has schema version 2"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["steps.parquet", "nodes.parquet"])
+def test_files_of_two_runs_are_not_mixed(tmp_path, make_cases, run_info, name):
+    write_report(tmp_path / "one", run_info, make_cases(prompts=8))
+    write_report(tmp_path / "other", run_info, make_cases(prompts=8, steps=6))
+    (tmp_path / "one" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(TraceError, match=rf"{name} is corrupt or of another run"):
+        load_run(tmp_path / "one")
+
+
+def test_sorted_rows_are_refused_not_given_to_the_wrong_case(tmp_path, make_cases, run_info):
+    write_report(tmp_path, run_info, make_cases())
+    rewrite(tmp_path / "nodes.parquet", lambda table: table.take(list(range(len(table)))[::-1]))
+    with pytest.raises(TraceError, match="not in the order of cases"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"name": None}, "no 'name'"),
+        ({"config": []}, "'config' is not a dict"),
+        ({"models": {"target": "x"}}, "'models'"),
+        ({"extra": 1}, "unknown field 'extra'"),
+    ],
+)
+def test_a_run_description_with_other_fields_is_refused(tmp_path, run_info, change, problem):
+    values = {**run_info.to_json(), **change}
+    values = {name: value for name, value in values.items() if value is not None}
+    with pytest.raises(TraceError, match=problem):
+        type(run_info).from_json(values)
+
+
+def test_a_run_description_survives_json(run_info):
+    text = json.dumps(run_info.to_json(), allow_nan=False)
+    assert type(run_info).from_json(json.loads(text)) == run_info
+
+
+@pytest.mark.parametrize("symlinks", [True, False])
+def test_latest_leads_to_the_report(tmp_path, make_cases, run_info, monkeypatch, symlinks):
+    if not symlinks:
+
+        def refuse(*args, **kwargs):
+            raise OSError("no symbolic links here")
+
+        monkeypatch.setattr("os.symlink", refuse)
+    for name in ("one", "two"):
+        write_report(tmp_path / name, replace(run_info, name=name), make_cases())
+        pointer = point_latest(tmp_path, tmp_path / name)
+        assert pointer.is_symlink() is symlinks
+        assert load_run(tmp_path / "latest").run.name == name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]

@@ -1,0 +1,198 @@
+"""The cache, the positions and the mask, each broken on purpose and found by the state checks."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import VOCABULARY, parents, tiny_lm
+
+from harness.errors import ModelError, StateError
+from harness.models.checked import CheckedLM
+from harness.models.hugging_face import HuggingFaceLM
+from harness.models.protocol import CausalLM
+from harness.models.table import TableLM
+from harness.tree import children, path_to
+
+PREFIX = [1, 2, 3, 4]
+SHAPE = (-1, -1, 0, 0, 1, 2, 5)
+TOKENS = (0, 1, 2, 3, 4, 1, 2)
+
+
+def exercise(model):
+    """Score a tree, commit its second branch, and go on from there."""
+    model.reset()
+    model.advance(PREFIX)
+    model.score(TOKENS, SHAPE)
+    model.commit((1, 4))
+    model.score((2, 3), (-1, 0))
+    model.commit((0,))
+    return model.advance([1])
+
+
+def test_an_unbroken_model_passes():
+    assert isinstance(tiny_lm(0), CausalLM)
+    exercise(CheckedLM(tiny_lm(0), "target"))
+
+
+@given(parents(), st.data())
+def test_scoring_in_two_calls_equals_scoring_in_one(shape, data):
+    if not shape:
+        return
+    tokens = data.draw(
+        st.lists(st.integers(0, VOCABULARY - 1), min_size=len(shape), max_size=len(shape))
+    )
+    split = data.draw(st.integers(0, len(shape)))
+    at_once, in_two = tiny_lm(0), tiny_lm(0)
+    at_once.advance(PREFIX)
+    in_two.advance(PREFIX)
+    expected = at_once.score(tokens, shape)
+    parts = [
+        in_two.score(tokens[a:b], shape[a:b]) for a, b in ((0, split), (split, len(shape))) if a < b
+    ]
+    torch.testing.assert_close(torch.cat(parts), expected, rtol=1e-9, atol=1e-9)
+
+
+@given(parents(), st.data())
+def test_any_committed_path_leaves_the_state_of_a_recompute(shape, data):
+    model = CheckedLM(tiny_lm(0), "target")
+    model.reset()
+    model.advance(PREFIX)
+    if shape:
+        model.score([node % VOCABULARY for node in range(len(shape))], shape)
+    node = data.draw(st.integers(-1, len(shape) - 1))
+    model.commit(path_to(shape, node))
+    model.advance([1])
+
+
+def test_a_path_that_skips_a_node_is_refused():
+    model = tiny_lm(0)
+    model.advance(PREFIX)
+    model.score(TOKENS, SHAPE)
+    with pytest.raises(ValueError, match="node 2 is not a child of -1"):
+        model.commit((2,))
+
+
+def test_more_tokens_than_the_context_holds_are_refused():
+    model = tiny_lm(0, max_length=8)
+    model.advance([1] * 7)
+    model.score([1], [-1])
+    with pytest.raises(ModelError, match=r"7 committed tokens and 2 more exceed .* 8"):
+        model.score([1], [0])
+
+
+class PositionByIndex(HuggingFaceLM):
+    """Positions advance by node, not by depth."""
+
+    def _forward(self, token_ids, positions, attention_mask, **arguments):
+        first = min(positions)
+        positions = range(first, first + len(token_ids))
+        return super()._forward(token_ids, positions, attention_mask, **arguments)
+
+
+class FullyCausalTree(HuggingFaceLM):
+    """Nodes attend to all nodes before them, siblings too."""
+
+    def _build_tree_mask(self, pending):
+        return super()._build_tree_mask(tuple(range(-1, len(pending) - 1)))
+
+
+class LosesGrandparents(HuggingFaceLM):
+    """Nodes attend to themselves and their parent only."""
+
+    def _build_tree_mask(self, pending):
+        mask = super()._build_tree_mask(pending)
+        for node, parent in enumerate(pending):
+            for ancestor in range(len(pending)):
+                if ancestor not in (node, parent):
+                    mask[node, ancestor] = torch.finfo(mask.dtype).min
+        return mask
+
+
+class KeepsFirstSlots(HuggingFaceLM):
+    """A committed path keeps the first slots of the tree."""
+
+    def commit(self, path):
+        self._cache.keep(self._length, range(len(path)))
+        self._length += len(path)
+        self._pending = ()
+
+
+class KeepsOneTooMany(HuggingFaceLM):
+    """A rejected entry stays in the cache."""
+
+    def commit(self, path):
+        pending = len(self._pending)
+        super().commit(path)
+        if len(path) < pending:
+            for layer in self._cache.layers:
+                layer.length += 1
+
+
+class DropsOneEntry(HuggingFaceLM):
+    """A needed entry is dropped from the cache."""
+
+    def commit(self, path):
+        super().commit(path)
+        if path:
+            for layer in self._cache.layers:
+                layer.length -= 1
+
+
+class ZeroesWhatItDrops(HuggingFaceLM):
+    """Rejected entries are zeroed but still attended to."""
+
+    def commit(self, path):
+        pending = len(self._pending)
+        super().commit(path)
+        for layer in self._cache.layers:
+            layer.keys[..., self._length : self._length + pending, :] = 0
+            layer.values[..., self._length : self._length + pending, :] = 0
+            layer.length = self._length + pending
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        PositionByIndex,
+        FullyCausalTree,
+        LosesGrandparents,
+        KeepsFirstSlots,
+        KeepsOneTooMany,
+        DropsOneEntry,
+        ZeroesWhatItDrops,
+    ],
+)
+def test_state_checks_find_a_broken_cache_position_or_mask(broken):
+    with torch.inference_mode(), pytest.raises(StateError):
+        exercise(CheckedLM(broken(tiny_lm(0).model), "target"))
+
+
+class ForgetsToReset(TableLM):
+    """State of one prompt survives into the next."""
+
+    def reset(self):
+        if not hasattr(self, "_committed"):
+            super().reset()
+
+
+def test_state_checks_find_a_model_that_is_not_reset():
+    model = CheckedLM(ForgetsToReset(lambda context: torch.full((2,), 0.5), 2), "draft model")
+    model.advance([0])
+    with pytest.raises(StateError, match="counts 1 committed tokens where 0 were"):
+        model.reset()
+
+
+def test_every_pending_leaf_is_compared():
+    """The check must not stop at the first branch: only the last leaf's logits are wrong here."""
+
+    class WrongLastRow(HuggingFaceLM):
+        def score(self, token_ids, parents):
+            logits = super().score(token_ids, parents).clone()
+            logits[-1] += torch.arange(logits.shape[1])
+            return logits
+
+    assert children(SHAPE)[5] == (6,)
+    model = CheckedLM(WrongLastRow(tiny_lm(0).model), "target")
+    model.advance(PREFIX)
+    with pytest.raises(StateError, match="pending node 6"):
+        model.score(TOKENS, SHAPE)

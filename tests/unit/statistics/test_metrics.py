@@ -1,0 +1,371 @@
+"""The figures of a run: worked by hand on tiny traces, and against an oracle of plain loops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import TraceError
+from harness.statistics import DEPTH_METRICS, METRICS, Resampling, prompt_sums, summarise, sums
+from harness.trace import NODE_COLUMNS, STEP_COLUMNS, CaseRecord, Verdict, columns_from
+
+NAN = float("nan")
+FEW = Resampling(resamples=20)
+NODE_FIELDS = ("parent", "acceptance_probability", "target_rank", "reached", "accepted")
+
+
+def case(case_id, steps, domain="code", verdict=Verdict.IDENTICAL):
+    """A record from steps, each (accepted length, committed tokens, nodes as in `NODE_FIELDS`)."""
+    step_rows, node_rows = [], []
+    for index, (accepted, committed, nodes) in enumerate(steps):
+        depths, children = [], {}
+        for node, values in enumerate(nodes):
+            parent = values[0]
+            depths.append(1 if parent < 0 else depths[parent] + 1)
+            rank = children.setdefault(parent, 0)
+            children[parent] += 1
+            row = dict.fromkeys(NODE_COLUMNS, 0)
+            row.update(step=index, node=node, depth=depths[node], sibling_rank=rank)
+            row.update(zip(NODE_FIELDS, values, strict=True))
+            node_rows.append(row)
+        step_rows.append((index, len(nodes), max(depths, default=0), accepted, committed, 0, 0, 0))
+    step_columns = [list(column) for column in zip(*step_rows, strict=True)] or [[]] * 8
+    return CaseRecord(
+        case_id=case_id,
+        domain=domain,
+        prompt_tokens=3,
+        verdict=verdict,
+        steps=columns_from(STEP_COLUMNS, dict(zip(STEP_COLUMNS, step_columns, strict=True))),
+        nodes=columns_from(
+            NODE_COLUMNS, {name: [row[name] for row in node_rows] for name in NODE_COLUMNS}
+        ),
+    )
+
+
+def values(group):
+    return {name: estimate.value for name, estimate in group.metrics.items()}
+
+
+def counts(group):
+    return {name: estimate.n for name, estimate in group.metrics.items()}
+
+
+def chain(probability, rank, accepted, committed):
+    """A step over a chain of two nodes."""
+    nodes = [
+        (-1, probability, rank, True, accepted >= 1),
+        (0, probability, rank, accepted >= 1, accepted >= 2),
+    ]
+    return accepted, committed, nodes
+
+
+def test_nothing_is_accepted_at_acceptance_0():
+    overall = summarise([case("a", [chain(0.0, 5, 0, 1)] * 3)], FEW).overall
+    assert values(overall) == {
+        "acceptance_probability": 0.0,
+        "greedy_match": 0.0,
+        "acceptance_rate_drafted": 0.0,
+        "acceptance_rate_reached": 0.0,
+        "expected_accepted_length": 0.0,
+        "accepted_length": 0.0,
+        "block_efficiency": 1.0,
+    }
+    assert [depth.metrics["reach_rate"].value for depth in overall.depth_profile] == [0.0, 0.0]
+    second = overall.depth_profile[1].metrics["conditional_acceptance"]
+    assert math.isnan(second.value)
+    assert second.n == 0
+    assert second.reason == "no step accepted that many tokens less one"
+
+
+def test_everything_is_accepted_at_acceptance_1():
+    cases = [case("a", [chain(1.0, 0, 2, 3)] * 2), case("b", [chain(1.0, 0, 2, 3)])]
+    overall = summarise(cases, FEW).overall
+    assert values(overall) == {
+        "acceptance_probability": 1.0,
+        "greedy_match": 1.0,
+        "acceptance_rate_drafted": 1.0,
+        "acceptance_rate_reached": 1.0,
+        "expected_accepted_length": 2.0,
+        "accepted_length": 2.0,
+        "block_efficiency": 3.0,
+    }
+    for estimate in overall.metrics.values():
+        assert estimate.low == estimate.high == estimate.value
+    for depth in overall.depth_profile:
+        assert {estimate.value for estimate in depth.metrics.values()} == {1.0}
+
+
+def test_partial_acceptance_worked_by_hand():
+    # Two children of the root; the second was kept, then its first child was not.
+    tree = [
+        (-1, 0.5, 3, True, False),
+        (-1, 0.25, 0, True, True),
+        (0, 0.5, 0, False, False),
+        (1, 1.0, 2, True, False),
+    ]
+    # The chain stops after one node; the empty step only commits.
+    steps = [(1, 2, tree), (1, 1, [(-1, 0.75, 0, True, True)]), (0, 1, [])]
+    overall = summarise([case("a", steps)], FEW).overall
+    assert values(overall) == pytest.approx(
+        {
+            "acceptance_probability": (0.5 + 0.25 + 0.5 + 1.0 + 0.75) / 5,
+            "greedy_match": 3 / 5,
+            "acceptance_rate_drafted": 2 / 5,
+            "acceptance_rate_reached": 2 / 4,
+            # depth 1: (.5 + .75 + 0) / 3; depth 2: (.25 + 0 + 0) / 3
+            "expected_accepted_length": 1.25 / 3 + 0.25 / 3,
+            "accepted_length": 2 / 3,
+            "block_efficiency": 4 / 3,
+        }
+    )
+    assert counts(overall) == {
+        "acceptance_probability": 5,
+        "greedy_match": 5,
+        "acceptance_rate_drafted": 5,
+        "acceptance_rate_reached": 4,
+        "expected_accepted_length": 3,
+        "accepted_length": 3,
+        "block_efficiency": 3,
+    }
+    first, second = overall.depth_profile
+    assert (first.depth, first.nodes, second.depth, second.nodes) == (1, 3, 2, 2)
+    assert {name: estimate.value for name, estimate in first.metrics.items()} == pytest.approx(
+        {
+            "acceptance_probability": 0.5,
+            "greedy_match": 2 / 3,
+            "reach_rate": 2 / 3,
+            "conditional_acceptance": 2 / 3,
+        }
+    )
+    assert {name: estimate.value for name, estimate in second.metrics.items()} == pytest.approx(
+        {
+            "acceptance_probability": 0.75,
+            "greedy_match": 0.5,
+            "reach_rate": 0.0,
+            "conditional_acceptance": 0.0,
+        }
+    )
+
+
+def test_a_drafter_without_a_model_leaves_its_figures_unknown_never_0():
+    nodes = [(-1, NAN, 0, True, True), (0, NAN, 4, True, False)]
+    known = [(-1, 0.5, 0, True, True), (0, NAN, 0, True, True)]
+    none = summarise([case("a", [(1, 2, nodes)])], FEW).overall.metrics
+    assert math.isnan(none["acceptance_probability"].value)
+    assert "no model" in none["acceptance_probability"].reason
+    assert math.isnan(none["expected_accepted_length"].value)
+    assert none["greedy_match"].value == 0.5
+    some = summarise([case("a", [(1, 2, nodes), (2, 3, known)])], FEW).overall.metrics
+    assert (some["acceptance_probability"].value, some["acceptance_probability"].n) == (0.5, 1)
+    assert math.isnan(some["expected_accepted_length"].value), "its path is known to depth 1 only"
+
+
+def test_steps_whose_nodes_were_not_stored_count_in_the_figures_of_steps_only():
+    stored = case("a", [chain(0.5, 0, 2, 3)])
+    bare = replace(case("b", [chain(0.5, 0, 1, 2)]), nodes=case("c", []).nodes)
+    metrics = summarise([stored, bare], FEW).overall.metrics
+    assert metrics["accepted_length"].value == 1.5
+    assert metrics["acceptance_rate_drafted"].value == 3 / 4
+    assert (metrics["expected_accepted_length"].value, metrics["expected_accepted_length"].n) == (
+        0.75,
+        1,
+    )
+
+
+def test_cases_in_error_are_counted_and_left_out():
+    steps = [chain(1.0, 0, 2, 3)]
+    cases = [
+        case("a", steps),
+        case("b", steps, verdict=Verdict.DIFFERENT),
+        case("c", [chain(0.0, 9, 0, 1)], verdict=Verdict.ERROR),
+        case("d", [], domain="chat", verdict=Verdict.ERROR),
+    ]
+    summary = summarise(cases, FEW)
+    assert summary.domains["code"].prompts == 2
+    assert summary.overall.metrics["accepted_length"].value == 2.0
+    assert summary.overall.verdicts.cases == 4
+    assert summary.overall.verdicts.errors == 2
+    assert summary.domains["chat"].prompts == 0
+    assert all(math.isnan(figure) for figure in values(summary.domains["chat"]).values())
+
+
+def test_no_case_at_all():
+    summary = summarise([], FEW)
+    assert summary.domains == {}
+    assert (summary.overall.prompts, summary.overall.depth_profile) == (0, ())
+    assert all(math.isnan(figure) for figure in values(summary.overall).values())
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "rule"),
+    [
+        ("parent", 1, 1, "parent is neither"),
+        ("parent", 0, -2, "parent is neither"),
+        ("step", 1, 1, "not one of the case's"),
+        ("node", 1, 2, "not ordered by step"),
+        ("depth", 1, 1, "depth is not one more"),
+    ],
+)
+def test_columns_that_are_no_trace_are_refused_by_name(column, row, value, rule):
+    good = case("builtin/code/01", [chain(0.5, 0, 1, 2)])
+    broken = dict(good.nodes)
+    broken[column] = broken[column].copy()
+    broken[column][row] = value
+    with pytest.raises(TraceError, match=rf"case builtin/code/01, node row {row}: .*{rule}"):
+        prompt_sums([case("builtin/code/00", [chain(0.5, 0, 1, 2)]), replace(good, nodes=broken)])
+
+
+def test_a_case_that_occurs_twice_is_refused():
+    with pytest.raises(TraceError, match="case a occurs twice"):
+        prompt_sums([case("a", []), case("a", [])])
+
+
+@st.composite
+def steps_of_a_case(draw):
+    """Steps over random trees, with random facts: no rule is assumed to have made them."""
+    probability = st.one_of(st.just(NAN), st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=32))
+    steps = []
+    for _ in range(draw(st.integers(0, 4))):
+        nodes = [
+            (
+                draw(st.integers(-1, node - 1)),
+                draw(probability),
+                draw(st.integers(-1, 3)),
+                draw(st.booleans()),
+                draw(st.booleans()),
+            )
+            for node in range(draw(st.integers(0, 7)))
+        ]
+        steps.append((draw(st.integers(0, 5)), draw(st.integers(0, 6)), nodes))
+    return steps
+
+
+def oracle(cases):
+    """Every metric of some cases by plain loops over their rows; NaN where there is none."""
+    alphas, ranks, lengths, committed, path_lengths, by_depth = [], [], [], [], [], {}
+    drafted = accepted_nodes = reached = 0
+    for record in cases:
+        nodes = [dict(zip(NODE_COLUMNS, row, strict=True)) for row in zip(*(
+            record.nodes[name].tolist() for name in NODE_COLUMNS), strict=True)]  # fmt: skip
+        for step, length in enumerate(record.steps["accepted_length"].tolist()):
+            lengths.append(length)
+            committed.append(record.steps["committed_tokens"].tolist()[step])
+            mine = [node for node in nodes if node["step"] == step]
+            drafted += len(mine)
+            at, product, total = -1, 1.0, 0.0
+            while True:
+                first = [n for n in mine if n["parent"] == at and n["sibling_rank"] == 0]
+                if not first:
+                    break
+                product *= first[0]["acceptance_probability"]
+                total += product
+                at = first[0]["node"]
+            if total == total:
+                path_lengths.append(total)
+        for node in nodes:
+            reached += node["reached"]
+            accepted_nodes += node["accepted"]
+            at_depth = by_depth.setdefault(node["depth"], ([], []))
+            if node["acceptance_probability"] == node["acceptance_probability"]:
+                alphas.append(node["acceptance_probability"])
+                at_depth[0].append(node["acceptance_probability"])
+            if node["target_rank"] >= 0:
+                ranks.append(node["target_rank"] == 0)
+                at_depth[1].append(node["target_rank"] == 0)
+
+    def ratio(above, below):
+        return above / below if below else NAN
+
+    def mean(numbers):
+        return ratio(math.fsum(numbers), len(numbers))
+
+    figures = {
+        "acceptance_probability": mean(alphas),
+        "greedy_match": mean(ranks),
+        "acceptance_rate_drafted": ratio(sum(lengths), drafted),
+        "acceptance_rate_reached": ratio(accepted_nodes, reached),
+        "expected_accepted_length": mean(path_lengths),
+        "accepted_length": mean(lengths),
+        "block_efficiency": mean(committed),
+    }
+    deepest = max([*by_depth, *lengths], default=0)
+    profile = [
+        {
+            "acceptance_probability": mean(by_depth.get(depth, ([], []))[0]),
+            "greedy_match": mean(by_depth.get(depth, ([], []))[1]),
+            "reach_rate": mean([length >= depth for length in lengths]),
+            "conditional_acceptance": mean(
+                [length >= depth for length in lengths if length >= depth - 1]
+            ),
+        }
+        for depth in range(1, deepest + 1)
+    ]
+    return figures, profile
+
+
+def as_found(metrics):
+    return {name: estimate.value for name, estimate in metrics.items()}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["chat", "code", "own"]), steps_of_a_case()), max_size=5),
+    st.integers(1, 30),
+)
+def test_every_metric_agrees_with_plain_loops_whatever_the_batches(contents, batch_rows):
+    cases = [case(f"c{i}", steps, domain) for i, (domain, steps) in enumerate(contents)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sums, "BATCH_ROWS", batch_rows)
+        summary = summarise(cases, FEW)
+    groups = {domain: [c for c in cases if c.domain == domain] for domain in summary.domains}
+    for name, group in [*summary.domains.items(), ("overall", summary.overall)]:
+        figures, profile = oracle(groups.get(name, cases))
+        assert as_found(group.metrics) == pytest.approx(figures, rel=1e-12, nan_ok=True)
+        found = [as_found(depth.metrics) for depth in group.depth_profile]
+        for depth, expected in enumerate(profile):
+            assert found[depth] == pytest.approx(expected, rel=1e-12, nan_ok=True)
+        for beyond in group.depth_profile[len(profile) :]:
+            assert beyond.nodes == 0, "a depth that only other domains' drafts have"
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(steps_of_a_case(), min_size=1, max_size=6), st.randoms())
+def test_the_order_of_cases_does_not_move_a_bit(contents, random):
+    cases = [case(f"c{i}", steps, "code" if i % 2 else "chat") for i, steps in enumerate(contents)]
+    shuffled = random.sample(cases, len(cases))
+    assert repr(summarise(shuffled, FEW)) == repr(summarise(cases, FEW))
+
+
+def test_metric_names_are_those_of_the_report():
+    assert [metric.name for metric in METRICS] == [
+        "acceptance_probability",
+        "greedy_match",
+        "acceptance_rate_drafted",
+        "acceptance_rate_reached",
+        "expected_accepted_length",
+        "accepted_length",
+        "block_efficiency",
+    ]
+    assert [metric.name for metric in DEPTH_METRICS] == [
+        "acceptance_probability",
+        "greedy_match",
+        "reach_rate",
+        "conditional_acceptance",
+    ]
+
+
+def test_domains_come_in_the_studys_order_and_then_by_name():
+    cases = [case(str(i), [], d) for i, d in enumerate(["zoo", "chat", "logic", "law", "code"])]
+    assert list(summarise(cases, FEW).domains) == ["code", "logic", "chat", "law", "zoo"]
+
+
+def test_sums_do_not_overflow_or_round_in_small_types():
+    record = case("a", [(30_000, 30_000, [(-1, 1.0, 0, True, True)])] * 3)
+    assert record.steps["accepted_length"].dtype == np.int16
+    totals = prompt_sums([record]).totals
+    assert totals["accepted"][0] == totals["committed_tokens"][0] == 90_000

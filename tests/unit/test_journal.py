@@ -1,0 +1,144 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import TraceError
+from harness.journal import Journal, read_journal
+from harness.trace import (
+    NODE_COLUMNS,
+    STEP_COLUMNS,
+    CaseRecord,
+    DecodedOutput,
+    Verdict,
+    columns_from,
+)
+
+RUN = {"fingerprint": "abc", "name": "test"}
+
+
+def record(case_id="code/0", nodes=3, **fields):
+    rng = np.random.default_rng(len(case_id) + nodes)
+    output = DecodedOutput(token_ids=(1, 2, 3), stop_reason="length", seconds=0.25)
+    return CaseRecord(
+        case_id=case_id,
+        domain="code",
+        prompt_tokens=7,
+        verdict=Verdict.IDENTICAL,
+        plain=output,
+        speculative=output,
+        steps=columns_from(STEP_COLUMNS, {name: rng.integers(0, 9, 2) for name in STEP_COLUMNS}),
+        nodes=columns_from(NODE_COLUMNS, {name: rng.random(nodes) * 7 for name in NODE_COLUMNS}),
+        draws={"accept": 4},
+        **fields,
+    )
+
+
+def assert_same(ours, theirs):
+    assert ours.to_json() == theirs.to_json()
+
+
+@given(st.integers(0, 20), st.text(max_size=10))
+def test_a_record_survives_json_bit_for_bit(nodes, message):
+    original = record(nodes=nodes, message=message)
+    copy = CaseRecord.from_json(json.loads(json.dumps(original.to_json())))
+    for name in NODE_COLUMNS:
+        np.testing.assert_array_equal(copy.nodes[name], original.nodes[name])
+        assert copy.nodes[name].dtype == original.nodes[name].dtype
+    assert_same(copy, original)
+
+
+def test_nan_survives(tmp_path):
+    values = {name: [0] for name in NODE_COLUMNS} | {"draft_probability": [np.nan]}
+    original = CaseRecord(
+        case_id="a",
+        domain="code",
+        prompt_tokens=1,
+        verdict=Verdict.SAMPLED,
+        nodes=columns_from(NODE_COLUMNS, values),
+    )
+    with Journal(tmp_path / "j", RUN) as journal:
+        journal.append(original)
+    [copy] = read_journal(tmp_path / "j").cases
+    assert np.isnan(copy.nodes["draft_probability"][0])
+
+
+def write(path, *records, run=RUN):
+    with Journal(path, run) as journal:
+        for each in records:
+            journal.append(each)
+        return journal.finished
+
+
+def test_cases_come_back_in_order_and_a_repeated_case_counts_once(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    write(path, record("a"), record("b"), record("a", nodes=9))
+    contents = read_journal(path)
+    assert contents.run == RUN
+    assert [case.case_id for case in contents.cases] == ["a", "b"]
+    assert len(contents.cases[0].nodes["node"]) == 9
+    assert not contents.torn
+
+
+@pytest.mark.parametrize("cut", [1, 10, 100])
+def test_a_killed_run_loses_only_the_case_in_flight(tmp_path, cut):
+    path = tmp_path / "journal.jsonl"
+    write(path, record("a"), record("b"), record("c"))
+    path.write_bytes(path.read_bytes()[:-cut])
+    contents = read_journal(path)
+    assert [case.case_id for case in contents.cases] == ["a", "b"]
+    assert contents.torn
+    assert [case.case_id for case in write(path, record("c"))] == ["a", "b"]
+    assert [case.case_id for case in read_journal(path).cases] == ["a", "b", "c"]
+
+
+def test_a_journal_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    write(path, record("a"))
+    before = path.read_bytes()
+    with pytest.raises(TraceError, match="journal of another run"):
+        Journal(path, {"fingerprint": "xyz"})
+    assert path.read_bytes() == before
+
+
+def test_corruption_before_the_last_line_is_named(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    write(path, record("a"), record("b"))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[1][:50] + "\n" + lines[2])
+    with pytest.raises(TraceError, match="line 2 is corrupt"):
+        read_journal(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not a draftproof journal"),
+        ("{}\n", "not a draftproof journal"),
+        ("hello\n", "line 1 is corrupt"),
+        ('{"kind": "draftproof journal", "schema_version": 99, "run": {}}\n', "install a newer"),
+        (
+            '{"kind": "draftproof journal", "schema_version": 1, "run": {}}\n{"a": 1}\n',
+            "line 2: not a case record",
+        ),
+    ],
+)
+def test_foreign_files_are_refused(tmp_path, content, message):
+    path = tmp_path / "journal.jsonl"
+    path.write_text(content)
+    with pytest.raises(TraceError, match=message):
+        read_journal(path)
+
+
+def test_a_missing_journal_is_named(tmp_path):
+    with pytest.raises(TraceError, match="cannot read the journal"):
+        read_journal(tmp_path / "none.jsonl")
+
+
+def test_columns_must_be_the_schemas():
+    with pytest.raises(TraceError, match="differ in length"):
+        columns_from(STEP_COLUMNS, {name: [0] * (name == "step") for name in STEP_COLUMNS})
+    with pytest.raises(TraceError, match="not those of the schema"):
+        columns_from(STEP_COLUMNS, {"step": [0]})

@@ -1,0 +1,92 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from strategies import distributions
+
+from harness.errors import NumericsError
+from harness.randomness import Purpose, SeededRandomness, inverse_cdf
+
+LARGEST_BELOW_ONE = math.nextafter(1.0, 0.0)
+
+
+@given(st.integers(1, 8).flatmap(distributions), st.floats(0, LARGEST_BELOW_ONE))
+def test_a_token_of_probability_zero_is_never_drawn(probabilities, uniform):
+    for boundary in (0.0, uniform, LARGEST_BELOW_ONE):
+        assert probabilities[inverse_cdf(probabilities, boundary)] > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_ends_of_the_unit_interval(dtype):
+    weights = torch.tensor([0, 0.1, 0.2, 0.7, 0, 0], dtype=dtype)
+    assert inverse_cdf(weights, 0.0) == 1
+    assert inverse_cdf(weights, LARGEST_BELOW_ONE) == 3
+
+
+def test_rounding_of_the_total_cannot_run_off_the_end():
+    weights = torch.full((10,), 0.1, dtype=torch.float32)
+    weights[-1] = 0
+    assert inverse_cdf(weights, LARGEST_BELOW_ONE) == 8
+
+
+@pytest.mark.parametrize("bad", [[float("nan"), 1.0], [0.0, 0.0], [float("inf"), 1.0]])
+def test_weights_that_are_no_law_are_refused(bad):
+    with pytest.raises(NumericsError, match="cannot draw"):
+        inverse_cdf(torch.tensor(bad), 0.5)
+
+
+def test_a_certain_coin_is_certain():
+    randomness = SeededRandomness(0, "case")
+    assert all(randomness.bernoulli(1.0, Purpose.ACCEPT) for _ in range(1000))
+    assert not any(randomness.bernoulli(0.0, Purpose.ACCEPT) for _ in range(1000))
+
+
+def test_draws_follow_the_law():
+    """False-alarm rate 1e-6: a chi-square test with a fixed seed."""
+    law = torch.tensor([0.5, 0.2, 0.0, 0.3], dtype=torch.float64)
+    randomness = SeededRandomness(7, "law")
+    counts = np.bincount(
+        [randomness.categorical(law, Purpose.PLAIN) for _ in range(20_000)], minlength=4
+    )
+    assert counts[2] == 0
+    expected = 20_000 * law.numpy()
+    kept = expected > 0
+    assert stats.chisquare(counts[kept], expected[kept]).pvalue > 1e-6
+
+
+def draws(randomness, purpose, count=50):
+    return [randomness.bernoulli(0.5, purpose) for _ in range(count)]
+
+
+def test_same_name_same_draws_whatever_else_is_drawn():
+    alone = draws(SeededRandomness(3, "a"), Purpose.ACCEPT)
+    beside = SeededRandomness(3, "a")
+    draws(beside, Purpose.DRAFT)
+    draws(SeededRandomness(3, "b"), Purpose.ACCEPT)
+    torch.rand(3)
+    assert draws(beside, Purpose.ACCEPT) == alone
+
+
+def test_streams_differ_by_seed_case_and_purpose():
+    reference = draws(SeededRandomness(3, "a"), Purpose.ACCEPT)
+    assert draws(SeededRandomness(4, "a"), Purpose.ACCEPT) != reference
+    assert draws(SeededRandomness(3, "b"), Purpose.ACCEPT) != reference
+    for purpose in set(Purpose) - {Purpose.ACCEPT}:
+        assert draws(SeededRandomness(3, "a"), purpose) != reference
+
+
+def test_draws_are_counted_by_purpose():
+    randomness = SeededRandomness(0, "case")
+    draws(randomness, Purpose.ACCEPT, 3)
+    randomness.categorical(torch.tensor([1.0]), Purpose.BONUS)
+    assert randomness.draws == {Purpose.ACCEPT: 3, Purpose.BONUS: 1}
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.random.get_rng_state()
+    draws(SeededRandomness(0, "case"), Purpose.DRAFT)
+    assert torch.equal(before, torch.random.get_rng_state())

@@ -1,0 +1,97 @@
+"""Each recorded fact against a slow, independent computation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import VOCABULARY, ScriptedDrafter, tiny_lm, trees
+
+from harness.acceptance import make_rule
+from harness.config import ChainShape, KAryShape, Sampling
+from harness.decoding import speculate
+from harness.drafting import make_drafter
+from harness.randomness import SeededRandomness
+from harness.recording import StepRecorder, StepSeconds, choice_facts
+from harness.stopping import Stopping
+
+PROMPT = [1, 3, 2]
+
+
+def record(drafter, target, sampling, max_new_tokens=12):
+    recorder = StepRecorder(sampling, lambda: StepSeconds(0.5, 0.25))
+    output = speculate(
+        PROMPT,
+        target,
+        drafter,
+        make_rule("auto", drafter.law, sampling),
+        sampling=sampling,
+        stopping=Stopping(max_new_tokens=max_new_tokens),
+        randomness=SeededRandomness(0, "recording"),
+        observe=recorder,
+    )
+    return output, recorder.steps, recorder.nodes
+
+
+def law(model, tokens, temperature):
+    """Softmax in plain Python; at temperature 0, unscaled."""
+    logits = [float(x) / (temperature or 1.0) for x in model.recompute(tokens)[-1]]
+    top = max(logits)
+    weights = [math.exp(x - top) for x in logits]
+    return [weight / sum(weights) for weight in weights], logits
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("shape", [ChainShape(3), KAryShape(3, 2)])
+def test_every_fact_of_every_node(shape, temperature):
+    sampling = Sampling(temperature=temperature)
+    target, draft = tiny_lm(1), tiny_lm(2)
+    output, steps, nodes = record(make_drafter(shape, draft, sampling), target, sampling)
+    sequence = [*PROMPT, *output.token_ids]
+    for i in range(len(nodes["node"])):
+        step = nodes["step"][i]
+        own = {nodes["node"][j]: j for j in np.flatnonzero(nodes["step"] == step)}
+        above = []
+        parent = nodes["parent"][i]
+        while parent != -1:
+            above.append(int(nodes["token_id"][own[parent]]))
+            parent = nodes["parent"][own[parent]]
+        context = sequence[: steps["root_position"][step] + 1] + above[::-1]
+        assert nodes["depth"][i] == len(above) + 1
+        assert nodes["position"][i] == len(context)
+        token = nodes["token_id"][i]
+        p, p_logits = law(target, context, temperature)
+        q, q_logits = law(draft, context, temperature)
+        assert nodes["target_probability"][i] == pytest.approx(p[token], rel=1e-5)
+        assert nodes["draft_probability"][i] == pytest.approx(q[token], rel=1e-5)
+        assert nodes["acceptance_probability"][i] == pytest.approx(
+            min(1, p[token] / q[token]), rel=1e-5
+        )
+        for name, probabilities in (("target_entropy", p), ("draft_entropy", q)):
+            entropy = -sum(x * math.log(x) for x in probabilities)
+            assert nodes[name][i] == pytest.approx(entropy, rel=1e-5)
+        assert nodes["target_rank"][i] == sum(x > p_logits[token] for x in p_logits)
+        assert nodes["draft_rank"][i] == sum(x > q_logits[token] for x in q_logits)
+
+
+@given(st.lists(trees(), min_size=1, max_size=3))
+@settings(max_examples=20)
+def test_step_identities_hold_for_any_tree(script):
+    output, steps, nodes = record(ScriptedDrafter(script), tiny_lm(1), Sampling(temperature=0.0))
+    assert steps["nodes"].sum() == len(nodes["node"])
+    assert steps["accepted_length"].sum() == nodes["accepted"].sum()
+    assert steps["committed_tokens"].sum() == len(output.token_ids) - 1
+    assert (steps["committed_tokens"][:-1] == steps["accepted_length"][:-1] + 1).all()
+    assert (nodes["accepted"] <= nodes["reached"]).all()
+    assert np.isnan(nodes["draft_probability"]).all()
+    assert (nodes["draft_rank"] == -1).all()
+    np.testing.assert_array_equal(np.diff(steps["root_position"]), steps["committed_tokens"][:-1])
+
+
+def test_rank_0_is_the_argmax_also_where_logits_are_equal():
+    logits = torch.tensor([[1.0, 3.0, 3.0, 3.0, 0.0]], dtype=torch.bfloat16)
+    facts = choice_facts(logits, None, [0] * 5, range(VOCABULARY), Sampling(temperature=0.0))
+    assert facts.rank.tolist() == [3, 0, 1, 2, 4]
+    assert int(logits.argmax()) == 1

@@ -1,0 +1,50 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.stopping import Stopping, StopReason
+
+TOKENS = st.integers(0, 3)
+
+
+@given(
+    st.lists(TOKENS, min_size=1, max_size=12),
+    st.lists(st.integers(1, 5), min_size=12, max_size=12),
+    st.integers(1, 12),
+    st.frozensets(TOKENS, max_size=2),
+)
+def test_blocks_are_cut_where_single_tokens_would_be(tokens, sizes, limit, stops):
+    stopping = Stopping(max_new_tokens=limit, stop_token_ids=stops)
+
+    def run(blocks):
+        output = []
+        for block in blocks:
+            committed, reason = stopping.cut(output, block)
+            output.extend(committed)
+            if reason is not None:
+                return output, reason
+        return output, None
+
+    blocks, rest = [], tokens
+    for size in sizes:
+        blocks.append(rest[:size])
+        rest = rest[size:]
+    assert run(blocks) == run([[token] for token in tokens])
+
+
+@pytest.mark.parametrize("offset", range(5))
+def test_a_stop_token_cuts_at_every_offset_of_a_block(offset):
+    block = [1] * 5
+    block[offset] = 9
+    stopping = Stopping(max_new_tokens=100, stop_token_ids=frozenset({9}))
+    assert stopping.cut((), block) == (tuple(block[: offset + 1]), StopReason.STOP_TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(2, StopReason.LENGTH), (3, StopReason.STOP_TOKEN), (4, StopReason.STOP_TOKEN)],
+)
+def test_stop_and_length_limit_in_one_block(limit, expected):
+    stopping = Stopping(max_new_tokens=limit, stop_token_ids=frozenset({9}))
+    committed, reason = stopping.cut((), [1, 2, 9, 4, 5])
+    assert (committed, reason) == ((1, 2, 9)[:limit], expected)
