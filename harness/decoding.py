@@ -42,7 +42,6 @@ class Step:
         target_logits: ``[n + 1, vocabulary]``: row 0 after the root, ``i + 1`` after node ``i``.
         target_probabilities: The same after temperature and filters.
         acceptance: What the rule kept.
-        committed: The tokens that the step added to the output.
     """
 
     root_position: int
@@ -50,7 +49,19 @@ class Step:
     target_logits: Float[torch.Tensor, "nodes_and_root vocabulary"]
     target_probabilities: Float[torch.Tensor, "nodes_and_root vocabulary"]
     acceptance: Acceptance
-    committed: tuple[int, ...]
+
+    @property
+    def emitted(self) -> tuple[int, ...]:
+        """The kept tokens and the extra token, before stop and length truncation."""
+        return (*self.draft.tree.tokens(self.acceptance.path), self.acceptance.extra_token)
+
+
+Observer = Callable[[Step, tuple[int, ...]], None]
+"""Called after each step with the tokens that it added to the output."""
+
+
+def ignore(step: Step, committed: tuple[int, ...]) -> None:
+    """The observer that does nothing."""
 
 
 def plain_decode(
@@ -96,7 +107,7 @@ def speculate(
     sampling: Sampling,
     stopping: Stopping,
     randomness: Randomness,
-    observe: Callable[[Step], None] = lambda step: None,
+    observe: Observer = ignore,
 ) -> Output:
     """What the target produces with a drafter's help; with a lossless rule, the same law.
 
@@ -110,7 +121,7 @@ def speculate(
         sampling: Temperature and filters, of the target's distributions.
         stopping: Where the output ends, also inside a block.
         randomness: Draws for every purpose.
-        observe: Called with each `Step` after it is committed.
+        observe: Called after each step.
 
     Raises:
         UsageError: The prompt is empty.
@@ -124,26 +135,46 @@ def speculate(
     committed, stop_reason = stopping.cut((), (first,))
     sequence = [*prompt, *committed]
     while stop_reason is None:
-        draft = drafter.draft(sequence, target.max_length - len(sequence), randomness)
-        logits = verify(target, sequence[-1], draft)
-        probabilities = distributions(logits, sampling)
-        acceptance = rule.accept(draft, probabilities, randomness)
-        target.commit([0, *(node + 1 for node in acceptance.path)])
-        drafter.commit(acceptance.path)
-        emitted = (*draft.tree.tokens(acceptance.path), acceptance.extra_token)
-        committed, stop_reason = stopping.cut(sequence[len(prompt) :], emitted)
-        observe(
-            Step(
-                root_position=len(sequence) - 1,
-                draft=draft,
-                target_logits=logits,
-                target_probabilities=probabilities,
-                acceptance=acceptance,
-                committed=committed,
-            )
-        )
+        step = take_step(sequence, target, drafter, rule, sampling=sampling, randomness=randomness)
+        committed, stop_reason = stopping.cut(sequence[len(prompt) :], step.emitted)
         sequence.extend(committed)
+        observe(step, committed)
     return Output(tuple(sequence[len(prompt) :]), stop_reason)
+
+
+def take_step(
+    sequence: Sequence[int],
+    target: CausalLM,
+    drafter: Drafter,
+    rule: AcceptanceRule,
+    *,
+    sampling: Sampling,
+    randomness: Randomness,
+) -> Step:
+    """Draft, verify, accept, commit.
+
+    Args:
+        sequence: Prompt and output so far; the last token is the root, which the target has not
+            committed yet.
+        target: Verifies. Mutated: commits the root and the kept path.
+        drafter: Proposes. Mutated: told of the kept path.
+        rule: Decides what is kept.
+        sampling: Temperature and filters, of the target's distributions.
+        randomness: Draws for every purpose.
+    """
+    draft = drafter.draft(sequence, target.max_length - len(sequence), randomness)
+    logits = verify(target, sequence[-1], draft)
+    probabilities = distributions(logits, sampling)
+    acceptance = rule.accept(draft, probabilities, randomness)
+    target.commit([0, *(node + 1 for node in acceptance.path)])
+    drafter.commit(acceptance.path)
+    return Step(
+        root_position=len(sequence) - 1,
+        draft=draft,
+        target_logits=logits,
+        target_probabilities=probabilities,
+        acceptance=acceptance,
+    )
 
 
 def verify(

@@ -44,8 +44,8 @@ class StepRecorder:
         self._steps: list[tuple[float, ...]] = []
         self._nodes: list[dict[str, np.ndarray]] = []
 
-    def __call__(self, step: Step) -> None:
-        """Take note of a step."""
+    def __call__(self, step: Step, committed: tuple[int, ...]) -> None:
+        """Take note of a step and of the tokens that it added to the output."""
         tree = step.draft.tree
         seconds = self._step_seconds()
         index = len(self._steps)
@@ -55,7 +55,7 @@ class StepRecorder:
                 len(tree),
                 tree.depth,
                 len(step.acceptance.path),
-                len(step.committed),
+                len(committed),
                 step.root_position,
                 seconds.draft,
                 seconds.verify,

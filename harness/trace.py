@@ -1,7 +1,8 @@
 """The raw facts of a run: what is stored, and nothing that can be derived from it.
 
 A case is one prompt. Its steps and nodes are columns (flat arrays of equal length), so that a
-trace is as cheap to keep for a hundred million nodes as for a hundred. Reading a trace needs numpy only.
+trace is as cheap to keep for a hundred million nodes as for a hundred. Reading a trace needs numpy
+only.
 """
 
 from __future__ import annotations

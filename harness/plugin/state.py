@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.config import RunConfig
+from harness.data.prompt import Prompt
+
 if TYPE_CHECKING:
-    from harness.config import RunConfig
-    from harness.data.prompt import Prompt
     from harness.trace import CaseRecord
 
-RUN_CONFIG = pytest.StashKey["RunConfig"]()
+RUN_CONFIG = pytest.StashKey[RunConfig]()
 """The run's settings; in the configuration."""
 
-PROMPTS = pytest.StashKey[dict[str, "list[Prompt]"]]()
+PROMPTS = pytest.StashKey[dict[str, list[Prompt]]]()
 """Prompts that were loaded, by domain; in the configuration."""
 
 PROBLEM = pytest.StashKey[str]()

@@ -47,7 +47,7 @@ def speculative(prompt, target, drafter, stopping, seed=0):
         sampling=GREEDY,
         stopping=stopping,
         randomness=SeededRandomness(seed, "speculative"),
-        observe=steps.append,
+        observe=lambda step, committed: steps.append(step),
     )
     return output, steps
 

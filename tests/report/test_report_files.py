@@ -51,6 +51,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert names(tmp_path) == ["metrics.json"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be replaced there")
+def test_whoever_reads_the_old_file_keeps_reading_it_whole(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_text(path, "the old content")
+    with path.open() as reader:
+        write_text(path, "new")
+        assert reader.read() == "the old content"
+    assert path.read_text() == "new"
+
+
 def test_an_interrupt_leaves_no_temporary_file(tmp_path):
     def interrupted(file):
         file.write(b"new")

@@ -238,6 +238,14 @@ def test_files_of_two_runs_are_not_mixed(tmp_path, make_cases, run_info, name):
         load_run(tmp_path / "one")
 
 
+@pytest.mark.parametrize("name", ["steps.parquet", "nodes.parquet"])
+def test_files_without_their_rows_are_refused(tmp_path, make_cases, run_info, name):
+    write_report(tmp_path, run_info, make_cases())
+    rewrite(tmp_path / name, lambda table: table.slice(0, 0))
+    with pytest.raises(TraceError, match=rf"{name} is corrupt or of another run \(0 rows"):
+        load_run(tmp_path)
+
+
 def test_sorted_rows_are_refused_not_given_to_the_wrong_case(tmp_path, make_cases, run_info):
     write_report(tmp_path, run_info, make_cases())
     rewrite(tmp_path / "nodes.parquet", lambda table: table.take(list(range(len(table)))[::-1]))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import TraceError
 from harness.statistics import DEPTH_METRICS, METRICS, Resampling, prompt_sums, summarise, sums
+from harness.statistics.batches import batches
 from harness.trace import NODE_COLUMNS, STEP_COLUMNS, CaseRecord, Verdict, columns_from
 
 NAN = float("nan")
@@ -362,6 +363,14 @@ def test_metric_names_are_those_of_the_report():
 def test_domains_come_in_the_studys_order_and_then_by_name():
     cases = [case(str(i), [], d) for i, d in enumerate(["zoo", "chat", "logic", "law", "code"])]
     assert list(summarise(cases, FEW).domains) == ["code", "logic", "chat", "law", "zoo"]
+
+
+def test_batches_are_bounded_and_hold_every_case_in_order():
+    cases = [case(f"c{i}", [chain(0.5, 0, 1, 2)] * (i % 4)) for i in range(9)]
+    made = list(batches(cases, max_rows=10))
+    assert sum(batch.cases for batch in made) == len(cases)
+    assert max(len(b.case_of_step) + len(b.case_of_node) for b in made) <= 10
+    assert len(made) > 1
 
 
 def test_sums_do_not_overflow_or_round_in_small_types():
