@@ -6,17 +6,18 @@ import dataclasses
 import hashlib
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from harness.errors import UsageError, unknown_value
+from harness.laws import RULES, valid_rules
+from harness.shapes import KAryShape, TreeShape, parse_tree
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PROMPT_SOURCES = ("builtin", "real")
-RULES = ("auto", "greedy", "rejection", "point-mass")
+RULE_NAMES = ("auto", *RULES)
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
 
@@ -30,11 +31,24 @@ def _require(condition: bool, option: str, problem: str) -> None:
 class Sampling:
     """How logits become the distribution that tokens are drawn from, in both ways of decoding.
 
+    Applied in this order: repetition penalty, `min_new_tokens`, temperature, top-k, top-p, min-p.
+
     Attributes:
         temperature: 0 is greedy decoding; otherwise logits are divided by it.
+        top_k: Keep the k most probable tokens; 0 keeps all.
+        top_p: Keep the fewest tokens whose probabilities add up to this; 1 keeps all.
+        min_p: Keep tokens of at least this share of the largest probability; 0 keeps all.
+        repetition_penalty: Divides a positive logit of a token that the prompt or the output has,
+            and multiplies a negative one; 1 changes nothing.
+        min_new_tokens: Stop tokens are impossible before an output has this many tokens.
     """
 
     temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    min_new_tokens: int = 0
 
     def __post_init__(self) -> None:
         _require(
@@ -42,88 +56,24 @@ class Sampling:
             "--spec-temperature",
             f"{self.temperature} is not a temperature; give 0 (greedy) or a positive number",
         )
+        _require(self.top_k >= 0, "--spec-top-k", f"{self.top_k} is negative; give 0 to keep all")
+        _require(0 < self.top_p <= 1, "--spec-top-p", f"{self.top_p} is not in (0, 1]; 1 keeps all")
+        _require(0 <= self.min_p <= 1, "--spec-min-p", f"{self.min_p} is not in [0, 1]")
+        _require(
+            math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0,
+            "--spec-repetition-penalty",
+            f"{self.repetition_penalty} is not a positive number; 1 changes nothing",
+        )
+        _require(
+            self.min_new_tokens >= 0,
+            "--spec-min-new-tokens",
+            f"{self.min_new_tokens} is negative; give 0 or more",
+        )
 
     @property
     def greedy(self) -> bool:
         """Whether every distribution is one-hot, so that no draw is random."""
         return self.temperature == 0
-
-
-@dataclass(frozen=True, slots=True)
-class ChainShape:
-    """A chain of `length` sampled tokens (greedy ones at temperature 0)."""
-
-    length: int
-
-    def __str__(self) -> str:
-        return f"chain:{self.length}"
-
-    @property
-    def depth(self) -> int:
-        return self.length
-
-
-@dataclass(frozen=True, slots=True)
-class KAryShape:
-    """The `branching` most probable tokens after every node, down to `depth`."""
-
-    depth: int
-    branching: int
-
-    def __str__(self) -> str:
-        return f"{self.depth}x{self.branching}"
-
-
-TreeShape = ChainShape | KAryShape
-
-TREE_FORMS = "DEPTHxBRANCHING (3x2) or chain:LENGTH (chain:5)"
-MAX_NODES = 4096
-"""Drafts above this are refused: a step's attention mask and logits grow with it."""
-
-
-def parse_tree(text: str) -> TreeShape:
-    """The shape of the drafts that ``--spec-tree`` names.
-
-    Raises:
-        UsageError: The text has none of the forms, or the shape has no node or too many.
-
-    Example:
-        >>> parse_tree("3x2")
-        KAryShape(depth=3, branching=2)
-        >>> str(parse_tree("chain:5"))
-        'chain:5'
-    """
-    if match := re.fullmatch(r"(\d+)\s*x\s*(\d+)", text.strip()):
-        depth, branching = int(match[1]), int(match[2])
-        _require(
-            depth >= 1 and branching >= 1,
-            "--spec-tree",
-            f"'{text}' has no node; depth and branching are at least 1",
-        )
-        nodes = depth if branching == 1 else _k_ary_nodes(depth, branching)
-        _require(
-            nodes <= MAX_NODES, "--spec-tree", f"'{text}' has more than {MAX_NODES} nodes a step"
-        )
-        return KAryShape(depth, branching)
-    if match := re.fullmatch(r"chain:(\d+)", text.strip()):
-        length = int(match[1])
-        _require(
-            1 <= length <= MAX_NODES,
-            "--spec-tree",
-            f"'{text}': a chain has 1 to {MAX_NODES} tokens",
-        )
-        return ChainShape(length)
-    raise UsageError(f"--spec-tree: cannot read '{text}'; give {TREE_FORMS}")
-
-
-def _k_ary_nodes(depth: int, branching: int) -> int:
-    nodes, level = 0, 1
-    for _ in range(depth):
-        level *= branching
-        nodes += level
-        if nodes > MAX_NODES:
-            break
-    return nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +91,7 @@ class RunConfig:
             lossless rule for the drafter's proposal law.
         sampling: How tokens are drawn.
         max_new_tokens: Length limit of an output, in tokens.
+        stop_strings: Texts that end an output, with the token that completes one.
         seed: Seeds prompt sampling and every draw.
         limit: Prompts a domain, None for all.
         prompts: ``builtin`` or ``real``.
@@ -156,6 +107,7 @@ class RunConfig:
     rule: str = "auto"
     sampling: Sampling = field(default_factory=Sampling)
     max_new_tokens: int = 64
+    stop_strings: tuple[str, ...] = ()
     seed: int = 0
     limit: int | None = 50
     prompts: str = BUILTIN
@@ -167,7 +119,7 @@ class RunConfig:
             ("--spec-dtype", self.dtype, DTYPES),
             ("--spec-device", self.device, DEVICES),
             ("--spec-prompts", self.prompts, PROMPT_SOURCES),
-            ("--spec-rule", self.rule, RULES),
+            ("--spec-rule", self.rule, RULE_NAMES),
         ):
             if value not in choices:
                 raise unknown_value(option, value, choices)
@@ -182,25 +134,8 @@ class RunConfig:
             f"{self.limit} leaves no prompts; give at least 1, or 'all'",
         )
         _require(self.seed >= 0, "--spec-seed", f"{self.seed} is negative; give 0 or more")
-        if self.rule == "greedy":
-            _require(
-                self.sampling.greedy,
-                "--spec-rule greedy",
-                "is lossless at temperature 0 only; use --spec-rule auto above it",
-            )
-        if self.rule == "rejection":
-            _require(
-                isinstance(self.tree, ChainShape),
-                "--spec-rule rejection",
-                f"needs a sampled chain, not {self.tree}; use --spec-tree chain:N, or --spec-rule "
-                "auto",
-            )
-        if self.rule == "point-mass" and isinstance(self.tree, ChainShape):
-            _require(
-                self.sampling.greedy,
-                "--spec-rule point-mass",
-                "needs a deterministic draft, and a chain is sampled; use --spec-rule rejection",
-            )
+        self._require_valid_rule()
+        _require("" not in self.stop_strings, "--spec-stop", "an empty text would end every output")
         if self.data_dir is not None:
             _require(
                 self.prompts == "real",
@@ -211,9 +146,26 @@ class RunConfig:
                 Path(self.data_dir).is_dir(), "--spec-data", f"'{self.data_dir}' is not a folder"
             )
 
+    def _require_valid_rule(self) -> None:
+        if self.rule == "auto":
+            return
+        valid = valid_rules(
+            self.tree.law, is_chain=self.tree.is_chain, is_greedy=self.sampling.greedy
+        )
+        _require(
+            self.rule in valid,
+            f"--spec-rule {self.rule}",
+            f"is not valid for --spec-tree {self.tree} (siblings are {self.tree.law}) at "
+            f"temperature {self.sampling.temperature:g}; use one of: auto, {', '.join(valid)}",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values, `from_json`'s inverse."""
-        return {**dataclasses.asdict(self), "tree": str(self.tree)}
+        return {
+            **dataclasses.asdict(self),
+            "tree": str(self.tree),
+            "stop_strings": list(self.stop_strings),
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -231,6 +183,8 @@ class RunConfig:
             values["tree"] = parse_tree(values["tree"])
         if "sampling" in values:
             values["sampling"] = Sampling(**values["sampling"])
+        if "stop_strings" in values:
+            values["stop_strings"] = tuple(values["stop_strings"])
         return cls(**values)
 
     def fingerprint(self) -> str:
@@ -244,6 +198,6 @@ class RunConfig:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "acceptance-dynamics": {"tree": "3x2", "limit": 50, "temperature": 0.0},
+    "acceptance-dynamics": {"tree": "3x2", "limit": 50, "sampling": {"temperature": 0.0}},
 }
 """Settings of published studies, by name; an option given beside a preset wins over it."""

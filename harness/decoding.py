@@ -14,9 +14,9 @@ from harness.drafting.protocol import Draft, Drafter
 from harness.errors import ModelError, UsageError
 from harness.models.protocol import CausalLM
 from harness.randomness import Purpose, Randomness
-from harness.sampling import distributions
+from harness.sampling import TokenLaw
 from harness.stopping import Stopping, StopReason
-from harness.tree import ROOT
+from harness.tree import ROOT, DraftTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +86,16 @@ def plain_decode(
         ModelError: The prompt leaves no room in the target's context.
     """
     stopping = within_context(stopping, prompt, target)
+    law = TokenLaw(sampling, len(prompt), stopping.stop_token_ids)
     target.reset()
-    logits = target.advance(prompt)
-    output: list[int] = []
+    sequence = list(prompt)
+    unseen = prompt
     while True:
-        token = _draw(logits, sampling, randomness)
-        committed, stop_reason = stopping.cut(output, (token,))
-        output.extend(committed)
+        token = _draw(target.advance(unseen), sequence, law, randomness)
+        unseen, stop_reason = stopping.cut(sequence[len(prompt) :], (token,))
+        sequence.extend(unseen)
         if stop_reason is not None:
-            return Output(tuple(output), stop_reason)
-        logits = target.advance(committed)
+            return Output(tuple(sequence[len(prompt) :]), stop_reason)
 
 
 def speculate(
@@ -129,17 +129,32 @@ def speculate(
         DraftError: The rule is not valid for the drafter's proposal law.
     """
     stopping = within_context(stopping, prompt, target)
-    target.reset()
-    drafter.start(prompt)
-    first = _draw(target.advance(prompt), sampling, randomness)
+    law = TokenLaw(sampling, len(prompt), stopping.stop_token_ids)
+    first = draw_first(prompt, target, drafter, law, randomness)
     committed, stop_reason = stopping.cut((), (first,))
     sequence = [*prompt, *committed]
     while stop_reason is None:
-        step = take_step(sequence, target, drafter, rule, sampling=sampling, randomness=randomness)
+        step = take_step(sequence, target, drafter, rule, law=law, randomness=randomness)
         committed, stop_reason = stopping.cut(sequence[len(prompt) :], step.emitted)
         sequence.extend(committed)
         observe(step, committed)
     return Output(tuple(sequence[len(prompt) :]), stop_reason)
+
+
+def draw_first(
+    prompt: Sequence[int],
+    target: CausalLM,
+    drafter: Drafter,
+    law: TokenLaw,
+    randomness: Randomness,
+) -> int:
+    """Prefill both sides and draw the first token, which the target decides alone.
+
+    Mutates: target and drafter hold the prompt and nothing else.
+    """
+    target.reset()
+    drafter.start(prompt)
+    return _draw(target.advance(prompt), prompt, law, randomness)
 
 
 def take_step(
@@ -148,7 +163,7 @@ def take_step(
     drafter: Drafter,
     rule: AcceptanceRule,
     *,
-    sampling: Sampling,
+    law: TokenLaw,
     randomness: Randomness,
 ) -> Step:
     """Draft, verify, accept, commit.
@@ -159,12 +174,13 @@ def take_step(
         target: Verifies. Mutated: commits the root and the kept path.
         drafter: Proposes. Mutated: told of the kept path.
         rule: Decides what is kept.
-        sampling: Temperature and filters, of the target's distributions.
+        law: What tokens are drawn from, given logits.
         randomness: Draws for every purpose.
     """
-    draft = drafter.draft(sequence, target.max_length - len(sequence), randomness)
+    room = target.max_length - len(sequence)
+    draft = drafter.draft(sequence, room, law, randomness)
     logits = verify(target, sequence[-1], draft)
-    probabilities = distributions(logits, sampling)
+    probabilities = law.distributions(logits, lambda: contexts(sequence, draft.tree))
     acceptance = rule.accept(draft, probabilities, randomness)
     target.commit([0, *(node + 1 for node in acceptance.path)])
     drafter.commit(acceptance.path)
@@ -190,6 +206,12 @@ def verify(
     )
 
 
+def contexts(sequence: Sequence[int], tree: DraftTree) -> list[list[int]]:
+    """The tokens before each row of `verify`: up to the root, and up to every node."""
+    paths = ((), *(tree.path_to(node) for node in range(len(tree))))
+    return [[*sequence, *tree.tokens(path)] for path in paths]
+
+
 def within_context(stopping: Stopping, prompt: Sequence[int], target: CausalLM) -> Stopping:
     """The stopping rule with its length limit cut to what the target's context has room for.
 
@@ -208,5 +230,8 @@ def within_context(stopping: Stopping, prompt: Sequence[int], target: CausalLM) 
     return replace(stopping, max_new_tokens=min(stopping.max_new_tokens, room))
 
 
-def _draw(logits: torch.Tensor, sampling: Sampling, randomness: Randomness) -> int:
-    return randomness.categorical(distributions(logits[None], sampling)[0], Purpose.PLAIN)
+def _draw(
+    logits: torch.Tensor, sequence: Sequence[int], law: TokenLaw, randomness: Randomness
+) -> int:
+    probabilities = law.distributions(logits[None], lambda: [sequence])
+    return randomness.categorical(probabilities[0], Purpose.PLAIN)

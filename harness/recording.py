@@ -158,7 +158,7 @@ def choice_facts(
     """
     logits = promoted(logits)
     if probabilities is None or sampling.greedy:
-        probabilities = measured_distributions(logits, sampling)
+        probabilities = measured_distributions(logits)
     row = torch.tensor(rows, device=logits.device)
     token = torch.tensor(token_ids, device=logits.device)
     entropy = torch.special.entr(probabilities).sum(-1)[row]

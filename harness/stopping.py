@@ -1,16 +1,19 @@
-"""Where an output ends: stop tokens and the length limit, also inside a block."""
+"""Where an output ends: stop tokens, stop strings and the length limit, also inside a block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from harness.errors import UsageError
 
 
 class StopReason(StrEnum):
     """Why decoding ended."""
 
     STOP_TOKEN = "stop_token"
+    STOP_STRING = "stop_string"
     LENGTH = "length"
 
 
@@ -21,10 +24,21 @@ class Stopping:
     Attributes:
         max_new_tokens: Length limit of the output.
         stop_token_ids: Ids that end the output; the stop token itself is part of it.
+        stop_strings: Texts that end the output, with the token that completes one.
+        decode: From the output's tokens to its text; needed for stop strings.
+
+    Raises:
+        UsageError: There are stop strings and no way to decode.
     """
 
     max_new_tokens: int
     stop_token_ids: frozenset[int] = frozenset()
+    stop_strings: tuple[str, ...] = ()
+    decode: Callable[[Sequence[int]], str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.stop_strings and self.decode is None:
+            raise UsageError("stop strings need the tokenizer that turns tokens into text")
 
     def cut(
         self, output: Sequence[int], emitted: Iterable[int]
@@ -47,6 +61,14 @@ class Stopping:
             committed.append(token)
             if token in self.stop_token_ids:
                 return tuple(committed), StopReason.STOP_TOKEN
+            if self._completes_stop_string([*output, *committed]):
+                return tuple(committed), StopReason.STOP_STRING
             if len(output) + len(committed) == self.max_new_tokens:
                 return tuple(committed), StopReason.LENGTH
         return tuple(committed), None
+
+    def _completes_stop_string(self, output: Sequence[int]) -> bool:
+        if not self.stop_strings or self.decode is None:
+            return False
+        text = self.decode(output)
+        return any(stop in text for stop in self.stop_strings)

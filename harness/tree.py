@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool
 
 from harness.errors import DraftError
+from harness.laws import ProposalLaw
 
 ROOT = -1
 """Parent of a depth-1 node: the last committed token, which is not drafted."""
-
-
-class ProposalLaw(StrEnum):
-    """How the siblings of a draft were chosen; an acceptance rule is valid for some laws only."""
-
-    DETERMINISTIC = "deterministic"
-    """A fixed function of the context, such as the k most probable tokens."""
-    INDEPENDENT = "independent"
-    """Each sibling drawn from the same distribution, with replacement."""
-    WITHOUT_REPLACEMENT = "without_replacement"
-    """Each sibling drawn from what the siblings before it left, renormalised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ _CHECKED = (
     "harness.randomness",
     "harness.recording",
     "harness.sampling",
-    "harness.stopping",
     "harness.tree",
 )
 # Every annotated shape and type is verified at run time from here on.

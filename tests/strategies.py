@@ -8,9 +8,10 @@ import torch
 from hypothesis import strategies as st
 
 from harness.drafting.protocol import Draft
+from harness.laws import ProposalLaw
 from harness.models.hugging_face import HuggingFaceLM
 from harness.models.table import TableLM
-from harness.tree import DraftTree, ProposalLaw
+from harness.tree import DraftTree
 
 VOCABULARY = 5
 
@@ -128,7 +129,7 @@ class ScriptedDrafter:
         self._next = 0
         self.started.append(tuple(prompt))
 
-    def draft(self, sequence, room, randomness):
+    def draft(self, sequence, room, law, randomness):
         tree = self._script[self._next % len(self._script)]
         self._next += 1
         if tree.depth > room:

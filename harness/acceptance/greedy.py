@@ -8,7 +8,7 @@ from jaxtyping import Float
 from harness.acceptance.protocol import Acceptance
 from harness.drafting.protocol import Draft
 from harness.randomness import Randomness
-from harness.tree import ROOT, ProposalLaw
+from harness.tree import ROOT
 
 
 class GreedyRule:
@@ -18,8 +18,6 @@ class GreedyRule:
     """
 
     name = "greedy"
-    laws = frozenset(ProposalLaw)
-    lossless = True
 
     def accept(
         self,

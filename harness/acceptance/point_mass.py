@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 
-from harness.acceptance.protocol import Acceptance, require_law
+from harness.acceptance.protocol import Acceptance, require_valid
 from harness.drafting.protocol import Draft
 from harness.randomness import Purpose, Randomness
-from harness.tree import ROOT, ProposalLaw
+from harness.tree import ROOT
 
 
 class PointMassRule:
@@ -24,8 +24,6 @@ class PointMassRule:
     """
 
     name = "point-mass"
-    laws = frozenset({ProposalLaw.DETERMINISTIC})
-    lossless = True
 
     def accept(
         self,
@@ -33,8 +31,8 @@ class PointMassRule:
         target: Float[torch.Tensor, "nodes_and_root vocabulary"],
         randomness: Randomness,
     ) -> Acceptance:
+        require_valid(self, draft)
         tree = draft.tree
-        require_law(self, draft, "--spec-rule auto, or rejection for a sampled chain")
         path: list[int] = []
         reached: list[int] = []
         node = ROOT

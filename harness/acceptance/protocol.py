@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from harness.drafting.protocol import Draft
 from harness.errors import DraftError
+from harness.laws import RULES, valid_rules
 from harness.randomness import Randomness
-from harness.tree import ProposalLaw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +34,10 @@ class AcceptanceRule(Protocol):
     """Keeps a path of a draft so that the output follows the target's law.
 
     Attributes:
-        name: As in ``--spec-rule``.
-        laws: The proposal laws for which the rule is valid.
-        lossless: Whether the output's law is exactly the target's.
+        name: As in ``--spec-rule``; `harness.laws.RULES` says what the rule is valid for.
     """
 
     name: str
-    laws: frozenset[ProposalLaw]
-    lossless: bool
 
     def accept(
         self,
@@ -63,14 +59,30 @@ class AcceptanceRule(Protocol):
         ...
 
 
-def require_law(rule: AcceptanceRule, draft: Draft, use_instead: str) -> None:
-    """Refuse a draft whose proposal law the rule is not valid for.
+def require_valid(rule: AcceptanceRule, draft: Draft) -> None:
+    """Refuse a draft that a rule is not valid for.
 
     Raises:
-        DraftError: Names the law and the rule to use instead.
+        DraftError: Names the draft's law or shape, and the rules that are valid for it.
     """
-    if draft.tree.law not in rule.laws:
-        raise DraftError(
-            f"the acceptance rule '{rule.name}' is not valid for a draft whose siblings are "
-            f"{draft.tree.law}; use {use_instead}"
-        )
+    facts, tree = RULES[rule.name], draft.tree
+    is_chain = tree.parents == tuple(range(-1, len(tree) - 1))
+    if tree.law in facts.laws and (is_chain or not facts.chains_only):
+        return
+    kind = "chain" if is_chain else "tree"
+    valid = valid_rules(tree.law, is_chain=is_chain, is_greedy=False)
+    raise DraftError(
+        f"the acceptance rule '{rule.name}' is not valid for a {kind} whose siblings are "
+        f"{tree.law}; use one of: {', '.join(valid)}"
+    )
+
+
+def proposal_distribution(draft: Draft, node: int) -> Float[torch.Tensor, " vocabulary"]:
+    """q: the distribution that the first of a node's siblings was drawn from.
+
+    Raises:
+        DraftError: The draft does not carry it.
+    """
+    if draft.probabilities is None:
+        raise DraftError("a sampled draft must carry the distributions that it was drawn from")
+    return draft.probabilities[draft.rows[node]]

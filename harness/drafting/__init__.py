@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from harness.config import ChainShape, KAryShape, Sampling, TreeShape
+from harness.drafting.best_first import BestFirstDrafter
 from harness.drafting.chain import ChainDrafter
-from harness.drafting.k_ary import KAryTreeDrafter
+from harness.drafting.lookup import LookupDrafter
 from harness.drafting.protocol import Draft, Drafter
+from harness.drafting.sampled_tree import SampledTreeDrafter
+from harness.drafting.static_tree import StaticTreeDrafter
 from harness.models.protocol import CausalLM
+from harness.shapes import (
+    BestFirstShape,
+    ChainShape,
+    KAryShape,
+    LookupShape,
+    SampledShape,
+    StaticShape,
+    TreeShape,
+)
 
-__all__ = ["ChainDrafter", "Draft", "Drafter", "KAryTreeDrafter", "make_drafter"]
+__all__ = [
+    "BestFirstDrafter",
+    "ChainDrafter",
+    "Draft",
+    "Drafter",
+    "LookupDrafter",
+    "SampledTreeDrafter",
+    "StaticTreeDrafter",
+    "make_drafter",
+]
 
 
-def make_drafter(shape: TreeShape, model: CausalLM, sampling: Sampling) -> Drafter:
-    """The drafter for a tree shape, on a draft model."""
+def make_drafter(shape: TreeShape, model: CausalLM) -> Drafter:
+    """The drafter for a tree shape, on a draft model (which prompt lookup leaves alone)."""
     match shape:
-        case ChainShape(length):
-            return ChainDrafter(model, length, sampling)
-        case KAryShape(depth, branching):
-            return KAryTreeDrafter(model, depth, branching)
+        case ChainShape():
+            return ChainDrafter(model, shape)
+        case KAryShape() | StaticShape():
+            return StaticTreeDrafter(model, shape)
+        case SampledShape():
+            return SampledTreeDrafter(model, shape)
+        case BestFirstShape():
+            return BestFirstDrafter(model, shape)
+        case LookupShape():
+            return LookupDrafter(shape)

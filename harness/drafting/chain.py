@@ -6,55 +6,66 @@ from collections.abc import Sequence
 
 import torch
 
-from harness.config import Sampling
 from harness.drafting.draft_model import DraftModel
 from harness.drafting.protocol import Draft
 from harness.models.protocol import CausalLM
 from harness.randomness import Purpose, Randomness
-from harness.sampling import distributions
-from harness.tree import DraftTree, ProposalLaw
+from harness.sampling import TokenLaw
+from harness.shapes import ChainShape
+from harness.tree import DraftTree
 
 
 class ChainDrafter:
     """Draws a chain of tokens from the draft model's distribution (the argmax at temperature 0).
 
+    With a confidence threshold the chain ends before the first token at which the draft model's
+    largest probability is below it. That is known before the token is drawn, so what is proposed
+    does not depend on what was drawn there, and the output stays lossless; dropping a token that
+    was drawn would not.
+
     Args:
         model: The draft model.
-        length: Tokens in a chain, at least 1.
-        sampling: Applied to the draft model's logits before drawing.
+        shape: Length and confidence threshold.
 
     Source:
         Leviathan et al. 2023, Algorithm 1; Chen et al. 2023, Algorithm 2.
     """
 
-    law = ProposalLaw.INDEPENDENT
+    law = ChainShape.law
 
-    def __init__(self, model: CausalLM, length: int, sampling: Sampling) -> None:
+    def __init__(self, model: CausalLM, shape: ChainShape) -> None:
         self._draft_model = DraftModel(model)
-        self._length = length
-        self._sampling = sampling
+        self._shape = shape
 
     def start(self, prompt: Sequence[int]) -> None:
         self._draft_model.start(prompt)
 
-    def draft(self, sequence: Sequence[int], room: int, randomness: Randomness) -> Draft:
-        length = min(self._length, room, self._draft_model.room(sequence))
-        if length < 1:
-            return Draft.empty(self.law)
-        logits = [self._draft_model.catch_up(sequence)]
-        probabilities = []
+    def draft(
+        self, sequence: Sequence[int], room: int, law: TokenLaw, randomness: Randomness
+    ) -> Draft:
+        length = min(self._shape.length, room, self._draft_model.room(sequence))
         tokens: list[int] = []
-        while True:
-            probabilities.append(distributions(logits[-1][None], self._sampling)[0])
-            tokens.append(randomness.categorical(probabilities[-1], Purpose.DRAFT))
-            if len(tokens) == length:
+        logits: list[torch.Tensor] = []
+        probabilities: list[torch.Tensor] = []
+        while len(tokens) < length:
+            after = (
+                self._draft_model.score([len(tokens) - 1], tokens[-1:], [len(tokens) - 2])[0]
+                if tokens
+                else self._draft_model.catch_up(sequence)
+            )
+            q = law.distributions(after[None], lambda: [[*sequence, *tokens]])[0]
+            if self._shape.stop_below and float(q.max()) < self._shape.stop_below:
                 break
-            logits.append(self._draft_model.score(tokens[-1:], [len(tokens) - 2])[0])
+            logits.append(after)
+            probabilities.append(q)
+            tokens.append(randomness.categorical(q, Purpose.DRAFT))
+        if not tokens:
+            return Draft.empty(self.law)
         return Draft(
             tree=DraftTree(
-                token_ids=tuple(tokens), parents=tuple(range(-1, length - 1)), law=self.law
+                token_ids=tuple(tokens), parents=tuple(range(-1, len(tokens) - 1)), law=self.law
             ),
-            rows=tuple(range(length)),
+            rows=tuple(range(len(tokens))),
             logits=torch.stack(logits),
             probabilities=torch.stack(probabilities),
         )

@@ -8,13 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.models.protocol import CausalLM
+from harness.tree import ROOT
 
 
 class DraftModel:
     """Keeps a draft model's committed tokens in step with the output.
 
-    The deepest nodes of a draft are proposed without being scored, so after a fully kept path the
-    model has not seen the last of them; `catch_up` feeds it together with the new root.
+    Nodes without children are proposed without being scored. So after a fully kept path the model
+    has not seen the last of them; `catch_up` feeds it together with the new root.
 
     Args:
         model: The draft model.
@@ -22,12 +23,11 @@ class DraftModel:
 
     def __init__(self, model: CausalLM) -> None:
         self.model = model
-        self._scored = 0
+        self._pending: dict[int, int] = {ROOT: ROOT}
 
     def start(self, prompt: Sequence[int]) -> None:
         """Forget the sequence before and prefill, so that no step pays for the prompt."""
         self.model.reset()
-        self._scored = 0
         if len(prompt) <= self.model.max_length:
             self.model.advance(prompt)
 
@@ -37,16 +37,24 @@ class DraftModel:
 
     def catch_up(self, sequence: Sequence[int]) -> Float[Tensor, " vocabulary"]:
         """The logits after `sequence`, feeding only what the model has not seen."""
-        self._scored = 0
+        self._pending = {ROOT: ROOT}
         return self.model.advance(sequence[self.model.length :])
 
     def score(
-        self, token_ids: Sequence[int], parents: Sequence[int]
+        self, nodes: Sequence[int], token_ids: Sequence[int], parents: Sequence[int]
     ) -> Float[Tensor, "nodes vocabulary"]:
-        """The logits after the next nodes of the draft, which are scored in order."""
-        self._scored += len(token_ids)
-        return self.model.score(token_ids, parents)
+        """The logits after some nodes of the draft.
+
+        Args:
+            nodes: ``[n]`` the drafter's indices of the nodes.
+            token_ids: ``[n]`` their tokens.
+            parents: ``[n]`` their parents' indices, each scored before or `ROOT`.
+        """
+        pending_parents = [self._pending[parent] for parent in parents]
+        first = len(self._pending) - 1
+        self._pending.update((node, first + offset) for offset, node in enumerate(nodes))
+        return self.model.score(token_ids, pending_parents)
 
     def commit(self, path: Sequence[int]) -> None:
-        """Keep the entries of the kept nodes that were scored."""
-        self.model.commit([node for node in path if node < self._scored])
+        """Keep the entries of the kept nodes that were scored, by the drafter's indices."""
+        self.model.commit([self._pending[node] for node in path if node in self._pending])

@@ -9,8 +9,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 
+from harness.laws import ProposalLaw
 from harness.randomness import Randomness
-from harness.tree import DraftTree, ProposalLaw
+from harness.sampling import TokenLaw
+from harness.tree import DraftTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +53,15 @@ class Drafter(Protocol):
         """Forget the sequence before and take in the prompt; called once for each."""
         ...
 
-    def draft(self, sequence: Sequence[int], room: int, randomness: Randomness) -> Draft:
+    def draft(
+        self, sequence: Sequence[int], room: int, law: TokenLaw, randomness: Randomness
+    ) -> Draft:
         """The draft for the next step.
 
         Args:
             sequence: Prompt and output so far; the last token is the root.
             room: The greatest depth for which the target has positions left.
+            law: What tokens are drawn from, given the draft model's logits.
             randomness: For drawing tokens, with `Purpose.DRAFT`.
         """
         ...

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.drafting.protocol import Draft, Drafter
 from harness.randomness import Randomness
+from harness.sampling import TokenLaw
 from harness.stopwatch import Stopwatch
 
 
@@ -25,9 +26,11 @@ class TimedDrafter:
     def start(self, prompt: Sequence[int]) -> None:
         self._drafter.start(prompt)
 
-    def draft(self, sequence: Sequence[int], room: int, randomness: Randomness) -> Draft:
+    def draft(
+        self, sequence: Sequence[int], room: int, law: TokenLaw, randomness: Randomness
+    ) -> Draft:
         with self._stopwatch.running():
-            return self._drafter.draft(sequence, room, randomness)
+            return self._drafter.draft(sequence, room, law, randomness)
 
     def commit(self, path: Sequence[int]) -> None:
         with self._stopwatch.running():

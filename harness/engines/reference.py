@@ -42,8 +42,8 @@ class ReferenceEngine:
         if config.check_state:
             self._target = CheckedLM(self._target, "target")
             draft = CheckedLM(draft, "draft model")
-        drafter = make_drafter(config.tree, draft, config.sampling)
-        self._rule = rule or make_rule(config.rule, drafter.law, config.sampling)
+        drafter = make_drafter(config.tree, draft)
+        self._rule = rule or make_rule(config.rule, config.tree, is_greedy=config.sampling.greedy)
         self._drafter = TimedDrafter(drafter, self._draft_watch)
 
     def run(self, prompt: Prompt) -> CaseRecord:
@@ -55,7 +55,10 @@ class ReferenceEngine:
         """
         token_ids = self.pair.encode(prompt.text)
         stopping = Stopping(
-            max_new_tokens=self.config.max_new_tokens, stop_token_ids=self.pair.stop_token_ids
+            max_new_tokens=self.config.max_new_tokens,
+            stop_token_ids=self.pair.stop_token_ids,
+            stop_strings=self.config.stop_strings,
+            decode=self.pair.decode,
         )
         plain, plain_seconds = self._plain(token_ids, stopping, prompt.prompt_id)
         randomness = SeededRandomness(self.config.seed, prompt.prompt_id)

@@ -21,6 +21,7 @@ from transformers import (
 
 from harness.config import RunConfig
 from harness.errors import ModelError
+from harness.models.gptq import gptq_format, load_gptq
 from harness.models.hugging_face import HuggingFaceLM
 from harness.models.source import ModelSource, SourceKind, model_source
 from harness.models.vocabulary import require_same_vocabulary
@@ -85,7 +86,7 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
     for role, source in sources.items():
         dtype = choose_dtype(config.dtype, source, device)
         report(f"loading {role} {source.name} ({dtype} on {device})")
-        models[role] = _load_model(source, role, dtype, device)
+        models[role] = _load_model(source, role, dtype, device, report)
         descriptions[role] = _describe(source, models[role])
     return ModelPair(
         target=HuggingFaceLM(models["target"], vocabulary_size),
@@ -142,7 +143,11 @@ def _load_tokenizer(source: ModelSource, role: str) -> PreTrainedTokenizerBase:
 
 
 def _load_model(
-    source: ModelSource, role: str, dtype: torch.dtype | str, device: torch.device
+    source: ModelSource,
+    role: str,
+    dtype: torch.dtype | str,
+    device: torch.device,
+    report: Callable[[str], None],
 ) -> PreTrainedModel:
     arguments: dict[str, Any] = _gguf_file(source)
     if source.kind is SourceKind.GGUF:
@@ -150,8 +155,13 @@ def _load_model(
     else:
         arguments["use_safetensors"] = True
     with _loading(source, role, "model"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            source.location, dtype=dtype, trust_remote_code=False, **arguments
+        packing = None if source.kind is SourceKind.GGUF else gptq_format(source.location)
+        model: PreTrainedModel = (
+            load_gptq(source.location, packing, dtype, device, report)
+            if packing is not None
+            else AutoModelForCausalLM.from_pretrained(
+                source.location, dtype=dtype, trust_remote_code=False, **arguments
+            )
         )
         torch.nn.Module.to(model, device)
         model.train(False)
@@ -170,6 +180,10 @@ def _loading(source: ModelSource, role: str, what: str) -> Iterator[None]:
     bars.disable_progress_bar()
     try:
         yield
+    except ModelError as error:
+        raise ModelError(
+            f"--spec-{role}: cannot load the {what} of {source.name}: {error}"
+        ) from error
     except Exception as error:
         # Whatever a checkpoint can be wrong in surfaces here, in dozens of exception types.
         summary = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -13,16 +13,19 @@ from harness.config import (
     DTYPES,
     PRESETS,
     PROMPT_SOURCES,
-    RULES,
-    TREE_FORMS,
+    RULE_NAMES,
     RunConfig,
     Sampling,
-    parse_tree,
 )
 from harness.errors import UsageError, unknown_value
+from harness.laws import RULES
+from harness.shapes import FORMS, parse_tree
 
 GROUP = "draftproof"
 GROUP_TITLE = "draftproof: speculative decoding"
+
+
+_LOSSY = tuple(name for name, facts in RULES.items() if not facts.lossless)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,17 @@ OPTIONS: tuple[Option, ...] = (
         f"Where the models run: {', '.join(DEVICES)}. Default auto: the first that is there.",
         "DEVICE",
     ),
-    Option("--spec-tree", f"Shape of the drafts: {TREE_FORMS}. Default 3x2.", "SHAPE"),
+    Option(
+        "--spec-tree",
+        "Shape of the drafts. Default 3x2. Forms: "
+        + "; ".join(f"{form} ({meaning})" for form, meaning in FORMS.items())
+        + ".",
+        "SHAPE",
+    ),
     Option(
         "--spec-rule",
-        f"Acceptance rule: {', '.join(RULES)}. Default auto: the lossless rule for the drafts and "
-        "the temperature.",
+        f"Acceptance rule: {', '.join(RULE_NAMES)}. Default auto: a lossless rule for the drafts "
+        f"and the temperature. LOSSY: {', '.join(_LOSSY)}.",
         "RULE",
     ),
     Option(
@@ -102,7 +111,34 @@ OPTIONS: tuple[Option, ...] = (
         "T",
         float,
     ),
+    Option("--spec-top-k", "Draw from the k most probable tokens; 0 (default) is all.", "K", int),
+    Option(
+        "--spec-top-p",
+        "Draw from the fewest tokens whose probabilities add up to P; 1 (default) is all.",
+        "P",
+        float,
+    ),
+    Option(
+        "--spec-min-p",
+        "Draw from tokens of at least this share of the largest probability; 0 (default) is all.",
+        "P",
+        float,
+    ),
+    Option(
+        "--spec-repetition-penalty",
+        "Divides positive logits of tokens that occurred, multiplies negative ones; 1 (default) "
+        "changes nothing.",
+        "X",
+        float,
+    ),
     Option("--spec-max-new-tokens", "Length limit of an output. Default 64.", "N", int),
+    Option(
+        "--spec-min-new-tokens",
+        "Stop tokens are impossible before an output has N tokens. Default 0.",
+        "N",
+        int,
+    ),
+    Option("--spec-stop", "Text that ends an output, at the token that completes it.", "TEXT"),
     Option("--spec-seed", "Seeds the choice of prompts and every draw. Default 0.", "N", int),
     Option(
         "--spec-limit",
@@ -136,13 +172,22 @@ _CONFIG_FIELDS = {
     "spec_device": "device",
     "spec_tree": "tree",
     "spec_rule": "rule",
-    "spec_temperature": "temperature",
     "spec_max_new_tokens": "max_new_tokens",
     "spec_seed": "seed",
     "spec_limit": "limit",
     "spec_prompts": "prompts",
     "spec_data": "data_dir",
     "spec_check_state": "check_state",
+}
+
+
+_SAMPLING_FIELDS = {
+    "spec_temperature": "temperature",
+    "spec_top_k": "top_k",
+    "spec_top_p": "top_p",
+    "spec_min_p": "min_p",
+    "spec_repetition_penalty": "repetition_penalty",
+    "spec_min_new_tokens": "min_new_tokens",
 }
 
 
@@ -195,9 +240,15 @@ def run_config(config: pytest.Config) -> RunConfig:
             settings[field] = value
     if "tree" in settings:
         settings["tree"] = parse_tree(settings["tree"])
-    if "temperature" in settings:
-        settings["sampling"] = Sampling(temperature=settings.pop("temperature"))
-    return RunConfig(**settings)
+    sampling: dict[str, Any] = settings.pop("sampling", {})
+    for name, field in _SAMPLING_FIELDS.items():
+        value = given(config, name)
+        if value is not None:
+            sampling[field] = value
+    stop = given(config, "spec_stop")
+    if stop is not None:
+        settings["stop_strings"] = (stop,)
+    return RunConfig(**settings, sampling=Sampling(**sampling))
 
 
 def _is_all(config: pytest.Config) -> bool:

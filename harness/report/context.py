@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.report.run_info import RunInfo
-from harness.statistics import RunSummary
+from harness.statistics import RunSummary, Study
 from harness.trace import CaseRecord, Verdict
 
 SHOWN_IDS = 5
@@ -44,10 +44,42 @@ def interval_line(summary: RunSummary) -> str:
     """How the intervals were made, and what n is."""
     resampling = summary.resampling
     return (
-        f"{resampling.level:.0%} intervals: bootstrap over prompts, {resampling.resamples:,} "
+        f"{resampling.level:.0%} intervals: bootstrap-t over prompts, {resampling.resamples:,} "
         "resamples, overall within domains. n: nodes for rates and probabilities (reached nodes "
         "for ÷ reached), steps for lengths and block efficiency; metrics.json gives each."
     )
+
+
+def study_lines(found: Study) -> list[str]:
+    """What a run says on the study's questions, a line each; none where it says nothing.
+
+    Task or depth; the most frequent order of the domains; entropy and acceptance; early and late.
+    """
+    lines = []
+    if len(found.draft_entropy) > 1 and not found.task_or_depth.reason:
+        lines.append(found.task_or_depth.sentence)
+    order = found.acceptance_order
+    if len(order.domains) > 1 and not order.reason:
+        best, share = order.probabilities[0]
+        lines.append(
+            f"Domains by acceptance probability: {' > '.join(best)} in {share:.1%} of resamples."
+        )
+    correlations = [
+        f"{domain} {rho.value:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]"
+        for domain, rho in found.entropy_correlation.items()
+        if not rho.reason
+    ]
+    if correlations:
+        lines.append(
+            f"Draft entropy and acceptance probability, Spearman's ρ: {', '.join(correlations)}."
+        )
+    late = found.positions.late_minus_early
+    if not late.reason:
+        lines.append(
+            "Acceptance probability in the second half of outputs − in the first: "
+            f"{late.value:+.3f} [{late.low:+.3f}, {late.high:+.3f}]."
+        )
+    return lines
 
 
 def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:

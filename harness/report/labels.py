@@ -42,6 +42,16 @@ DEPTH_LABELS: dict[str, Label] = {
 }
 """By key of `harness.statistics.DEPTH_METRICS`."""
 
+SAMPLE_LABELS: dict[str, Label] = {
+    "acceptance_probability": Label("nodes", "nodes", 0),
+    "block_efficiency": Label("steps", "steps", 0),
+}
+"""Metrics whose n, design effect and effective n stand for all those over nodes, or over steps."""
+
+DESIGN_EFFECT = Label("design effect", "design\neffect", 1)
+EFFECTIVE = Label("effective sample size", "effective\nsample", 0)
+PROMPT_MEAN = "mean of prompts"
+
 DOMAIN, OVERALL, DEPTH = "domain", "overall", "depth"
 PROMPTS, STEPS, NODES = "prompts", "steps", "nodes"
 VERDICTS = "verdicts"

@@ -11,6 +11,7 @@ from harness.report.context import (
     hardware_line,
     interval_line,
     settings_line,
+    study_lines,
     versions_line,
 )
 from harness.report.run_info import TOY_NOTICE, RunInfo
@@ -19,20 +20,27 @@ from harness.report.tables import (
     Table,
     depth_table,
     domain_table,
+    findings_table,
+    has_design_effect,
     not_estimable,
+    prompt_mean_lines,
+    sample_table,
     verdict_lines,
 )
-from harness.statistics import RunSummary
+from harness.statistics import RunSummary, Study
 from harness.trace import CaseRecord
 
 
-def markdown_report(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord]) -> str:
-    """The text of ``summary.md``.
+def markdown_report(
+    run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord], found: Study | None = None
+) -> str:
+    """The text of ``summary.md``: what decides first, the rest folded away.
 
     Args:
         run: What the run was.
         summary: Its figures.
         cases: Its records, for the ids of those that failed.
+        found: What it says on the study's questions, or None to leave them out.
     """
     verdicts = verdict_lines(summary.overall.verdicts)
     blocks = [
@@ -44,21 +52,38 @@ def markdown_report(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecor
         "\n".join(f"- {_inline(line)}" for line in failure_lines(cases)),
         "## By domain",
         markdown_table(domain_table(summary)),
-        "\n".join(f"- {_inline(line)}" for line in not_estimable(summary)),
+        "\n".join(
+            f"- {_inline(line)}" for line in [*not_estimable(summary), *prompt_mean_lines(summary)]
+        ),
         interval_line(summary),
     ]
+    if found is not None and (lines := study_lines(found)):
+        blocks += ["\n".join(f"- {_inline(line)}" for line in lines)]
+    if found is not None and found.findings:
+        blocks += ["## Findings of the study", markdown_table(findings_table(found.findings))]
     if summary.overall.depth_profile:
-        blocks += ["## By depth", markdown_table(depth_table(summary.overall))]
-    blocks += ["## Environment", _environment(run)]
+        blocks += _folded("By depth", markdown_table(depth_table(summary.overall)))
+    if has_design_effect(summary):
+        blocks += _folded("Effective sample size", markdown_table(sample_table(summary)))
+    blocks += _folded("Environment", _environment(run))
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _folded(title: str, text: str) -> list[str]:
+    """A section that opens on a click; blank lines around its text let Markdown render it."""
+    return [f"<details><summary>{title}</summary>", text, "</details>"]
 
 
 def markdown_table(table: Table) -> str:
     """A pipe table, intervals in brackets beside their values."""
-    alignments = [":---", *(["---:"] * (len(table.columns) - 1))]
+    alignments = [":---" if _is_text(table, i) else "---:" for i in range(len(table.columns))]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
-    lines = [[label.term for label in table.columns], alignments, *rows]
+    lines = [[label.header.replace("\n", " ") for label in table.columns], alignments, *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _is_text(table: Table, column: int) -> bool:
+    return column == 0 or any(row[column].text[:1].isalpha() for row in table.rows)
 
 
 def _cell(cell: Cell) -> str:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
-from harness.statistics import DepthSummary, Estimate, GroupSummary, RunSummary
+from harness.report.study_json import estimate_json, study_json
+from harness.statistics import DepthSummary, GroupSummary, RunSummary, Study
 
 METRICS_VERSION = 1
 """Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
 
 
-def metrics_document(summary: RunSummary) -> dict[str, Any]:
+def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[str, Any]:
     """The figures of a run as plain JSON values.
 
     Returns:
         ``schema_version``; ``domains``, by domain, and ``overall``, each with ``prompts``,
-        ``steps``, ``nodes``, an estimate for each metric, and its ``depth_profile``;
-        ``depth_profile``, that of ``overall``; and ``lossless``: the number of ``cases``, and how
-        many ended in each verdict. An estimate has ``value``, ``low``, ``high`` (95%, bootstrap
-        over prompts) and ``n``; what is not estimable is null, and ``reason`` says why.
+        ``steps``, ``nodes``, an estimate for each metric, ``prompt_means`` (the same figures as
+        means of prompts' own), and its ``depth_profile``; ``depth_profile``, that of ``overall``;
+        and ``lossless``: the number of ``cases``, and how many ended in each verdict. An estimate
+        has ``value``, ``low``, ``high`` (95%, bootstrap over prompts) and ``n``; what is not
+        estimable is null, and ``reason`` says why. ``design_effect`` and ``effective_n`` stand
+        where they can be estimated. With `found`, the keys of `study_json` follow.
     """
     verdicts = summary.overall.verdicts
     overall = _group(summary.overall)
@@ -36,6 +38,7 @@ def metrics_document(summary: RunSummary) -> dict[str, Any]:
             "sampled": verdicts.sampled,
             "errors": verdicts.errors,
         },
+        **({} if found is None else study_json(found)),
     }
 
 
@@ -53,7 +56,10 @@ def _group(group: GroupSummary) -> dict[str, Any]:
         "prompts": group.prompts,
         "steps": group.steps,
         "nodes": group.nodes,
-        **{name: _estimate(estimate) for name, estimate in group.metrics.items()},
+        **{name: estimate_json(estimate) for name, estimate in group.metrics.items()},
+        "prompt_means": {
+            name: estimate_json(estimate) for name, estimate in group.prompt_means.items()
+        },
         "depth_profile": [_depth(depth) for depth in group.depth_profile],
     }
 
@@ -62,21 +68,5 @@ def _depth(depth: DepthSummary) -> dict[str, Any]:
     return {
         "depth": depth.depth,
         "nodes": depth.nodes,
-        **{name: _estimate(estimate) for name, estimate in depth.metrics.items()},
+        **{name: estimate_json(estimate) for name, estimate in depth.metrics.items()},
     }
-
-
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "value": _or_null(estimate.value),
-        "low": _or_null(estimate.low),
-        "high": _or_null(estimate.high),
-        "n": estimate.n,
-    }
-    if estimate.reason:
-        values["reason"] = estimate.reason
-    return values
-
-
-def _or_null(value: float) -> float | None:
-    return value if math.isfinite(value) else None

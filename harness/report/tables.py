@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report import labels
 from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, NOT_ESTIMABLE, Label
-from harness.statistics import Estimate, GroupSummary, RunSummary, VerdictCounts
+from harness.statistics import Estimate, Finding, GroupSummary, RunSummary, VerdictCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,74 @@ def depth_table(group: GroupSummary) -> Table:
                 *(_estimate(depth.metrics[name], label) for name, label in DEPTH_LABELS.items()),
             )
             for depth in group.depth_profile
+        ),
+    )
+
+
+def sample_table(summary: RunSummary) -> Table:
+    """One row a domain: how many independent nodes and steps the correlated ones are worth."""
+    columns = [_plain(labels.DOMAIN)]
+    for label in labels.SAMPLE_LABELS.values():
+        columns += [label, labels.DESIGN_EFFECT, labels.EFFECTIVE]
+    rows = []
+    for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+        cells = [Cell(text=name)]
+        for metric in labels.SAMPLE_LABELS:
+            estimate = group.metrics[metric]
+            cells += [
+                Cell(text=str(estimate.n)),
+                Cell(text=number(estimate.design_effect, labels.DESIGN_EFFECT.decimals)),
+                Cell(text=number(estimate.effective_n, labels.EFFECTIVE.decimals)),
+            ]
+        rows.append(tuple(cells))
+    return Table(columns=tuple(columns), rows=tuple(rows))
+
+
+def has_design_effect(summary: RunSummary) -> bool:
+    """Whether any figure of `sample_table` has a design effect to show."""
+    groups = (*summary.domains.values(), summary.overall)
+    return any(
+        not math.isnan(group.metrics[metric].design_effect)
+        for group in groups
+        for metric in labels.SAMPLE_LABELS
+    )
+
+
+def prompt_mean_lines(summary: RunSummary) -> list[str]:
+    """A line for each figure whose mean of prompts differs from the pooled one.
+
+    They differ where the mean of prompts is outside the inner half of the pooled interval: prompts
+    with many nodes, or steps, then weigh enough to move the figure.
+
+    Example: ``mean of prompts differs: accepted length: code 1.31 (pooled 1.25)``
+    """
+    lines = []
+    for metric, label in METRIC_LABELS.items():
+        where = []
+        for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+            pooled, mean = group.metrics[metric], group.prompt_means.get(metric)
+            if mean is None or math.isnan(pooled.low) or math.isnan(mean.value):
+                continue
+            if abs(mean.value - pooled.value) > (pooled.high - pooled.low) / 4:
+                values = (number(value, label.decimals) for value in (mean.value, pooled.value))
+                if len(set(shown := tuple(values))) > 1:
+                    where.append(f"{name} {shown[0]} (pooled {shown[1]})")
+        if where:
+            lines.append(f"{labels.PROMPT_MEAN} differs: {label.term}: {', '.join(where)}")
+    return lines
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """One row a finding of the study: what it says, the run's verdict, and why."""
+    return Table(
+        columns=tuple(_plain(name) for name in ("finding", "verdict", "evidence")),
+        rows=tuple(
+            (
+                Cell(text=f"{finding.number}. {finding.claim}"),
+                Cell(text=str(finding.verdict)),
+                Cell(text=finding.evidence),
+            )
+            for finding in findings
         ),
     )
 

@@ -10,24 +10,36 @@ from harness.report.context import (
     hardware_line,
     interval_line,
     settings_line,
+    study_lines,
     versions_line,
 )
 from harness.report.run_info import TOY_NOTICE, RunInfo
-from harness.report.tables import Table, depth_table, domain_table, not_estimable
-from harness.statistics import RunSummary
+from harness.report.tables import (
+    Table,
+    depth_table,
+    domain_table,
+    has_design_effect,
+    not_estimable,
+    prompt_mean_lines,
+    sample_table,
+)
+from harness.statistics import Finding, RunSummary, Study
 from harness.trace import CaseRecord
 
 WIDTH = 120
 """Columns that running text is wrapped at."""
 
 
-def terminal_report(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord]) -> str:
+def terminal_report(
+    run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord], found: Study | None = None
+) -> str:
     """The terminal's report: domains, depths, what was measured with what, and what went wrong.
 
     Args:
         run: What the run was.
         summary: Its figures.
         cases: Its records, for the ids of those that failed.
+        found: What it says on the study's questions, or None to leave them out.
 
     Returns:
         Lines without a line end after the last. Intervals stand under their values.
@@ -35,8 +47,15 @@ def terminal_report(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecor
     blocks = [terminal_table(domain_table(summary))]
     if summary.overall.depth_profile:
         blocks.append(terminal_table(depth_table(summary.overall)))
+    if has_design_effect(summary):
+        blocks.append(terminal_table(sample_table(summary)))
+    if found is not None and (lines := study_lines(found)):
+        blocks.append("\n".join(_wrapped(line) for line in lines))
+    if found is not None and found.findings:
+        blocks.append(terminal_findings(found.findings))
     notes = [
         *not_estimable(summary),
+        *prompt_mean_lines(summary),
         interval_line(summary),
         settings_line(run),
         f"hardware: {hardware_line(run)}",
@@ -47,6 +66,23 @@ def terminal_report(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecor
     if failures := failure_lines(cases):
         blocks.append("\n".join(_wrapped(line) for line in failures))
     return "\n\n".join(blocks)
+
+
+def terminal_findings(findings: Sequence[Finding]) -> str:
+    """The study's findings: each with its verdict, and under it why."""
+    lines = ["The findings of the study (arXiv 2604.14682) in this run:"]
+    for finding in findings:
+        lines.append(f"{finding.number}. {str(finding.verdict).upper()}: {finding.claim}")
+        lines.append(
+            textwrap.fill(
+                finding.evidence,
+                WIDTH,
+                initial_indent="   ",
+                subsequent_indent="   ",
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(lines)
 
 
 def terminal_table(table: Table) -> str:

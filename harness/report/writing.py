@@ -22,7 +22,7 @@ from harness.report.metrics_json import metrics_document, strict_json
 from harness.report.reading import RUN_FILE
 from harness.report.run_info import RunInfo
 from harness.report.terminal import terminal_report
-from harness.statistics import RunSummary, summarise
+from harness.statistics import RunSummary, Study, study, summarise
 from harness.trace import SCHEMA_VERSION, CaseRecord
 
 METRICS_FILE = "metrics.json"
@@ -38,17 +38,19 @@ class Report:
         run: What the run was.
         cases: Its records; of a case that was run again, the last.
         summary: Its figures.
+        study: What it says on the study's questions.
     """
 
     directory: Path
     run: RunInfo
     cases: tuple[CaseRecord, ...]
     summary: RunSummary
+    study: Study
 
     @property
     def terminal_text(self) -> str:
         """What to print."""
-        return terminal_report(self.run, self.summary, self.cases)
+        return terminal_report(self.run, self.summary, self.cases, self.study)
 
 
 def write_report(directory: Path, run: RunInfo, cases: Sequence[CaseRecord]) -> Report:
@@ -79,6 +81,7 @@ def write_report(directory: Path, run: RunInfo, cases: Sequence[CaseRecord]) -> 
     described = {"schema_version": SCHEMA_VERSION, **run.to_json()}
     write_text(directory / RUN_FILE, strict_json(described))
     summary = summarise(cases)
-    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary)))
-    write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases))
-    return Report(directory=directory, run=run, cases=cases, summary=summary)
+    found = study(cases)
+    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found)))
+    write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases, found))
+    return Report(directory=directory, run=run, cases=cases, summary=summary, study=found)

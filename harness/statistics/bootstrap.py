@@ -1,7 +1,8 @@
 """Intervals of ratios by bootstrap over prompts; never over nodes, which are correlated.
 
 Ratios are recomputed on resampled totals: a resample is a vector of how often each prompt was
-drawn, and its totals are one matrix product with the per-prompt sums.
+drawn, and its totals are one matrix product with the per-prompt sums. The same product gives each
+resample's own standard error, which is all that a bootstrap-t interval needs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.statistics.studentized import Moments, moments, studentized_interval
+
 _NAN = float("nan")
 _DRAWS_AT_ONCE = 1 << 22
-_RATIOS_AT_ONCE = 256
+_RATIOS_AT_ONCE = 128
 UNDEFINED_SHARE = 0.01
 """Share of resamples without a ratio (denominator 0) up to which they are set aside; above it the
 interval would describe only the resamples that happen to have one, and none is given."""
@@ -31,6 +34,9 @@ class Estimate:
         high: Upper end.
         n: Number of observations in the denominator: nodes, or steps.
         reason: Why `value` or the interval is NaN; else empty.
+        design_effect: Variance of `value` over prompts ÷ its variance if the `n` observations were
+            independent; NaN where it was not asked for, or where they do not vary.
+        effective_n: ``n / design_effect``: how many independent observations would be as good.
     """
 
     value: float
@@ -38,6 +44,8 @@ class Estimate:
     high: float
     n: int
     reason: str = ""
+    design_effect: float = _NAN
+    effective_n: float = _NAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +54,7 @@ class Resampling:
 
     Attributes:
         resamples: Number of resamples.
-        level: Coverage that the percentile interval aims at.
+        level: Coverage that the interval aims at.
         seed: Seeds the resamples; those of a stratum depend on its name too, and on nothing else.
     """
 
@@ -56,10 +64,17 @@ class Resampling:
 
 
 class RatioSums(NamedTuple):
-    """Per-prompt sums of some ratios; each float64 ``[prompts, ratios]``."""
+    """Per-prompt sums of some ratios; each float64 ``[prompts, ratios]``.
+
+    Attributes:
+        numerators: Σ x over a prompt's observations.
+        denominators: How many there are.
+        squares: Σ x², for the design effect; None if it is not asked for.
+    """
 
     numerators: np.ndarray
     denominators: np.ndarray
+    squares: np.ndarray | None = None
 
 
 class StratifiedEstimates(NamedTuple):
@@ -70,9 +85,12 @@ class StratifiedEstimates(NamedTuple):
 
 
 def stratified_estimates(
-    strata: Mapping[str, RatioSums], absent: Sequence[str], resampling: Resampling | None = None
+    strata: Mapping[str, RatioSums],
+    absent: Sequence[str],
+    resampling: Resampling | None = None,
+    ceilings: Sequence[float] | None = None,
 ) -> StratifiedEstimates:
-    """Each ratio with its percentile interval, by stratum and pooled.
+    """Each ratio with its bootstrap-t interval, by stratum and pooled.
 
     The pooled ratio is that of all prompts' sums. Its resamples draw as many prompts of every
     stratum as there are (stratified): how many prompts a domain has is decided by who runs the
@@ -82,34 +100,56 @@ def stratified_estimates(
         strata: The sums of each stratum's prompts, all with the same ratios.
         absent: ``[ratios]`` the reason to give where a denominator is 0.
         resampling: Number of resamples, level and seed.
+        ceilings: ``[ratios]`` the largest value a ratio can have (1 for rates); no end of an
+            interval is above it, or below 0. Default: no ceiling.
 
     Returns:
         The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than two
         prompts carry the denominator, where a stratum of the pooled ratio is a single prompt, or
         where more than `UNDEFINED_SHARE` of the resamples have a denominator of 0.
+
+    Source:
+        Efron and Tibshirani 1993, chapter 12.5 (bootstrap-t); the standard error of a ratio of
+        cluster totals by linearisation, Cochran 1977, section 2.11.
     """
     resampling = resampling or Resampling()
+    ceilings = [float("inf")] * len(absent) if ceilings is None else ceilings
     by_stratum: dict[str, list[Estimate]] = {name: [] for name in strata}
     pooled: list[Estimate] = []
     for start in range(0, len(absent), _RATIOS_AT_ONCE):
         block = slice(start, start + _RATIOS_AT_ONCE)
-        part = {name: RatioSums(*(side[:, block] for side in strata[name])) for name in strata}
-        total: np.ndarray | float = 0.0
+        facts = list(zip(absent[block], ceilings[block], strict=True))
+        part = {name: _columns(sums, block) for name, sums in strata.items()}
+        totals: list[tuple[Moments, Moments]] = []
         for name, sums in part.items():
-            draws = resampled_totals(np.hstack(sums), name, resampling)
-            total = total + draws
-            by_stratum[name] += _estimates(sums, draws, absent[block], resampling.level)
-        if part:
-            everything = RatioSums(
-                *(np.concatenate(side) for side in zip(*part.values(), strict=True))
+            columns = _with_products(sums)
+            draws = resampled_totals(columns, name, resampling)
+            pair = (
+                moments(columns.sum(axis=0)[None], len(columns)),
+                moments(draws, len(columns)),
             )
-            estimates = _estimates(everything, np.asarray(total), absent[block], resampling.level)
+            totals.append(pair)
+            by_stratum[name] += _estimates([sums], *pair, facts, resampling.level)
+        if part:
+            sample, drawn = (Moments.total(pairs) for pairs in zip(*totals, strict=True))
+            estimates = _estimates(list(part.values()), sample, drawn, facts, resampling.level)
             pooled += _unless_a_stratum_is_one_prompt(estimates, part)
         else:
-            pooled += [_absent(reason) for reason in absent[block]]
+            pooled += [_absent(reason) for reason, _ in facts]
     return StratifiedEstimates(
         {name: tuple(estimates) for name, estimates in by_stratum.items()}, tuple(pooled)
     )
+
+
+def _columns(sums: RatioSums, block: slice) -> RatioSums:
+    squares = None if sums.squares is None else sums.squares[:, block]
+    return RatioSums(sums.numerators[:, block], sums.denominators[:, block], squares)
+
+
+def _with_products(sums: RatioSums) -> np.ndarray:
+    """``[prompts, 5 · ratios]``: a, b, a², ab, b², of which totals are moments."""
+    a, b = sums.numerators, sums.denominators
+    return np.hstack([a, b, a * a, a * b, b * b])
 
 
 def resampled_totals(sums: np.ndarray, stratum: str, resampling: Resampling) -> np.ndarray:
@@ -125,14 +165,19 @@ def resampled_totals(sums: np.ndarray, stratum: str, resampling: Resampling) -> 
     """
     totals = np.zeros((resampling.resamples, sums.shape[1]))
     if len(sums):
-        for rows, weights in _weights(len(sums), stratum, resampling):
+        for rows, weights in resample_weights(len(sums), stratum, resampling):
             totals[rows] = weights @ sums
     return totals
 
 
-def _weights(
+def resample_weights(
     prompts: int, stratum: str, resampling: Resampling
 ) -> Iterator[tuple[slice, np.ndarray]]:
+    """How often each resample of a stratum draws each of its prompts.
+
+    Yields:
+        The rows of the resamples, and their weights, float64 ``[rows, prompts]``.
+    """
     digest = hashlib.sha256(stratum.encode()).digest()
     generator = np.random.default_rng([resampling.seed, int.from_bytes(digest[:8], "little")])
     at_once = max(1, _DRAWS_AT_ONCE // prompts)
@@ -146,50 +191,76 @@ def _weights(
 
 
 def _estimates(
-    sums: RatioSums, draws: np.ndarray, absent: Sequence[str], level: float
+    strata: Sequence[RatioSums],
+    sample: Moments,
+    draws: Moments,
+    facts: Sequence[tuple[str, float]],
+    level: float,
 ) -> list[Estimate]:
-    """An estimate of each ratio from its prompts' sums and their resampled totals.
+    """An estimate of each ratio.
 
     Args:
-        sums: Each ``[prompts, ratios]``.
-        draws: ``[resamples, 2 · ratios]``: numerators, then denominators.
-        absent: ``[ratios]`` reasons for a denominator of 0.
+        strata: The prompts' sums by stratum, each ``[prompts, ratios]``.
+        sample: The moments of the prompts themselves, each ``[1, ratios]``.
+        draws: The moments of their resamples, each ``[resamples, ratios]``.
+        facts: ``[ratios]`` the reason for a denominator of 0, and the ceiling.
         level: Coverage of the interval.
     """
-    return [
-        _estimate(
-            sums.numerators[:, i],
-            sums.denominators[:, i],
-            draws[:, [i, len(absent) + i]],
-            reason,
-            level,
-        )
-        for i, reason in enumerate(absent)
-    ]
+    estimates = []
+    for i, (absent, ceiling) in enumerate(facts):
+        denominators = [sums.denominators[:, i] for sums in strata]
+        estimate = _estimate(denominators, sample.of(i), draws.of(i), absent, ceiling, level)
+        squares = [sums.squares[:, i].sum() for sums in strata if sums.squares is not None]
+        if squares:
+            estimate = _with_design_effect(estimate, sample.of(i), float(sum(squares)))
+        estimates.append(estimate)
+    return estimates
 
 
 def _estimate(
-    numerator: np.ndarray, denominator: np.ndarray, draws: np.ndarray, absent: str, level: float
+    denominators: Sequence[np.ndarray],
+    sample: Moments,
+    draws: Moments,
+    absent: str,
+    ceiling: float,
+    level: float,
 ) -> Estimate:
-    n = round(float(denominator.sum()))
+    n = round(sum(float(column.sum()) for column in denominators))
     if n == 0:
         return _absent(absent)
-    value = float(numerator.sum() / denominator.sum())
-    carrying = int(np.count_nonzero(denominator))
-    if carrying < 2:
-        reason = "an interval needs 2 prompts to resample, and 1 has this figure"
+    value = float(sample.ratio[0])
+    prompts = sum(len(column) for column in denominators)
+    carrying = [count for column in denominators if (count := int(np.count_nonzero(column)))]
+
+    def without_interval(reason: str) -> Estimate:
         return Estimate(value=value, low=_NAN, high=_NAN, n=n, reason=reason)
-    defined = draws[draws[:, 1] > 0]
-    undefined = len(draws) - len(defined)
-    if undefined > UNDEFINED_SHARE * len(draws):
-        reason = (
-            f"only {carrying} of {len(denominator)} prompts have this figure: {undefined} of "
-            f"{len(draws)} resamples have none"
+
+    if sum(carrying) < 2:
+        return without_interval("an interval needs 2 prompts to resample, and 1 has this figure")
+    undefined = int(np.count_nonzero(draws.b <= 0))
+    if undefined > UNDEFINED_SHARE * len(draws.b):
+        return without_interval(
+            f"only {sum(carrying)} of {prompts} prompts have this figure: {undefined} of "
+            f"{len(draws.b)} resamples have none"
         )
-        return Estimate(value=value, low=_NAN, high=_NAN, n=n, reason=reason)
-    tail = (1 - level) / 2
-    low, high = np.quantile(defined[:, 0] / defined[:, 1], [tail, 1 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), n=n)
+    low, high = studentized_interval(sample, draws, carrying, level)
+    low, high = max(low, 0.0), min(high, ceiling)
+    if not np.isfinite([low, high]).all():
+        return without_interval("too few of the prompts differ in this figure to resample them")
+    return Estimate(value=value, low=low, high=high, n=n)
+
+
+def _with_design_effect(estimate: Estimate, sample: Moments, squares: float) -> Estimate:
+    """The estimate with how much less its n observations say than independent ones would."""
+    if np.isnan(estimate.low):
+        return estimate
+    spread = squares / estimate.n - estimate.value**2
+    if spread <= 1e-12 * max(1.0, estimate.value**2):
+        return estimate
+    design_effect = float(sample.variance[0]) / (spread / estimate.n)
+    if design_effect <= 0:
+        return estimate
+    return replace(estimate, design_effect=design_effect, effective_n=estimate.n / design_effect)
 
 
 def _absent(reason: str) -> Estimate:

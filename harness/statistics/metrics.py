@@ -1,11 +1,13 @@
 """What each figure means: a ratio of two per-prompt sums.
 
 A figure of a domain is Σ numerator ÷ Σ denominator over its prompts (pooled: every node or step
-counts the same), never a mean of prompts' ratios.
+counts the same). The mean of prompts' own ratios, in which every prompt counts the same, is another
+figure and is named so.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -18,12 +20,17 @@ class RatioMetric:
         numerator: Name of the sum above the line.
         denominator: Name of the sum below it; an estimate's n is its total.
         absent: Why there is no estimate when the denominator is 0.
+        squares: Name of the sum of squared observations, for the design effect; empty where an
+            observation is 0 or 1, so that its square is itself.
+        ceiling: The largest value it can have: 1 for rates, infinity for lengths.
     """
 
     name: str
     numerator: str
     denominator: str
     absent: str
+    squares: str = ""
+    ceiling: float = 1.0
 
 
 _NO_STEP = "no step was taken"
@@ -36,6 +43,7 @@ METRICS: tuple[RatioMetric, ...] = (
         numerator="acceptance_probability",
         denominator="known_nodes",
         absent=_NO_DRAFT_MODEL,
+        squares="acceptance_probability_squares",
     ),
     RatioMetric(
         name="greedy_match",
@@ -60,18 +68,24 @@ METRICS: tuple[RatioMetric, ...] = (
         numerator="path_length",
         denominator="path_steps",
         absent="no step has a first-child path of known acceptance probabilities",
+        squares="path_squares",
+        ceiling=math.inf,
     ),
     RatioMetric(
         name="accepted_length",
         numerator="accepted",
         denominator="steps",
         absent=_NO_STEP,
+        squares="accepted_squares",
+        ceiling=math.inf,
     ),
     RatioMetric(
         name="block_efficiency",
         numerator="committed_tokens",
         denominator="steps",
         absent=_NO_STEP,
+        squares="committed_squares",
+        ceiling=math.inf,
     ),
 )
 """The figures of a domain: over nodes, the mean acceptance probability, the share of greedy
@@ -88,6 +102,7 @@ DEPTH_METRICS: tuple[RatioMetric, ...] = (
         numerator="acceptance_probability",
         denominator="known_nodes",
         absent=_NO_DRAFT_MODEL,
+        squares="acceptance_probability_squares",
     ),
     RatioMetric(
         name="greedy_match",
@@ -111,3 +126,13 @@ DEPTH_METRICS: tuple[RatioMetric, ...] = (
 """The figures of one depth d: two over its nodes; the reach rate P(accepted length ≥ d) over all
 steps; and the same over steps whose accepted length is at least d − 1. A step whose draft is not
 that deep counts as one that did not get there."""
+
+ENTROPY_METRIC = RatioMetric(
+    name="draft_entropy",
+    numerator="draft_entropy",
+    denominator="entropy_nodes",
+    absent="no node has a draft entropy (the drafter has no model)",
+    squares="draft_entropy_squares",
+    ceiling=math.inf,
+)
+"""Mean over nodes of the entropy, in nats, of the distribution that each was proposed from."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from harness.data.prompt import DOMAINS
 from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
-from harness.statistics.metrics import DEPTH_METRICS, METRICS
+from harness.statistics.metrics import DEPTH_METRICS, METRICS, RatioMetric
 from harness.statistics.sums import PromptSums, prompt_sums
 from harness.trace import CaseRecord, Verdict
+
+NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class GroupSummary:
         steps: Their steps.
         nodes: Nodes drafted in those steps.
         metrics: An estimate for each of `METRICS`, by name.
+        prompt_means: The same figures as means of prompts' own ratios: every prompt counts the
+            same, however many nodes or steps it has; n is the number of prompts.
         depth_profile: One entry a depth, from 1.
         verdicts: Of all its cases, errors included.
     """
@@ -70,6 +74,7 @@ class GroupSummary:
     metrics: dict[str, Estimate]
     depth_profile: tuple[DepthSummary, ...]
     verdicts: VerdictCounts
+    prompt_means: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +107,12 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
     domains = in_domain_order(case.domain for case in cases)
     domain_of = np.array(sums.domains, dtype=object)
     members = {domain: np.flatnonzero(domain_of == domain) for domain in domains}
-    numerators, denominators, absent = _ratio_columns(sums)
+    columns, metrics = _ratio_columns(sums)
     estimates = stratified_estimates(
-        {
-            domain: RatioSums(numerators[rows], denominators[rows])
-            for domain, rows in members.items()
-        },
-        absent,
+        {domain: _rows(columns, rows) for domain, rows in members.items()},
+        [metric.absent for metric in metrics],
         resampling,
+        [metric.ceiling for metric in metrics],
     )
     return RunSummary(
         domains={
@@ -153,18 +156,38 @@ def in_domain_order(domains: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _ratio_columns(sums: PromptSums) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Sums above and below the line, each ``[prompts, ratios]``: `METRICS`, then every depth's."""
-    numerators = [sums.totals[metric.numerator] for metric in METRICS]
-    denominators = [sums.totals[metric.denominator] for metric in METRICS]
-    absent = [metric.absent for metric in METRICS]
+def ratio_sums(metric: RatioMetric, sums: Mapping[str, np.ndarray]) -> RatioSums:
+    """What a metric is made of, each ``[prompts, 1]``."""
+    numerator = sums[metric.numerator]
+    squares = sums[metric.squares] if metric.squares else numerator
+    return RatioSums(numerator[:, None], sums[metric.denominator][:, None], squares[:, None])
+
+
+def domain_ratio_sums(metric: RatioMetric, sums: PromptSums, rows: np.ndarray) -> RatioSums:
+    """What a metric of some prompts is made of, each ``[prompts, 1]``."""
+    return _rows(ratio_sums(metric, sums.totals), rows)
+
+
+def _ratio_columns(sums: PromptSums) -> tuple[RatioSums, list[RatioMetric]]:
+    """Each ``[prompts, ratios]``: `METRICS`, their prompt means, then every depth's."""
+    parts = [ratio_sums(metric, sums.totals) for metric in METRICS]
+    metrics = list(METRICS)
+    for metric, part in zip(METRICS, list(parts), strict=True):
+        has = part.denominators > 0
+        means = np.divide(part.numerators, part.denominators, out=np.zeros(has.shape), where=has)
+        parts.append(RatioSums(means, has.astype(np.float64), means**2))
+        metrics.append(metric)
     for depth in range(sums.depths):
         at_depth = {name: column[:, depth] for name, column in sums.by_depth.items()}
         at_depth["steps"] = sums.totals["steps"]
-        numerators += [at_depth[metric.numerator] for metric in DEPTH_METRICS]
-        denominators += [at_depth[metric.denominator] for metric in DEPTH_METRICS]
-        absent += [metric.absent for metric in DEPTH_METRICS]
-    return np.stack(numerators, axis=1), np.stack(denominators, axis=1), absent
+        parts += [ratio_sums(metric, at_depth) for metric in DEPTH_METRICS]
+        metrics += DEPTH_METRICS
+    return RatioSums(*(np.hstack(side) for side in zip(*parts, strict=True))), metrics
+
+
+def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
+    squares = None if columns.squares is None else columns.squares[rows]
+    return RatioSums(columns.numerators[rows], columns.denominators[rows], squares)
 
 
 def _group(
@@ -177,6 +200,10 @@ def _group(
         steps=int(sums.totals["steps"][rows].sum()),
         nodes=int(sums.totals["drafted"][rows].sum()),
         metrics={metric.name: next(remaining) for metric in METRICS},
+        prompt_means={
+            metric.name: replace(next(remaining), design_effect=NAN, effective_n=NAN)
+            for metric in METRICS
+        },
         depth_profile=tuple(
             DepthSummary(
                 depth=depth,

@@ -31,16 +31,28 @@ TOTALS = (
     "acceptance_probability",
     "ranked_nodes",
     "greedy_matches",
+    "accepted_squares",
+    "committed_squares",
+    "path_squares",
+    "acceptance_probability_squares",
+    "acceptance_log_likelihood",
+    "entropy_nodes",
+    "draft_entropy",
+    "draft_entropy_squares",
 )
 """Sums over a prompt: steps; drafted, accepted and committed tokens, by the steps; steps whose
 first-child path is known, and the expected accepted length along it; nodes that were reached, and
 that were accepted, by the nodes; nodes of known acceptance probability, and its sum; nodes of
-known target rank, and those that are greedy matches."""
+known target rank, and those that are greedy matches; squares of the accepted and committed tokens
+of a step, of its expected accepted length, and of acceptance probabilities; Σ y ln y + (1−y)
+ln(1−y) over acceptance probabilities y, the log-likelihood that no model of them can exceed; nodes
+of known draft entropy, and the sums of it and of its square."""
 
 DEPTH_TOTALS = (
     "nodes",
     "known_nodes",
     "acceptance_probability",
+    "acceptance_probability_squares",
     "ranked_nodes",
     "greedy_matches",
     "steps_at_least",
@@ -145,6 +157,11 @@ def _totals(batch: Batch) -> dict[str, np.ndarray]:
     def by_node(values: np.ndarray) -> np.ndarray:
         return _counted(batch.case_of_node, values, batch.cases)
 
+    accepted = batch.steps["accepted_length"].astype(np.float64)
+    committed = batch.steps["committed_tokens"].astype(np.float64)
+    entropy = batch.nodes["draft_entropy"].astype(np.float64)
+    entropy_known = ~np.isnan(entropy)
+    entropy = np.where(entropy_known, entropy, 0.0)
     path_length, path_known = first_child_path(batch)
     probability, known = _known_probability(batch)
     return {
@@ -160,7 +177,22 @@ def _totals(batch: Batch) -> dict[str, np.ndarray]:
         "acceptance_probability": by_node(probability),
         "ranked_nodes": by_node(batch.nodes["target_rank"] >= 0),
         "greedy_matches": by_node(batch.nodes["target_rank"] == 0),
+        "accepted_squares": by_step(accepted**2),
+        "committed_squares": by_step(committed**2),
+        "path_squares": by_step(path_length**2),
+        "acceptance_probability_squares": by_node(probability**2),
+        "acceptance_log_likelihood": by_node(-_coin_entropy(probability)),
+        "entropy_nodes": by_node(entropy_known),
+        "draft_entropy": by_node(entropy),
+        "draft_entropy_squares": by_node(entropy**2),
     }
+
+
+def _coin_entropy(probability: np.ndarray) -> np.ndarray:
+    """−p ln p − (1−p) ln(1−p), 0 at 0 and at 1."""
+    heads = np.log(probability, out=np.zeros_like(probability), where=probability > 0)
+    tails = np.log1p(-probability, out=np.zeros_like(probability), where=probability < 1)
+    return np.asarray(-probability * heads - (1 - probability) * tails)
 
 
 def _deepest(case: CaseRecord) -> int:
@@ -184,6 +216,7 @@ def _depth_totals(batch: Batch, depths: int) -> dict[str, np.ndarray]:
         "nodes": by_depth(),
         "known_nodes": by_depth(known),
         "acceptance_probability": by_depth(probability),
+        "acceptance_probability_squares": by_depth(probability**2),
         "ranked_nodes": by_depth(batch.nodes["target_rank"] >= 0),
         "greedy_matches": by_depth(batch.nodes["target_rank"] == 0),
         "steps_at_least": at_least[:, 1:],
@@ -192,7 +225,7 @@ def _depth_totals(batch: Batch, depths: int) -> dict[str, np.ndarray]:
 
 
 def _known_probability(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    probability = batch.nodes["acceptance_probability"]
+    probability = batch.nodes["acceptance_probability"].astype(np.float64)
     known = ~np.isnan(probability)
     return np.where(known, probability, 0.0), known
 

@@ -5,12 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import VOCABULARY, ScriptedDrafter, table_models, tiny_lm, trees
 
-from harness.acceptance import make_rule
-from harness.config import ChainShape, KAryShape, Sampling
+from harness.acceptance import GreedyRule
+from harness.config import Sampling
 from harness.decoding import plain_decode, speculate
 from harness.drafting import make_drafter
 from harness.models.checked import CheckedLM
 from harness.randomness import SeededRandomness
+from harness.shapes import ChainShape, KAryShape
 from harness.stopping import Stopping
 
 GREEDY = Sampling(temperature=0.0)
@@ -43,7 +44,7 @@ def speculative(prompt, target, drafter, stopping, seed=0):
         prompt,
         target,
         drafter,
-        make_rule("auto", drafter.law, GREEDY),
+        GreedyRule(),
         sampling=GREEDY,
         stopping=stopping,
         randomness=SeededRandomness(seed, "speculative"),
@@ -59,7 +60,7 @@ def test_transformers_with_state_checks_at_every_step(
     target = CheckedLM(tiny_lm(target_seed), "target")
     draft = CheckedLM(tiny_lm(draft_seed, layers=1), "draft model")
     expected = plain(prompt, target, stopping)
-    output, _ = speculative(prompt, target, make_drafter(shape, draft, GREEDY), stopping)
+    output, _ = speculative(prompt, target, make_drafter(shape, draft), stopping)
     assert output == expected
 
 
@@ -74,7 +75,7 @@ def test_any_tree_at_all(target_seed, script, prompt, stopping):
 @given(table_models(), table_models(), SHAPES, PROMPTS, STOPPINGS)
 def test_table_models(target, draft, shape, prompt, stopping):
     expected = plain(prompt, target, stopping)
-    output, _ = speculative(prompt, target, make_drafter(shape, draft, GREEDY), stopping)
+    output, _ = speculative(prompt, target, make_drafter(shape, draft), stopping)
     assert output == expected
 
 
@@ -82,7 +83,7 @@ def test_table_models(target, draft, shape, prompt, stopping):
 def test_a_tree_of_width_1_is_the_chain(target_seed, draft_seed, depth, prompt, stopping):
     outputs, traces = [], []
     for shape in (ChainShape(depth), KAryShape(depth, 1)):
-        drafter = make_drafter(shape, tiny_lm(draft_seed), GREEDY)
+        drafter = make_drafter(shape, tiny_lm(draft_seed))
         output, steps = speculative(prompt, tiny_lm(target_seed), drafter, stopping)
         outputs.append(output)
         traces.append([(s.draft.tree.token_ids, s.draft.tree.parents, s.acceptance) for s in steps])
@@ -92,7 +93,7 @@ def test_a_tree_of_width_1_is_the_chain(target_seed, draft_seed, depth, prompt, 
 
 @given(MODEL_SEEDS, SHAPES, PROMPTS, STOPPINGS)
 def test_self_draft_keeps_a_path_to_the_last_level(seed, shape, prompt, stopping):
-    drafter = make_drafter(shape, tiny_lm(seed), GREEDY)
+    drafter = make_drafter(shape, tiny_lm(seed))
     _, steps = speculative(prompt, tiny_lm(seed), drafter, stopping)
     assert all(len(step.acceptance.path) == step.draft.tree.depth for step in steps)
 
@@ -104,7 +105,7 @@ def test_the_output_depends_on_no_seed_and_no_earlier_prompt(
 ):
     stopping = Stopping(max_new_tokens=8)
     target, draft = tiny_lm(target_seed), tiny_lm(draft_seed)
-    drafter = make_drafter(shape, draft, GREEDY)
+    drafter = make_drafter(shape, draft)
     fresh, fresh_steps = speculative(prompt, target, drafter, stopping)
     speculative([*prompt, *prompt, 1], target, drafter, stopping)
     again, again_steps = speculative(prompt, target, drafter, stopping, seed)
@@ -117,7 +118,7 @@ def test_the_output_depends_on_no_seed_and_no_earlier_prompt(
 def test_more_siblings_never_shorten_a_step_from_the_same_context(target_seed, draft_seed, prompt):
     lengths = []
     for branching in (1, 2, 3):
-        drafter = make_drafter(KAryShape(3, branching), tiny_lm(draft_seed), GREEDY)
+        drafter = make_drafter(KAryShape(3, branching), tiny_lm(draft_seed))
         _, steps = speculative(prompt, tiny_lm(target_seed), drafter, Stopping(max_new_tokens=2))
         lengths.append(len(steps[0].acceptance.path))
     assert lengths == sorted(lengths)
@@ -134,6 +135,6 @@ def test_a_full_context_ends_both_ways_alike(shape, new_tokens):
         target = CheckedLM(tiny_lm(0, **target_room), "target")
         draft = CheckedLM(tiny_lm(1, **draft_room), "draft model")
         expected = plain(prompt, target, stopping)
-        output, _ = speculative(prompt, target, make_drafter(shape, draft, GREEDY), stopping)
+        output, _ = speculative(prompt, target, make_drafter(shape, draft), stopping)
         assert output == expected
         assert len(output.token_ids) == (new_tokens if target_room else 20)

@@ -9,15 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import VOCABULARY, ScriptedDrafter, tiny_lm, trees
 
-from harness.acceptance import make_rule
-from harness.config import ChainShape, KAryShape, Sampling
+from harness.acceptance import GreedyRule, PointMassRule, RejectionRule
+from harness.config import Sampling
 from harness.decoding import speculate
 from harness.drafting import make_drafter
 from harness.randomness import SeededRandomness
 from harness.recording import StepRecorder, StepSeconds, choice_facts
+from harness.shapes import ChainShape, KAryShape
 from harness.stopping import Stopping
 
 PROMPT = [1, 3, 2]
+
+
+def rule_for(drafter, sampling):
+    if sampling.greedy:
+        return GreedyRule()
+    return PointMassRule() if drafter.law == "deterministic" else RejectionRule()
 
 
 def record(drafter, target, sampling, max_new_tokens=12):
@@ -26,7 +33,7 @@ def record(drafter, target, sampling, max_new_tokens=12):
         PROMPT,
         target,
         drafter,
-        make_rule("auto", drafter.law, sampling),
+        rule_for(drafter, sampling),
         sampling=sampling,
         stopping=Stopping(max_new_tokens=max_new_tokens),
         randomness=SeededRandomness(0, "recording"),
@@ -48,7 +55,7 @@ def law(model, tokens, temperature):
 def test_every_fact_of_every_node(shape, temperature):
     sampling = Sampling(temperature=temperature)
     target, draft = tiny_lm(1), tiny_lm(2)
-    output, steps, nodes = record(make_drafter(shape, draft, sampling), target, sampling)
+    output, steps, nodes = record(make_drafter(shape, draft), target, sampling)
     sequence = [*PROMPT, *output.token_ids]
     for i in range(len(nodes["node"])):
         step = nodes["step"][i]

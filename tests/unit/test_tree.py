@@ -4,7 +4,8 @@ from hypothesis import given
 from strategies import parents, trees
 
 from harness.errors import DraftError
-from harness.tree import ROOT, DraftTree, ProposalLaw, ancestor_mask, depths, path_to
+from harness.laws import ProposalLaw
+from harness.tree import ROOT, DraftTree, ancestor_mask, depths, path_to
 
 
 def tree(token_ids, parents, law=ProposalLaw.DETERMINISTIC):

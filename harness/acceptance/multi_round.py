@@ -1,0 +1,127 @@
+"""Rejection sampling, one sibling after another: SpecInfer's and Sequoia's rules."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+
+from harness.acceptance.protocol import Acceptance, proposal_distribution, require_valid
+from harness.drafting.protocol import Draft
+from harness.randomness import Purpose, Randomness
+from harness.tree import ROOT
+
+
+class MultiRoundRule:
+    """Tries siblings in turn; each rejection leaves the residual for the next.
+
+    At each kept node p starts as the target's distribution. A sibling x is kept with probability
+    min(1, p(x)/q(x)); a rejection replaces p by norm(max(p − q, 0)). If all are rejected, the
+    correction token is drawn from the p that is left.
+
+    Source:
+        SpecInfer, Miao et al. 2024 (arXiv 2305.09781), Algorithm 2 (multi-step speculative
+        sampling). Siblings share one q; SpecInfer's may come from several draft models.
+    """
+
+    name = "multi-round"
+
+    def accept(
+        self,
+        draft: Draft,
+        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
+        randomness: Randomness,
+    ) -> Acceptance:
+        require_valid(self, draft)
+        return recursive_rejection(draft, target, randomness, distinct=False)
+
+
+class WithoutReplacementRule:
+    """Tries siblings in turn, where none can repeat an earlier one.
+
+    As `MultiRoundRule`, but a sibling was drawn from what its earlier siblings left of q, so each
+    rejection also removes the rejected token from q and renormalises it.
+
+    Source:
+        Sequoia, Chen et al. 2024 (arXiv 2402.12374), Algorithm 2; recursive rejection sampling,
+        Jeon et al. 2024 (arXiv 2402.14160), Algorithm 1.
+    """
+
+    name = "without-replacement"
+
+    def accept(
+        self,
+        draft: Draft,
+        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
+        randomness: Randomness,
+    ) -> Acceptance:
+        require_valid(self, draft)
+        return recursive_rejection(draft, target, randomness, distinct=True)
+
+
+def recursive_rejection(
+    draft: Draft,
+    target: Float[torch.Tensor, "nodes_and_root vocabulary"],
+    randomness: Randomness,
+    *,
+    distinct: bool,
+) -> Acceptance:
+    """Descend the tree by rejection sampling of each node's children.
+
+    Args:
+        draft: A sampled tree, with the distributions its siblings were drawn from.
+        target: ``[n + 1, vocabulary]`` distributions, row 0 after the root.
+        randomness: For coins and the extra token.
+        distinct: Whether siblings were drawn without replacement.
+    """
+    tree = draft.tree
+    path: list[int] = []
+    reached: list[int] = []
+    node = ROOT
+    while True:
+        p = target[node + 1]
+        children = tree.children(node)
+        q = proposal_distribution(draft, children[0]) if children else p
+        for child in children:
+            reached.append(child)
+            token = tree.token_ids[child]
+            if randomness.bernoulli(acceptance_probability(p, q, token), Purpose.ACCEPT):
+                path.append(child)
+                node = child
+                break
+            p = residual(p, q)
+            if distinct:
+                q = without(q, token)
+        else:
+            purpose = Purpose.CORRECTION if children else Purpose.BONUS
+            extra = randomness.categorical(p, purpose)
+            return Acceptance(path=tuple(path), extra_token=extra, reached=tuple(reached))
+
+
+def acceptance_probability(
+    p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"], token: int
+) -> float:
+    """min(1, p/q) of a token that was drawn from q."""
+    return min(1.0, float(p[token]) / float(q[token]))
+
+
+def residual(
+    p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"]
+) -> Float[torch.Tensor, " vocabulary"]:
+    """norm(max(p − q, 0)): what is left of p after a token drawn from q was rejected.
+
+    Where nothing is left, a rejection had probability 0 in exact arithmetic and came from rounding;
+    then p itself is returned.
+    """
+    left = (p - q).clamp_min(0)
+    total = float(left.sum())
+    return left / total if total > 0 else p
+
+
+def without(
+    q: Float[torch.Tensor, " vocabulary"], token: int
+) -> Float[torch.Tensor, " vocabulary"]:
+    """Q with one token removed, renormalised; all zeros where nothing else is left."""
+    left = q.clone()
+    left[token] = 0
+    total = float(left.sum())
+    return left / total if total > 0 else left

@@ -1,0 +1,106 @@
+"""What each command prints: text for people, or JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness.cli.text import peer_lines
+from harness.errors import TraceError, unknown_value
+from harness.report import SavedRun, load_run, metrics_document, terminal_report
+from harness.report.context import settings_line, study_lines
+from harness.report.metrics_json import strict_json
+from harness.report.run_info import TOY_NOTICE
+from harness.report.study_json import peer_json, study_json
+from harness.report.terminal import terminal_findings
+from harness.statistics import PEERS, Resampling, as_peers, in_domain_order, summarise
+from harness.statistics import study as study_of
+
+
+def metrics(arguments: argparse.Namespace) -> str:
+    """``draftproof metrics``: the figures of a run as other projects would print them.
+
+    Raises:
+        UsageError: A project or a domain is unknown.
+        TraceError: There is no run to read.
+    """
+    names = list(dict.fromkeys(name.strip() for name in arguments.peers.split(",") if name.strip()))
+    for name in names:
+        if name not in PEERS:
+            raise unknown_value("--as", name, PEERS)
+    saved = _load(arguments)
+    cases = list(saved.cases)
+    domain = arguments.domain
+    if domain is not None:
+        present = in_domain_order(case.domain for case in cases)
+        if domain not in present:
+            raise unknown_value("--domain", domain, present)
+        cases = [case for case in cases if case.domain == domain]
+    figures = as_peers(cases, names)
+    if arguments.json:
+        return _json(
+            {
+                "run": saved.run.name,
+                "domain": domain,
+                "cases": len(cases),
+                "metrics": {
+                    name: {key: peer_json(value) for key, value in values.items()}
+                    for name, values in figures.items()
+                },
+            }
+        )
+    lines = [f"{saved.run.name}: {domain or 'all domains'}, {len(cases)} cases"]
+    for name, values in figures.items():
+        lines += ["", f"{PEERS[name].title} ({PEERS[name].note})", *peer_lines(values)]
+    return "\n".join(lines)
+
+
+def study(arguments: argparse.Namespace) -> str:
+    """``draftproof study``: the study's findings in a run.
+
+    Raises:
+        TraceError: There is no run to read.
+    """
+    saved = _load(arguments)
+    found = study_of(saved.cases, Resampling(resamples=arguments.resamples))
+    if arguments.json:
+        return _json({"run": saved.run.name, **study_json(found)})
+    blocks = [settings_line(saved.run)]
+    if saved.run.uses_builtin:
+        blocks.append(TOY_NOTICE)
+    if found.findings:
+        blocks.append(terminal_findings(found.findings))
+    else:
+        present = ", ".join(found.draft_entropy) or "none"
+        blocks.append(
+            "No findings: they are about the domains code, math, logic and chat, and this run has "
+            f"{present}."
+        )
+    blocks += study_lines(found)
+    return "\n\n".join(blocks)
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """``draftproof report``: the terminal's report of a saved run.
+
+    Raises:
+        TraceError: There is no run to read.
+    """
+    saved = _load(arguments)
+    resampling = Resampling(resamples=arguments.resamples)
+    summary, found = summarise(saved.cases, resampling), study_of(saved.cases, resampling)
+    if arguments.json:
+        return _json(metrics_document(summary, found))
+    text = terminal_report(saved.run, summary, saved.cases, found)
+    if not saved.complete:
+        text += "\n\nThe run is unfinished: these are the cases that its journal holds."
+    return text
+
+
+def _load(arguments: argparse.Namespace) -> SavedRun:
+    if not arguments.report.exists():
+        raise TraceError(f"there is no report at {arguments.report}; check the path")
+    return load_run(arguments.report)
+
+
+def _json(values: object) -> str:
+    return strict_json(values).rstrip("\n")

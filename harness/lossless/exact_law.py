@@ -1,0 +1,135 @@
+"""The exact law of an output: production code, enumerated, for models that are small enough."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from harness.acceptance.protocol import AcceptanceRule
+from harness.config import Sampling
+from harness.decoding import Output, draw_first, plain_decode, take_step, within_context
+from harness.drafting.protocol import Drafter
+from harness.enumeration import DEFAULT_BUDGET, exact_law
+from harness.models.protocol import CausalLM
+from harness.randomness import Randomness
+from harness.sampling import TokenLaw
+from harness.stopping import Stopping
+
+
+def plain_law(
+    prompt: Sequence[int], target: CausalLM, *, sampling: Sampling, stopping: Stopping
+) -> dict[Output, float]:
+    """The exact probability of every output of `plain_decode`.
+
+    Args:
+        prompt: Token ids.
+        target: A model with few ids, such as a `TableLM`.
+        sampling: Temperature and filters.
+        stopping: Ends outputs after few tokens.
+    """
+    return exact_law(
+        lambda randomness: plain_decode(
+            prompt, target, sampling=sampling, stopping=stopping, randomness=randomness
+        )
+    )
+
+
+def speculative_law(
+    prompt: Sequence[int],
+    target: CausalLM,
+    drafter: Drafter,
+    rule: AcceptanceRule,
+    *,
+    sampling: Sampling,
+    stopping: Stopping,
+    budget: int = DEFAULT_BUDGET,
+) -> dict[Output, float]:
+    """The exact probability of every output of `speculate`.
+
+    Steps that start from the same output are enumerated once: what a step does depends on the
+    tokens so far and on nothing else. So a long output costs no more than its distinct prefixes.
+
+    Args:
+        prompt: Token ids.
+        target: A model with few ids, such as a `TableLM`.
+        drafter: Proposes.
+        rule: Decides what is kept.
+        sampling: Temperature and filters.
+        stopping: Ends outputs after few tokens.
+        budget: The most branches of one step.
+
+    Raises:
+        EnumerationBudgetError: A step has more branches than the budget.
+    """
+    stopping = within_context(stopping, prompt, target)
+    law = TokenLaw(sampling, len(prompt), stopping.stop_token_ids)
+    ended: dict[Output, float] = defaultdict(float)
+    going: dict[tuple[int, ...], float] = defaultdict(float)
+
+    def spread(
+        output: tuple[int, ...],
+        probability: float,
+        emitted_law: Mapping[tuple[int, ...], float],
+    ) -> None:
+        for emitted, share in emitted_law.items():
+            committed, stop_reason = stopping.cut(output, emitted)
+            grown = (*output, *committed)
+            if stop_reason is None:
+                going[grown] += probability * share
+            else:
+                ended[Output(grown, stop_reason)] += probability * share
+
+    def first(randomness: Randomness) -> tuple[int, ...]:
+        return (draw_first(prompt, target, drafter, law, randomness),)
+
+    spread((), 1.0, exact_law(first, budget))
+    while going:
+        output = min(going, key=len)
+        emitted_law = step_law((*prompt, *output), target, drafter, rule, law=law, budget=budget)
+        spread(output, going.pop(output), emitted_law)
+    return dict(ended)
+
+
+def step_law(
+    sequence: Sequence[int],
+    target: CausalLM,
+    drafter: Drafter,
+    rule: AcceptanceRule,
+    *,
+    law: TokenLaw,
+    budget: int = DEFAULT_BUDGET,
+) -> dict[tuple[int, ...], float]:
+    """The exact probability of everything that one step can emit.
+
+    Args:
+        sequence: Prompt and output so far; the last token is the root.
+        target: Set to the tokens before the root, in every branch.
+        drafter: Started anew with the tokens before the root, in every branch.
+        rule: Decides what is kept.
+        law: What tokens are drawn from, given logits.
+        budget: The most branches.
+
+    Raises:
+        EnumerationBudgetError: The step has more branches than the budget.
+    """
+
+    def run(randomness: Randomness) -> tuple[int, ...]:
+        target.reset()
+        target.advance(sequence[:-1])
+        drafter.start(sequence[:-1])
+        return take_step(sequence, target, drafter, rule, law=law, randomness=randomness).emitted
+
+    return exact_law(run, budget)
+
+
+def largest_difference(one: Mapping[Output, float], other: Mapping[Output, float]) -> float:
+    """The largest difference of two laws' probabilities of one output.
+
+    Example:
+        >>> from harness.stopping import StopReason
+        >>> a, b = Output((1,), StopReason.LENGTH), Output((2,), StopReason.LENGTH)
+        >>> largest_difference({a: 1.0}, {a: 0.75, b: 0.25})
+        0.25
+    """
+    outcomes = one.keys() | other.keys()
+    return max(abs(one.get(outcome, 0.0) - other.get(outcome, 0.0)) for outcome in outcomes)

@@ -1,0 +1,206 @@
+"""The law of whole outputs over several steps, by enumeration of the production code.
+
+Every acceptance rule, with every kind of draft that it is valid for, under every sampling setting,
+on tables that Hypothesis draws and on adversarial ones: equal to the target's own law to 1e-12.
+"""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import chain_rule_law
+from tables import adversarial, pair_from, pairs
+
+from harness.acceptance import make_rule
+from harness.config import Sampling
+from harness.decoding import speculate
+from harness.drafting import make_drafter
+from harness.enumeration import exact_law
+from harness.laws import RULES, valid_rules
+from harness.lossless.exact_law import largest_difference, plain_law, speculative_law
+from harness.shapes import parse_tree
+from harness.stopping import Stopping
+
+EXACT = 1e-12
+PROMPT = (0, 1, 0)
+
+SHAPES = {
+    "chain:1": 4,
+    "chain:3": 3,
+    "chain:2,stop=0.6": 3,
+    "sampled:1x2": 3,
+    "distinct:1x2": 3,
+    "distinct:1x3": 3,
+    "2x2": 4,
+    "3x3": 4,
+    "static:[[0],[1],[0,0],[0,1],[1,0],[0,0,0]]": 4,
+    "best-first:4,depth=3,branching=2": 4,
+    "lookup:3,ngram=2": 4,
+}
+"""Shapes, and the length of the outputs that are enumerated for them."""
+
+LARGE_SHAPES = {"chain:4": 4, "sampled:2x2": 3, "distinct:2x2": 3, "sampled:1x3": 3}
+"""Shapes with up to a hundred thousand branches a step: on adversarial tables only."""
+
+SAMPLINGS = {
+    "t=1": Sampling(temperature=1.0),
+    "t=0.6": Sampling(temperature=0.6),
+    "top-k": Sampling(temperature=1.2, top_k=2),
+    "top-p": Sampling(temperature=1.0, top_p=0.7),
+    "min-p": Sampling(temperature=1.0, min_p=0.4),
+    "penalty": Sampling(temperature=1.0, repetition_penalty=1.8),
+    "min-new": Sampling(temperature=1.0, min_new_tokens=2),
+    "all": Sampling(
+        temperature=0.9, top_k=3, top_p=0.95, min_p=0.05, repetition_penalty=1.3, min_new_tokens=1
+    ),
+    "greedy": Sampling(temperature=0.0),
+    "greedy-penalty": Sampling(temperature=0.0, repetition_penalty=3.0),
+}
+
+
+def combinations(shapes, samplings=SAMPLINGS):
+    """Every lossless rule with every shape and setting that it is valid for."""
+    found = []
+    for (text, length), (label, sampling) in itertools.product(shapes.items(), samplings.items()):
+        shape = parse_tree(text)
+        for name in valid_rules(shape.law, is_chain=shape.is_chain, is_greedy=sampling.greedy):
+            if RULES[name].lossless:
+                found.append(
+                    pytest.param(name, shape, length, sampling, id=f"{name}-{text}-{label}")
+                )
+    return found
+
+
+def laws(models, rule, shape, length, sampling, stop=2):
+    """The target's own law, and that of speculation; both of outputs that may stop early."""
+    target, draft = models
+    stopping = Stopping(max_new_tokens=length, stop_token_ids=frozenset({stop}))
+    return (
+        plain_law(PROMPT, target, sampling=sampling, stopping=stopping),
+        speculative_law(
+            PROMPT,
+            target,
+            make_drafter(shape, draft),
+            make_rule(rule, shape, is_greedy=sampling.greedy),
+            sampling=sampling,
+            stopping=stopping,
+        ),
+    )
+
+
+def assert_lossless(models, rule, shape, length, sampling, stop=2):
+    plain, speculative = laws(models, rule, shape, length, sampling, stop)
+    assert sum(speculative.values()) == pytest.approx(1, abs=EXACT)
+    assert largest_difference(plain, speculative) <= EXACT
+
+
+@pytest.mark.parametrize(("rule", "shape", "length", "sampling"), combinations(SHAPES))
+@given(models=pairs())
+@settings(max_examples=4)
+def test_drawn_tables(rule, shape, length, sampling, models):
+    assert_lossless(models, rule, shape, length, sampling)
+
+
+@pytest.mark.parametrize("name", sorted(adversarial()))
+@pytest.mark.parametrize(
+    ("rule", "shape", "length", "sampling"),
+    combinations(SHAPES | LARGE_SHAPES, {"t=1": SAMPLINGS["t=1"]}),
+)
+def test_adversarial_tables(rule, shape, length, sampling, name):
+    assert_lossless(pair_from(*adversarial()[name]), rule, shape, length, sampling)
+
+
+@pytest.mark.parametrize(("rule", "shape", "length", "sampling"), combinations({"3x3": 2}))
+@given(models=pairs(sizes=(4,)))
+@settings(max_examples=2)
+def test_four_ids(rule, shape, length, sampling, models):
+    assert_lossless(models, rule, shape, length, sampling)
+
+
+@given(models=pairs(), stop=st.integers(0, 2), length=st.integers(1, 4))
+@settings(max_examples=20)
+def test_a_stop_token_or_the_limit_at_every_offset_of_a_block(models, stop, length):
+    for text in ("chain:3", "2x2"):
+        shape = parse_tree(text)
+        sampling = Sampling(temperature=1.0)
+        [rule, *_] = valid_rules(shape.law, is_chain=shape.is_chain, is_greedy=False)
+        assert_lossless(models, rule, shape, length, sampling, stop)
+
+
+@given(models=pairs(sizes=(3,)), length=st.integers(2, 4))
+@settings(max_examples=15)
+def test_a_stop_string_at_every_offset_of_a_block(models, length):
+    target, draft = models
+    shape = parse_tree("chain:3")
+    sampling = Sampling(temperature=1.0)
+    stopping = Stopping(
+        max_new_tokens=length,
+        stop_strings=("ba",),
+        decode=lambda tokens: "".join("abc"[token] for token in tokens),
+    )
+    plain = plain_law(PROMPT, target, sampling=sampling, stopping=stopping)
+    speculative = speculative_law(
+        PROMPT,
+        target,
+        make_drafter(shape, draft),
+        make_rule("rejection", shape, is_greedy=False),
+        sampling=sampling,
+        stopping=stopping,
+    )
+    assert largest_difference(plain, speculative) <= EXACT
+
+
+@given(
+    models=pairs(),
+    label=st.sampled_from(sorted(SAMPLINGS)),
+    length=st.integers(1, 4),
+    stop=st.integers(0, 2),
+)
+@settings(max_examples=40)
+def test_plain_decoding_has_the_law_of_an_independent_oracle(models, label, length, stop):
+    target, _ = models
+    sampling = SAMPLINGS[label]
+    stopping = Stopping(max_new_tokens=length, stop_token_ids=frozenset({stop}))
+    found = plain_law(PROMPT, target, sampling=sampling, stopping=stopping)
+    expected = chain_rule_law(PROMPT, target, sampling, length, stop)
+    assert {output.token_ids for output in found} == set(expected)
+    for output, probability in found.items():
+        assert probability == pytest.approx(expected[output.token_ids], abs=EXACT)
+
+
+@pytest.mark.parametrize("text", ["chain:2", "2x2", "sampled:1x2", "distinct:1x2", "lookup:2"])
+@given(models=pairs(sizes=(2,)))
+@settings(max_examples=3)
+def test_merging_equal_states_changes_nothing(text, models):
+    """The whole loop, enumerated in one go with its caches, has the law of the merged steps."""
+    target, draft = models
+    shape = parse_tree(text)
+    sampling = Sampling(temperature=1.0)
+    stopping = Stopping(max_new_tokens=4, stop_token_ids=frozenset({9}))
+    drafter = make_drafter(shape, draft)
+    rule = make_rule("auto", shape, is_greedy=False)
+    whole = exact_law(
+        lambda randomness: speculate(
+            PROMPT,
+            target,
+            drafter,
+            rule,
+            sampling=sampling,
+            stopping=stopping,
+            randomness=randomness,
+        )
+    )
+    merged = speculative_law(PROMPT, target, drafter, rule, sampling=sampling, stopping=stopping)
+    assert largest_difference(whole, merged) <= EXACT
+
+
+@pytest.mark.parametrize("name", sorted(adversarial()))
+def test_typical_acceptance_is_not_lossless(name):
+    shape = parse_tree("2x2")
+    models = pair_from(*adversarial()[name])
+    plain, speculative = laws(models, "typical", shape, 3, Sampling(temperature=1.0))
+    assert sum(speculative.values()) == pytest.approx(1, abs=EXACT)
+    assert largest_difference(plain, speculative) > 0.01
+    with pytest.raises(AssertionError):
+        assert_lossless(models, "typical", shape, 3, Sampling(temperature=1.0))
