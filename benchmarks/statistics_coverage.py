@@ -225,7 +225,7 @@ def measure(runs, resamples, seed):
 def table(rows, command, seconds):
     lines = [
         f"`{command}`, Python {platform.python_version()}, numpy {np.__version__}, scipy "
-        f"{scipy.__version__}; {seconds:.0f} s on one core. A share's own standard error is about "
+        PLACE
         "half a point at 2,000 runs.",
         "",
         "| figure | interval | prompts | coverage | mean width | none |",

@@ -41,3 +41,20 @@ def _two_threads():
     import torch
 
     torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many (rule, draft, sampling setting, table) combinations were proved lossless."""
+    import proofs
+
+    proved = sum(
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == proofs.PROPERTY
+    )
+    if proved:
+        terminalreporter.write_line(
+            f"exactness: {proved:,} combinations of rule, draft, sampling setting and table proved "
+            "lossless to 1e-12"
+        )

@@ -87,30 +87,32 @@ def load_gptq(
         skeleton: PreTrainedModel = _AUTO.from_config(config, trust_remote_code=False)
     with GPTQTensors(weight_file(folder, packing.base_name), packing) as tensors:
         _check_layers(tensors, skeleton)
-        if (
-            device.type == "cuda"
-            and dtype in _HALF_PRECISION
-            and can_stay_packed(tensors, skeleton)
-        ):
+        if device.type == "cuda" and can_stay_packed(tensors, skeleton, dtype):
             report(f"{packing}: its layers stay packed")
             return load_packed(folder, tensors, config, packing, dtype, device)
         report(f"{packing}: its layers are unpacked to {str(dtype).removeprefix('torch.')}")
         return _load_dense(folder, tensors, config, packing, dtype, skeleton)
 
 
-def can_stay_packed(tensors: GPTQTensors, skeleton: PreTrainedModel) -> bool:
-    """Whether the extra is installed, and packs just those layers that this checkpoint packs.
+def can_stay_packed(tensors: GPTQTensors, skeleton: PreTrainedModel, dtype: torch.dtype) -> bool:
+    """Whether the extra is installed, and computes with the weights that this checkpoint has.
 
-    `optimum` takes every linear layer but the head for packed, whatever the checkpoint holds.
+    `optimum` takes every linear layer but the head for packed, whatever the checkpoint holds; and
+    scales are cast to the dtype asked for before they are multiplied, not after.
+
+    Raises:
+        ModelError: A layer is malformed.
     """
     if not all(importlib.util.find_spec(name) for name in ("gptqmodel", "optimum")):
         return False
     head = cast("Any", skeleton).get_output_embeddings()
-    return set(tensors.layers) == {
+    linear = {
         name
         for name, module in skeleton.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
     }
+    scales = {tensors.layer(name).scales.dtype for name in tensors.layers}
+    return linear == set(tensors.layers) and dtype in _HALF_PRECISION and scales == {dtype}
 
 
 def load_packed(

@@ -11,6 +11,16 @@ from typing import Any, Literal
 from harness.errors import ModelError
 
 _INSTEAD = "give an unquantised, a GGUF or a plain 4- or 8-bit GPTQ checkpoint of the same model"
+_OTHER_PACKINGS = (
+    "auto-round",
+    "awq",
+    "bitblas",
+    "gptq_marlin",
+    "intel/auto-round",
+    "marlin",
+    "paroquant",
+    "qqq",
+)
 _WEIGHTS = ".safetensors"
 _INDEX = ".safetensors.index.json"
 _UNREAD = {
@@ -86,7 +96,7 @@ def parse_format(settings: Mapping[str, Any], where: str) -> GPTQFormat | None:
         4-bit GPTQ, group size 128
     """
     method = str(settings.get("quant_method", settings.get("method", "gptq"))).lower()
-    if method not in {"gptq", "awq", "marlin", "gptq_marlin", "bitblas", "qqq", "paroquant"}:
+    if method not in {"gptq", *_OTHER_PACKINGS}:
         return None
     layout = str(settings.get("checkpoint_format", settings.get("format")) or "gptq").lower()
     if settings.get("is_marlin_format"):

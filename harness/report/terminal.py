@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from harness.report import labels
 from harness.report.context import (
     failure_lines,
     hardware_line,
@@ -109,7 +110,7 @@ def terminal_table(table: Table) -> str:
 
 
 def _last_alignment(table: Table) -> str:
-    return "right" if any(row[-1].interval for row in table.rows) else "left"
+    return "left" if table.columns[-1].term == labels.VERDICTS else "right"
 
 
 def _wrapped(line: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.statistics.bootstrap import Estimate, Resampling, resample_weights
 from harness.statistics.replicates import replicate_estimate
+from harness.statistics.studentized import FEW_PROMPTS
 from harness.trace import CaseRecord, Verdict
 
 BINS = 32
@@ -75,7 +76,7 @@ def spearman(pairs: NodePairs, domain: str, resampling: Resampling) -> Estimate:
     tables = prompt_tables(pairs)
     coarse = float(table_spearman(tables.sum(axis=0)[None])[0])
     replicates = np.full(resampling.resamples, np.nan)
-    if pairs.prompts:
+    if pairs.prompts >= FEW_PROMPTS:
         step = max(1, _CELLS_AT_ONCE // max(1, tables[0].size))
         flat = tables.reshape(len(tables), -1)
         for rows, weights in resample_weights(pairs.prompts, domain, resampling):

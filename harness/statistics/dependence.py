@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from harness.statistics.logistic import (
     marginal_means,
 )
 from harness.statistics.replicates import replicate_estimate
+from harness.statistics.studentized import FEW_PROMPTS
 from harness.statistics.sums import PromptSums
 
 PARTS = ("domain", "depth", "domain_given_depth", "depth_given_domain")
@@ -91,6 +92,9 @@ def task_or_depth(sums: PromptSums, domains: Sequence[str], resampling: Resampli
         missing = "2 domains" if len(present) < 2 else "2 depths"
         return _unknown(n, f"it takes nodes of known acceptance probability in {missing} to tell")
     prompts = [len(members[d]) for d in present]
+    if min(prompts) < FEW_PROMPTS:
+        # Too few to resample, which every estimate will say.
+        resampling = replace(resampling, resamples=1)
     saturated = sums.totals["acceptance_log_likelihood"]
     whole, drawn, base, drawn_base = [], [], 0.0, np.zeros(resampling.resamples)
     for d in present:
@@ -225,8 +229,6 @@ def _verdict(alone: Estimate, given: Estimate) -> str:
 
 
 def _with_sentence(answer: TaskOrDepth, prompts: int) -> TaskOrDepth:
-    from dataclasses import replace
-
     domain, depth = answer.information["domain"], answer.information["depth"]
     difference = answer.information_difference
     if answer.reason:

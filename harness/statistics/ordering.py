@@ -59,6 +59,8 @@ def domain_order(
         resampling: Number of resamples and seed.
     """
     names = tuple(domains)
+    if not names:
+        return DomainOrder(metric=metric.name, domains=(), above={}, reason="there is no domain")
     columns = []
     for domain in names:
         rows = [i for i, name in enumerate(sums.domains) if name == domain]

@@ -4,10 +4,17 @@ Checkpoints of the tests' own writer are read by both, and checkpoints that gptq
 are read by ours. And layers that stay packed, which a run takes on a GPU, are loaded here on a CPU.
 """
 
+# ruff: noqa: E402
+
 import gc
 
-import gptq_writer as writer
 import pytest
+
+# Before anything else, as it also hides the warnings of what these two import.
+for _name in ("gptqmodel", "optimum"):
+    pytest.importorskip(_name, reason=f"{_name} is not installed; run: tox -e gptq")
+
+import gptq_writer as writer
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -15,9 +22,6 @@ from harness.errors import ModelError
 from harness.models.gptq import can_stay_packed, gptq_format, load_gptq, load_packed
 from harness.models.gptq_format import weight_file
 from harness.models.gptq_weights import GPTQTensors
-
-for _name in ("gptqmodel", "optimum"):
-    pytest.importorskip(_name, reason=f"{_name} is not installed; run: tox -e gptq")
 
 CPU = torch.device("cpu")
 
@@ -113,18 +117,24 @@ def test_packed_layers_from_old_files(model, tmp_path, config_in, shards):
 
 
 @pytest.mark.parametrize(
-    ("settings", "fits"),
-    [({}, True), ({"extra_layers": ("lm_head",)}, False), ({"skip": "down_proj"}, False)],
+    ("settings", "dtype", "fits"),
+    [
+        ({}, torch.float16, True),
+        ({}, torch.bfloat16, False),
+        ({}, torch.float32, False),
+        ({"extra_layers": ("lm_head",)}, torch.float16, False),
+        ({"skip": "down_proj"}, torch.float16, False),
+    ],
 )
-def test_layers_stay_packed_only_if_they_are_those_that_optimum_expects(tmp_path, settings, fits):
+def test_layers_stay_packed_only_if_that_gives_the_same_model(tmp_path, settings, dtype, fits):
     made = writer.tiny_model(words=[f"w{index}" for index in range(14)])
-    skip = settings.pop("skip", None)
-    writer.write_checkpoint(tmp_path, *made, **settings)
+    skip = settings.get("skip")
+    writer.write_checkpoint(tmp_path, *made, extra_layers=settings.get("extra_layers", ()))
     packing = gptq_format(str(tmp_path))
     with GPTQTensors(weight_file(tmp_path, None), packing) as tensors:
         if skip is not None:
             tensors.layers = tuple(name for name in tensors.layers if skip not in name)
-        assert can_stay_packed(tensors, made[0]) is fits
+        assert can_stay_packed(tensors, made[0], dtype) is fits
 
 
 def test_a_malformed_layer_never_reaches_a_kernel(model, tmp_path):
@@ -159,6 +169,7 @@ def test_packed_layers_compute_what_dense_ones_do(model, tmp_path):
 def test_what_gptqmodel_has_quantised_and_saved(tmp_path, monkeypatch, layout, sym, desc_act):
     """From calibration to the file: and ours reads the weights that gptqmodel reads from it."""
     monkeypatch.setenv("GPTQMODEL_CPU_WORKERS", "2")
+    monkeypatch.chdir(tmp_path)  # It leaves a log where it runs.
     from gptqmodel import GPTQModel, QuantizeConfig
 
     made, made_tokenizer = writer.tiny_model(hidden=128, intermediate=256, layers=1)

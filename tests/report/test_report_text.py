@@ -16,17 +16,26 @@ from harness.report import failure_lines, metrics_document, terminal_report, wri
 from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
 from harness.report.markdown import markdown_report
 from harness.report.metrics_json import strict_json
+from harness.report.study_json import study_json
 from harness.report.tables import number
 from harness.report.writing import METRICS_FILE, SUMMARY_FILE
 from harness.statistics import (
     DEPTH_METRICS,
     METRICS,
     DepthSummary,
+    DomainOrder,
     Estimate,
+    Finding,
+    FindingVerdict,
     GroupSummary,
+    PositionProfile,
+    PositionRange,
     Resampling,
     RunSummary,
+    Study,
+    TaskOrDepth,
     VerdictCounts,
+    WaldTest,
 )
 from harness.trace import CaseRecord, Verdict
 
@@ -34,8 +43,15 @@ NAN = float("nan")
 ONE_PROMPT = "an interval needs 2 prompts to resample, and 1 has this figure"
 
 
-def estimate(value, half, n):
-    return Estimate(value=value, low=value - half, high=value + half, n=n)
+def estimate(value, half, n, design_effect=NAN):
+    return Estimate(
+        value=value,
+        low=value - half,
+        high=value + half,
+        n=n,
+        design_effect=design_effect,
+        effective_n=n / design_effect,
+    )
 
 
 def group(prompts, rates, lengths, verdicts, reason=""):
@@ -43,7 +59,7 @@ def group(prompts, rates, lengths, verdicts, reason=""):
     metrics = {
         name: Estimate(value=value, low=NAN, high=NAN, n=9, reason=reason)
         if reason
-        else estimate(value, half, 9)
+        else estimate(value, half, 9, design_effect=2.5)
         for name, value, half in zip(
             names, [*rates, *lengths], [0.012] * 4 + [0.1] * 3, strict=True
         )
@@ -72,6 +88,63 @@ def group(prompts, rates, lengths, verdicts, reason=""):
         metrics=metrics,
         depth_profile=profile,
         verdicts=verdicts,
+        # Two figures whose prompts differ: one by too little to be said.
+        prompt_means={
+            **{name: replace(metric, n=prompts) for name, metric in metrics.items()},
+            "greedy_match": estimate(metrics["greedy_match"].value + 0.005, 0.02, prompts),
+            "accepted_length": estimate(metrics["accepted_length"].value + 0.2, 0.2, prompts),
+        },
+    )
+
+
+@pytest.fixture
+def found():
+    """What a run says on the study's questions, by hand."""
+    order = ("chat", "code")
+    orders = [
+        DomainOrder(
+            metric=metric,
+            domains=order,
+            above={order: 0.875, order[::-1]: 0.125},
+            probabilities=((order, 0.875), (order[::-1], 0.125)),
+        )
+        for metric in ("acceptance_probability", "draft_entropy")
+    ]
+    unknown = Estimate(value=NAN, low=NAN, high=NAN, n=0, reason="no entropy")
+    parts = ("domain", "depth", "domain_given_depth", "depth_given_domain")
+    return Study(
+        draft_entropy={"code": estimate(1.5, 0.25, 9), "chat": unknown},
+        entropy_correlation={"code": estimate(-0.25, 0.125, 9), "chat": unknown},
+        positions=PositionProfile(
+            ranges=(
+                PositionRange(first=1, last=16, acceptance_probability=estimate(0.5, 0.25, 9)),
+                PositionRange(first=513, last=None, acceptance_probability=estimate(0.25, 0.25, 4)),
+            ),
+            early=estimate(0.5, 0.25, 9),
+            late=estimate(0.25, 0.25, 4),
+            late_minus_early=estimate(-0.25, 0.125, 13),
+        ),
+        task_or_depth=TaskOrDepth(
+            information=dict.fromkeys(parts, estimate(0.5, 0.25, 9)),
+            deviance=dict.fromkeys(parts, estimate(0.25, 0.125, 9)),
+            information_difference=estimate(0.125, 0.5, 9),
+            given_difference=estimate(0.125, 0.5, 9),
+            depth_rise=estimate(0.0625, 0.03125, 9),
+            wald={"domain": WaldTest(statistic=4.0, degrees=1, p_value=0.0455)},
+            sentence="Task or depth is not resolved at 3 prompts.",
+        ),
+        acceptance_order=orders[0],
+        entropy_order=orders[1],
+        findings=tuple(
+            Finding(
+                number=number,
+                claim=f"claim {number}",
+                verdict=verdict,
+                evidence=f"evidence {number}",
+                estimates={"code": estimate(0.5, 0.25, 9)},
+            )
+            for number, verdict in enumerate(FindingVerdict, start=1)
+        ),
     )
 
 
@@ -141,9 +214,30 @@ depth  nodes   acceptance     greedy      reach  conditional
 2        480         .250       .250       .250            –
                 .190–.310  .190–.310  .190–.310
 
+domain   nodes  design  effective  steps  design  effective
+                effect     sample         effect     sample
+-------  -----  ------  ---------  -----  ------  ---------
+code         9     2.5          4      9     2.5          4
+own          9       –          –      9       –          –
+overall      9     2.5          4      9     2.5          4
+
+Task or depth is not resolved at 3 prompts.
+Domains by acceptance probability: chat > code in 87.5% of resamples.
+Draft entropy and acceptance probability, Spearman's ρ: code -0.25 [-0.38, -0.12].
+Acceptance probability in the second half of outputs − in the first: -0.250 [-0.375, -0.125].
+
+The findings of the study (arXiv 2604.14682) in this run:
+1. CONFIRMED: claim 1
+   evidence 1
+2. REFUTED: claim 2
+   evidence 2
+3. NOT RESOLVED: claim 3
+   evidence 3
+
 – in own: every figure: an interval needs 2 prompts to resample, and 1 has this figure
 – in depth 2: conditional acceptance: no step got there
-95% intervals: bootstrap over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities
+mean of prompts differs: accepted length: code 1.45 (pooled 1.25), overall 1.20 (pooled 1.00)
+95% intervals: bootstrap-t over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities
   (reached nodes for ÷ reached), steps for lengths and block efficiency; metrics.json gives each.
 target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · temperature 0 · seed 7
 hardware: cpu Example CPU, cores 2
@@ -170,7 +264,7 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 
 ## By domain
 
-| domain | prompts | steps | nodes | acceptance probability of a node (mean) | greedy match of a node (share) | acceptance rate ÷ drafted | acceptance rate ÷ reached | expected accepted length (first-child path) | accepted length | block efficiency | verdicts |
+| domain | prompts | steps | nodes | acceptance probability of a node | greedy match | accepted ÷ drafted | accepted ÷ reached | expected accepted length | accepted length | block efficiency | verdicts |
 | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 | code | 2 | 240 | 1440 | .538 [.526–.550] | .500 [.488–.512] | .125 [.113–.137] | 1.000 [.988–1.012] | .98 [.88–1.08] | 1.25 [1.15–1.35] | 2.25 [2.15–2.35] | 1 identical, 1 different |
 | own | 1 | 120 | 720 | .000 [–] | .250 [–] | .125 [–] | .500 [–] | .50 [–] | .75 [–] | 1.75 [–] | 1 sampled, 1 in error |
@@ -178,17 +272,43 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 
 - – in own: every figure: an interval needs 2 prompts to resample, and 1 has this figure
 - – in depth 2: conditional acceptance: no step got there
+- mean of prompts differs: accepted length: code 1.45 (pooled 1.25), overall 1.20 (pooled 1.00)
 
-95% intervals: bootstrap over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities (reached nodes for ÷ reached), steps for lengths and block efficiency; metrics.json gives each.
+95% intervals: bootstrap-t over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities (reached nodes for ÷ reached), steps for lengths and block efficiency; metrics.json gives each.
 
-## By depth
+- Task or depth is not resolved at 3 prompts.
+- Domains by acceptance probability: chat > code in 87.5% of resamples.
+- Draft entropy and acceptance probability, Spearman's ρ: code -0.25 [-0.38, -0.12].
+- Acceptance probability in the second half of outputs − in the first: -0.250 [-0.375, -0.125].
 
-| depth | nodes | acceptance probability of a node (mean) | greedy match of a node (share) | reach rate | conditional acceptance |
+## Findings of the study
+
+| finding | verdict | evidence |
+| :--- | :--- | :--- |
+| 1. claim 1 | confirmed | evidence 1 |
+| 2. claim 2 | refuted | evidence 2 |
+| 3. claim 3 | not resolved | evidence 3 |
+
+<details><summary>By depth</summary>
+
+| depth | nodes | acceptance probability of a node | greedy match | reach rate | conditional acceptance |
 | :--- | ---: | ---: | ---: | ---: | ---: |
 | 1 | 240 | .500 [.440–.560] | .500 [.440–.560] | .500 [.440–.560] | .500 [.440–.560] |
 | 2 | 480 | .250 [.190–.310] | .250 [.190–.310] | .250 [.190–.310] | – |
 
-## Environment
+</details>
+
+<details><summary>Effective sample size</summary>
+
+| domain | nodes | design effect | effective sample | steps | design effect | effective sample |
+| :--- | ---: | ---: | ---: | ---: | ---: | ---: |
+| code | 9 | 2.5 | 4 | 9 | 2.5 | 4 |
+| own | 9 | – | – | 9 | – | – |
+| overall | 9 | 2.5 | 4 | 9 | 2.5 | 4 |
+
+</details>
+
+<details><summary>Environment</summary>
 
 - target: name builtin, dtype float32, device cpu
 - draft: name builtin, dtype float32, device cpu
@@ -196,15 +316,49 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 - versions: draftproof 0.1.0, torch 2.9.0
 - fingerprint: 0123456789abcdef
 - command: ``pytest suites/ --report -k 'code or `math`'``
+
+</details>
 """  # noqa: E501
 
 
-def test_terminal_report_is_the_golden_text(summary, cases, run_info):
-    assert terminal_report(run_info, summary, cases) + "\n" == TERMINAL
+def test_terminal_report_is_the_golden_text(summary, cases, run_info, found):
+    assert terminal_report(run_info, summary, cases, found) + "\n" == TERMINAL
 
 
-def test_markdown_report_is_the_golden_text(summary, cases, run_info):
-    assert markdown_report(run_info, summary, cases) == MARKDOWN
+def test_markdown_report_is_the_golden_text(summary, cases, run_info, found):
+    assert markdown_report(run_info, summary, cases, found) == MARKDOWN
+
+
+def test_findings_have_a_section_only_where_there_are_some(summary, cases, run_info, found):
+    without = replace(found, findings=())
+    assert "Findings" not in markdown_report(run_info, summary, cases, without)
+    assert "findings" not in terminal_report(run_info, summary, cases, without)
+    assert "Task or depth" not in markdown_report(run_info, summary, cases)
+
+
+def test_what_is_not_resolved_or_not_estimable_is_no_figure(found):
+    document = json.loads(strict_json(study_json(found)), parse_constant=pytest.fail)
+    assert document["entropy_correlation"]["chat"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "n": 0,
+        "reason": "no entropy",
+    }
+    assert [finding["verdict"] for finding in document["findings"]] == [
+        "confirmed",
+        "refuted",
+        "not resolved",
+    ]
+    assert list(document) == [
+        "draft_entropy",
+        "entropy_correlation",
+        "position_profile",
+        "task_or_depth",
+        "domain_order",
+        "findings",
+    ]
+    assert "findings" not in study_json(replace(found, findings=()))
 
 
 def test_tables_fit_a_terminal_at_the_size_of_the_study(summary, run_info):
@@ -307,7 +461,14 @@ def test_metrics_json_has_exactly_the_documented_keys(summary):
     assert document["schema_version"] == 1
     assert list(document["domains"]) == ["code", "own"]
     for found in (document["overall"], *document["domains"].values()):
-        assert list(found) == ["prompts", "steps", "nodes", *FIGURES, "depth_profile"]
+        assert list(found) == [
+            "prompts",
+            "steps",
+            "nodes",
+            *FIGURES,
+            "prompt_means",
+            "depth_profile",
+        ]
         for depth in found["depth_profile"]:
             assert list(depth) == ["depth", "nodes", *(metric.name for metric in DEPTH_METRICS)]
     assert document["depth_profile"] == document["overall"]["depth_profile"]
@@ -323,6 +484,8 @@ def test_metrics_json_has_exactly_the_documented_keys(summary):
         "low": 1.15,
         "high": 1.35,
         "n": 9,
+        "design_effect": 2.5,
+        "effective_n": 3.6,
     }
 
 
@@ -357,5 +520,5 @@ def test_files_on_disk_are_strict_json_and_agree_with_the_report(tmp_path, make_
     assert document["domains"]["code"]["accepted_length"]["low"] is not None
     assert document["overall"]["accepted_length"]["reason"].endswith("math, logic, chat")
     text = (tmp_path / SUMMARY_FILE).read_text(encoding="utf-8")
-    assert "## Environment" in text
+    assert "<summary>Environment</summary>" in text
     assert report.terminal_text.startswith("domain")

@@ -1,6 +1,9 @@
 """Whole GPTQ checkpoints: the dense model that is loaded, and one line for each that cannot be."""
 
 import json
+import os
+import subprocess
+import sys
 
 import gptq_writer as writer
 import pytest
@@ -368,6 +371,43 @@ def test_a_quantised_model_drafts_for_the_original(model, tmp_path):
     record = engine.run(Prompt(prompt_id="1", domain="chat", text="a b c"))
     assert record.verdict is Verdict.IDENTICAL
     assert len(record.steps["accepted_length"]) < 12
+
+
+def test_hub_ids(model, tmp_path):
+    """From a cache laid out as the hub's, offline: a GPTQ target with old files, a plain draft."""
+
+    def cached(name):
+        repository = tmp_path / "hub" / f"models--some--{name}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("0" * 40)
+        return repository / "snapshots" / ("0" * 40)
+
+    writer.write_checkpoint(
+        cached("target"),
+        *model,
+        name="gptq_model-4bit-32g.safetensors",
+        config_in="quantize_config.json",
+        quantizer=(),
+    )
+    save_checkpoint(cached("draft"))
+    code = (
+        "from harness.config import RunConfig\n"
+        "from harness.models.loading import load_pair\n"
+        "config = RunConfig(target='some/target', draft='some/draft', device='cpu')\n"
+        "pair = load_pair(config, print)\n"
+        "print({role: said['sha256'] for role, said in pair.descriptions.items()})\n"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[:3] == [
+        "loading target some/target (auto on cpu)",
+        "4-bit GPTQ, group size 32: its layers are unpacked to float16",
+        "loading draft some/draft (auto on cpu)",
+    ]
 
 
 def builtin(role):

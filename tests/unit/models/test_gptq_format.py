@@ -51,6 +51,7 @@ def test_gptqmodel_borrows():
         ({"checkpoint_format": "gptq_p"}, "packed as gptq_p are not read"),
         ({"quant_method": "awq", "version": "gemm"}, "packed as awq are not read"),
         ({"quant_method": "marlin"}, "packed as marlin are not read"),
+        ({"quant_method": "auto-round"}, "packed as auto-round are not read"),
         ({"checkpoint_format": "something new"}, "packed as something new are not read"),
     ],
 )

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import ModelError
 from harness.models.gptq_format import GPTQFormat
-from harness.models.gptq_weights import PackedLayer, dequantise, unpack, zero_points
+from harness.models.gptq_weights import GPTQTensors, PackedLayer, dequantise, unpack, zero_points
 
 BITS = st.sampled_from([4, 8])
 
@@ -121,6 +122,38 @@ def test_features_that_do_not_fill_their_last_word():
     )
     exact = writer.exact_weight(codes, zeros, scales, g_idx)
     assert torch.equal(dequantise(layer, packing(group_size=-1), torch.float64), exact)
+
+
+@pytest.mark.parametrize(
+    ("zeros", "borrow", "borrows", "read"),
+    [
+        ([8, 0, 5, 8, 8, 8, 8, 8], True, True, True),
+        ([8, 8, 8, 8, 8, 8, 0, 1], True, True, True),
+        # The same words as AutoGPTQ's of 8, 8, 8, 8, 8, 8, 0 and anything.
+        ([8, 8, 8, 8, 8, 8, 0, 1], True, False, False),
+        ([8, 8, 8, 8, 8, 8, 0, 8], False, False, False),
+        ([8, 0, 5, 8, 8, 8, 8, 8], False, False, False),
+        ([8, 8, 8, 8, 8, 8, 8, 0], False, False, True),
+    ],
+)
+def test_only_what_autogptq_has_overwritten_is_refused(tmp_path, zeros, borrow, borrows, read):
+    """A zero point of 0 in the last place overwrites nothing."""
+    path = tmp_path / "model.safetensors"
+    words = writer.to_tensor(writer.pack_zero_points([zeros], 4, "gptq", borrow=borrow))
+    tensors = {
+        "x.qweight": torch.zeros(4, 8, dtype=torch.int32),
+        "x.qzeros": words,
+        "x.scales": torch.ones(1, 8).half(),
+        "x.g_idx": torch.zeros(32, dtype=torch.int32),
+    }
+    writer.write_weights(tmp_path, tensors)
+    told = packing(borrows=borrows)
+    with GPTQTensors(path, told) as stored:
+        if read:
+            assert zero_points(stored.layer("x").qzeros, told).tolist() == [zeros]
+        else:
+            with pytest.raises(ModelError, match="zero points of 0 have overwritten others"):
+                stored.layer("x")
 
 
 @pytest.mark.parametrize("bits", [4, 8])

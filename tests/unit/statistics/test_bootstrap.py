@@ -29,7 +29,41 @@ def simulated(prompts, seed, truth=0.5):
     return ratio_sums(generator.binomial(tosses, probability), tosses)
 
 
-def test_the_interval_is_scipys_percentile_interval():
+def studentized_by_loops(numerators, denominators, resamples, generator):
+    """The bootstrap-t interval as a textbook has it, with standard errors from residuals."""
+
+    def ratio_and_error(a, b):
+        ratio = a.sum() / b.sum()
+        residuals = a - ratio * b
+        n = len(a)
+        return ratio, math.sqrt(n / (n - 1) * (residuals**2).sum()) / b.sum()
+
+    value, error = ratio_and_error(numerators, denominators)
+    t = []
+    for _ in range(resamples):
+        drawn = generator.integers(0, len(numerators), len(numerators))
+        ratio, own_error = ratio_and_error(numerators[drawn], denominators[drawn])
+        t.append((ratio - value) / own_error)
+    return value - np.quantile(t, 0.975) * error, value - np.quantile(t, 0.025) * error
+
+
+@pytest.mark.parametrize(("prompts", "seed"), [(50, 1), (12, 2)])
+def test_the_interval_is_that_of_a_bootstrap_by_plain_loops(prompts, seed):
+    sums = simulated(prompts, seed=seed)
+    found = stratified_estimates({"code": sums}, ABSENT).by_stratum["code"][0]
+    low, high = studentized_by_loops(
+        sums.numerators[:, 0], sums.denominators[:, 0], 10_000, np.random.default_rng(2)
+    )
+    width = found.high - found.low
+    # The ends of two such intervals differ by Monte Carlo error only: about 1% of the width.
+    assert found.low == pytest.approx(low, abs=0.05 * width)
+    assert found.high == pytest.approx(high, abs=0.05 * width)
+    assert found.value == sums.numerators.sum() / sums.denominators.sum()
+    assert found.n == sums.denominators.sum()
+
+
+def test_the_standard_error_is_that_of_a_ratio_of_cluster_totals():
+    # scipy's percentile interval is narrower, by about as much as the theory says.
     sums = simulated(50, seed=1)
     found = stratified_estimates({"code": sums}, ABSENT).by_stratum["code"][0]
     expected = scipy.stats.bootstrap(
@@ -40,13 +74,63 @@ def test_the_interval_is_scipys_percentile_interval():
         method="percentile",
         n_resamples=10_000,
         rng=np.random.default_rng(2),
+    ).confidence_interval
+    assert 1.0 < (found.high - found.low) / (expected.high - expected.low) < 1.12
+
+
+@pytest.mark.parametrize("copies", [1, 9])
+def test_the_design_effect_is_the_number_of_copies_of_each_independent_observation(copies):
+    # 4,000 fair coins, a prompt of 10 each, every one counted `copies` times.
+    coins = np.random.default_rng(5).integers(0, 2, (400, 10)).sum(axis=1)
+    sums = ratio_sums(coins * copies, [10 * copies] * 400)
+    sums = RatioSums(sums.numerators, sums.denominators, sums.numerators)
+    found = stratified_estimates({"a": sums}, ABSENT).pooled[0]
+    # Its own standard error is √(2/399) = 7%.
+    assert found.design_effect == pytest.approx(copies, rel=0.25)
+    assert found.effective_n == pytest.approx(found.n / found.design_effect)
+
+
+def test_the_design_effect_is_statsmodels_ratio_of_variances():
+    statsmodels = pytest.importorskip("statsmodels.api")
+    sums = simulated(30, seed=4)
+    coins = [
+        np.repeat([1.0, 0.0], [int(a), int(b - a)])
+        for a, b in zip(sums.numerators[:, 0], sums.denominators[:, 0], strict=True)
+    ]
+    y, groups = np.concatenate(coins), np.repeat(np.arange(30), [len(c) for c in coins])
+    clustered = statsmodels.OLS(y, np.ones_like(y)).fit(
+        cov_type="cluster", cov_kwds={"groups": groups}
     )
-    width = found.high - found.low
-    # The ends of two such intervals differ by Monte Carlo error only: about 1% of the width.
-    assert found.low == pytest.approx(expected.confidence_interval.low, abs=0.05 * width)
-    assert found.high == pytest.approx(expected.confidence_interval.high, abs=0.05 * width)
-    assert found.value == sums.numerators.sum() / sums.denominators.sum()
-    assert found.n == sums.denominators.sum()
+    iid = y.var() / len(y)
+    sums = RatioSums(sums.numerators, sums.denominators, sums.numerators)
+    found = stratified_estimates({"a": sums}, ABSENT).pooled[0]
+    assert found.design_effect == pytest.approx(clustered.bse[0] ** 2 / iid, rel=1e-3)
+
+
+def test_observations_that_do_not_vary_have_no_design_effect():
+    sums = RatioSums(*(np.full((6, 1), 3.0) for _ in range(3)))
+    found = stratified_estimates({"a": sums}, ABSENT).pooled[0]
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert math.isnan(found.design_effect)
+    assert math.isnan(found.effective_n)
+
+
+def test_few_prompts_take_students_t():
+    sums = ratio_sums([1.0, 2.0, 4.0], [8.0, 8.0, 8.0])
+    found = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=50)).pooled[0]
+    rates = np.array([1.0, 2.0, 4.0]) / 8
+    expected = scipy.stats.t.interval(0.95, 2, rates.mean(), rates.std(ddof=1) / math.sqrt(3))
+    assert (found.low, found.high) == pytest.approx((max(expected[0], 0), expected[1]))
+
+
+def test_no_end_is_beyond_what_a_ratio_can_be():
+    # 2 of 50 prompts have any: 13% of resamples have none, and no spread to divide by.
+    rare = ratio_sums([5.0, 5.0] + [0.0] * 48, [10.0] * 50)
+    found = stratified_estimates({"a": rare}, ABSENT, ceilings=[1.0]).pooled[0]
+    assert 0.0 <= found.low < found.value < found.high == 1.0
+    unbounded = stratified_estimates({"a": rare}, ABSENT).pooled[0]
+    assert math.isnan(unbounded.high)
+    assert "too few of the prompts differ" in unbounded.reason
 
 
 def test_resampled_totals_are_sums_of_as_many_whole_prompts_as_there_are():
@@ -119,14 +203,13 @@ def test_many_ratios_in_blocks_are_as_one_by_one():
 
 
 def test_coverage_on_simulated_prompts():
-    # 95% nominal; a percentile interval of 40 prompts covers a little less. 400 runs: the chance
-    # that a true coverage of .93 shows below .89 is under .002.
+    # 400 runs of 95% intervals: the chance that a true coverage of .95 shows outside is under .001.
     truth, covered = 0.3, 0
     for seed in range(400):
         sums = simulated(40, seed, truth)
         found = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=1000)).pooled[0]
         covered += found.low <= truth <= found.high
-    assert 0.89 <= covered / 400 <= 0.985
+    assert 0.91 <= covered / 400 <= 0.985
 
 
 def test_one_prompt_has_a_value_and_no_interval():

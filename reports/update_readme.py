@@ -1,0 +1,76 @@
+"""Copies the domain tables of committed reports into the README, between their markers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+COLUMNS = {
+    "prompts": "prompts",
+    "nodes": "nodes",
+    "acceptance_probability": "acceptance probability of a node",
+    "greedy_match": "greedy match",
+    "acceptance_rate_reached": "acceptance rate ÷ reached",
+    "accepted_length": "accepted length",
+    "block_efficiency": "block efficiency",
+}
+
+
+def excerpt(folder: str) -> str:
+    """A report's domain table in short, with all that its figures must name."""
+    directory = ROOT / "reports" / folder
+    metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+    run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    rows = [
+        "| domain | " + " | ".join(COLUMNS.values()) + " |",
+        "|---|" + "---:|" * len(COLUMNS),
+    ]
+    for name, scope in (*metrics["domains"].items(), ("overall", metrics["overall"])):
+        rows.append(f"| {name} | " + " | ".join(_cell(scope[key]) for key in COLUMNS) + " |")
+    lossless = metrics["lossless"]
+    target, draft = run["models"]["target"], run["models"]["draft"]
+    config, hardware, versions = run["config"], run["hardware"], run["versions"]
+    rows.append("")
+    rows.append(
+        f"Target {_model(target)}, draft {_model(draft)}, {target['dtype']} on {target['device']}; "
+        f"tree {config['tree']}, temperature {config['sampling']['temperature']:g}, "
+        f"{config['max_new_tokens']} new tokens, seed {config['seed']}, prompts "
+        f"{config['prompts']}. Verdicts: {lossless['cases']} cases, {lossless['identical']} "
+        f"identical, {lossless['different']} different. 95% intervals by bootstrap over prompts. "
+        f"{hardware['cpus']} × {hardware['cpu']}; torch {versions['torch']}, transformers "
+        f"{versions['transformers']}. From [reports/{folder}](reports/{folder}/summary.md), made by "
+        f"`{' '.join(run['command'])}`."
+    )
+    return "\n".join(rows)
+
+
+def updated(text: str) -> str:
+    """The README with every excerpt as its report has it."""
+
+    def fill(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{excerpt(match[2])}\n{match[3]}"
+
+    return re.sub(
+        r"(<!-- report: (\S+) -->)\n.*?(<!-- end of report -->)", fill, text, flags=re.DOTALL
+    )
+
+
+def _cell(value: int | dict[str, float]) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = f"{value['value']:.3f}"
+    if value["low"] is not None:
+        text += f" ({value['low']:.3f}–{value['high']:.3f})"
+    return text
+
+
+def _model(description: dict[str, object]) -> str:
+    return f"{description['name']} ({int(str(description['parameters'])) / 1e6:,.1f} M)"
+
+
+if __name__ == "__main__":
+    README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")

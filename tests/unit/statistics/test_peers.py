@@ -1,0 +1,300 @@
+"""Every project's figures, worked by hand on journals of two nodes a step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.errors import UsageError
+from harness.journal import Journal, read_journal
+from harness.statistics import PEERS, as_peers
+from harness.trace import STEP_COLUMNS, CaseRecord, DecodedOutput, Verdict, columns_from
+
+NAN = float("nan")
+
+
+def case(case_id, accepted, committed, *, stop=False, nodes=2, depth=2, verdict=Verdict.IDENTICAL):
+    """A case of chains of two tokens; the output is prefill's token and what was committed."""
+    steps = len(accepted)
+    drafted = [nodes] * steps if isinstance(nodes, int) else nodes
+    output = DecodedOutput(
+        token_ids=tuple(range(1 + sum(committed))),
+        stop_reason="stop_token" if stop else "length",
+        seconds=1.0,
+    )
+    columns = {
+        "step": range(steps),
+        "nodes": drafted,
+        "depth": [min(depth, n) for n in drafted],
+        "accepted_length": accepted,
+        "committed_tokens": committed,
+        "root_position": 4 + np.cumsum([0, *committed])[:steps],
+        "draft_seconds": [0.0] * steps,
+        "verify_seconds": [0.0] * steps,
+    }
+    return CaseRecord(
+        case_id=case_id,
+        domain="code",
+        prompt_tokens=4,
+        verdict=verdict,
+        plain=output,
+        speculative=output,
+        steps=columns_from(STEP_COLUMNS, columns),
+    )
+
+
+JOURNALS = {
+    "nothing accepted": [case("a", [0, 0], [1, 1])],
+    "partly": [case("a", [2, 0, 1], [3, 1, 2]), case("b", [1], [2])],
+    "everything accepted": [case("a", [2, 2], [3, 3])],
+    # The last block is 2 accepted tokens and a bonus token; the first of them is a stop token.
+    "stop token accepted": [case("a", [1, 2], [2, 1], stop=True)],
+    "stop token is the extra token": [case("a", [1, 2], [2, 3], stop=True)],
+    "stop token from prefill": [case("a", [], [], stop=True)],
+    # The length limit leaves 1 of the last block's 3 tokens.
+    "length limit": [case("a", [1, 2], [2, 1])],
+    "tree": [case("a", [1, 0], [2, 1], nodes=6)],
+    "a step without a draft": [case("a", [2, 0], [3, 1], nodes=[2, 0])],
+}
+
+EXPECTED = {
+    "nothing accepted": {
+        "vllm": {
+            "num_drafts": 2,
+            "num_draft_tokens": 4,
+            "num_accepted_tokens": 0,
+            "draft_acceptance_rate": 0.0,
+            "mean_acceptance_length": 1.0,
+            "per_position_acceptance_rate": (0.0, 0.0),
+        },
+        "sglang": {
+            "completion_tokens": 3,
+            "spec_verify_ct": 2,
+            "spec_accept_length": 1.5,
+            "spec_accept_length_mean_of_requests": 1.5,
+            "spec_accept_rate": 0.0,
+            "spec_accept_histogram": (2,),
+        },
+        "specdec_bench": {
+            "Average_AL": 1.0,
+            "Acceptance_Length_Histogram": {1: 3},
+            "Conditional_Acceptance_Rate": {1: 1.0},
+            "Joint_Acceptance_Rate": {1: 1.0},
+        },
+        "aiperf": {
+            "spec_decode_acceptance_length": 1.0,
+            "spec_decode_token_weighted_acceptance_length": 1.0,
+            "spec_decode_draft_acceptance_rate": 0.0,
+            "spec_decode_overall_draft_acceptance_rate": 0.0,
+            "spec_decode_accepted_per_verified": 1 / 3,
+            "total_spec_decode_steps": 2,
+            "total_accepted_draft_tokens": 0,
+            "total_draft_tokens": 4,
+        },
+        "spec_bench": {"mean_accepted_tokens": 1.0},
+        "eagle": {"tau": 1.0, "tau_of_new_tokens_and_idxs": 2.0, "alpha": (0.0, NAN)},
+        "llama.cpp": {
+            "predicted_n": 3,
+            "draft_n": 4,
+            "draft_n_accepted": 0,
+            "draft_acceptance": 0.0,
+            "mean_acceptance_length": 1.0,
+            "acceptance_rate_per_position": (0.0, 0.0),
+        },
+    },
+    "partly": {
+        "vllm": {
+            "num_drafts": 4,
+            "num_draft_tokens": 8,
+            "num_accepted_tokens": 4,
+            "draft_acceptance_rate": 0.5,
+            "mean_acceptance_length": 2.0,
+            "per_position_acceptance_rate": (0.75, 0.25),
+        },
+        "sglang": {
+            "completion_tokens": 10,
+            "spec_verify_ct": 4,
+            "spec_accept_length": 2.5,
+            "spec_accept_length_mean_of_requests": (7 / 3 + 3) / 2,
+            "spec_accept_rate": 0.5,
+            "spec_accept_histogram": (1, 2, 1),
+        },
+        # Chunks 1, 3, 1, 2 and 1, 2.
+        "specdec_bench": {
+            "Average_AL": (7 / 4 + 3 / 2) / 2,
+            "Acceptance_Length_Histogram": {1: 3, 2: 2, 3: 1},
+            "Conditional_Acceptance_Rate": {1: 1.0, 2: 1 / 2, 3: 1 / 3},
+            "Joint_Acceptance_Rate": {1: 1.0, 2: 1 / 2, 3: 1 / 6},
+        },
+        "aiperf": {
+            "spec_decode_acceptance_length": 2.0,
+            "spec_decode_token_weighted_acceptance_length": 2.0,
+            "spec_decode_draft_acceptance_rate": 50.0,
+            "spec_decode_overall_draft_acceptance_rate": 50.0,
+            "spec_decode_accepted_per_verified": 2 / 3,
+            "total_spec_decode_steps": 4,
+            "total_accepted_draft_tokens": 4,
+            "total_draft_tokens": 8,
+        },
+        "spec_bench": {"mean_accepted_tokens": 2.0},
+        "eagle": {"tau": 2.0, "tau_of_new_tokens_and_idxs": 4.0, "alpha": (3 / 4, 1 / 3)},
+        "llama.cpp": {
+            "predicted_n": 10,
+            "draft_n": 8,
+            "draft_n_accepted": 4,
+            "draft_acceptance": 0.5,
+            "mean_acceptance_length": 2.0,
+            "acceptance_rate_per_position": (0.75, 0.25),
+        },
+    },
+    "everything accepted": {
+        "vllm": {
+            "num_drafts": 2,
+            "num_draft_tokens": 4,
+            "num_accepted_tokens": 4,
+            "draft_acceptance_rate": 1.0,
+            "mean_acceptance_length": 3.0,
+            "per_position_acceptance_rate": (1.0, 1.0),
+        },
+        "sglang": {
+            "completion_tokens": 7,
+            "spec_verify_ct": 2,
+            "spec_accept_length": 3.5,
+            "spec_accept_length_mean_of_requests": 3.5,
+            "spec_accept_rate": 1.0,
+            "spec_accept_histogram": (0, 0, 2),
+        },
+        # Chunks 1, 3, 3: length 2 was not observed, and the rate at 3 is given 1, not 2.
+        "specdec_bench": {
+            "Average_AL": 7 / 3,
+            "Acceptance_Length_Histogram": {1: 1, 3: 2},
+            "Conditional_Acceptance_Rate": {1: 1.0, 3: 2 / 3},
+            "Joint_Acceptance_Rate": {1: 1.0, 3: 2 / 3},
+        },
+        "aiperf": {
+            "spec_decode_acceptance_length": 3.0,
+            "spec_decode_token_weighted_acceptance_length": 3.0,
+            "spec_decode_draft_acceptance_rate": 100.0,
+            "spec_decode_overall_draft_acceptance_rate": 100.0,
+            "spec_decode_accepted_per_verified": 1.0,
+            "total_spec_decode_steps": 2,
+            "total_accepted_draft_tokens": 4,
+            "total_draft_tokens": 4,
+        },
+        "spec_bench": {"mean_accepted_tokens": 3.0},
+        "eagle": {"tau": 3.0, "tau_of_new_tokens_and_idxs": 6.0, "alpha": (1.0, 1.0)},
+        "llama.cpp": {
+            "predicted_n": 7,
+            "draft_n": 4,
+            "draft_n_accepted": 4,
+            "draft_acceptance": 1.0,
+            "mean_acceptance_length": 3.0,
+            "acceptance_rate_per_position": (1.0, 1.0),
+        },
+    },
+    "stop token accepted": {
+        "vllm": {"num_accepted_tokens": 3, "mean_acceptance_length": 2.5},
+        "sglang": {"completion_tokens": 4, "spec_accept_length": 2.0, "spec_accept_rate": 0.75},
+        # Chunks 1, 2 and a last one that is the stop token alone, which is dropped.
+        "specdec_bench": {"Average_AL": 1.5, "Acceptance_Length_Histogram": {1: 1, 2: 1}},
+        "aiperf": {
+            "spec_decode_acceptance_length": 2.5,
+            "spec_decode_accepted_per_verified": 5 / 6,
+        },
+        # The sequence grows by 2, then by the root and the stop token.
+        "spec_bench": {"mean_accepted_tokens": 2.0},
+        "eagle": {"tau": 2.5},
+        "llama.cpp": {"predicted_n": 4, "mean_acceptance_length": 2.5},
+    },
+    "stop token is the extra token": {
+        "vllm": {"mean_acceptance_length": 2.5},
+        "sglang": {"spec_accept_length": 3.0},
+        "specdec_bench": {"Average_AL": 5 / 3, "Acceptance_Length_Histogram": {1: 1, 2: 2}},
+        # One more step, whose root is the stop token.
+        "spec_bench": {"mean_accepted_tokens": 2.0},
+    },
+    "stop token from prefill": {
+        "vllm": {"num_drafts": 0, "draft_acceptance_rate": NAN, "mean_acceptance_length": NAN},
+        "sglang": {"completion_tokens": 1, "spec_accept_length": NAN, "spec_accept_histogram": ()},
+        "specdec_bench": {"Average_AL": NAN, "Acceptance_Length_Histogram": {}},
+        "aiperf": {"spec_decode_acceptance_length": NAN, "total_spec_decode_steps": 0},
+        "spec_bench": {"mean_accepted_tokens": 1.0},
+        "eagle": {"tau": NAN, "tau_of_new_tokens_and_idxs": NAN, "alpha": ()},
+        "llama.cpp": {"draft_n": 0, "draft_acceptance": NAN},
+    },
+    "length limit": {
+        "vllm": {"mean_acceptance_length": 2.5},
+        "sglang": {"spec_accept_length": 2.0},
+        "specdec_bench": {"Average_AL": 4 / 3},
+        "spec_bench": {"mean_accepted_tokens": 2.5},
+        "llama.cpp": {"predicted_n": 4, "mean_acceptance_length": 2.5},
+    },
+    "tree": {
+        "vllm": {"num_draft_tokens": 12, "draft_acceptance_rate": 1 / 12},
+        "sglang": {"spec_accept_rate": 1 / 12, "spec_accept_length": 2.0},
+        "aiperf": {"spec_decode_accepted_per_verified": 3 / 14},
+        "eagle": {"alpha": (1 / 2, 0.0)},
+    },
+    "a step without a draft": {
+        "vllm": {"num_drafts": 1, "mean_acceptance_length": 3.0},
+        "sglang": {"spec_verify_ct": 2, "spec_accept_length": 2.5},
+        "aiperf": {"total_spec_decode_steps": 1, "spec_decode_acceptance_length": 3.0},
+        "llama.cpp": {"mean_acceptance_length": 3.0},
+        "eagle": {"tau": 2.0},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("journal", "peer"), [(name, peer) for name in EXPECTED for peer in EXPECTED[name]]
+)
+def test_figures_worked_by_hand(journal, peer):
+    found = as_peers(JOURNALS[journal], [peer])[peer]
+    for name, expected in EXPECTED[journal][peer].items():
+        assert type(found[name]) is type(expected), name
+        assert found[name] == pytest.approx(expected, nan_ok=True, abs=1e-12), name
+
+
+def test_every_figure_of_every_project_is_worked_by_hand():
+    for journal in ("nothing accepted", "partly", "everything accepted"):
+        assert set(EXPECTED[journal]) == set(PEERS)
+        for peer, figures in as_peers(JOURNALS[journal], list(PEERS)).items():
+            assert list(figures) == list(EXPECTED[journal][peer])
+
+
+def test_figures_of_a_journal_are_those_of_its_records(tmp_path):
+    cases = JOURNALS["partly"]
+    with Journal(tmp_path / "journal.jsonl", {"fingerprint": "1"}) as journal:
+        for record in cases:
+            journal.append(record)
+    read = read_journal(tmp_path / "journal.jsonl").cases
+    assert as_peers(read, list(PEERS)) == as_peers(cases, list(PEERS))
+
+
+def test_order_of_cases_and_cases_in_error_do_not_matter():
+    cases = JOURNALS["partly"]
+    error = case("z", [2, 2], [3, 3], verdict=Verdict.ERROR)
+    assert as_peers([error, *cases[::-1]], list(PEERS)) == as_peers(cases, list(PEERS))
+
+
+def test_no_case_has_no_figure_and_does_not_crash():
+    for name, figures in as_peers([], list(PEERS)).items():
+        for value in figures.values():
+            empty = value in (0, (), {}) or (isinstance(value, float) and math.isnan(value))
+            assert empty, (name, value)
+
+
+def test_the_pooled_rate_is_no_mean_of_rates():
+    # 1 of 2 and 9 of 10 are 10 of 12, not 70%.
+    cases = [case("a", [1], [2]), case("b", [9], [10], nodes=10, depth=10)]
+    found = as_peers(cases, ["vllm", "aiperf"])
+    assert found["vllm"]["draft_acceptance_rate"] == pytest.approx(10 / 12)
+    assert found["aiperf"]["spec_decode_overall_draft_acceptance_rate"] == pytest.approx(1000 / 12)
+    assert found["aiperf"]["spec_decode_draft_acceptance_rate"] == pytest.approx(70)
+
+
+def test_an_unknown_project_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match="--as: unknown value 'vlm'; did you mean 'vllm'"):
+        as_peers([], ["vlm"])
