@@ -42,8 +42,8 @@ def excerpt(folder: str) -> str:
         f"{config['prompts']}. Verdicts: {lossless['cases']} cases, {lossless['identical']} "
         f"identical, {lossless['different']} different. 95% intervals by bootstrap over prompts. "
         f"{hardware['cpus']} × {hardware['cpu']}; torch {versions['torch']}, transformers "
-        f"{versions['transformers']}. From [reports/{folder}](reports/{folder}/summary.md), made by "
-        f"`{' '.join(run['command'])}`."
+        f"{versions['transformers']}. From [reports/{folder}](reports/{folder}/summary.md), made "
+        f"by `{' '.join(run['command'])}`."
     )
     return "\n".join(rows)
 

@@ -1,4 +1,4 @@
-"""Brute-force references, written without harness's own arithmetic: plain Python floats and loops."""
+"""Brute-force references without harness's own arithmetic: plain Python floats and loops."""
 
 import itertools
 import math

@@ -9,6 +9,9 @@ from harness.decoding import Output
 from harness.models.protocol import CausalLM
 from harness.sampling import promoted
 
+_NEAR_TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 2.5e-1}
+"""Gaps of logits that are put down to rounding, in a hint; the verdict does not depend on it."""
+
 _SHOWN_TOKENS = 16
 """Tokens of text shown before and after the point where two outputs part."""
 
@@ -82,19 +85,23 @@ def explain(
             continue
         following = decode(output.token_ids[index + 1 : index + 1 + _SHOWN_TOKENS])
         lines.append(
-            f"  {label:<12} {decode([token])!r} (id {token}, logit {float(logits[token]):.5f}), "
+            f"  {label:<12} {decode([token])!r} (id {token}, logit {float(logits[token]):.4f}), "
             f"then {following!r}"
         )
     lines.append(
         f"  recomputed from scratch, the target's argmax here is {decode([best])!r} "
-        f"(id {best}, logit {float(logits[best]):.5f})"
+        f"(id {best}, logit {float(logits[best]):.4f})"
     )
     if difference.plain_token is not None and difference.speculative_token is not None:
         gap = abs(float(logits[difference.plain_token] - logits[difference.speculative_token]))
-        lines.append(
-            f"  the two tokens' logits are {gap:.5f} apart: a gap as small as the rounding of "
-            f"{target_dtype(target)} is a near-tie that another block width can flip"
-        )
+        dtype = target_dtype(target)
+        if gap <= _NEAR_TIE.get(dtype, 0.0):
+            lines.append(
+                f"  the two logits are {gap:.4f} apart, which rounding in {dtype} can flip when a "
+                "token is scored in a block of another width; try --spec-dtype float32"
+            )
+        else:
+            lines.append(f"  the two logits are {gap:.4f} apart: too far for rounding in {dtype}")
     return "\n".join(lines)
 
 

@@ -133,3 +133,24 @@ def largest_difference(one: Mapping[Output, float], other: Mapping[Output, float
     """
     outcomes = one.keys() | other.keys()
     return max(abs(one.get(outcome, 0.0) - other.get(outcome, 0.0)) for outcome in outcomes)
+
+
+def accepted_length_law(
+    sequence: Sequence[int],
+    target: CausalLM,
+    drafter: Drafter,
+    rule: AcceptanceRule,
+    *,
+    law: TokenLaw,
+    budget: int = DEFAULT_BUDGET,
+) -> dict[int, float]:
+    """The exact probability of every accepted length of one step; arguments as for `step_law`.
+
+    Raises:
+        EnumerationBudgetError: The step has more branches than the budget.
+    """
+    lengths: dict[int, float] = defaultdict(float)
+    emitted_law = step_law(sequence, target, drafter, rule, law=law, budget=budget)
+    for emitted, probability in emitted_law.items():
+        lengths[len(emitted) - 1] += probability
+    return dict(lengths)

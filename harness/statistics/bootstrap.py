@@ -109,8 +109,8 @@ def stratified_estimates(
         where more than `UNDEFINED_SHARE` of the resamples have a denominator of 0.
 
     Source:
-        Efron and Tibshirani 1993, chapter 12.5 (bootstrap-t); the standard error of a ratio of
-        cluster totals by linearisation, Cochran 1977, section 2.11.
+        Efron and Tibshirani 1993, chapter 12 (bootstrap-t); the standard error of a ratio of
+        cluster totals by linearisation, as in Cochran 1977 on ratio estimates.
     """
     resampling = resampling or Resampling()
     ceilings = [float("inf")] * len(absent) if ceilings is None else ceilings

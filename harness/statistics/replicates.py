@@ -46,8 +46,8 @@ def replicate_estimate(
         a stratum, or where too many resamples have no value.
 
     Source:
-        Hesterberg 2015, section 5.3 (expanded percentile); Efron and Tibshirani 1993, section 10.2
-        (bias).
+        Hesterberg 2015, *What Teachers Should Know About the Bootstrap* (expanded percentile);
+        Efron and Tibshirani 1993, chapter 10 (bias).
     """
     if math.isnan(value):
         return Estimate(value=_NAN, low=_NAN, high=_NAN, n=n, reason=absent)

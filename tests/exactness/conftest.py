@@ -1,4 +1,4 @@
-"""Enumeration follows millions of branches: without run-time type checks, which other tests make."""
+"""Enumeration follows millions of branches, so it goes without run-time type checks."""
 
 import proofs
 import pytest

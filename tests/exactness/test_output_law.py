@@ -6,10 +6,10 @@ on tables that Hypothesis draws and on adversarial ones: equal to the target's o
 
 import itertools
 
+import proofs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import proofs
 from oracles import chain_rule_law
 from tables import adversarial, pair_from, pairs
 
@@ -62,15 +62,15 @@ SAMPLINGS = {
 
 def combinations(shapes, samplings=SAMPLINGS):
     """Every lossless rule with every shape and setting that it is valid for."""
-    found = []
-    for (text, length), (label, sampling) in itertools.product(shapes.items(), samplings.items()):
-        shape = parse_tree(text)
-        for name in valid_rules(shape.law, is_chain=shape.is_chain, is_greedy=sampling.greedy):
-            if RULES[name].lossless:
-                found.append(
-                    pytest.param(name, shape, length, sampling, id=f"{name}-{text}-{label}")
-                )
-    return found
+    return [
+        pytest.param(name, shape, length, sampling, id=f"{name}-{text}-{label}")
+        for (text, length), (label, sampling) in itertools.product(
+            shapes.items(), samplings.items()
+        )
+        for shape in [parse_tree(text)]
+        for name in valid_rules(shape.law, is_chain=shape.is_chain, is_greedy=sampling.greedy)
+        if RULES[name].lossless
+    ]
 
 
 def laws(models, rule, shape, length, sampling, stop=2):

@@ -1,0 +1,68 @@
+"""Documents that must stay true: the README's commands, example and figures, and the glossary."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    """The README's fenced code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def without_digits(line):
+    """The line with its decimals left out: the last ones differ between processors."""
+    return re.sub(r"\d+\.\d+", "#", line)
+
+
+def test_ci_calls_the_readmes_own_test_command():
+    report, tests = blocks("")[:2]
+    assert report.strip().endswith("-m pytest suites/ --report")
+    assert tests.strip().endswith("-m pytest -n auto tests")
+    assert tests in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_readmes_tables_are_those_of_committed_reports():
+    updated = runpy.run_path(str(ROOT / "reports" / "update_readme.py"))["updated"]
+    assert README.count("<!-- report: ") == 2
+    assert updated(README) == README
+
+
+def test_the_readmes_example_fails_as_printed(pytester):
+    wrong_rule, suite = blocks("python")
+    assert len(suite.strip().splitlines()) <= 8
+    pytester.makeconftest(wrong_rule)
+    pytester.makepyfile(test_sql=suite)
+    result = pytester.runpytest("-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    printed = README.partition("<!-- failing output -->")[2]
+    expected = printed.partition("<!-- end of failing output -->")[0].strip().strip("`").strip()
+    assert "speculative output parts from the target's own" in expected
+    found = {without_digits(line) for line in result.outlines}
+    for line in expected.splitlines():
+        assert without_digits(line) in found, line
+
+
+def test_every_term_that_reports_print_is_in_the_glossary():
+    terms = re.findall(r"^\| (.+?) \|", GLOSSARY, flags=re.MULTILINE)
+    words = {part.strip() for term in terms for part in term.split(",")}
+    for label in (*METRIC_LABELS.values(), *DEPTH_LABELS.values()):
+        term = re.sub(r" \(.*\)| ÷ .*", "", label.term)
+        assert any(word.startswith(term) for word in words), label.term
+    for verdict in ("identical", "different", "sampled"):
+        assert VERDICT_LABELS[verdict] == verdict
+        assert f"*{verdict}*" in GLOSSARY
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")))
+def test_links_between_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
