@@ -2,9 +2,8 @@
 
     python benchmarks/overhead.py [--target MODEL --draft MODEL ...] [--write]
 
-Decodes a few built-in prompts of each domain plainly and speculatively, with full tracing, and
-times every forward pass of either model by hooks on the models themselves. `--write` puts the row into
-benchmarks/README.md.
+Decodes a few built-in prompts of each domain plainly and speculatively, with full tracing, and times
+every forward pass of either model by hooks on the models. `--write` adds the row to the README here.
 """
 
 from __future__ import annotations

@@ -37,18 +37,25 @@ class Step:
     """One step: one target forward pass over one draft.
 
     Attributes:
-        root_position: Position of the root in the sequence, prompt included, from 0.
+        sequence: Prompt and output before the step; the last token is the root.
+        law: What tokens are drawn from, given logits.
         draft: What was proposed.
         target_logits: ``[n + 1, vocabulary]``: row 0 after the root, ``i + 1`` after node ``i``.
         target_probabilities: The same after temperature and filters.
         acceptance: What the rule kept.
     """
 
-    root_position: int
+    sequence: tuple[int, ...]
+    law: TokenLaw
     draft: Draft
     target_logits: Float[torch.Tensor, "nodes_and_root vocabulary"]
     target_probabilities: Float[torch.Tensor, "nodes_and_root vocabulary"]
     acceptance: Acceptance
+
+    @property
+    def root_position(self) -> int:
+        """Position of the root in the sequence, prompt included, from 0."""
+        return len(self.sequence) - 1
 
     @property
     def emitted(self) -> tuple[int, ...]:
@@ -185,7 +192,8 @@ def take_step(
     target.commit([0, *(node + 1 for node in acceptance.path)])
     drafter.commit(acceptance.path)
     return Step(
-        root_position=len(sequence) - 1,
+        sequence=tuple(sequence),
+        law=law,
         draft=draft,
         target_logits=logits,
         target_probabilities=probabilities,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from harness.config import Sampling
 from harness.decoding import Step
 from harness.sampling import measured_distributions, promoted
 from harness.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from
@@ -34,12 +33,10 @@ class StepRecorder:
     """An observer for `speculate` that keeps every step and node.
 
     Args:
-        sampling: The run's; decides what probabilities are stated in.
         step_seconds: Asked once a step for the time of its phases.
     """
 
-    def __init__(self, sampling: Sampling, step_seconds: Callable[[], StepSeconds]) -> None:
-        self._sampling = sampling
+    def __init__(self, step_seconds: Callable[[], StepSeconds]) -> None:
         self._step_seconds = step_seconds
         self._steps: list[tuple[float, ...]] = []
         self._nodes: list[dict[str, np.ndarray]] = []
@@ -90,17 +87,16 @@ class StepRecorder:
         target_rows = [parent + 1 for parent in parents]
         target = choice_facts(
             step.target_logits[target_rows],
-            None if self._sampling.greedy else step.target_probabilities[target_rows],
+            None if step.law.sampling.greedy else step.target_probabilities[target_rows],
             [row_of[parent] for parent in tree.parents],
             tree.token_ids,
-            self._sampling,
         )
         if draft.logits is None:
             unknown = np.full(n, np.nan)
             proposed = ChoiceFacts(unknown, unknown, np.full(n, -1))
         else:
             proposed = choice_facts(
-                draft.logits, draft.probabilities, draft.rows, tree.token_ids, self._sampling
+                draft.logits, draft_distributions(step), draft.rows, tree.token_ids
             )
         depths = np.array(tree.depths)
         reached = np.zeros(n, bool)
@@ -135,29 +131,45 @@ def acceptance_probability(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         return np.asarray(np.minimum(1.0, p / q))
 
 
+def draft_distributions(step: Step) -> Float[torch.Tensor, "m vocabulary"] | None:
+    """The distributions after each row of a draft's logits; None at temperature 0.
+
+    Drafters that draw carry them; for the others they are made here, as the target's are.
+    """
+    draft = step.draft
+    if step.law.sampling.greedy or draft.logits is None:
+        return None
+    if draft.probabilities is not None:
+        return draft.probabilities
+    before: list[Sequence[int]] = [step.sequence] * len(draft.logits)
+    for node, row in enumerate(draft.rows):
+        parent = draft.tree.parents[node]
+        above = draft.tree.tokens(draft.tree.path_to(parent))
+        before[row] = (*step.sequence, *above)
+    return step.law.distributions(draft.logits, lambda: before)
+
+
 def choice_facts(
     logits: Float[torch.Tensor, "m vocabulary"],
     probabilities: Float[torch.Tensor, "m vocabulary"] | None,
     rows: Sequence[int],
     token_ids: Sequence[int],
-    sampling: Sampling,
 ) -> ChoiceFacts:
     """Probability, entropy of the alternatives (nats) and rank of each token.
 
     Args:
         logits: A row for each distinct context.
-        probabilities: The measured distributions where they are known already (above temperature
-            0), else None.
+        probabilities: The distributions after temperature and filters, or None for those that
+            facts are stated in at temperature 0.
         rows: ``[n]`` each token's row.
         token_ids: ``[n]`` the tokens.
-        sampling: Decides what probabilities are stated in.
 
     Returns:
         Each ``[n]``. A token's rank is the number of tokens with a larger logit, or an equal one
         and a smaller id, so that rank 0 is the argmax.
     """
     logits = promoted(logits)
-    if probabilities is None or sampling.greedy:
+    if probabilities is None:
         probabilities = measured_distributions(logits)
     row = torch.tensor(rows, device=logits.device)
     token = torch.tensor(token_ids, device=logits.device)

@@ -75,7 +75,7 @@ class TokenLaw:
         if sampling.repetition_penalty == 1 and not sampling.min_new_tokens:
             return logits
         penalty = RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty))
-        stops = sorted(self.stop_token_ids)
+        stops = [token for token in sorted(self.stop_token_ids) if token < logits.shape[-1]]
         rows = []
         for row, context in zip(logits, contexts(), strict=True):
             seen = torch.tensor([list(context)], device=logits.device)

@@ -27,14 +27,14 @@ def _unobserved():
 
 
 @st.composite
-def distributions(draw, size):
-    """A probability vector, with zeros and spikes; float64."""
+def distributions(draw, size, positive=1):
+    """A probability vector, with zeros and spikes, and some positive entries; float64."""
     weights = draw(
         st.lists(
             st.one_of(st.just(0.0), st.floats(0.001, 1.0), st.sampled_from([1e-6, 50.0])),
             min_size=size,
             max_size=size,
-        ).filter(lambda weights: sum(weights) > 0)
+        ).filter(lambda weights: sum(weight > 0 for weight in weights) >= positive)
     )
     vector = torch.tensor(weights, dtype=torch.float64)
     return vector / vector.sum()

@@ -53,12 +53,15 @@ def pair_from(p, q):
 
 
 @st.composite
-def pairs(draw, sizes=(2, 3)):
-    """Two table models over the same few ids."""
+def pairs(draw, sizes=(2, 3), positive=1):
+    """Two table models over the same few ids, each with some possible tokens everywhere."""
     size = draw(st.sampled_from(sizes))
 
     def model():
-        rows = {key: draw(distributions(size)) for key in itertools.product(range(size), (0, 1))}
+        rows = {
+            key: draw(distributions(size, positive))
+            for key in itertools.product(range(size), (0, 1))
+        }
         return TableLM(remembering(rows), size)
 
     return model(), model()

@@ -14,8 +14,20 @@ PACKAGE = ROOT / "harness"
 
 LAYERS = (
     {"errors"},
+    {"laws"},
+    {"shapes"},
     {"config", "assets"},
-    {"tree", "randomness", "trace", "journal", "environment", "stopwatch", "data", "sampling"},
+    {
+        "tree",
+        "randomness",
+        "enumeration",
+        "trace",
+        "journal",
+        "environment",
+        "stopwatch",
+        "data",
+        "sampling",
+    },
     {"models", "stopping"},
     {"drafting"},
     {"acceptance"},
@@ -23,22 +35,25 @@ LAYERS = (
     {"recording", "lossless", "statistics"},
     {"engines"},
     {"report"},
-    {"plugin"},
+    {"plugin", "cli"},
 )
 """Each part may import from its own layer and from those above it in this list."""
 
 TORCH_FREE = (
     "harness",
     "harness.assets",
+    "harness.cli",
     "harness.config",
     "harness.data",
     "harness.errors",
     "harness.journal",
+    "harness.laws",
     "harness.models.source",
     "harness.models.vocabulary",
     "harness.plugin",
     "harness.plugin.reporter",
     "harness.report",
+    "harness.shapes",
     "harness.statistics",
     "harness.trace",
     "harness.tree",

@@ -62,7 +62,7 @@ class ReferenceEngine:
         )
         plain, plain_seconds = self._plain(token_ids, stopping, prompt.prompt_id)
         randomness = SeededRandomness(self.config.seed, prompt.prompt_id)
-        recorder = StepRecorder(self.config.sampling, self._step_seconds)
+        recorder = StepRecorder(self._step_seconds)
         watch = Stopwatch(self.pair.target.device)
         with watch.running():
             speculative = speculate(

@@ -48,7 +48,8 @@ def best_acceptance(p: Sequence[float], siblings: dict[tuple[int, ...], float]) 
     """The largest probability with which one of the siblings can be kept, losslessly.
 
     The value of the optimal transport between the siblings' law and p that gains 1 where the
-    emitted token is among the siblings; solved as a linear program.
+    emitted token is among the siblings; solved as a linear program. Mass that gains nothing may be
+    left over, which changes no optimum and leaves room for rounding.
 
     Args:
         p: ``[vocabulary]`` the target's distribution.
@@ -70,7 +71,7 @@ def best_acceptance(p: Sequence[float], siblings: dict[tuple[int, ...], float]) 
         constraints[draft, column] = 1
         constraints[len(drafts) + token, column] = 1
     totals = np.array([*siblings.values(), *p])
-    solved = linprog(-gain, A_eq=constraints.tocsr(), b_eq=totals, bounds=(0, None))
+    solved = linprog(-gain, A_ub=constraints.tocsr(), b_ub=totals, bounds=(0, None))
     if not solved.success:
         raise ArithmeticError(f"the transport problem was not solved: {solved.message}")
     return float(-solved.fun)

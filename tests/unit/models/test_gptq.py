@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -402,12 +403,24 @@ def test_hub_ids(model, tmp_path):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert lines[:3] == [
+    assert result.stdout.splitlines()[:3] == [
         "loading target some/target (auto on cpu)",
         "4-bit GPTQ, group size 32: its layers are unpacked to float16",
         "loading draft some/draft (auto on cpu)",
     ]
+
+
+def test_the_settings_of_a_hub_model_are_fetched_in_either_file(model, tmp_path, monkeypatch):
+    writer.write_checkpoint(tmp_path / "hub", *model, config_in="quantize_config.json")
+    (tmp_path / "cache").mkdir()
+
+    def fetch(location, name, **arguments):
+        assert location == "some/target"
+        assert name == "config.json" or not any(arguments.values())
+        return shutil.copy(tmp_path / "hub" / name, tmp_path / "cache" / name)
+
+    monkeypatch.setattr("harness.models.gptq.cached_file", fetch)
+    assert gptq_format("some/target").group_size == 32
 
 
 def builtin(role):

@@ -129,3 +129,8 @@ def test_too_few_prompts_and_no_draft_model_are_not_resolved_with_a_reason():
 def test_the_order_of_cases_does_not_matter():
     cases = study_run(prompts=5, steps=2)
     assert repr(study(cases[::-1], FEW)) == repr(study(cases, FEW))
+
+
+def test_a_correlation_about_as_strong_as_the_bound_is_not_resolved():
+    cases = study_run(figures(logic={"rho": -0.3}), prompts=20, steps=12)
+    assert verdicts(cases)[3] == OPEN
