@@ -2,8 +2,9 @@
 
     python benchmarks/overhead.py [--target MODEL --draft MODEL ...] [--write]
 
-Decodes a few built-in prompts of each domain plainly and speculatively, with full tracing, and times
-every forward pass of either model by hooks on the models. `--write` adds the row to the README here.
+Decodes a few built-in prompts of each domain plainly and speculatively, with full tracing, and
+times every forward pass of either model by hooks on the models. `--write` adds the row to the
+README here.
 """
 
 from __future__ import annotations
