@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 
+from harness.acceptance.multi_round import likelihood_ratio
 from harness.acceptance.protocol import (
     Acceptance,
     proposal_distribution,
@@ -43,7 +44,7 @@ class BlockRule:
         weights = [1.0]
         for node, token in enumerate(tokens):
             q = proposal_distribution(draft, node)
-            ratio = float(target[node][token]) / float(q[token])
+            ratio = likelihood_ratio(target[node], q, token)
             weights.append(min(1.0, weights[-1] * ratio))
         nodes = tuple(range(length))
         if length and randomness.bernoulli(weights[length], Purpose.ACCEPT):

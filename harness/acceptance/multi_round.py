@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from harness.acceptance.protocol import Acceptance, proposal_distribution, require_valid
 from harness.drafting.protocol import Draft
+from harness.errors import DraftError
 from harness.randomness import Purpose, Randomness
 from harness.tree import ROOT
 
@@ -100,8 +101,29 @@ def recursive_rejection(
 def acceptance_probability(
     p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"], token: int
 ) -> float:
-    """min(1, p/q) of a token that was drawn from q."""
-    return min(1.0, float(p[token]) / float(q[token]))
+    """min(1, p/q) of a token that was drawn from q.
+
+    Raises:
+        DraftError: The token has probability 0 under q, so it cannot have been drawn from it.
+    """
+    return min(1.0, likelihood_ratio(p, q, token))
+
+
+def likelihood_ratio(
+    p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"], token: int
+) -> float:
+    """p/q of a token that was drawn from q.
+
+    Raises:
+        DraftError: The token has probability 0 under q, so it cannot have been drawn from it.
+    """
+    proposed = float(q[token])
+    if proposed <= 0:
+        raise DraftError(
+            f"token {token} was drafted, and has probability {proposed:g} under the distribution "
+            "that it is said to be drawn from; the drafter must report the one it draws from"
+        )
+    return float(p[token]) / proposed
 
 
 def residual(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 
-from harness.acceptance.multi_round import without
+from harness.acceptance.multi_round import likelihood_ratio, without
 from harness.acceptance.protocol import Acceptance, proposal_distribution, require_valid
 from harness.drafting.protocol import Draft
 from harness.laws import ProposalLaw
@@ -62,7 +62,7 @@ def _visit(
     for child in children:
         reached.append(child)
         token = tree.token_ids[child]
-        child_weight = min(1.0, weight * float(p[token]) / float(q[token]))
+        child_weight = min(1.0, weight * likelihood_ratio(p, q, token))
         kept = _visit(child, child_weight, draft, target, randomness, reached)
         if kept is not None:
             return kept

@@ -7,6 +7,7 @@ from tables import adversarial, pair_from
 from harness.acceptance import block, make_rule, multi_round, rejection, traversal
 from harness.config import Sampling
 from harness.drafting import chain, make_drafter, sampled_tree
+from harness.errors import DraftError
 from harness.lossless.exact_law import largest_difference, plain_law, speculative_law
 from harness.randomness import Purpose
 from harness.sampling import TokenLaw
@@ -100,8 +101,8 @@ def test_siblings_drawn_with_replacement_and_judged_as_distinct(monkeypatch):
         return [randomness.categorical(q, Purpose.DRAFT) for _ in range(2)]
 
     monkeypatch.setattr(sampled_tree.SampledTreeDrafter, "_siblings", repeated)
-    shows = [difference(table, "without-replacement", "distinct:1x2") for table in adversarial()]
-    assert max(shows) > VISIBLE
+    with pytest.raises(DraftError, match="must report the one it draws from"):
+        difference("sibling-law", "without-replacement", "distinct:1x2")
 
 
 def test_a_greedy_draft_judged_as_sampled(monkeypatch):
