@@ -169,6 +169,10 @@ def write_checkpoint(
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     write_weights(folder, tensors, name, shards)
     model.config.save_pretrained(folder)
+    # Set by the model's own save_pretrained alone, so it would depend on what ran before.
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("dtype", None)
+    (folder / "config.json").write_text(json.dumps(config))
     settings = {
         "bits": bits,
         "group_size": group_size,
