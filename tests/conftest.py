@@ -49,7 +49,8 @@ def pytest_terminal_summary(terminalreporter):
 
     proved = sum(
         value
-        for report in terminalreporter.getreports("passed")
+        for report in terminalreporter.getreports("")
+        if report.when == "teardown"
         for name, value in report.user_properties
         if name == proofs.PROPERTY
     )
