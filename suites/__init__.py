@@ -1,0 +1,1 @@
+"""The domain suites; in an installed wheel: pytest --pyargs harness.suites --report."""
