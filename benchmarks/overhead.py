@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import ReferenceEngine, RunConfig, Sampling, load_pair
+from harness import Bench, ReferenceEngine, RunConfig, Sampling, load_pair
 from harness.data import DOMAINS, load_prompts
 from harness.environment import hardware, versions
 from harness.shapes import parse_tree
@@ -72,7 +72,8 @@ def main():
         sampling=Sampling(temperature=options.temperature),
         max_new_tokens=options.max_new_tokens,
     )
-    engine = ReferenceEngine(load_pair(config, print), config)
+    pair = load_pair(config, print)
+    engine = Bench(ReferenceEngine(pair, config), pair, config)
     prompts = [
         prompt for domain in DOMAINS for prompt in load_prompts(domain, limit=options.prompts)
     ]

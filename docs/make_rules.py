@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from harness import ReferenceEngine, RunConfig, Sampling, load_pair
+from harness import Bench, ReferenceEngine, RunConfig, Sampling, load_pair
 from harness.acceptance import make_rule
 from harness.data import DOMAINS, load_prompts
 from harness.drafting import make_drafter
@@ -111,7 +111,7 @@ def measured_table(prompts):
     cases = [prompt for domain in DOMAINS for prompt in load_prompts(domain, limit=prompts)]
     for rule, text in RUNS:
         config = RunConfig(tree=parse_tree(text), rule=rule, sampling=Sampling(temperature=1.0))
-        engine = ReferenceEngine(pair, config)
+        engine = Bench(ReferenceEngine(pair, config), pair, config)
         overall = summarise([engine.run(prompt) for prompt in cases]).overall
         cells = [
             f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.config import RunConfig, Sampling
     from harness.data.prompt import Prompt
     from harness.decoding import plain_decode, speculate
+    from harness.engines.measuring import Bench
     from harness.engines.reference import ReferenceEngine
     from harness.errors import DraftproofError
     from harness.models.loading import load_pair
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from harness.tree import DraftTree
 
 _HOMES = {
+    "Bench": "harness.engines.measuring",
     "CaseRecord": "harness.trace",
     "DraftTree": "harness.tree",
     "DraftproofError": "harness.errors",
@@ -33,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Bench",
     "CaseRecord",
     "DraftTree",
     "DraftproofError",

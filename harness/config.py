@@ -91,12 +91,17 @@ class RunConfig:
             lossless rule for the drafter's proposal law.
         sampling: How tokens are drawn.
         max_new_tokens: Length limit of an output, in tokens.
+        tie_tolerance: Margin in logits within which a greedy token may differ from the target's own
+            by rounding; None for the dtype's own.
         stop_strings: Texts that end an output, with the token that completes one.
         seed: Seeds prompt sampling and every draw.
         limit: Prompts a domain, None for all.
         prompts: ``builtin`` or ``real``.
         data_dir: Folder with the real data sets, None for the hub.
-        check_state: Compare cached state with a recompute at every step (slow).
+        check_state: Share of the steps at which both models' cached logits are compared with a
+            recompute from scratch: 0 for none, 1 for every step (slow).
+        engine: Name of the engine under test.
+        engine_options: The engine's own settings, as pairs of name and value.
     """
 
     target: str = BUILTIN
@@ -107,12 +112,15 @@ class RunConfig:
     rule: str = "auto"
     sampling: Sampling = field(default_factory=Sampling)
     max_new_tokens: int = 64
+    tie_tolerance: float | None = None
     stop_strings: tuple[str, ...] = ()
     seed: int = 0
     limit: int | None = 50
     prompts: str = BUILTIN
     data_dir: str | None = None
-    check_state: bool = False
+    check_state: float = 0.02
+    engine: str = "reference"
+    engine_options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for option, value, choices in (
@@ -134,6 +142,16 @@ class RunConfig:
             f"{self.limit} leaves no prompts; give at least 1, or 'all'",
         )
         _require(self.seed >= 0, "--spec-seed", f"{self.seed} is negative; give 0 or more")
+        _require(
+            self.tie_tolerance is None or self.tie_tolerance >= 0,
+            "--spec-tie-tolerance",
+            f"{self.tie_tolerance} is negative; give a margin in logits, 0 to allow none",
+        )
+        _require(
+            0 <= self.check_state <= 1,
+            "--spec-check-state",
+            f"{self.check_state} is not a share of the steps; give 0 (none) to 1 (all)",
+        )
         self._require_valid_rule()
         _require("" not in self.stop_strings, "--spec-stop", "an empty text would end every output")
         if self.data_dir is not None:
@@ -165,6 +183,7 @@ class RunConfig:
             **dataclasses.asdict(self),
             "tree": str(self.tree),
             "stop_strings": list(self.stop_strings),
+            "engine_options": [list(pair) for pair in self.engine_options],
         }
 
     @classmethod
@@ -185,6 +204,10 @@ class RunConfig:
             values["sampling"] = Sampling(**values["sampling"])
         if "stop_strings" in values:
             values["stop_strings"] = tuple(values["stop_strings"])
+        if "engine_options" in values:
+            values["engine_options"] = tuple(
+                (key, value) for key, value in values["engine_options"]
+            )
         return cls(**values)
 
     def fingerprint(self) -> str:

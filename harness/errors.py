@@ -36,6 +36,10 @@ class StateError(DraftproofError):
     """A model's cached state differs from a recompute of its committed tokens."""
 
 
+class EngineError(DraftproofError):
+    """An engine died, hung, or returned what no engine may return; its case fails."""
+
+
 class NumericsError(DraftproofError):
     """A model returned logits that no probability can be made of (NaN, or all −inf)."""
 

@@ -31,12 +31,14 @@ class RuleFacts:
         chains_only: Whether it cannot judge a tree with siblings.
         lossless: Whether the output's law is exactly the target's.
         greedy_only: Whether that holds at temperature 0 only.
+        top_down: Whether it looks at a node only once the node's parent is kept.
     """
 
     laws: frozenset[ProposalLaw]
     chains_only: bool = False
     lossless: bool = True
     greedy_only: bool = False
+    top_down: bool = True
 
 
 RULES: Mapping[str, RuleFacts] = MappingProxyType(
@@ -46,8 +48,8 @@ RULES: Mapping[str, RuleFacts] = MappingProxyType(
         "point-mass": RuleFacts(laws=frozenset({ProposalLaw.DETERMINISTIC})),
         "multi-round": RuleFacts(laws=frozenset({ProposalLaw.INDEPENDENT})),
         "without-replacement": RuleFacts(laws=frozenset({ProposalLaw.WITHOUT_REPLACEMENT})),
-        "block": RuleFacts(laws=SAMPLED, chains_only=True),
-        "traversal": RuleFacts(laws=SAMPLED),
+        "block": RuleFacts(laws=SAMPLED, chains_only=True, top_down=False),
+        "traversal": RuleFacts(laws=SAMPLED, top_down=False),
         "typical": RuleFacts(laws=frozenset(ProposalLaw), lossless=False),
     }
 )

@@ -85,19 +85,21 @@ class StepRecorder:
         parents = sorted(set(tree.parents))
         row_of = {parent: row for row, parent in enumerate(parents)}
         target_rows = [parent + 1 for parent in parents]
-        target = choice_facts(
-            step.target_logits[target_rows],
-            None if step.law.sampling.greedy else step.target_probabilities[target_rows],
-            [row_of[parent] for parent in tree.parents],
-            tree.token_ids,
+        target_logits = step.target_logits[target_rows]
+        p = (
+            measured_distributions(target_logits)
+            if step.law.sampling.greedy
+            else step.target_probabilities[target_rows]
         )
+        rows = [row_of[parent] for parent in tree.parents]
+        target = choice_facts(target_logits, p, rows, tree.token_ids)
         if draft.logits is None:
-            unknown = np.full(n, np.nan)
+            overlap = unknown = np.full(n, np.nan)
             proposed = ChoiceFacts(unknown, unknown, np.full(n, -1))
         else:
-            proposed = choice_facts(
-                draft.logits, draft_distributions(step), draft.rows, tree.token_ids
-            )
+            q = draft_distributions(step, draft.logits)
+            proposed = choice_facts(draft.logits, q, draft.rows, tree.token_ids)
+            overlap = overlaps(p, q, rows, draft.rows)
         depths = np.array(tree.depths)
         reached = np.zeros(n, bool)
         reached[list(step.acceptance.reached)] = True
@@ -116,6 +118,7 @@ class StepRecorder:
             "acceptance_probability": acceptance_probability(
                 target.probability, proposed.probability
             ),
+            "overlap": overlap,
             "target_entropy": target.entropy,
             "draft_entropy": proposed.entropy,
             "target_rank": target.rank,
@@ -131,27 +134,53 @@ def acceptance_probability(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         return np.asarray(np.minimum(1.0, p / q))
 
 
-def draft_distributions(step: Step) -> Float[torch.Tensor, "m vocabulary"] | None:
-    """The distributions after each row of a draft's logits; None at temperature 0.
+def overlaps(
+    p: Float[torch.Tensor, "parents vocabulary"],
+    q: Float[torch.Tensor, "m vocabulary"],
+    p_rows: Sequence[int],
+    q_rows: Sequence[int],
+) -> np.ndarray:
+    """Σ min(p, q) over the vocabulary, for each node ``[n]``.
+
+    Args:
+        p: The target's distributions.
+        q: The draft model's.
+        p_rows: ``[n]`` the row of `p` that each node was verified by.
+        q_rows: ``[n]`` the row of `q` that it was chosen from. Siblings share both.
+    """
+    pairs = list(zip(p_rows, q_rows, strict=True))
+    distinct = sorted(set(pairs))
+    shared = min(p.shape[-1], q.shape[-1])
+    both = torch.minimum(
+        p[[row for row, _ in distinct], :shared], q[[row for _, row in distinct], :shared]
+    )
+    value = dict(zip(distinct, both.sum(-1).tolist(), strict=True))
+    return np.array([value[pair] for pair in pairs])
+
+
+def draft_distributions(
+    step: Step, logits: Float[torch.Tensor, "m vocabulary"]
+) -> Float[torch.Tensor, "m vocabulary"]:
+    """The distributions after each row of a draft's logits, in which its facts are stated.
 
     Drafters that draw carry them; for the others they are made here, as the target's are.
     """
     draft = step.draft
-    if step.law.sampling.greedy or draft.logits is None:
-        return None
+    if step.law.sampling.greedy:
+        return measured_distributions(logits)
     if draft.probabilities is not None:
         return draft.probabilities
-    before: list[Sequence[int]] = [step.sequence] * len(draft.logits)
+    before: list[Sequence[int]] = [step.sequence] * len(logits)
     for node, row in enumerate(draft.rows):
         parent = draft.tree.parents[node]
         above = draft.tree.tokens(draft.tree.path_to(parent))
         before[row] = (*step.sequence, *above)
-    return step.law.distributions(draft.logits, lambda: before)
+    return step.law.distributions(logits, lambda: before)
 
 
 def choice_facts(
     logits: Float[torch.Tensor, "m vocabulary"],
-    probabilities: Float[torch.Tensor, "m vocabulary"] | None,
+    probabilities: Float[torch.Tensor, "m vocabulary"],
     rows: Sequence[int],
     token_ids: Sequence[int],
 ) -> ChoiceFacts:
@@ -159,8 +188,8 @@ def choice_facts(
 
     Args:
         logits: A row for each distinct context.
-        probabilities: The distributions after temperature and filters, or None for those that
-            facts are stated in at temperature 0.
+        probabilities: The distributions in which facts are stated: after temperature and filters,
+            or at temperature 0 `measured_distributions`.
         rows: ``[n]`` each token's row.
         token_ids: ``[n]`` the tokens.
 
@@ -169,8 +198,6 @@ def choice_facts(
         and a smaller id, so that rank 0 is the argmax.
     """
     logits = promoted(logits)
-    if probabilities is None:
-        probabilities = measured_distributions(logits)
     row = torch.tensor(rows, device=logits.device)
     token = torch.tensor(token_ids, device=logits.device)
     entropy = torch.special.entr(probabilities).sum(-1)[row]

@@ -59,7 +59,7 @@ class TokenLaw:
         Raises:
             NumericsError: A row has no finite maximum (NaN, or every logit −inf).
         """
-        logits = self._penalised(promoted(logits), contexts)
+        logits = self.penalised(logits, contexts)
         if self.sampling.greedy:
             best = argmax(logits)
             return torch.zeros_like(logits).scatter_(-1, best.unsqueeze(-1), 1.0)
@@ -67,10 +67,14 @@ class TokenLaw:
             logits = apply(None, logits)
         return _softmax(logits)
 
-    def _penalised(
+    def penalised(
         self, logits: Float[torch.Tensor, "rows vocabulary"], contexts: Contexts
     ) -> Float[torch.Tensor, "rows vocabulary"]:
-        """Repetition penalty and `min_new_tokens`: all that looks at the tokens so far."""
+        """The logits after what looks at the tokens so far: penalty and `min_new_tokens`.
+
+        Their argmax is the greedy choice.
+        """
+        logits = promoted(logits)
         sampling = self.sampling
         if sampling.repetition_penalty == 1 and not sampling.min_new_tokens:
             return logits

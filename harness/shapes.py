@@ -33,6 +33,11 @@ class ChainShape:
     law = ProposalLaw.INDEPENDENT
     is_chain = True
 
+    @property
+    def most_nodes(self) -> int:
+        """Nodes of the largest draft."""
+        return self.length
+
     def __str__(self) -> str:
         stop = f",stop={self.stop_below:g}" if self.stop_below else ""
         return f"chain:{self.length}{stop}"
@@ -59,6 +64,10 @@ class KAryShape:
             levels.append([(*path, rank) for path in levels[-1] for rank in range(self.branching)])
         return tuple(path for level in levels[1:] for path in level)
 
+    @property
+    def most_nodes(self) -> int:
+        return _full_tree(self.depth, self.branching)
+
     def __str__(self) -> str:
         return f"{self.depth}x{self.branching}"
 
@@ -78,6 +87,10 @@ class StaticShape:
     @property
     def is_chain(self) -> bool:
         return all(set(path) == {0} for path in self.paths)
+
+    @property
+    def most_nodes(self) -> int:
+        return len(self.paths)
 
     def __str__(self) -> str:
         return "static:" + json.dumps(self.paths, separators=(",", ":"))
@@ -105,6 +118,10 @@ class SampledShape:
     def is_chain(self) -> bool:
         return self.branching == 1
 
+    @property
+    def most_nodes(self) -> int:
+        return _full_tree(self.depth, self.branching)
+
     def __str__(self) -> str:
         return f"{'distinct' if self.distinct else 'sampled'}:{self.depth}x{self.branching}"
 
@@ -129,6 +146,10 @@ class BestFirstShape:
     def is_chain(self) -> bool:
         return self.branching == 1 or self.nodes == 1
 
+    @property
+    def most_nodes(self) -> int:
+        return self.nodes
+
     def __str__(self) -> str:
         return f"best-first:{self.nodes},depth={self.depth},branching={self.branching}"
 
@@ -148,6 +169,10 @@ class LookupShape:
     law = ProposalLaw.DETERMINISTIC
     is_chain = True
 
+    @property
+    def most_nodes(self) -> int:
+        return self.length
+
     def __str__(self) -> str:
         return f"lookup:{self.length},ngram={self.ngram}"
 
@@ -164,6 +189,10 @@ FORMS = {
     "lookup:5": "no draft model: what followed the last tokens before; lookup:5,ngram=3",
 }
 """An example of each form, and what it stands for."""
+
+
+def _full_tree(depth: int, branching: int) -> int:
+    return sum(branching**level for level in range(1, depth + 1))
 
 
 def parse_tree(text: str) -> TreeShape:

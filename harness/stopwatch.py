@@ -19,15 +19,28 @@ class Stopwatch:
     def __init__(self, device: torch.device | None = None) -> None:
         self.seconds = 0.0
         self._device = device
+        self._is_running = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Measure what happens inside."""
         start = self._now()
+        self._is_running = True
         try:
             yield
         finally:
+            self._is_running = False
             self.seconds += self._now() - start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what happens inside out of what `running` measures."""
+        start = self._now()
+        try:
+            yield
+        finally:
+            if self._is_running:
+                self.seconds -= self._now() - start
 
     def take(self) -> float:
         """The total so far, which starts again from 0."""

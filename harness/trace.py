@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -17,8 +17,12 @@ import numpy as np
 
 from harness.errors import TraceError
 
-SCHEMA_VERSION = 1
-"""Raised whenever a column or a field changes its name, its type or its meaning."""
+SCHEMA_VERSION = 2
+"""Raised whenever a column or a field changes its name, its type or its meaning.
+
+Version 2 added the node column ``overlap`` and the field ``forks``, and split the verdict
+``different`` into ``numerical`` and ``algorithmic``. Version 1 is still read: what it lacks is NaN
+or empty, and its ``different`` is ``algorithmic``, since it failed a case as that does."""
 
 Columns = Mapping[str, np.ndarray]
 """Named arrays of equal length."""
@@ -48,6 +52,7 @@ NODE_COLUMNS: dict[str, str] = {
     "target_probability": "<f4",
     "draft_probability": "<f4",
     "acceptance_probability": "<f4",
+    "overlap": "<f4",
     "target_entropy": "<f4",
     "draft_entropy": "<f4",
     "target_rank": "<i4",
@@ -56,11 +61,16 @@ NODE_COLUMNS: dict[str, str] = {
     "accepted": "|b1",
 }
 """A node's columns: step in the case; index in the draft and its parent's (−1: the root); depth;
-order among siblings; position in the sequence; token; its probability under the target (p) and the
-draft model (q), after the run's temperature and filters, or of the unscaled softmax at temperature
-0; min(1, p/q); entropies in nats of the two distributions it was chosen from; how many tokens come
-before it under each (rank 0: the argmax); whether the rule looked at it, and kept it. What a
-drafter without a model cannot know is NaN (rank −1)."""
+order among siblings; position in the sequence; token; its probability under the target (p) and
+the draft model (q), after the run's temperature and filters, or of the unscaled softmax at
+temperature 0; min(1, p/q); the overlap Σ min(p, q) of the two distributions it was chosen from,
+the same for siblings; their entropies in nats; how many tokens come before it under each (rank
+0: the argmax); whether the rule looked at it, and kept it. What a drafter without a model cannot
+know is NaN (rank −1)."""
+
+
+ADDED_COLUMNS = frozenset({"overlap"})
+"""Columns that schema version 1 lacks; NaN where it is read."""
 
 
 class Verdict(StrEnum):
@@ -68,12 +78,19 @@ class Verdict(StrEnum):
 
     IDENTICAL = "identical"
     """The outputs are equal, token for token, and ended for the same reason."""
-    DIFFERENT = "different"
-    """They are not."""
+    NUMERICAL = "numerical"
+    """They part at near-ties alone, as the target's own rounding explains."""
+    ALGORITHMIC = "algorithmic"
+    """They part where rounding cannot be the reason: speculation changed the output."""
     SAMPLED = "sampled"
     """Drawn at a temperature above 0, where equal outputs are not to be expected."""
     ERROR = "error"
     """The case ended in an error; nothing was measured."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        """The verdict of schema version 1 that failed a case."""
+        return cls.ALGORITHMIC if value == "different" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +109,32 @@ class DecodedOutput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """A place of a greedy output where another token than the target's own was emitted.
+
+    Attributes:
+        index: Index in the output.
+        token_id: The emitted token.
+        target_token_id: The target's own choice after the same tokens.
+        margin: By how much the target's logit of its own choice is larger, from one forward pass
+            over the whole output.
+        width: Tokens that were scored in one block when the token was emitted.
+        spread: How far the target alone varies there between blocks of width 1, of this width, and
+            of the whole output: the largest difference of a logit among its most probable tokens.
+        reproduced: Whether the target alone, without a drafter, also comes to the emitted token at
+            one of these widths, or varies by enough to.
+    """
+
+    index: int
+    token_id: int
+    target_token_id: int
+    margin: float
+    width: int
+    spread: float
+    reproduced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRecord:
     """Everything measured on one prompt.
 
@@ -100,9 +143,10 @@ class CaseRecord:
         domain: Its domain.
         prompt_tokens: Length of the prompt in tokens, chat template included.
         verdict: What comparing the outputs showed.
-        message: Why, where the verdict is `DIFFERENT` or `ERROR`; else empty.
+        message: Why, where the verdict is `NUMERICAL`, `ALGORITHMIC` or `ERROR`; else empty.
         plain: The target's own output, or None after an error.
         speculative: The output of speculation, or None after an error.
+        forks: Where the speculative output leaves what the target alone would have said.
         steps: `STEP_COLUMNS`, each ``[steps]``.
         nodes: `NODE_COLUMNS`, each ``[nodes]``, ordered by step and node.
         draws: Number of random draws by purpose.
@@ -115,6 +159,7 @@ class CaseRecord:
     message: str = ""
     plain: DecodedOutput | None = None
     speculative: DecodedOutput | None = None
+    forks: tuple[Fork, ...] = ()
     steps: Columns = field(default_factory=lambda: empty_columns(STEP_COLUMNS))
     nodes: Columns = field(default_factory=lambda: empty_columns(NODE_COLUMNS))
     draws: Mapping[str, int] = field(default_factory=dict)
@@ -129,6 +174,7 @@ class CaseRecord:
             "message": self.message,
             "plain": _output_to_json(self.plain),
             "speculative": _output_to_json(self.speculative),
+            "forks": [asdict(fork) for fork in self.forks],
             "steps": _pack(self.steps, STEP_COLUMNS),
             "nodes": _pack(self.nodes, NODE_COLUMNS),
             "draws": dict(self.draws),
@@ -150,6 +196,7 @@ class CaseRecord:
                 message=values["message"],
                 plain=_output_from_json(values["plain"]),
                 speculative=_output_from_json(values["speculative"]),
+                forks=tuple(Fork(**fork) for fork in values.get("forks", ())),
                 steps=_unpack(values["steps"], STEP_COLUMNS),
                 nodes=_unpack(values["nodes"], NODE_COLUMNS),
                 draws=dict(values["draws"]),
@@ -192,7 +239,9 @@ def _unpack(values: Mapping[str, str], schema: Mapping[str, str]) -> dict[str, n
         name: np.frombuffer(base64.b64decode(text, validate=True), schema[name])
         for name, text in values.items()
     }
-    return columns_from(schema, decoded)
+    rows = len(next(iter(decoded.values()), ()))
+    unknown = {name: np.full(rows, np.nan) for name in ADDED_COLUMNS & schema.keys()}
+    return columns_from(schema, unknown | decoded)
 
 
 def _output_to_json(output: DecodedOutput | None) -> dict[str, Any] | None:

@@ -2,130 +2,150 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.acceptance import AcceptanceRule, make_rule
 from harness.config import RunConfig
-from harness.data.prompt import Prompt
-from harness.decoding import Output, plain_decode, speculate
-from harness.drafting import make_drafter
+from harness.decoding import Step, plain_decode, speculate
+from harness.drafting import Drafter, make_drafter
 from harness.drafting.timed import TimedDrafter
-from harness.lossless.comparison import explain, first_difference
-from harness.models.checked import CheckedLM
+from harness.engines.protocol import Capability, Counts, Generation, Request
+from harness.environment import versions
+from harness.lossless.state import StepChecker
 from harness.models.loading import ModelPair
-from harness.models.protocol import CausalLM
 from harness.models.timed import TimedLM
 from harness.randomness import SeededRandomness
 from harness.recording import StepRecorder, StepSeconds
-from harness.stopping import Stopping
 from harness.stopwatch import Stopwatch
-from harness.trace import CaseRecord, DecodedOutput, Verdict
+from harness.trace import Columns
 
 
 class ReferenceEngine:
-    """Decodes a prompt plainly and speculatively, and records every step and node.
+    """Decodes on a pair of models, and tells every step and node.
 
     Args:
         pair: Target, draft model and tokenizer.
-        config: The run's settings.
+        config: The run's settings: tree, rule and state checks are used.
         rule: In place of the settings' acceptance rule, for one that is under test.
+        drafter: In place of the settings' drafter, likewise.
     """
 
+    name = "reference"
+    capabilities = frozenset(Capability)
+
     def __init__(
-        self, pair: ModelPair, config: RunConfig, *, rule: AcceptanceRule | None = None
+        self,
+        pair: ModelPair,
+        config: RunConfig,
+        *,
+        rule: AcceptanceRule | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
-        self.pair = pair
-        self.config = config
         device = pair.target.device
+        self._device = device
         self._draft_watch = Stopwatch(device)
         self._verify_watch = Stopwatch(device)
-        self._target: CausalLM = pair.target
-        draft: CausalLM = pair.draft
-        if config.check_state:
-            self._target = CheckedLM(self._target, "target")
-            draft = CheckedLM(draft, "draft model")
-        drafter = make_drafter(config.tree, draft)
+        self._target = pair.target
         self._rule = rule or make_rule(config.rule, config.tree, is_greedy=config.sampling.greedy)
-        self._drafter = TimedDrafter(drafter, self._draft_watch)
+        own = drafter or make_drafter(config.tree, pair.draft)
+        self._drafter = TimedDrafter(own, self._draft_watch)
+        self._tree = str(config.tree)
+        self._checker = config.check_state and StepChecker(
+            pair.target,
+            pair.draft,
+            new_drafter=None if drafter else lambda: make_drafter(config.tree, pair.draft),
+            share=config.check_state,
+        )
 
-    def run(self, prompt: Prompt) -> CaseRecord:
-        """Everything measured on one prompt.
+    def speculate(self, request: Request) -> Generation:
+        """Decode with a drafter's help.
 
         Raises:
-            DraftproofError: The prompt does not fit, or a model returned what no probability can
-                be made of.
+            DraftproofError: The prompt does not fit, a model returned what no probability can be
+                made of, or a state check failed.
         """
-        token_ids = self.pair.encode(prompt.text)
-        stopping = Stopping(
-            max_new_tokens=self.config.max_new_tokens,
-            stop_token_ids=self.pair.stop_token_ids,
-            stop_strings=self.config.stop_strings,
-            decode=self.pair.decode,
-        )
-        plain, plain_seconds = self._plain(token_ids, stopping, prompt.prompt_id)
-        randomness = SeededRandomness(self.config.seed, prompt.prompt_id)
+        randomness = SeededRandomness(request.seed, request.request_id)
         recorder = StepRecorder(self._step_seconds)
-        watch = Stopwatch(self.pair.target.device)
+        watch = Stopwatch(self._device)
+
+        def observe(step: Step, committed: tuple[int, ...]) -> None:
+            recorder(step, committed)
+            if self._checker:
+                with watch.paused():
+                    self._checker(step, committed)
+
         with watch.running():
-            speculative = speculate(
-                token_ids,
+            output = speculate(
+                request.prompt_token_ids,
                 TimedLM(self._target, self._verify_watch),
                 self._drafter,
                 self._rule,
-                sampling=self.config.sampling,
-                stopping=stopping,
+                sampling=request.sampling,
+                stopping=request.stopping,
                 randomness=randomness,
-                observe=recorder,
+                observe=observe,
             )
-        verdict, message = self._compare(token_ids, plain, speculative)
-        return CaseRecord(
-            case_id=prompt.prompt_id,
-            domain=prompt.domain,
-            prompt_tokens=len(token_ids),
-            verdict=verdict,
-            message=message,
-            plain=_decoded(plain, plain_seconds),
-            speculative=_decoded(speculative, watch.seconds),
-            steps=recorder.steps,
+        steps = recorder.steps
+        return Generation(
+            token_ids=output.token_ids,
+            stop_reason=str(output.stop_reason),
+            seconds=watch.seconds,
+            accepted=accepted_tokens(steps, len(output.token_ids)),
+            counts=Counts(
+                steps=len(steps["step"]),
+                drafted=int(steps["nodes"].sum()),
+                accepted=int(steps["accepted_length"].sum()),
+            ),
+            steps=steps,
             nodes=recorder.nodes,
             draws={str(purpose): count for purpose, count in randomness.draws.items()},
         )
 
-    def _plain(
-        self, token_ids: tuple[int, ...], stopping: Stopping, case_id: str
-    ) -> tuple[Output, float]:
-        watch = Stopwatch(self.pair.target.device)
+    def plain(self, request: Request) -> Generation:
+        """Decode with the target alone, one token a forward pass."""
+        watch = Stopwatch(self._device)
         with watch.running():
             output = plain_decode(
-                token_ids,
+                request.prompt_token_ids,
                 self._target,
-                sampling=self.config.sampling,
-                stopping=stopping,
-                randomness=SeededRandomness(self.config.seed, case_id),
+                sampling=request.sampling,
+                stopping=request.stopping,
+                randomness=SeededRandomness(request.seed, request.request_id),
             )
-        return output, watch.seconds
-
-    def _compare(
-        self, token_ids: tuple[int, ...], plain: Output, speculative: Output
-    ) -> tuple[Verdict, str]:
-        if not self.config.sampling.greedy:
-            return Verdict.SAMPLED, ""
-        difference = first_difference(plain, speculative)
-        if difference is None:
-            return Verdict.IDENTICAL, ""
-        message = explain(
-            difference,
-            plain,
-            speculative,
-            prompt=token_ids,
-            target=self.pair.target,
-            decode=self.pair.decode,
+        return Generation(
+            token_ids=output.token_ids, stop_reason=str(output.stop_reason), seconds=watch.seconds
         )
-        return Verdict.DIFFERENT, message
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": versions()["draftproof"],
+            "tree": self._tree,
+            "rule": self._rule.name,
+        }
+
+    def close(self) -> None:
+        """Nothing to free: the models belong to the pair."""
 
     def _step_seconds(self) -> StepSeconds:
         return StepSeconds(self._draft_watch.take(), self._verify_watch.take())
 
 
-def _decoded(output: Output, seconds: float) -> DecodedOutput:
-    return DecodedOutput(
-        token_ids=output.token_ids, stop_reason=str(output.stop_reason), seconds=seconds
-    )
+def accepted_tokens(steps: Columns, tokens: int) -> tuple[bool, ...]:
+    """Whether each token of an output was a draft that was kept.
+
+    Args:
+        steps: `STEP_COLUMNS`, each ``[steps]``.
+        tokens: Length of the output; its first token comes before every step.
+
+    Example:
+        >>> accepted_tokens({"accepted_length": np.array([2, 0]),
+        ...                  "committed_tokens": np.array([3, 1])}, 5)
+        (False, True, True, False, False)
+    """
+    kept = [False]
+    for accepted, committed in zip(
+        steps["accepted_length"].tolist(), steps["committed_tokens"].tolist(), strict=True
+    ):
+        kept += [index < accepted for index in range(committed)]
+    return tuple(kept[:tokens])

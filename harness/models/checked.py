@@ -92,24 +92,12 @@ class CheckedLM:
                 self._check_row(logits[node - first], row, f"pending node {node}")
 
     def _check_row(self, found: torch.Tensor, expected: torch.Tensor, where: str) -> None:
-        tolerance = _TOLERANCE[found.dtype]
-        found, expected = found.double(), expected.double()
-        finite = torch.isfinite(expected)
-        if not torch.equal(finite, torch.isfinite(found)):
-            raise StateError(
-                f"{self._role}: after {where}, other logits are finite than in a recompute from "
-                f"scratch ({len(self._committed)} committed tokens)"
-            )
-        scale = float(expected[finite].std()) if int(finite.sum()) > 1 else 1.0
-        difference = float((found - expected)[finite].abs().max())
-        allowed = tolerance * max(scale, 1e-6)
-        if difference > allowed:
-            raise StateError(
-                f"{self._role}: cached logits after {where} differ from a recompute from scratch "
-                f"by {difference:.3g} (allowed {allowed:.3g}; {len(self._committed)} committed "
-                f"tokens, {len(self._parents)} pending): the cache, the positions or the mask are "
-                "wrong"
-            )
+        require_same_logits(
+            found,
+            expected,
+            f"{self._role}: after {where} ({len(self._committed)} committed tokens, "
+            f"{len(self._parents)} pending)",
+        )
 
     def _check_length(self) -> None:
         if self._model.length != len(self._committed):
@@ -124,3 +112,33 @@ class CheckedLM:
                     f"{self._role}: layer {layer} caches {entries} entries for "
                     f"{len(self._committed)} committed tokens and {len(self._parents)} pending"
                 )
+
+
+def require_same_logits(
+    found: Float[torch.Tensor, " vocabulary"],
+    expected: Float[torch.Tensor, " vocabulary"],
+    where: str,
+) -> None:
+    """Verify that cached logits are those of a recompute from scratch, up to rounding.
+
+    Args:
+        found: From a cache.
+        expected: Recomputed.
+        where: Begins the error's message.
+
+    Raises:
+        StateError: They differ by more than rounding in their dtype explains.
+    """
+    tolerance = _TOLERANCE[found.dtype]
+    found, expected = found.double(), expected.double()
+    finite = torch.isfinite(expected)
+    if not torch.equal(finite, torch.isfinite(found)):
+        raise StateError(f"{where}, other logits are finite than in a recompute from scratch")
+    scale = float(expected[finite].std()) if int(finite.sum()) > 1 else 1.0
+    difference = float((found - expected)[finite].abs().max())
+    allowed = tolerance * max(scale, 1e-6)
+    if difference > allowed:
+        raise StateError(
+            f"{where}, cached logits differ from a recompute from scratch by {difference:.3g} "
+            f"(allowed {allowed:.3g}): the cache, the positions or the mask are wrong"
+        )

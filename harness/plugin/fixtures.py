@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,16 +39,20 @@ def acceptance_rule() -> AcceptanceRule | None:
 
 
 @pytest.fixture(scope="session")
-def speculation(pytestconfig: pytest.Config, acceptance_rule: AcceptanceRule | None) -> Speculation:
+def speculation(
+    pytestconfig: pytest.Config, acceptance_rule: AcceptanceRule | None
+) -> Iterator[Speculation]:
     """Runs cases plainly and speculatively on the models of the run's settings."""
     from harness.plugin.running import Speculation
 
-    return Speculation(
+    speculation = Speculation(
         pytestconfig.stash[RUN_CONFIG],
         pytestconfig.stash.get(FINISHED, {}),
         lambda line: _announce(pytestconfig, line),
         acceptance_rule,
     )
+    yield speculation
+    speculation.close()
 
 
 @pytest.fixture

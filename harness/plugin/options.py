@@ -54,6 +54,14 @@ def _limit(text: str) -> int | None:
     return None if text == "all" else int(text)
 
 
+def _engine_options(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    for key, equals, _ in pairs:
+        if not key.strip() or not equals:
+            raise UsageError(f"--spec-engine-option: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
+    return tuple((key.strip(), value.strip()) for key, _, value in pairs)
+
+
 OPTIONS: tuple[Option, ...] = (
     Option("--report", "Print acceptance tables and write a report folder (see --report-dir)."),
     Option(
@@ -90,6 +98,19 @@ OPTIONS: tuple[Option, ...] = (
         "--spec-device",
         f"Where the models run: {', '.join(DEVICES)}. Default auto: the first that is there.",
         "DEVICE",
+    ),
+    Option(
+        "--spec-engine",
+        "Engine under test: 'reference' (default), one that a package registered under the entry "
+        "point draftproof.engines, or package.module:callable. See docs/engines.md.",
+        "NAME",
+    ),
+    Option(
+        "--spec-engine-option",
+        "A setting of the engine's own, for example url=http://localhost:8000; several are "
+        "separated by commas.",
+        "KEY=VALUE",
+        _engine_options,
     ),
     Option(
         "--spec-tree",
@@ -160,8 +181,18 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-check-state",
-        "At every step, compare both models' cached logits and cache lengths with a recompute from "
-        "scratch. Slow; for debugging an engine change.",
+        "Share of the steps at which both models' cached logits are compared with a recompute from "
+        "scratch: 0 for none, 1 for every step (slow; for debugging an engine change). Default "
+        "0.02.",
+        "SHARE",
+        float,
+    ),
+    Option(
+        "--spec-tie-tolerance",
+        "Margin in logits within which rounding may be the reason of another greedy token, if the "
+        "target alone does the same at that block width. Default: by dtype, as measured.",
+        "LOGITS",
+        float,
     ),
 )
 
@@ -178,6 +209,9 @@ _CONFIG_FIELDS = {
     "spec_prompts": "prompts",
     "spec_data": "data_dir",
     "spec_check_state": "check_state",
+    "spec_engine": "engine",
+    "spec_engine_option": "engine_options",
+    "spec_tie_tolerance": "tie_tolerance",
 }
 
 

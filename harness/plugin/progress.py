@@ -32,7 +32,7 @@ class Progress:
     def add(self, record: CaseRecord) -> None:
         """Count a case, and print a line if the last one is long enough ago."""
         self._done += 1
-        self._problems += record.verdict in (Verdict.DIFFERENT, Verdict.ERROR)
+        self._problems += record.verdict in (Verdict.ALGORITHMIC, Verdict.ERROR)
         self._steps += len(record.steps["step"])
         self._committed += int(record.steps["committed_tokens"].sum())
         acceptance = record.nodes["acceptance_probability"]

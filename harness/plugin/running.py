@@ -16,7 +16,7 @@ from harness.trace import CaseRecord, Verdict
 if TYPE_CHECKING:
     from harness.acceptance import AcceptanceRule
     from harness.config import RunConfig
-    from harness.engines.reference import ReferenceEngine
+    from harness.engines.measuring import Bench
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Outcome:
     @property
     def lossless(self) -> bool:
         """Whether the outputs do not contradict that speculation is lossless."""
-        return self.record.verdict in (Verdict.IDENTICAL, Verdict.SAMPLED)
+        return self.record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL, Verdict.SAMPLED)
 
     def assert_lossless(self) -> None:
         """Fail the test where speculation changed the output, and show where.
 
         Raises:
-            AssertionError: The outputs differ at temperature 0.
+            AssertionError: At temperature 0 the outputs differ by more than rounding explains.
         """
         __tracebackhide__ = True
         if not self.lossless:
@@ -66,22 +66,29 @@ class Speculation:
         self._rule = rule
         self._finished = finished
         self._report = report
-        self._engine: ReferenceEngine | None = None
+        self._bench: Bench | None = None
 
     @property
-    def engine(self) -> ReferenceEngine:
-        """The engine, loaded when it is first asked for.
+    def bench(self) -> Bench:
+        """The engine and its judge, loaded when they are first asked for.
 
         Raises:
             ModelError: A model cannot be loaded, or the two do not fit together.
+            UsageError: The engine cannot be made of these settings.
         """
-        if self._engine is None:
-            from harness.engines.reference import ReferenceEngine
+        if self._bench is None:
+            from harness.engines.measuring import Bench
+            from harness.engines.registry import make_engine
             from harness.models.loading import load_pair
 
             pair = load_pair(self.config, self._report)
-            self._engine = ReferenceEngine(pair, self.config, rule=self._rule)
-        return self._engine
+            self._bench = Bench(make_engine(pair, self.config, rule=self._rule), pair, self.config)
+        return self._bench
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        if self._bench is not None:
+            self._bench.engine.close()
 
     def run(self, case: Case) -> Outcome:
         """Decode a case plainly and speculatively, and record every step and node.
@@ -93,11 +100,11 @@ class Speculation:
         if prompt.prompt_id in self._finished:
             return self._keep(case, self._finished[prompt.prompt_id])
         try:
-            engine = self.engine
+            bench = self.bench
         except DraftproofError as error:
             _stop(case.node, error)
         try:
-            return self._keep(case, engine.run(prompt))
+            return self._keep(case, bench.run(prompt))
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             self._keep(
@@ -117,7 +124,9 @@ class Speculation:
             raise
 
     def _keep(self, case: Case, record: CaseRecord) -> Outcome:
-        models = {} if self._engine is None else self._engine.pair.descriptions
+        models = {}
+        if self._bench is not None:
+            models = {**self._bench.pair.descriptions, "engine": self._bench.engine.describe()}
         case.node.stash[RECORD] = {"record": record.to_json(), "models": models}
         return Outcome(record)
 

@@ -6,6 +6,7 @@ pyarrow is imported by the functions that need it, so that importing this module
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,11 +14,13 @@ import numpy as np
 
 from harness.errors import TraceError
 from harness.trace import (
+    ADDED_COLUMNS,
     NODE_COLUMNS,
     SCHEMA_VERSION,
     STEP_COLUMNS,
     CaseRecord,
     DecodedOutput,
+    Fork,
     Verdict,
 )
 
@@ -37,6 +40,7 @@ CASE_COLUMNS = (
     "speculative_token_ids",
     "speculative_stop_reason",
     "speculative_seconds",
+    "forks",
     "steps",
     "nodes",
     "draws",
@@ -44,6 +48,9 @@ CASE_COLUMNS = (
 """A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
 how many rows it has in the other two files, in which cases come in the same order."""
 
+_ADDED_CASE_COLUMNS = frozenset({"forks"})
+"""Columns of cases that schema version 1 lacks."""
+_FORK_TYPES = {"int": "int32", "float": "float64", "bool": "bool"}
 _VERSION_KEY = b"draftproof_schema_version"
 _ROWS_AT_ONCE = 1 << 20
 _STORAGE: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
@@ -98,6 +105,7 @@ def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
                 message=row["message"],
                 plain=_output(row, "plain"),
                 speculative=_output(row, "speculative"),
+                forks=tuple(Fork(**fork) for fork in row["forks"] or ()),
                 steps=case_steps,
                 nodes=case_nodes,
                 draws=dict(row["draws"]),
@@ -112,11 +120,14 @@ def _case_schema() -> pa.Schema:
     import pyarrow as pa
 
     text, label = pa.string(), pa.dictionary(pa.int32(), pa.string())
+    fork = pa.struct(
+        {name: _FORK_TYPES[str(field.type)] for name, field in Fork.__dataclass_fields__.items()}
+    )
     types = (
         label, label, pa.int32(), label, text,
         pa.list_(pa.int32()), label, pa.float64(),
         pa.list_(pa.int32()), label, pa.float64(),
-        pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
+        pa.list_(fork), pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -143,6 +154,7 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         "message": case.message,
         "steps": len(case.steps["step"]),
         "nodes": len(case.nodes["step"]),
+        "forks": [asdict(fork) for fork in case.forks],
         "draws": list(case.draws.items()),
     }
     for name, output in (("plain", case.plain), ("speculative", case.speculative)):
@@ -216,17 +228,32 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = file.schema_arrow
-            _check_version(path, (found.metadata or {}).get(_VERSION_KEY))
-            if not found.equals(schema):
-                raise _corrupt(path, f"its columns are not {', '.join(schema.names)}")
-            return file.read()
+            version = _version(path, (found.metadata or {}).get(_VERSION_KEY))
+            added = ADDED_COLUMNS | _ADDED_CASE_COLUMNS if version < SCHEMA_VERSION else frozenset()
+            expected = pa.schema([field for field in schema if field.name not in added])
+            if not found.equals(expected):
+                raise _corrupt(path, f"its columns are not {', '.join(expected.names)}")
+            return _with_unknown(file.read(), schema)
     except FileNotFoundError as error:
         raise TraceError(f"{path} is missing; restore it, or run the suites again") from error
     except (OSError, pa.ArrowException) as error:
         raise _corrupt(path, str(error).splitlines()[0]) from error
 
 
-def _check_version(path: Path, stored: bytes | None) -> None:
+def _with_unknown(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns that an older version lacks, as NaN or null."""
+    import pyarrow as pa
+
+    def column(field: pa.Field) -> Any:
+        if field.name in table.column_names:
+            return table.column(field.name)
+        unknown = np.nan if pa.types.is_floating(field.type) else None
+        return pa.array([unknown] * table.num_rows, field.type)
+
+    return pa.Table.from_arrays([column(field) for field in schema], schema=schema)
+
+
+def _version(path: Path, stored: bytes | None) -> int:
     if stored is None or not stored.isdigit():
         raise TraceError(f"{path} was not written by draftproof")
     if int(stored) > SCHEMA_VERSION:
@@ -234,6 +261,7 @@ def _check_version(path: Path, stored: bytes | None) -> None:
             f"{path} has schema version {int(stored)}, and this draftproof reads up to "
             f"{SCHEMA_VERSION}; install a newer one"
         )
+    return int(stored)
 
 
 def _read_rows(

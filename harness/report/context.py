@@ -83,16 +83,16 @@ def study_lines(found: Study) -> list[str]:
 
 
 def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
-    """A line for the cases whose outputs differ and one for those in error; none if there are none.
+    """A line for the cases that speculation changed and one for those in error, if there are any.
 
-    Example: ``2 cases different: code/03, math/17``
+    Example: ``2 cases algorithmic: code/03, math/17``
     """
     cases = list(cases)
-    different = [case.case_id for case in cases if case.verdict is Verdict.DIFFERENT]
+    changed = [case.case_id for case in cases if case.verdict is Verdict.ALGORITHMIC]
     errors = [case.case_id for case in cases if case.verdict is Verdict.ERROR]
     lines = []
-    if different:
-        lines.append(f"{_cases(different)} different: {_first(different)}")
+    if changed:
+        lines.append(f"{_cases(changed)} algorithmic: {_first(changed)}")
     if errors:
         lines.append(f"{_cases(errors)} ended in an error: {_first(errors)}")
     return lines

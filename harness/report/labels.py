@@ -58,7 +58,8 @@ VERDICTS = "verdicts"
 
 VERDICT_LABELS: dict[str, str] = {
     "identical": "identical",
-    "different": "different",
+    "numerical": "numerical",
+    "algorithmic": "algorithmic",
     "sampled": "sampled",
     "errors": "in error",
 }

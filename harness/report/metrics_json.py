@@ -8,7 +8,7 @@ from typing import Any
 from harness.report.study_json import estimate_json, study_json
 from harness.statistics import DepthSummary, GroupSummary, RunSummary, Study
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
 
 
@@ -34,7 +34,8 @@ def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[st
         "lossless": {
             "cases": verdicts.cases,
             "identical": verdicts.identical,
-            "different": verdicts.different,
+            "numerical": verdicts.numerical,
+            "algorithmic": verdicts.algorithmic,
             "sampled": verdicts.sampled,
             "errors": verdicts.errors,
         },

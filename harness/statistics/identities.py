@@ -112,8 +112,8 @@ def _verdict(record: CaseRecord) -> Iterator[str]:
     same = (plain.token_ids, plain.stop_reason) == (speculative.token_ids, speculative.stop_reason)
     if record.verdict is Verdict.IDENTICAL and not same:
         yield "case: the verdict is identical, and the outputs are not"
-    if record.verdict is Verdict.DIFFERENT and same:
-        yield "case: the verdict is different, and the outputs are equal"
+    if record.verdict in (Verdict.NUMERICAL, Verdict.ALGORITHMIC) and same:
+        yield f"case: the verdict is {record.verdict}, and the outputs are equal"
 
 
 def _shape(record: CaseRecord) -> Iterator[str]:

@@ -22,20 +22,22 @@ class VerdictCounts:
 
     Attributes:
         identical: Both outputs are equal.
-        different: They are not.
+        numerical: They part at near-ties that the target's own rounding explains.
+        algorithmic: They part where it does not: speculation changed the output.
         sampled: Drawn at a temperature above 0, so not compared.
         errors: Cases that ended in an error; they are in no other figure.
     """
 
     identical: int = 0
-    different: int = 0
+    numerical: int = 0
+    algorithmic: int = 0
     sampled: int = 0
     errors: int = 0
 
     @property
     def cases(self) -> int:
         """All cases."""
-        return self.identical + self.different + self.sampled + self.errors
+        return self.identical + self.numerical + self.algorithmic + self.sampled + self.errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,8 @@ def verdict_counts(cases: Iterable[CaseRecord]) -> VerdictCounts:
     verdicts = [case.verdict for case in cases]
     return VerdictCounts(
         identical=verdicts.count(Verdict.IDENTICAL),
-        different=verdicts.count(Verdict.DIFFERENT),
+        numerical=verdicts.count(Verdict.NUMERICAL),
+        algorithmic=verdicts.count(Verdict.ALGORITHMIC),
         sampled=verdicts.count(Verdict.SAMPLED),
         errors=verdicts.count(Verdict.ERROR),
     )

@@ -99,6 +99,6 @@ def test_step_identities_hold_for_any_tree(script):
 
 def test_rank_0_is_the_argmax_also_where_logits_are_equal():
     logits = torch.tensor([[1.0, 3.0, 3.0, 3.0, 0.0]], dtype=torch.bfloat16)
-    facts = choice_facts(logits, None, [0] * 5, range(VOCABULARY))
+    facts = choice_facts(logits, logits.float().softmax(-1), [0] * 5, range(VOCABULARY))
     assert facts.rank.tolist() == [3, 0, 1, 2, 4]
     assert int(logits.argmax()) == 1

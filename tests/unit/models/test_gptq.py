@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from harness.assets import asset_path
 from harness.config import RunConfig
 from harness.data.prompt import Prompt
+from harness.engines.measuring import Bench
 from harness.engines.reference import ReferenceEngine
 from harness.errors import DataError, ModelError
 from harness.models.gptq import gptq_format, load_gptq
@@ -348,13 +349,13 @@ def test_a_quantised_target_is_decoded_losslessly(model, tmp_path, dtype, desc_a
     writer.write_checkpoint(tmp_path / "target", *model, desc_act=desc_act, sym=False)
     save_checkpoint(tmp_path / "draft", seed=1)
     settings = config(
-        tmp_path / "target", tmp_path / "draft", dtype=dtype, max_new_tokens=24, check_state=True
+        tmp_path / "target", tmp_path / "draft", dtype=dtype, max_new_tokens=24, check_state=1.0
     )
     lines = []
     pair = load_pair(settings, lines.append)
     assert len(lines) == 3
     assert pair.descriptions["target"]["dtype"] == dtype
-    engine = ReferenceEngine(pair, settings)
+    engine = Bench(ReferenceEngine(pair, settings), pair, settings)
     for text in ("a b c", "h g", "d"):
         record = engine.run(Prompt(prompt_id=text, domain="chat", text=text))
         assert record.verdict is Verdict.IDENTICAL, record.message
@@ -368,7 +369,8 @@ def test_a_quantised_model_drafts_for_the_original(model, tmp_path):
     made_tokenizer.save_pretrained(tmp_path / "target")
     writer.write_checkpoint(tmp_path / "draft", *model, bits=8)
     settings = config(tmp_path / "target", tmp_path / "draft", dtype="float64", max_new_tokens=24)
-    engine = ReferenceEngine(load_pair(settings), settings)
+    pair = load_pair(settings)
+    engine = Bench(ReferenceEngine(pair, settings), pair, settings)
     record = engine.run(Prompt(prompt_id="1", domain="chat", text="a b c"))
     assert record.verdict is Verdict.IDENTICAL
     assert len(record.steps["accepted_length"]) < 12
@@ -456,7 +458,8 @@ def test_the_builtin_draft_drafts_for_the_quantised_target(quantised_builtin):
     builtin("draft")
     folder, _ = quantised_builtin
     settings = config(folder, "builtin", dtype="float32", max_new_tokens=32)
-    engine = ReferenceEngine(load_pair(settings), settings)
+    pair = load_pair(settings)
+    engine = Bench(ReferenceEngine(pair, settings), pair, settings)
     for text in ("What is 17 + 25?", "def add(a, b):"):
         record = engine.run(Prompt(prompt_id=text, domain="math", text=text))
         assert record.verdict is Verdict.IDENTICAL, record.message

@@ -1,0 +1,163 @@
+"""One case on any engine: decode it both ways, judge the outputs, and keep what was measured."""
+
+from __future__ import annotations
+
+from harness.config import RunConfig
+from harness.data.prompt import Prompt
+from harness.engines.protocol import (
+    Capability,
+    Engine,
+    Generation,
+    Request,
+    check_generation,
+)
+from harness.engines.reference import ReferenceEngine
+from harness.errors import EngineError
+from harness.laws import RULES
+from harness.lossless.certificate import certify, explain
+from harness.models.loading import ModelPair
+from harness.sampling import TokenLaw
+from harness.statistics.identities import check_identities
+from harness.stopping import Stopping
+from harness.trace import (
+    NODE_COLUMNS,
+    STEP_COLUMNS,
+    CaseRecord,
+    Columns,
+    DecodedOutput,
+    Fork,
+    Verdict,
+    empty_columns,
+)
+
+
+class Bench:
+    """Measures cases on an engine, and judges them by the target itself.
+
+    Args:
+        engine: What is under test.
+        pair: The judge's models: encode prompts, decode plainly where the engine cannot, and score
+            outputs.
+        config: The run's settings.
+    """
+
+    def __init__(self, engine: Engine, pair: ModelPair, config: RunConfig) -> None:
+        self.engine = engine
+        self.pair = pair
+        self.config = config
+        self._plain_engine = (
+            engine if Capability.PLAIN in engine.capabilities else ReferenceEngine(pair, config)
+        )
+
+    def request(self, prompt: Prompt) -> Request:
+        """What an engine is asked for a prompt under the run's settings."""
+        return Request(
+            request_id=prompt.prompt_id,
+            prompt_token_ids=self.pair.encode(prompt.text),
+            sampling=self.config.sampling,
+            stopping=Stopping(
+                max_new_tokens=self.config.max_new_tokens,
+                stop_token_ids=self.pair.stop_token_ids,
+                stop_strings=self.config.stop_strings,
+                decode=self.pair.decode,
+            ),
+            seed=self.config.seed,
+        )
+
+    def run(self, prompt: Prompt) -> CaseRecord:
+        """Everything measured on one prompt.
+
+        Raises:
+            DraftproofError: The prompt does not fit, the engine failed or returned what no engine
+                may return, or a state check or a metric identity does not hold.
+        """
+        request = self.request(prompt)
+        plain = self._plain_engine.plain(request)
+        self._check(plain, request, "plain output")
+        speculative = self.engine.speculate(request)
+        self._check(speculative, request, "speculative output")
+        verdict, forks, message = self._judge(request, plain, speculative)
+        record = CaseRecord(
+            case_id=prompt.prompt_id,
+            domain=prompt.domain,
+            prompt_tokens=len(request.prompt_token_ids),
+            verdict=verdict,
+            message=message,
+            plain=_decoded(plain),
+            speculative=_decoded(speculative),
+            forks=forks,
+            steps=_columns(speculative.steps, STEP_COLUMNS),
+            nodes=_columns(speculative.nodes, NODE_COLUMNS),
+            draws=speculative.draws,
+        )
+        if Capability.NODES in self.engine.capabilities:
+            _require_identities(record, str(self.engine.describe().get("rule")))
+        return record
+
+    def _check(self, generation: Generation, request: Request, what: str) -> None:
+        try:
+            check_generation(generation, request, self.pair.target.vocabulary_size)
+        except EngineError as error:
+            raise EngineError(f"{self.engine.name}, {what}: {error}") from error
+
+    def _judge(
+        self, request: Request, plain: Generation, speculative: Generation
+    ) -> tuple[Verdict, tuple[Fork, ...], str]:
+        if not request.sampling.greedy:
+            return Verdict.SAMPLED, (), ""
+        if plain.token_ids == speculative.token_ids:
+            return Verdict.IDENTICAL, (), ""
+        certificate = certify(
+            request.prompt_token_ids,
+            speculative.token_ids,
+            self.pair.target,
+            TokenLaw(
+                request.sampling, len(request.prompt_token_ids), request.stopping.stop_token_ids
+            ),
+            widths=_widths(speculative, self.config),
+            plain=plain.token_ids,
+            tie_tolerance=self.config.tie_tolerance,
+        )
+        message = explain(certificate, speculative.token_ids, self.pair.decode)
+        return certificate.verdict, certificate.forks, message
+
+
+def _widths(generation: Generation, config: RunConfig) -> list[int]:
+    """How many tokens were scored in one block when each token was emitted.
+
+    From the engine's steps; of an engine that does not tell them, as many as the settings' drafts
+    have with their root.
+    """
+    tokens = len(generation.token_ids)
+    if generation.steps is None:
+        return [1] + [config.tree.most_nodes + 1] * (tokens - 1)
+    widths = [1]
+    for nodes, committed in zip(
+        generation.steps["nodes"].tolist(),
+        generation.steps["committed_tokens"].tolist(),
+        strict=True,
+    ):
+        widths += [nodes + 1] * committed
+    return widths[:tokens]
+
+
+def _require_identities(record: CaseRecord, rule: str) -> None:
+    is_top_down = rule in RULES and RULES[rule].top_down
+    broken = check_identities(record, top_down=is_top_down)
+    if broken:
+        raise EngineError(
+            f"the counts of this case contradict each other: {'; '.join(broken[:3])}"
+            + (f"; and {len(broken) - 3} more" if len(broken) > 3 else "")
+        )
+
+
+def _columns(columns: Columns | None, schema: dict[str, str]) -> Columns:
+    return empty_columns(schema) if columns is None else columns
+
+
+def _decoded(generation: Generation) -> DecodedOutput:
+    return DecodedOutput(
+        token_ids=generation.token_ids,
+        stop_reason=generation.stop_reason,
+        seconds=generation.seconds,
+    )
