@@ -20,9 +20,10 @@ from harness.errors import TraceError
 SCHEMA_VERSION = 2
 """Raised whenever a column or a field changes its name, its type or its meaning.
 
-Version 2 added the node column ``overlap`` and the field ``forks``, and split the verdict
-``different`` into ``numerical`` and ``algorithmic``. Version 1 is still read: what it lacks is NaN
-or empty, and its ``different`` is ``algorithmic``, since it failed a case as that does."""
+Version 2 added the node column ``overlap`` and the fields ``forks`` and ``contradictions``,
+and split the verdict ``different`` into ``numerical`` and ``algorithmic``. Version 1 is still read:
+what it lacks is NaN or empty, and its ``different`` is ``algorithmic``, since it failed a case as
+that does."""
 
 Columns = Mapping[str, np.ndarray]
 """Named arrays of equal length."""
@@ -147,6 +148,7 @@ class CaseRecord:
         plain: The target's own output, or None after an error.
         speculative: The output of speculation, or None after an error.
         forks: Where the speculative output leaves what the target alone would have said.
+        contradictions: Metric identities that do not hold of this case's counts.
         steps: `STEP_COLUMNS`, each ``[steps]``.
         nodes: `NODE_COLUMNS`, each ``[nodes]``, ordered by step and node.
         draws: Number of random draws by purpose.
@@ -160,6 +162,7 @@ class CaseRecord:
     plain: DecodedOutput | None = None
     speculative: DecodedOutput | None = None
     forks: tuple[Fork, ...] = ()
+    contradictions: tuple[str, ...] = ()
     steps: Columns = field(default_factory=lambda: empty_columns(STEP_COLUMNS))
     nodes: Columns = field(default_factory=lambda: empty_columns(NODE_COLUMNS))
     draws: Mapping[str, int] = field(default_factory=dict)
@@ -175,6 +178,7 @@ class CaseRecord:
             "plain": _output_to_json(self.plain),
             "speculative": _output_to_json(self.speculative),
             "forks": [asdict(fork) for fork in self.forks],
+            "contradictions": list(self.contradictions),
             "steps": _pack(self.steps, STEP_COLUMNS),
             "nodes": _pack(self.nodes, NODE_COLUMNS),
             "draws": dict(self.draws),
@@ -197,6 +201,7 @@ class CaseRecord:
                 plain=_output_from_json(values["plain"]),
                 speculative=_output_from_json(values["speculative"]),
                 forks=tuple(Fork(**fork) for fork in values.get("forks", ())),
+                contradictions=tuple(values.get("contradictions", ())),
                 steps=_unpack(values["steps"], STEP_COLUMNS),
                 nodes=_unpack(values["nodes"], NODE_COLUMNS),
                 draws=dict(values["draws"]),

@@ -108,6 +108,8 @@ def _case(domain, index, wanted, shift, steps, concentration, generator):
         0.35 * (r * latent + np.sqrt(1 - r * r) * generator.standard_normal(n)) - 0.35**2 / 2
     )
     q = generator.uniform(0.05, 1.0, n)
+    # Siblings are next to each other; what they share is at least what they have themselves.
+    overlap = np.repeat(np.minimum(1.0, (alpha * q).reshape(-1, 2).sum(1)), 2)
     accepted, reached, lengths = _accept(alpha.reshape(steps, -1), parents, generator)
     roots = PROMPT_TOKENS + np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])
     tokens = generator.integers(0, 32_000, n)
@@ -149,6 +151,7 @@ def _case(domain, index, wanted, shift, steps, concentration, generator):
                 "target_probability": alpha * q,
                 "draft_probability": q,
                 "acceptance_probability": alpha,
+                "overlap": overlap,
                 "target_entropy": generator.gamma(2, 1, n),
                 "draft_entropy": entropy,
                 "target_rank": np.where(kept, 0, generator.integers(0, 9, n)),

@@ -118,20 +118,20 @@ def explain(
     ]
     for fork, is_numerical in worst[:_SHOWN_FORKS]:
         before = decode(output[max(0, fork.index - _SHOWN_TOKENS) : fork.index])
+        after = decode(output[fork.index + 1 : fork.index + 1 + _SHOWN_TOKENS])
         why = (
-            "rounding: the target alone does the same"
+            "rounding, as the target alone does the same"
             if is_numerical
-            else "not rounding: the margin is larger than the tolerance"
+            else f"not rounding, which could explain {certificate.tie_tolerance:g}"
             if fork.margin > certificate.tie_tolerance
-            else "not rounding: the target alone does not do the same"
+            else "not rounding, as the target alone does not do the same"
         )
         lines += [
             f"  token {fork.index}, after {before!r}",
             f"    target       {decode([fork.target_token_id])!r} (id {fork.target_token_id})",
             f"    speculative  {decode([fork.token_id])!r} (id {fork.token_id}), "
-            f"{fork.margin:.4g} below in logits",
-            f"    {why} (tolerance {certificate.tie_tolerance:g}; between blocks of 1 and "
-            f"{fork.width} the target alone varies by {fork.spread:.4g})",
+            f"{fork.margin:.4g} below in logits, then {after!r}",
+            f"    {why}; between blocks of 1 and {fork.width} it varies by {fork.spread:.2g}",
         ]
     if len(forks) > _SHOWN_FORKS:
         lines.append(f"  and {len(forks) - _SHOWN_FORKS} more")

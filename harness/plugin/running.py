@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from harness.engines.measuring import Bench
 
 
+_SHOWN = 3
+"""Contradictions shown of a case."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What decoding a case plainly and speculatively showed.
@@ -38,11 +42,23 @@ class Outcome:
         """Fail the test where speculation changed the output, and show where.
 
         Raises:
-            AssertionError: At temperature 0 the outputs differ by more than rounding explains.
+            AssertionError: At temperature 0 the outputs differ by more than rounding explains, or
+                what the engine counted contradicts itself.
         """
         __tracebackhide__ = True
-        if not self.lossless:
-            pytest.fail(f"{self.record.case_id}: {self.record.message}", pytrace=False)
+        record = self.record
+        problems = [] if self.lossless else [record.message]
+        if record.contradictions:
+            problems.append(contradiction_line(record))
+        if problems:
+            pytest.fail(f"{record.case_id}: " + "\n".join(problems), pytrace=False)
+
+
+def contradiction_line(record: CaseRecord) -> str:
+    """What is wrong with a case's counts, in a line."""
+    shown, more = record.contradictions[:_SHOWN], len(record.contradictions) - _SHOWN
+    text = f"the counts of this case contradict each other: {'; '.join(shown)}"
+    return text + (f"; and {more} more" if more > 0 else "")
 
 
 class Speculation:
@@ -106,7 +122,6 @@ class Speculation:
         try:
             return self._keep(case, bench.run(prompt))
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
             self._keep(
                 case,
                 CaseRecord(
@@ -114,14 +129,13 @@ class Speculation:
                     domain=prompt.domain,
                     prompt_tokens=0,
                     verdict=Verdict.ERROR,
-                    message=message,
+                    message=f"{type(error).__name__}: {error}",
                 ),
             )
-            if isinstance(error, DraftproofError):
-                pytest.fail(f"{prompt.prompt_id}: {error}", pytrace=False)
-            if _is_out_of_memory(error):
-                pytest.fail(f"{prompt.prompt_id}: {_OUT_OF_MEMORY}", pytrace=False)
-            raise
+            reason = _OUT_OF_MEMORY if _is_out_of_memory(error) else str(error)
+            if not isinstance(error, DraftproofError) and reason is not _OUT_OF_MEMORY:
+                raise
+        pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)
 
     def _keep(self, case: Case, record: CaseRecord) -> Outcome:
         models = {}

@@ -41,6 +41,7 @@ CASE_COLUMNS = (
     "speculative_stop_reason",
     "speculative_seconds",
     "forks",
+    "contradictions",
     "steps",
     "nodes",
     "draws",
@@ -48,7 +49,7 @@ CASE_COLUMNS = (
 """A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
 how many rows it has in the other two files, in which cases come in the same order."""
 
-_ADDED_CASE_COLUMNS = frozenset({"forks"})
+_ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions"})
 """Columns of cases that schema version 1 lacks."""
 _FORK_TYPES = {"int": "int32", "float": "float64", "bool": "bool"}
 _VERSION_KEY = b"draftproof_schema_version"
@@ -106,6 +107,7 @@ def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
                 plain=_output(row, "plain"),
                 speculative=_output(row, "speculative"),
                 forks=tuple(Fork(**fork) for fork in row["forks"] or ()),
+                contradictions=tuple(row["contradictions"] or ()),
                 steps=case_steps,
                 nodes=case_nodes,
                 draws=dict(row["draws"]),
@@ -127,7 +129,7 @@ def _case_schema() -> pa.Schema:
         label, label, pa.int32(), label, text,
         pa.list_(pa.int32()), label, pa.float64(),
         pa.list_(pa.int32()), label, pa.float64(),
-        pa.list_(fork), pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
+        pa.list_(fork), pa.list_(text), pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -155,6 +157,7 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         "steps": len(case.steps["step"]),
         "nodes": len(case.nodes["step"]),
         "forks": [asdict(fork) for fork in case.forks],
+        "contradictions": case.contradictions,
         "draws": list(case.draws.items()),
     }
     for name, output in (("plain", case.plain), ("speculative", case.speculative)):

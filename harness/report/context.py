@@ -93,6 +93,12 @@ def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
     lines = []
     if changed:
         lines.append(f"{_cases(changed)} algorithmic: {_first(changed)}")
+    contradictory = [case.case_id for case in cases if case.contradictions]
+    if contradictory:
+        lines.append(
+            f"{_cases(contradictory)} with counts that contradict each other: "
+            f"{_first(contradictory)}"
+        )
     if errors:
         lines.append(f"{_cases(errors)} ended in an error: {_first(errors)}")
     return lines

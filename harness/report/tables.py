@@ -166,8 +166,8 @@ def verdict_lines(verdicts: VerdictCounts) -> list[str]:
     """How many cases ended in each verdict, for those with any.
 
     Example:
-        >>> verdict_lines(VerdictCounts(identical=48, different=2))
-        ['48 identical', '2 different']
+        >>> verdict_lines(VerdictCounts(identical=48, algorithmic=2))
+        ['48 identical', '2 algorithmic']
     """
     counts = {name: getattr(verdicts, name) for name in labels.VERDICT_LABELS}
     return [

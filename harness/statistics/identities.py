@@ -221,6 +221,11 @@ def _values(nodes: Columns) -> Iterator[str]:
     yield from _where(
         known & (np.isnan(alpha) | off), "node", "its acceptance probability is not min(1, p/q)"
     )
+    overlap = nodes["overlap"].astype(np.float64)
+    yield from _where((overlap < 0) | (overlap > 1 + 1e-5), "node", "overlap is not in [0, 1]")
+    yield from _where(
+        overlap < np.minimum(p, q) - 1e-5, "node", "overlap is less than its own min(p, q)"
+    )
     for name in ("target_entropy", "draft_entropy"):
         yield from _where(nodes[name] < -1e-5, "node", f"{name} is negative")
     for name in ("target_rank", "draft_rank"):

@@ -73,6 +73,7 @@ def _case(index, steps, seed):
         "target_probability": p,
         "draft_probability": q,
         "acceptance_probability": np.minimum(1, p / q),
+        "overlap": np.maximum(np.minimum(p, q), generator.random(n)),
         "target_entropy": generator.gamma(2, 1, n),
         "draft_entropy": generator.gamma(2, 1, n),
         "target_rank": generator.zipf(1.4, n).clip(1, 32_000) - 1,

@@ -156,7 +156,7 @@ def summary():
                 2,
                 [0.538, 0.5, 0.125, 1.0],
                 [0.98, 1.25, 2.25],
-                VerdictCounts(identical=1, different=1),
+                VerdictCounts(identical=1, algorithmic=1),
             ),
             "own": group(
                 1,
@@ -170,7 +170,7 @@ def summary():
             3,
             [0.5, 0.4, 0.125, 0.75],
             [0.8, 1.0, 2.0],
-            VerdictCounts(identical=1, different=1, sampled=1, errors=1),
+            VerdictCounts(identical=1, algorithmic=1, sampled=1, errors=1),
         ),
         resampling=Resampling(resamples=10_000),
     )
@@ -178,7 +178,7 @@ def summary():
 
 @pytest.fixture
 def cases():
-    kinds = [("code/1", "different"), ("code/0", "identical"), ("own/0", "error")]
+    kinds = [("code/1", "algorithmic"), ("code/0", "identical"), ("own/0", "error")]
     return [
         CaseRecord(
             case_id=case_id,
@@ -195,13 +195,13 @@ TERMINAL = """\
 domain   prompts  steps  nodes   acceptance     greedy   accepted    accepted  expected   accepted       block  verdicts
                                 probability      match  ÷ drafted   ÷ reached  accepted     length  efficiency
                                   of a node                                      length
--------  -------  -----  -----  -----------  ---------  ---------  ----------  --------  ---------  ----------  -----------
+-------  -------  -----  -----  -----------  ---------  ---------  ----------  --------  ---------  ----------  -------------
 code           2    240   1440         .538       .500       .125       1.000       .98       1.25        2.25  1 identical
-                                  .526–.550  .488–.512  .113–.137  .988–1.012  .88–1.08  1.15–1.35   2.15–2.35  1 different
+                                  .526–.550  .488–.512  .113–.137  .988–1.012  .88–1.08  1.15–1.35   2.15–2.35  1 algorithmic
 own            1    120    720         .000       .250       .125        .500       .50        .75        1.75  1 sampled
                                           –          –          –           –         –          –           –  1 in error
 overall        3    360   2160         .500       .400       .125        .750       .80       1.00        2.00  1 identical
-                                  .488–.512  .388–.412  .113–.137   .738–.762   .70–.90   .90–1.10   1.90–2.10  1 different
+                                  .488–.512  .388–.412  .113–.137   .738–.762   .70–.90   .90–1.10   1.90–2.10  1 algorithmic
                                                                                                                 1 sampled
                                                                                                                 1 in error
 
@@ -244,7 +244,7 @@ hardware: cpu Example CPU, cores 2
 versions: draftproof 0.1.0, torch 2.9.0
 The built-in pair is a toy pair: these figures describe only this pair, and nothing about other models.
 
-1 case different: code/1
+1 case algorithmic: code/1
 1 case ended in an error: own/0
 """  # noqa: E501
 
@@ -257,18 +257,18 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 
 ## Verdicts
 
-4 cases: 1 identical, 1 different, 1 sampled, 1 in error.
+4 cases: 1 identical, 1 algorithmic, 1 sampled, 1 in error.
 
-- 1 case different: code/1
+- 1 case algorithmic: code/1
 - 1 case ended in an error: own/0
 
 ## By domain
 
 | domain | prompts | steps | nodes | acceptance probability of a node | greedy match | accepted ÷ drafted | accepted ÷ reached | expected accepted length | accepted length | block efficiency | verdicts |
 | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| code | 2 | 240 | 1440 | .538 [.526–.550] | .500 [.488–.512] | .125 [.113–.137] | 1.000 [.988–1.012] | .98 [.88–1.08] | 1.25 [1.15–1.35] | 2.25 [2.15–2.35] | 1 identical, 1 different |
+| code | 2 | 240 | 1440 | .538 [.526–.550] | .500 [.488–.512] | .125 [.113–.137] | 1.000 [.988–1.012] | .98 [.88–1.08] | 1.25 [1.15–1.35] | 2.25 [2.15–2.35] | 1 identical, 1 algorithmic |
 | own | 1 | 120 | 720 | .000 [–] | .250 [–] | .125 [–] | .500 [–] | .50 [–] | .75 [–] | 1.75 [–] | 1 sampled, 1 in error |
-| overall | 3 | 360 | 2160 | .500 [.488–.512] | .400 [.388–.412] | .125 [.113–.137] | .750 [.738–.762] | .80 [.70–.90] | 1.00 [.90–1.10] | 2.00 [1.90–2.10] | 1 identical, 1 different, 1 sampled, 1 in error |
+| overall | 3 | 360 | 2160 | .500 [.488–.512] | .400 [.388–.412] | .125 [.113–.137] | .750 [.738–.762] | .80 [.70–.90] | 1.00 [.90–1.10] | 2.00 [1.90–2.10] | 1 identical, 1 algorithmic, 1 sampled, 1 in error |
 
 - – in own: every figure: an interval needs 2 prompts to resample, and 1 has this figure
 - – in depth 2: conditional acceptance: no step got there
@@ -402,7 +402,7 @@ def test_models_are_named_as_resolved_and_settings_that_are_not_known_are_said_t
 
 def test_prompts_and_messages_stay_out_of_the_text(tmp_path, make_cases, run_info):
     cases = [replace(case, message="SECRET TEXT") for case in make_cases()]
-    cases[0] = replace(cases[0], verdict=Verdict.DIFFERENT)
+    cases[0] = replace(cases[0], verdict=Verdict.ALGORITHMIC)
     write_report(tmp_path, run_info, cases)
     for name in ("summary.md", "metrics.json", "run.json"):
         assert "SECRET" not in (tmp_path / name).read_text(encoding="utf-8")
@@ -426,8 +426,8 @@ def test_failure_lines_name_the_first_cases():
         ]
 
     assert failure_lines(cases(3, Verdict.IDENTICAL) + cases(3, Verdict.SAMPLED)) == []
-    assert failure_lines(cases(7, Verdict.DIFFERENT) + cases(1, Verdict.ERROR)) == [
-        "7 cases different: c0, c1, c2, c3, c4 and 2 more",
+    assert failure_lines(cases(7, Verdict.ALGORITHMIC) + cases(1, Verdict.ERROR)) == [
+        "7 cases algorithmic: c0, c1, c2, c3, c4 and 2 more",
         "1 case ended in an error: c0",
     ]
 
@@ -458,7 +458,7 @@ FIGURES = [metric.name for metric in METRICS]
 def test_metrics_json_has_exactly_the_documented_keys(summary):
     document = metrics_document(summary)
     assert list(document) == ["schema_version", "domains", "overall", "depth_profile", "lossless"]
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert list(document["domains"]) == ["code", "own"]
     for found in (document["overall"], *document["domains"].values()):
         assert list(found) == [
@@ -475,7 +475,8 @@ def test_metrics_json_has_exactly_the_documented_keys(summary):
     assert document["lossless"] == {
         "cases": 4,
         "identical": 1,
-        "different": 1,
+        "numerical": 0,
+        "algorithmic": 1,
         "sampled": 1,
         "errors": 1,
     }

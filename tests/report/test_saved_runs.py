@@ -42,6 +42,7 @@ NODES = [
     "target_probability",
     "draft_probability",
     "acceptance_probability",
+    "overlap",
     "target_entropy",
     "draft_entropy",
     "target_rank",
@@ -59,7 +60,7 @@ def odd_cases(cases):
     nodes["target_probability"][:4] = bits
     nodes["draft_rank"][:] = -1
     return [
-        replace(cases[0], nodes=nodes, verdict=Verdict.DIFFERENT, message="token 3 | 'é\n☃'"),
+        replace(cases[0], nodes=nodes, verdict=Verdict.ALGORITHMIC, message="token 3 | 'é\n☃'"),
         CaseRecord(
             case_id="own/1", domain="own", prompt_tokens=0, verdict=Verdict.ERROR, message="why"
         ),
@@ -103,7 +104,7 @@ def test_columns_are_the_documented_ones(tmp_path, make_cases, run_info):
     assert pq.read_schema(tmp_path / "nodes.parquet").names == NODES
     for name in FILES[1:]:
         schema = pq.read_schema(tmp_path / name)
-        assert schema.metadata[b"draftproof_schema_version"] == b"1"
+        assert schema.metadata[b"draftproof_schema_version"] == b"2"
         assert pa.types.is_dictionary(schema.field("case_id").type)
         assert pa.types.is_dictionary(schema.field("domain").type)
         assert pq.ParquetFile(tmp_path / name).metadata.row_group(0).column(0).compression == "ZSTD"
@@ -209,8 +210,8 @@ def with_version(table, version):
 @pytest.mark.parametrize("name", FILES[1:])
 def test_newer_and_foreign_parquet_files_are_refused(tmp_path, make_cases, run_info, name):
     write_report(tmp_path, run_info, make_cases())
-    rewrite(tmp_path / name, lambda table: with_version(table, b"2"))
-    with pytest.raises(TraceError, match=rf"{name} has schema version 2.*install a newer one"):
+    rewrite(tmp_path / name, lambda table: with_version(table, b"3"))
+    with pytest.raises(TraceError, match=rf"{name} has schema version 3.*install a newer one"):
         load_run(tmp_path)
     rewrite(tmp_path / name, lambda table: table.replace_schema_metadata(None))
     with pytest.raises(TraceError, match=rf"{name} was not written by draftproof"):
@@ -224,8 +225,8 @@ def test_a_newer_run_description_is_refused(tmp_path, make_cases, run_info):
     write_report(tmp_path, run_info, make_cases())
     path = tmp_path / "run.json"
     values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, "schema_version": 2}))
-    with pytest.raises(TraceError, match=r"run.json has schema version 2"):
+    path.write_text(json.dumps({**values, "schema_version": 3}))
+    with pytest.raises(TraceError, match=r"run.json has schema version 3"):
         load_run(tmp_path)
 
 
@@ -288,3 +289,38 @@ def test_latest_leads_to_the_report(tmp_path, make_cases, run_info, monkeypatch,
         assert pointer.is_symlink() is symlinks
         assert load_run(tmp_path / "latest").run.name == name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
+
+
+def as_version_1(directory):
+    """Rewrite a report as schema version 1 would have: without what version 2 added."""
+    added = {"cases.parquet": ["forks", "contradictions"], "nodes.parquet": ["overlap"]}
+    for name in FILES[1:]:
+        rewrite(
+            directory / name,
+            lambda table, drop=added.get(name, []): with_version(table.drop_columns(drop), b"1"),
+        )
+    path = directory / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 1}))
+
+
+def test_a_report_of_schema_version_1_is_read(tmp_path, make_cases, run_info, same_record):
+    cases = make_cases()
+    write_report(tmp_path, run_info, cases)
+    as_version_1(tmp_path)
+    for found, written in zip(load_run(tmp_path).cases, cases, strict=True):
+        assert np.isnan(found.nodes["overlap"]).all()
+        unknown = {**written.nodes, "overlap": found.nodes["overlap"]}
+        assert same_record(found, replace(written, nodes=unknown))
+
+
+def test_a_journal_line_of_schema_version_1_is_read(make_cases):
+    values = make_cases()[0].to_json()
+    del values["forks"], values["contradictions"], values["nodes"]["overlap"]
+    values["verdict"] = "different"
+    found = CaseRecord.from_json(values)
+    assert found.verdict is Verdict.ALGORITHMIC
+    assert np.isnan(found.nodes["overlap"]).all()
+    assert len(found.nodes["overlap"]) == len(found.nodes["node"])
+    del values["nodes"]["depth"]
+    with pytest.raises(TraceError, match="not those of the schema"):
+        CaseRecord.from_json(values)

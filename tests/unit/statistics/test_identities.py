@@ -113,6 +113,8 @@ NODE_FAULTS = [
     ("acceptance_probability", kept, np.nan, "not min(1, p/q)"),
     ("target_probability", kept, -0.1, "target_probability is not in"),
     ("draft_probability", kept, 1.1, "draft_probability is not in"),
+    ("overlap", kept, 1.1, "overlap is not in"),
+    ("overlap", kept, 0.0, "overlap is less than"),
     ("target_entropy", kept, -0.1, "target_entropy is negative"),
     ("draft_entropy", kept, -0.1, "draft_entropy is negative"),
     ("target_rank", kept, -2, "target_rank is below"),
@@ -160,9 +162,9 @@ def test_outputs_and_verdicts(sound):
     )
     other = output(sound, token_ids=(*sound.speculative.token_ids[:-1], 99_999))
     assert any("outputs are not" in line for line in check_identities(replace(sound, plain=other)))
-    same = replace(sound, verdict=Verdict.DIFFERENT)
+    same = replace(sound, verdict=Verdict.ALGORITHMIC)
     assert any("outputs are equal" in line for line in check_identities(same))
-    assert not check_identities(replace(sound, plain=other, verdict=Verdict.DIFFERENT))
+    assert not check_identities(replace(sound, plain=other, verdict=Verdict.ALGORITHMIC))
     assert not check_identities(replace(sound, plain=other, verdict=Verdict.SAMPLED))
     assert any(
         "no speculative output" in line

@@ -182,7 +182,7 @@ def test_cases_in_error_are_counted_and_left_out():
     steps = [chain(1.0, 0, 2, 3)]
     cases = [
         case("a", steps),
-        case("b", steps, verdict=Verdict.DIFFERENT),
+        case("b", steps, verdict=Verdict.ALGORITHMIC),
         case("c", [chain(0.0, 9, 0, 1)], verdict=Verdict.ERROR),
         case("d", [], domain="chat", verdict=Verdict.ERROR),
     ]

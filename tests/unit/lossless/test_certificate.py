@@ -1,0 +1,158 @@
+"""The greedy certificate tells a wrong token from a rounded one, at every fork."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import tiny_lm
+
+from harness.acceptance import GreedyRule
+from harness.config import Sampling
+from harness.decoding import plain_decode, speculate
+from harness.drafting import make_drafter
+from harness.lossless.certificate import certify, explain
+from harness.lossless.widths import scored_at_width, spread, target_alone
+from harness.models.table import TableLM
+from harness.randomness import SeededRandomness
+from harness.sampling import TokenLaw
+from harness.shapes import KAryShape
+from harness.stopping import Stopping
+from harness.trace import Verdict
+
+GREEDY = Sampling()
+LAW = TokenLaw(GREEDY)
+
+
+def counting_lm(top=0.9, size=8):
+    """A model whose choice is the id after the last one, and id 0 its second choice."""
+
+    def law(context):
+        row = torch.full((size,), 1e-4, dtype=torch.float64)
+        row[(context[-1] + 1) % size] = top
+        row[0] = max(row[0], 1 - top - 6e-4)
+        return row / row.sum()
+
+    return TableLM(law, size)
+
+
+class RoundingLM(TableLM):
+    """A table whose logits depend a little on how many tokens are scored in one block."""
+
+    def __init__(self, law, size, noise):
+        super().__init__(law, size)
+        self.noise = noise
+
+    def score(self, token_ids, parents):
+        rows = super().score(token_ids, parents)
+        generator = torch.Generator().manual_seed(len(token_ids))
+        return rows + self.noise * torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
+
+
+def certificate(model, output, prompt=(1,), width=4, **options):
+    return certify(prompt, output, model, LAW, widths=[width] * len(output), **options)
+
+
+def test_the_targets_own_tokens_are_identical():
+    found = certificate(counting_lm(), (2, 3, 4, 5))
+    assert (found.verdict, found.forks) == (Verdict.IDENTICAL, ())
+    assert explain(found, (2, 3, 4, 5), str) == ""
+
+
+def test_every_fork_is_found_each_after_its_own_prefix():
+    # 0 instead of 4; then 1, 2 follow from 0; then 7 instead of 3; then 0 follows from 7.
+    output = (2, 3, 0, 1, 2, 7, 0)
+    found = certificate(counting_lm(), output)
+    assert found.verdict is Verdict.ALGORITHMIC
+    assert [(f.index, f.token_id, f.target_token_id) for f in found.forks] == [(2, 0, 4), (5, 7, 3)]
+    assert found.forks[0].margin == pytest.approx(torch.tensor(0.9 / 0.0994).log().item(), rel=1e-3)
+    assert not any(fork.reproduced for fork in found.forks)
+    message = explain(found, output, str)
+    assert "at 2 of 7 tokens (algorithmic)" in message
+    assert "token 2, after '(2, 3)'" in message
+    assert "token 5, after '(2, 3, 0, 1, 2)'" in message
+    assert message.count("not rounding") == 2
+
+
+def test_a_tolerance_alone_does_not_pass_a_wrong_tie_break():
+    """Two tokens are exactly tied, and the one with the larger id is emitted."""
+    tied = TableLM(lambda context: torch.tensor([0.1, 0.45, 0.45], dtype=torch.float64), 3)
+    assert certificate(tied, (1, 1)).verdict is Verdict.IDENTICAL
+    wrong = certificate(tied, (1, 2), tie_tolerance=1.0)
+    assert wrong.verdict is Verdict.ALGORITHMIC
+    assert wrong.forks[0].margin == 0
+    assert "the target alone does not do the same" in explain(wrong, (1, 2), str)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_the_target_alone_rounds_to_is_numerical_and_a_wrong_token_is_not(seed):
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.rand(6, generator=generator, dtype=torch.float64)
+    first, second = base.topk(2).indices.tolist()
+    base[second] = base[first] * 0.9999
+    model = RoundingLM(lambda context: base / base.sum(), 6, noise=1e-3)
+    own = certificate(model, (first, second, first), tie_tolerance=0.01)
+    assert own.verdict is Verdict.NUMERICAL
+    assert own.forks[0].margin == pytest.approx(1e-4, rel=0.01)
+    last = int(base.argmin())
+    assert certificate(model, (first, last), tie_tolerance=0.01).verdict is Verdict.ALGORITHMIC
+    assert certificate(model, (first, second), tie_tolerance=1e-5).verdict is Verdict.ALGORITHMIC
+
+
+def test_where_plain_decoding_parts_is_judged_although_the_whole_pass_agrees():
+    model = counting_lm()
+    found = certificate(model, (2, 3), plain=(2, 7))
+    assert [fork.index for fork in found.forks] == [1]
+    assert found.forks[0].target_token_id == 7
+    assert found.forks[0].margin > 1
+
+
+def test_penalties_come_before_the_argmax():
+    """A repetition penalty turns the choice away from a token that was there."""
+    row = torch.tensor([0.5, 0.4, 0.1], dtype=torch.float64)
+    model = TableLM(lambda context: row, 3)
+    law = TokenLaw(Sampling(repetition_penalty=4.0), 1)
+    widths = [2, 2]
+    assert certify((2,), (0, 1), model, law, widths=widths).verdict is Verdict.IDENTICAL
+    assert certify((2,), (0, 0), model, law, widths=widths).verdict is Verdict.ALGORITHMIC
+
+
+def test_an_empty_output_has_nothing_to_judge():
+    assert certificate(counting_lm(), ()).verdict is Verdict.IDENTICAL
+
+
+@given(st.integers(0, 11), st.integers(0, 11), st.integers(1, 12))
+@settings(max_examples=25)
+def test_lossless_speculation_on_a_transformer_is_never_algorithmic(target_seed, draft_seed, new):
+    target = tiny_lm(target_seed)
+    options = {
+        "sampling": GREEDY,
+        "stopping": Stopping(max_new_tokens=new),
+        "randomness": SeededRandomness(0, "case"),
+    }
+    drafter = make_drafter(KAryShape(2, 2), tiny_lm(draft_seed, layers=1))
+    output = speculate((1, 2), target, drafter, GreedyRule(), **options)
+    plain = plain_decode((1, 2), target, **options)
+    found = certify((1, 2), output.token_ids, target, LAW, widths=[7] * new, plain=plain.token_ids)
+    assert found.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL)
+
+
+@given(st.integers(0, 11), st.lists(st.integers(0, 4), min_size=1, max_size=9), st.integers(1, 12))
+@settings(max_examples=25)
+def test_a_block_of_any_width_scores_the_same_context(seed, sequence, width):
+    model = tiny_lm(seed)
+    expected = model.recompute(sequence)[-1]
+    torch.testing.assert_close(scored_at_width(model, sequence, width), expected)
+    ways = target_alone(model, sequence, width)
+    assert len(ways) == 1 + len({1, width, 2 * width})
+    assert spread(ways) < 1e-4
+
+
+def test_spread_looks_at_the_tokens_that_could_be_chosen():
+    ways = torch.zeros(2, 40)
+    ways[:, :20] = 9.0
+    ways[1, 39] = 5.0
+    assert spread(ways) == 0.0
+    ways[1, 3] += 0.5
+    assert spread(ways) == 0.5
+    ways[:, 3] = -torch.inf
+    assert spread(ways) == 0.0
