@@ -149,6 +149,10 @@ class CaseRecord:
         speculative: The output of speculation, or None after an error.
         forks: Where the speculative output leaves what the target alone would have said.
         contradictions: Metric identities that do not hold of this case's counts.
+        evidence: What the sampled tokens say for or against the target's law, as
+            `harness.lossless.evidence.Evidence.to_json`. Kept in the journal; a finished report has
+            the decision on all cases.
+        control: The same of the plain output.
         steps: `STEP_COLUMNS`, each ``[steps]``.
         nodes: `NODE_COLUMNS`, each ``[nodes]``, ordered by step and node.
         draws: Number of random draws by purpose.
@@ -163,6 +167,8 @@ class CaseRecord:
     speculative: DecodedOutput | None = None
     forks: tuple[Fork, ...] = ()
     contradictions: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] | None = None
+    control: Mapping[str, Any] | None = None
     steps: Columns = field(default_factory=lambda: empty_columns(STEP_COLUMNS))
     nodes: Columns = field(default_factory=lambda: empty_columns(NODE_COLUMNS))
     draws: Mapping[str, int] = field(default_factory=dict)
@@ -179,6 +185,8 @@ class CaseRecord:
             "speculative": _output_to_json(self.speculative),
             "forks": [asdict(fork) for fork in self.forks],
             "contradictions": list(self.contradictions),
+            "evidence": None if self.evidence is None else dict(self.evidence),
+            "control": None if self.control is None else dict(self.control),
             "steps": _pack(self.steps, STEP_COLUMNS),
             "nodes": _pack(self.nodes, NODE_COLUMNS),
             "draws": dict(self.draws),
@@ -202,6 +210,8 @@ class CaseRecord:
                 speculative=_output_from_json(values["speculative"]),
                 forks=tuple(Fork(**fork) for fork in values.get("forks", ())),
                 contradictions=tuple(values.get("contradictions", ())),
+                evidence=values.get("evidence"),
+                control=values.get("control"),
                 steps=_unpack(values["steps"], STEP_COLUMNS),
                 nodes=_unpack(values["nodes"], NODE_COLUMNS),
                 draws=dict(values["draws"]),

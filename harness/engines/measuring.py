@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from harness.config import RunConfig
 from harness.data.prompt import Prompt
+from harness.engines.law_test import evidence_of
 from harness.engines.protocol import (
     Capability,
     Engine,
@@ -79,6 +81,8 @@ class Bench:
         speculative = self.engine.speculate(request)
         self._check(speculative, request, "speculative output")
         verdict, forks, message = self._judge(request, plain, speculative)
+        rule = str(self.engine.describe().get("rule", ""))
+        evidence, control = self._evidence(request, plain, speculative, rule)
         record = CaseRecord(
             case_id=prompt.prompt_id,
             domain=prompt.domain,
@@ -88,13 +92,14 @@ class Bench:
             plain=_decoded(plain),
             speculative=_decoded(speculative),
             forks=forks,
+            evidence=evidence,
+            control=control,
             steps=_columns(speculative.steps, STEP_COLUMNS),
             nodes=_columns(speculative.nodes, NODE_COLUMNS),
             draws=speculative.draws,
         )
         if Capability.NODES not in self.engine.capabilities:
             return record
-        rule = str(self.engine.describe().get("rule"))
         is_top_down = rule in RULES and RULES[rule].top_down
         broken = check_identities(record, top_down=is_top_down)
         return replace(record, contradictions=tuple(broken))
@@ -104,6 +109,16 @@ class Bench:
             check_generation(generation, request, self.pair.target.vocabulary_size)
         except EngineError as error:
             raise EngineError(f"{self.engine.name}, {what}: {error}") from error
+
+    def _evidence(
+        self, request: Request, plain: Generation, speculative: Generation, rule: str
+    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Of both outputs above temperature 0: the plain one is the control."""
+        if request.sampling.greedy or not self.config.alpha:
+            return None, None
+        target, draft = self.pair.target, self.pair.draft
+        observed = evidence_of(speculative, request, target, draft, rule=rule)
+        return observed.to_json(), evidence_of(plain, request, target, draft).to_json()
 
     def _judge(
         self, request: Request, plain: Generation, speculative: Generation

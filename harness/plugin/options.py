@@ -188,6 +188,14 @@ OPTIONS: tuple[Option, ...] = (
         float,
     ),
     Option(
+        "--spec-alpha",
+        "Above temperature 0, emitted tokens are tested against the target's law "
+        "(docs/lossless.md); a lossless engine is rejected with at most this probability. 0 leaves "
+        "the test out. Default 0.0001.",
+        "ALPHA",
+        float,
+    ),
+    Option(
         "--spec-tie-tolerance",
         "Margin in logits within which rounding may be the reason of another greedy token, if the "
         "target alone does the same at that block width. Default: by dtype, as measured.",
@@ -208,6 +216,7 @@ _CONFIG_FIELDS = {
     "spec_limit": "limit",
     "spec_prompts": "prompts",
     "spec_data": "data_dir",
+    "spec_alpha": "alpha",
     "spec_check_state": "check_state",
     "spec_engine": "engine",
     "spec_engine_option": "engine_options",

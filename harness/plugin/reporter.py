@@ -56,6 +56,7 @@ class RunReporter:
         self._progress = Progress(self._print)
         self._report: Report | None = None
         self._problem = ""
+        self._law_test: dict[str, Any] | None = None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.total = len(session.items)
@@ -76,6 +77,7 @@ class RunReporter:
             self._journal.close()
         if not self._cases:
             return
+        self._judge(session)
         try:
             self._report = write_report(
                 self._directory, self._run_info(), list(self._cases.values())
@@ -115,6 +117,22 @@ class RunReporter:
         self._cases[record.case_id] = record
         self._progress.add(record)
 
+    def _judge(self, session: pytest.Session) -> None:
+        """Decide whether the run's tokens follow the target's law, and fail a run that does not."""
+        from harness.plugin.law_watch import decision, rejects
+
+        # Workers finish in an order that may depend on what they measured; prompts' ids do not.
+        is_distributed = bool(getattr(self._config.option, "numprocesses", None))
+        cases = sorted(
+            self._cases.values(), key=lambda case: case.case_id if is_distributed else ""
+        )
+        found = decision(cases, self._settings.alpha)
+        if found is None:
+            return
+        self._law_test = found.to_json()
+        if rejects(found) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
     def _is_whole(self, session: pytest.Session) -> bool:
         interrupted = session.exitstatus in (
             pytest.ExitCode.INTERRUPTED,
@@ -132,6 +150,7 @@ class RunReporter:
             versions=versions(),
             hardware=hardware(),
             command=("pytest", *self._config.invocation_params.args),
+            law_test=self._law_test,
         )
 
     def _print(self, line: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
 from harness.plugin.fixtures import Case
+from harness.plugin.law_watch import LawWatch
 from harness.plugin.state import RECORD
 from harness.trace import CaseRecord, Verdict
 
@@ -29,25 +30,33 @@ class Outcome:
 
     Attributes:
         record: Everything measured.
+        rejection: Why the run so far rejects that tokens follow the target's law; empty if it does
+            not.
     """
 
     record: CaseRecord
+    rejection: str = ""
 
     @property
     def lossless(self) -> bool:
         """Whether the outputs do not contradict that speculation is lossless."""
-        return self.record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL, Verdict.SAMPLED)
+        return not self.rejection and self.record.verdict in (
+            Verdict.IDENTICAL,
+            Verdict.NUMERICAL,
+            Verdict.SAMPLED,
+        )
 
     def assert_lossless(self) -> None:
         """Fail the test where speculation changed the output, and show where.
 
         Raises:
-            AssertionError: At temperature 0 the outputs differ by more than rounding explains, or
-                what the engine counted contradicts itself.
+            AssertionError: At temperature 0 the outputs differ by more than rounding explains;
+                above it, the run's tokens so far do not follow the target's law; or what the engine
+                counted contradicts itself.
         """
         __tracebackhide__ = True
         record = self.record
-        problems = [] if self.lossless else [record.message]
+        problems = [] if self.lossless else [record.message or self.rejection]
         if record.contradictions:
             problems.append(contradiction_line(record))
         if problems:
@@ -83,6 +92,7 @@ class Speculation:
         self._finished = finished
         self._report = report
         self._bench: Bench | None = None
+        self._watch = LawWatch(config.alpha, finished.values())
 
     @property
     def bench(self) -> Bench:
@@ -142,7 +152,7 @@ class Speculation:
         if self._bench is not None:
             models = {**self._bench.pair.descriptions, "engine": self._bench.engine.describe()}
         case.node.stash[RECORD] = {"record": record.to_json(), "models": models}
-        return Outcome(record)
+        return Outcome(record, self._watch.add(record))
 
 
 _OUT_OF_MEMORY = (

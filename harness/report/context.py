@@ -82,6 +82,46 @@ def study_lines(found: Study) -> list[str]:
     return lines
 
 
+def law_lines(run: RunInfo) -> list[str]:
+    """What the anytime-valid test decided, with its power; nothing where it was not run."""
+    found = run.law_test
+    if found is None:
+        return []
+    tokens = sum(found["tokens"].values())
+    lines = [
+        f"anytime-valid test of the target's law: {found['verdict']} (α = {found['alpha']:g}, "
+        f"{tokens:,} tokens, e-value {_e_value(found['declared'])}; plain decoding as the control "
+        f"{_e_value(found['control'])})"
+    ]
+    if found["verdict"] == "consistent":
+        lines.append(
+            "no power: no share of the draft's law would have been caught with probability .95"
+            if found["contamination"] is None
+            else "it would have caught, with probability .95, a share of "
+            f"{found['contamination']:.3f} of the draft's law in the target's place"
+        )
+    elif found["pointers"]:
+        faults = "; ".join(
+            f"{pointer['fault']} ({pointer['scope']}, weight {pointer['weight']:.2f})"
+            for pointer in found["pointers"]
+        )
+        lines.append(
+            f"rejected after {found['declared']['rejected_after_tokens']:,} tokens"
+            if (found["declared"]["rejected_after_tokens"])
+            else "not rejected under speculation"
+        )
+        lines.append(f"the evidence points to: {faults}")
+    return lines
+
+
+def _e_value(test: Mapping[str, Any] | None) -> str:
+    if test is None:
+        return "not run"
+    if test["impossible"]:
+        return f"infinite: {test['impossible']} tokens of probability 0"
+    return f"10^{test['log10_e']:.1f}"
+
+
 def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
     """A line for the cases that speculation changed and one for those in error, if there are any.
 

@@ -10,6 +10,7 @@ from harness.report.context import (
     failure_lines,
     hardware_line,
     interval_line,
+    law_lines,
     settings_line,
     study_lines,
     versions_line,
@@ -49,7 +50,7 @@ def markdown_report(
         *([f"**{TOY_NOTICE}**"] if run.uses_builtin else []),
         "## Verdicts",
         f"{summary.overall.verdicts.cases} cases: {', '.join(verdicts) or 'none'}.",
-        "\n".join(f"- {_inline(line)}" for line in failure_lines(cases)),
+        "\n".join(f"- {_inline(line)}" for line in [*law_lines(run), *failure_lines(cases)]),
         "## By domain",
         markdown_table(domain_table(summary)),
         "\n".join(

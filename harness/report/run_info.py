@@ -30,6 +30,8 @@ class RunInfo:
         versions: Of draftproof, Python and every library that can move a number, by name.
         hardware: Facts of the machine, by name.
         command: The command line, one word each.
+        law_test: The decision of the anytime-valid test, as
+            `harness.lossless.evidence.verdict.LawCertificate.to_json`; None where it was not run.
     """
 
     name: str
@@ -40,6 +42,7 @@ class RunInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, Any] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    law_test: Mapping[str, Any] | None = None
 
     @property
     def uses_builtin(self) -> bool:
@@ -56,6 +59,7 @@ class RunInfo:
             "versions": dict(self.versions),
             "hardware": dict(self.hardware),
             "command": list(self.command),
+            "law_test": None if self.law_test is None else dict(self.law_test),
         }
 
     @classmethod

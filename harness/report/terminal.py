@@ -10,6 +10,7 @@ from harness.report.context import (
     failure_lines,
     hardware_line,
     interval_line,
+    law_lines,
     settings_line,
     study_lines,
     versions_line,
@@ -64,7 +65,7 @@ def terminal_report(
         *([TOY_NOTICE] if run.uses_builtin else []),
     ]
     blocks.append("\n".join(_wrapped(note) for note in notes))
-    if failures := failure_lines(cases):
+    if failures := [*law_lines(run), *failure_lines(cases)]:
         blocks.append("\n".join(_wrapped(line) for line in failures))
     return "\n\n".join(blocks)
 

@@ -295,10 +295,8 @@ def as_version_1(directory):
     """Rewrite a report as schema version 1 would have: without what version 2 added."""
     added = {"cases.parquet": ["forks", "contradictions"], "nodes.parquet": ["overlap"]}
     for name in FILES[1:]:
-        rewrite(
-            directory / name,
-            lambda table, drop=added.get(name, []): with_version(table.drop_columns(drop), b"1"),
-        )
+        drop = added.get(name, [])
+        rewrite(directory / name, lambda t, drop=drop: with_version(t.drop_columns(drop), b"1"))
     path = directory / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 1}))
 

@@ -1,0 +1,177 @@
+"""Evidence on sampled outputs: every lossless rule passes, and a faulty one is named."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tables import adversarial, pair_from
+
+from harness.acceptance import make_rule
+from harness.acceptance.rejection import RejectionRule
+from harness.config import Sampling
+from harness.decoding import plain_decode, speculate
+from harness.drafting import make_drafter
+from harness.engines.law_test import evidence_of
+from harness.engines.protocol import Generation, Request
+from harness.engines.sites import places
+from harness.laws import valid_rules
+from harness.lossless.evidence import Evidence, Site
+from harness.lossless.evidence.verdict import LawVerdict, judge
+from harness.randomness import Purpose, SeededRandomness
+from harness.recording import StepRecorder, StepSeconds
+from harness.shapes import parse_tree
+from harness.stopping import Stopping
+
+PAIRS = list(adversarial().values())
+SAMPLING = Sampling(temperature=1.0)
+
+
+def request(case, sampling=SAMPLING, new=40):
+    return Request(
+        request_id=str(case),
+        prompt_token_ids=(0, 1),
+        sampling=sampling,
+        stopping=Stopping(max_new_tokens=new),
+        seed=7,
+    )
+
+
+def speculated(asked, target, draft, shape, rule):
+    recorder = StepRecorder(lambda: StepSeconds(0.0, 0.0))
+    output = speculate(
+        asked.prompt_token_ids,
+        target,
+        make_drafter(shape, draft),
+        rule,
+        sampling=asked.sampling,
+        stopping=asked.stopping,
+        randomness=SeededRandomness(asked.seed, asked.request_id),
+        observe=recorder,
+    )
+    return Generation(
+        token_ids=output.token_ids,
+        stop_reason=str(output.stop_reason),
+        seconds=0.0,
+        steps=recorder.steps,
+        nodes=recorder.nodes,
+    )
+
+
+def verdict(shape, rule, *, cases=6, sampling=SAMPLING, name=None, drafted_by=None):
+    """The decision on a rule over the adversarial tables; its false-alarm rate is 1e-4."""
+    shape = parse_tree(shape)
+    evidence = []
+    for case in range(cases):
+        target, draft = pair_from(*PAIRS[case % len(PAIRS)])
+        asked = request(case, sampling)
+        generation = speculated(asked, target, drafted_by or draft, shape, rule)
+        evidence.append(evidence_of(generation, asked, target, draft, rule=name or rule.name))
+    return judge(evidence)
+
+
+SHAPES = ("chain:3", "2x2", "sampled:2x2", "distinct:2x2", "best-first:4", "lookup:3")
+
+
+@pytest.mark.parametrize(
+    ("shape", "rule"),
+    [
+        (shape, rule)
+        for shape in SHAPES
+        for rule in valid_rules(
+            parse_tree(shape).law, is_chain=parse_tree(shape).is_chain, is_greedy=False
+        )
+        if rule != "typical"
+    ],
+)
+def test_a_lossless_rule_is_consistent_whatever_the_draft(shape, rule):
+    found = verdict(shape, make_rule(rule, parse_tree(shape), is_greedy=False))
+    assert found.verdict is LawVerdict.CONSISTENT, found
+    assert found.declared.log_e < math.log(1e4)
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(temperature=0.7), Sampling(temperature=1.3, top_k=2)]
+)
+def test_temperature_and_filters_reach_both_laws(sampling):
+    rule = RejectionRule()
+    assert verdict("chain:3", rule, sampling=sampling).verdict is LawVerdict.CONSISTENT
+
+
+class NoResidual(RejectionRule):
+    """After a rejection it draws from p again (BUGS: V02)."""
+
+    def accept(self, draft, target_probs, randomness):
+        kept = super().accept(draft, target_probs, randomness)
+        if len(kept.path) == len(draft.tree):
+            return kept
+        row = kept.path[-1] + 1 if kept.path else 0
+        return replace(
+            kept, extra_token=randomness.categorical(target_probs[row], Purpose.CORRECTION)
+        )
+
+
+def test_a_missing_residual_is_rejected_and_pointed_to():
+    found = verdict("chain:3", NoResidual(), cases=24)
+    assert found.verdict is LawVerdict.OUTPUT
+    assert any("residual" in pointer.name for pointer in found.pointers), found.pointers
+
+
+def test_typical_acceptance_is_rejected():
+    rule = make_rule("typical", parse_tree("2x2"), is_greedy=False)
+    assert verdict("2x2", rule, cases=12).verdict is LawVerdict.OUTPUT
+
+
+def test_a_draft_drawn_from_another_law_shows_in_how_often_tokens_are_kept():
+    """The output stays lossless: the rule knows what was drawn from; the judge is told another."""
+    uniform, _ = pair_from(torch.full((3,), 1 / 3).double(), torch.full((3,), 1 / 3).double())
+    evidence = []
+    for case in range(40):
+        target, draft = pair_from(*PAIRS[0])
+        asked = request(case)
+        generation = speculated(asked, target, uniform, parse_tree("chain:3"), RejectionRule())
+        evidence.append(evidence_of(generation, asked, target, draft, rule="rejection"))
+    assert judge(evidence).verdict is LawVerdict.ACCEPTANCE
+
+
+def test_plain_decoding_is_consistent_and_another_temperature_is_not():
+    evidence, hotter = [], []
+    for case in range(24):
+        target, draft = pair_from(*PAIRS[case % len(PAIRS)])
+        asked = request(case)
+        output = plain_decode(
+            asked.prompt_token_ids,
+            target,
+            sampling=asked.sampling,
+            stopping=asked.stopping,
+            randomness=SeededRandomness(3, asked.request_id),
+        )
+        plain = Generation(token_ids=output.token_ids, stop_reason="length", seconds=0.0)
+        evidence.append(evidence_of(plain, asked, target, draft))
+        other = replace(asked, sampling=Sampling(temperature=1.6))
+        hotter.append(evidence_of(plain, other, target, draft))
+    assert judge(evidence).verdict is LawVerdict.CONSISTENT
+    assert judge(evidence, control=hotter).verdict is LawVerdict.SETTINGS
+    assert Evidence.from_json(evidence[0].to_json()).to_json() == evidence[0].to_json()
+
+
+def test_places_follow_the_kept_path_and_its_end():
+    target, draft = pair_from(*PAIRS[0])
+    asked = request("places")
+    rule = make_rule("point-mass", parse_tree("2x2"), is_greedy=False)
+    generation = speculated(asked, target, draft, parse_tree("2x2"), rule)
+    found = places(generation, "point-mass")
+    assert len(found) == len(generation.token_ids)
+    assert found[0].site is Site.FIRST
+    for token, place in zip(generation.token_ids, found, strict=True):
+        if place.site is Site.ACCEPTED:
+            assert token in place.proposals
+        if place.site is Site.CORRECTION:
+            assert token not in place.proposals
+            assert len(place.proposals) == 2
+        if place.site is Site.BONUS:
+            assert place.proposals == ()
+    assert {place.site for place in found} == set(Site) - {Site.UNKNOWN}
+    assert {place.site for place in places(generation, "traversal")} == {Site.UNKNOWN}
+    untold = replace(generation, nodes=None)
+    assert {place.site for place in places(untold, "point-mass")} == {Site.UNKNOWN}
