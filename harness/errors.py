@@ -9,6 +9,10 @@ USAGE_EXIT_CODE = 4
 """Exit code of a run refused for its options, as pytest's own usage errors."""
 
 
+FAULT_EXIT_CODE = 1
+"""Exit code of a verification that found a fault, as pytest's for failed tests."""
+
+
 class DraftproofError(Exception):
     """Base of every error that draftproof raises on purpose.
 

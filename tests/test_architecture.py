@@ -34,6 +34,7 @@ LAYERS = (
     {"decoding"},
     {"recording", "lossless", "statistics"},
     {"engines"},
+    {"conformance"},
     {"report"},
     {"plugin", "cli"},
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from harness.cli.result import Result
 from harness.errors import USAGE_EXIT_CODE, DraftproofError, UsageError, unknown_value
 
 _EPILOG = """\
@@ -18,8 +19,10 @@ examples:
   draftproof report reports/latest
   draftproof metrics reports/latest --as vllm,sglang
   draftproof study reports/latest --json > study.json
+  draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
 
-exit codes: 0 done, 4 a name, an option or a folder that cannot be used.
+exit codes: 0 done, 1 a verification found a fault, 4 a name, an option or a folder that cannot be
+used.
 """
 
 
@@ -38,14 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 4 where a name, an option or a folder cannot be used; the reason is
-        then one line on standard error.
+        then one line on standard error. Of ``verify`` 1 where a fault was found.
     """
-    from harness.cli import commands
+    from harness.cli import commands, verifying
 
-    handlers: dict[str, Callable[[argparse.Namespace], str]] = {
+    handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
         "metrics": commands.metrics,
         "study": commands.study,
         "report": commands.report,
+        "verify": verifying.verify,
     }
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -55,28 +59,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(words)
         if arguments.command is None:
             raise UsageError(f"draftproof: give a command: {', '.join(handlers)}; or --help")
-        text = handlers[arguments.command](arguments)
+        result = handlers[arguments.command](arguments)
     except DraftproofError as error:
         print(error, file=sys.stderr)
         return USAGE_EXIT_CODE
     except SystemExit as leave:
         # argparse leaves by itself after --help.
         return leave.code if isinstance(leave.code, int) else USAGE_EXIT_CODE
+    text, code = result if isinstance(result, Result) else (result, 0)
     try:
         print(text)
     except BrokenPipeError:
         # What reads the output, such as `head`, has seen enough.
         sys.stderr.close()
-    return 0
+    return code
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``draftproof`` and its commands."""
+    from harness.cli import verifying
     from harness.statistics.peers import PEERS
 
     parser = _Parser(
         prog="draftproof",
-        description="Reads saved runs of the test harness for speculative decoding.",
+        description="The test harness for speculative decoding: saved runs, and engines.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -110,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the terminal's report of a saved run, again",
         description="The terminal's report of a saved run, as it was printed when the run ended.",
     )
+    verifying.add_parser(commands)
     for command in (metrics, study, report):
         command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")
         command.add_argument("--json", action="store_true", help="print JSON, for programs")

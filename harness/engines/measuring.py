@@ -75,7 +75,10 @@ class Bench:
             DraftproofError: The prompt does not fit, the engine failed or returned what no engine
                 may return, or a state check failed.
         """
-        request = self.request(prompt)
+        return self.measured(prompt, self.request(prompt))
+
+    def measured(self, prompt: Prompt, request: Request) -> CaseRecord:
+        """Everything measured on a request for a prompt; see `run`."""
         plain = self._plain_engine.plain(request)
         self._check(plain, request, "plain output")
         speculative = self.engine.speculate(request)
@@ -134,7 +137,7 @@ class Bench:
             TokenLaw(
                 request.sampling, len(request.prompt_token_ids), request.stopping.stop_token_ids
             ),
-            widths=_widths(speculative, self.config),
+            widths=widths(speculative, self.config),
             plain=plain.token_ids,
             tie_tolerance=self.config.tie_tolerance,
         )
@@ -142,7 +145,7 @@ class Bench:
         return certificate.verdict, certificate.forks, message
 
 
-def _widths(generation: Generation, config: RunConfig) -> list[int]:
+def widths(generation: Generation, config: RunConfig) -> list[int]:
     """How many tokens were scored in one block when each token was emitted.
 
     From the engine's steps; of an engine that does not tell them, as many as the settings' drafts
@@ -151,14 +154,14 @@ def _widths(generation: Generation, config: RunConfig) -> list[int]:
     tokens = len(generation.token_ids)
     if generation.steps is None:
         return [1] + [config.tree.most_nodes + 1] * (tokens - 1)
-    widths = [1]
+    found = [1]
     for nodes, committed in zip(
         generation.steps["nodes"].tolist(),
         generation.steps["committed_tokens"].tolist(),
         strict=True,
     ):
-        widths += [nodes + 1] * committed
-    return widths[:tokens]
+        found += [nodes + 1] * committed
+    return found[:tokens]
 
 
 def _columns(columns: Columns | None, schema: dict[str, str]) -> Columns:

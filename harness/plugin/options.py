@@ -54,7 +54,12 @@ def _limit(text: str) -> int | None:
     return None if text == "all" else int(text)
 
 
-def _engine_options(text: str) -> tuple[tuple[str, str], ...]:
+def engine_options(text: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``.
+
+    Raises:
+        UsageError: A part has no name or no equals sign.
+    """
     pairs = [part.partition("=") for part in text.split(",")]
     for key, equals, _ in pairs:
         if not key.strip() or not equals:
@@ -110,7 +115,7 @@ OPTIONS: tuple[Option, ...] = (
         "A setting of the engine's own, for example url=http://localhost:8000; several are "
         "separated by commas.",
         "KEY=VALUE",
-        _engine_options,
+        engine_options,
     ),
     Option(
         "--spec-tree",

@@ -1,0 +1,112 @@
+"""Does an answer depend on what it must not: other draws, drafts, earlier requests?"""
+
+from __future__ import annotations
+
+from harness.config import Sampling
+from harness.conformance.subject import Finding, Subject, Tally, not_available
+from harness.engines.protocol import Capability, Generation
+from harness.lossless.certificate import target_dtype
+from harness.shapes import ChainShape, LookupShape, TreeShape
+
+SAMPLED = Sampling(temperature=1.0)
+_REPEATS = 3
+_SELF_DRAFT = 4
+_LEAST_SHARE = {"bfloat16": 0.95, "float16": 0.95}
+"""Near-ties that rounding flips cost a self-draft some tokens in these types."""
+
+
+def same_request_twice(subject: Subject) -> Finding:
+    """The same request has the same answer: at temperature 0, and with a seed above it."""
+    tally = Tally()
+    for sampling in (Sampling(), SAMPLED):
+        with subject.engine(sampling=sampling) as engine:
+            if not sampling.greedy and Capability.SEEDS not in engine.capabilities:
+                return tally.finding("above temperature 0 not available: the engine has no seeds")
+            for prompt in subject.prompts[:_REPEATS]:
+                asked = subject.request(prompt, sampling=sampling)
+                first, second = engine.speculate(asked), engine.speculate(asked)
+                tally.require(
+                    first.token_ids == second.token_ids,
+                    f"{prompt.prompt_id} at temperature {sampling.temperature:g}: "
+                    f"{_parting(first, second)}",
+                )
+    return tally.finding()
+
+
+def other_draft_length(subject: Subject) -> Finding:
+    """At temperature 0 the output stays the target's own with drafts of other lengths."""
+    tally = Tally()
+    for shape in (ChainShape(1), ChainShape(7)):
+        tree: TreeShape = (
+            LookupShape(shape.length) if isinstance(subject.config.tree, LookupShape) else shape
+        )
+        with subject.engine(tree=tree, rule="auto") as engine:
+            for prompt in subject.prompts[:_REPEATS]:
+                _, verdict, message = subject.judged(engine, subject.request(prompt))
+                tally.add(f"{prompt.prompt_id} with {tree}", verdict, message)
+    return tally.finding()
+
+
+def self_draft(subject: Subject) -> Finding:
+    """With the target as its own draft model, every drafted token is kept at temperature 0."""
+    tally = Tally()
+    drafted = kept = 0
+    pair = subject.self_draft()
+    dtype = target_dtype(pair.target)
+    with subject.engine(pair=pair, tree=ChainShape(_SELF_DRAFT), rule="auto") as engine:
+        if Capability.COUNTS not in engine.capabilities:
+            return not_available(Capability.COUNTS)
+        if isinstance(subject.config.tree, LookupShape):
+            return not_available(Capability.COUNTS)
+        for prompt in subject.prompts[:_REPEATS]:
+            generation = engine.speculate(subject.request(prompt))
+            if generation.counts is None:
+                return not_available(Capability.COUNTS)
+            counts = generation.counts
+            drafted += counts.drafted
+            kept += counts.accepted
+            # The end of an output may cut the last draft.
+            least = (counts.drafted - _SELF_DRAFT) * _LEAST_SHARE.get(dtype, 1.0)
+            tally.require(
+                counts.accepted >= least,
+                f"{prompt.prompt_id}: of {counts.drafted} tokens that the target drafted for "
+                f"itself {counts.accepted} were kept; its state as a draft model is not its own",
+            )
+    return tally.finding(drafted=drafted, accepted=kept)
+
+
+def earlier_requests(subject: Subject) -> Finding:
+    """A long request leaves nothing behind: a short one after it is answered as by a new engine."""
+    tally = Tally()
+    longest = max(subject.prompts, key=lambda prompt: len(prompt.text))
+    others = [prompt for prompt in subject.prompts if prompt is not longest][:_REPEATS]
+    for prompt in others:
+        asked = subject.request(prompt)
+        with subject.engine() as engine:
+            fresh = engine.speculate(asked)
+        with subject.engine() as engine:
+            for _ in range(2):
+                engine.speculate(subject.request(longest))
+            after = engine.speculate(asked)
+        tally.require(
+            fresh.token_ids == after.token_ids,
+            f"{prompt.prompt_id}: its output changed: {_parting(fresh, after)}",
+        )
+        tally.require(
+            _accepted(fresh) == _accepted(after),
+            f"{prompt.prompt_id}: {_accepted(fresh)} drafted tokens were kept by a new engine, "
+            f"{_accepted(after)} after another request: something is left over from it",
+        )
+    return tally.finding()
+
+
+def _accepted(generation: Generation) -> int | None:
+    return None if generation.counts is None else generation.counts.accepted
+
+
+def _parting(first: Generation, second: Generation) -> str:
+    pairs = zip(first.token_ids, second.token_ids, strict=False)
+    index = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+    if index is None:
+        return f"{len(first.token_ids)} tokens, and then {len(second.token_ids)}"
+    return f"token {index} is {first.token_ids[index]}, and then {second.token_ids[index]}"

@@ -1,0 +1,77 @@
+"""What an engine tells of its steps and its state: does it hold together?"""
+
+from __future__ import annotations
+
+from harness.config import Sampling
+from harness.conformance.subject import GREEDY, Finding, Subject, Tally, not_available
+from harness.engines.measuring import Bench
+from harness.engines.protocol import Capability, Counts
+from harness.errors import StateError
+
+_PROMPTS = 3
+
+
+def state_equivalence(subject: Subject) -> Finding:
+    """At every step both models' cached logits equal a recompute from scratch."""
+    tally = Tally()
+    with subject.engine(check_state=1.0) as engine:
+        if Capability.STATE_CHECKS not in engine.capabilities:
+            return not_available(Capability.STATE_CHECKS)
+        for prompt in subject.prompts[:_PROMPTS]:
+            try:
+                engine.speculate(subject.request(prompt))
+            except StateError as error:
+                tally.require(False, f"{prompt.prompt_id}: {error}")
+            else:
+                tally.require(True, "")
+    return tally.finding()
+
+
+def metric_identities(subject: Subject) -> Finding:
+    """The counts of every case hold together: by step, by node and with the output."""
+    tally = Tally()
+    for sampling in (GREEDY, Sampling(temperature=1.0)):
+        with subject.engine(sampling=sampling) as engine:
+            if Capability.NODES not in engine.capabilities:
+                return not_available(Capability.NODES)
+            bench = Bench(engine, subject.pair, subject.config)
+            for prompt in subject.prompts[:_PROMPTS]:
+                asked = subject.request(prompt, sampling=sampling)
+                record = bench.measured(prompt, asked)
+                tally.require(
+                    not record.contradictions,
+                    f"{prompt.prompt_id}: {'; '.join(record.contradictions[:3])}",
+                )
+    return tally.finding()
+
+
+def acceptance_counts(subject: Subject) -> Finding:
+    """An engine's own counters are possible for the output that it returned."""
+    tally = Tally()
+    with subject.engine() as engine:
+        if Capability.COUNTS not in engine.capabilities:
+            return not_available(Capability.COUNTS)
+        for prompt in subject.prompts:
+            generation = engine.speculate(subject.request(prompt))
+            if generation.counts is None:
+                return not_available(Capability.COUNTS)
+            for problem in _impossible(generation.counts, len(generation.token_ids)):
+                tally.require(False, f"{prompt.prompt_id}: {problem}")
+            tally.require(True, "")
+    return tally.finding()
+
+
+def _impossible(counts: Counts, tokens: int) -> list[str]:
+    """What cannot be: the first token has no step, and a step emits what it keeps and one more."""
+    problems = []
+    if not 0 <= counts.accepted <= counts.drafted:
+        problems.append(f"{counts.accepted} of {counts.drafted} drafted tokens accepted")
+    most = 1 + counts.accepted + counts.steps
+    if tokens > most:
+        problems.append(
+            f"{tokens} tokens cannot come of {counts.steps} steps that kept {counts.accepted}: "
+            f"they make {most} at most"
+        )
+    if tokens < 1 + counts.steps:
+        problems.append(f"{counts.steps} steps cannot have made {tokens} tokens: each makes one")
+    return problems

@@ -1,0 +1,226 @@
+"""What is examined: an engine that can be made anew, its judge's models, and prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from harness.acceptance import AcceptanceRule
+from harness.config import RunConfig, Sampling
+from harness.data.prompt import Prompt
+from harness.decoding import plain_decode
+from harness.drafting import Drafter
+from harness.engines.measuring import widths
+from harness.engines.protocol import (
+    Capability,
+    Engine,
+    Generation,
+    Request,
+    check_generation,
+)
+from harness.engines.reference import ReferenceEngine
+from harness.engines.registry import make_engine
+from harness.errors import EngineError
+from harness.lossless.certificate import certify, explain
+from harness.models.hugging_face import HuggingFaceLM
+from harness.models.loading import ModelPair
+from harness.randomness import SeededRandomness
+from harness.sampling import TokenLaw
+from harness.stopping import Stopping
+from harness.trace import Verdict
+
+GREEDY = Sampling()
+
+
+class Status(StrEnum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_AVAILABLE = "not available"
+    """The engine cannot do or tell what the check needs; nothing is said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        status: How it ended.
+        n: Outputs that were judged.
+        numerical: Of these, the ones that part from the target's own by rounding.
+        lines: What went wrong, or why it is not available; else what is worth knowing.
+        facts: Figures for programs, as plain JSON values.
+    """
+
+    status: Status
+    n: int = 0
+    numerical: int = 0
+    lines: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def not_available(capability: Capability) -> Finding:
+    """The finding on an engine that lacks a capability."""
+    return Finding(status=Status.NOT_AVAILABLE, lines=(f"the engine does not have: {capability}",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """An engine under examination.
+
+    Attributes:
+        pair: The judge's models, whose target decides what is right.
+        config: The run's settings; `engine` names what is examined.
+        prompts: What it is asked, at least one.
+        rule: An acceptance rule under test, for the reference engine.
+        drafter: A drafter under test, likewise.
+    """
+
+    pair: ModelPair
+    config: RunConfig
+    prompts: Sequence[Prompt]
+    rule: AcceptanceRule | None = None
+    drafter: Drafter | None = None
+
+    @contextmanager
+    def engine(
+        self,
+        *,
+        pair: ModelPair | None = None,
+        sampling: Sampling = GREEDY,
+        **settings: Any,
+    ) -> Iterator[Engine]:
+        """A new engine, closed afterwards.
+
+        Args:
+            pair: In place of the subject's.
+            sampling: What it will be asked for.
+            settings: Fields of `RunConfig` that differ from the subject's.
+        """
+        config = replace(self.config, sampling=sampling, check_state=0.0)
+        if settings:
+            config = replace(config, **settings)
+        if self.drafter is not None:
+            engine: Engine = ReferenceEngine(
+                pair or self.pair, config, rule=self.rule, drafter=self.drafter
+            )
+        else:
+            engine = make_engine(pair or self.pair, config, rule=self.rule)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    def request(
+        self,
+        prompt: Prompt | Sequence[int],
+        *,
+        sampling: Sampling = GREEDY,
+        max_new_tokens: int | None = None,
+        stop_token_ids: frozenset[int] | None = None,
+        stop_strings: tuple[str, ...] = (),
+        seed: int | None = None,
+    ) -> Request:
+        """A request for a prompt or for token ids; what is not given is as in the settings."""
+        if isinstance(prompt, Prompt):
+            request_id, token_ids = prompt.prompt_id, self.pair.encode(prompt.text)
+        else:
+            token_ids = tuple(prompt)
+            request_id = f"conformance/{hash(token_ids)}"
+        return Request(
+            request_id=request_id,
+            prompt_token_ids=token_ids,
+            sampling=sampling,
+            stopping=Stopping(
+                max_new_tokens=max_new_tokens or self.config.max_new_tokens,
+                stop_token_ids=self.pair.stop_token_ids
+                if stop_token_ids is None
+                else stop_token_ids,
+                stop_strings=stop_strings,
+                decode=self.pair.decode,
+            ),
+            seed=self.config.seed if seed is None else seed,
+        )
+
+    def own_output(self, request: Request) -> tuple[int, ...]:
+        """What the target alone answers to a greedy request."""
+        return plain_decode(
+            request.prompt_token_ids,
+            self.pair.target,
+            sampling=request.sampling,
+            stopping=request.stopping,
+            randomness=SeededRandomness(request.seed, request.request_id),
+        ).token_ids
+
+    def judged(self, engine: Engine, request: Request) -> tuple[Generation, Verdict, str]:
+        """An engine's greedy answer, its verdict, and why.
+
+        An answer that no engine may give is algorithmic.
+
+        Raises:
+            DraftproofError: The engine refused the request.
+        """
+        generation = engine.speculate(request)
+        try:
+            check_generation(generation, request, self.pair.target.vocabulary_size)
+        except EngineError as error:
+            return generation, Verdict.ALGORITHMIC, str(error)
+        certificate = certify(
+            request.prompt_token_ids,
+            generation.token_ids,
+            self.pair.target,
+            TokenLaw(
+                request.sampling, len(request.prompt_token_ids), request.stopping.stop_token_ids
+            ),
+            widths=widths(generation, self.config),
+            tie_tolerance=self.config.tie_tolerance,
+        )
+        message = explain(certificate, generation.token_ids, self.pair.decode)
+        return generation, certificate.verdict, message
+
+    def self_draft(self) -> ModelPair:
+        """The pair with the target as its own draft model."""
+        again = HuggingFaceLM(self.pair.target.model, self.pair.target.vocabulary_size)
+        return replace(self.pair, draft=again)
+
+
+class Tally:
+    """Adds up the verdicts of a check's outputs.
+
+    Attributes:
+        n: Outputs judged.
+        numerical: Of these, those that part by rounding.
+        problems: What went wrong.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.numerical = 0
+        self.problems: list[str] = []
+
+    def add(self, what: str, verdict: Verdict, message: str) -> None:
+        """Count an output, named by what it is the answer to."""
+        self.n += 1
+        self.numerical += verdict is Verdict.NUMERICAL
+        if verdict is Verdict.ALGORITHMIC:
+            self.problems.append(f"{what}: {message}")
+
+    def require(self, condition: bool, problem: str) -> None:
+        """Count a comparison, and a problem where it does not hold."""
+        self.n += 1
+        if not condition:
+            self.problems.append(problem)
+
+    def finding(self, *lines: str, **facts: Any) -> Finding:
+        """Failed if there was any problem."""
+        return Finding(
+            status=Status.FAILED if self.problems else Status.PASSED,
+            n=self.n,
+            numerical=self.numerical,
+            lines=(*self.problems, *lines),
+            facts=facts,
+        )
