@@ -93,7 +93,7 @@ class RunConfig:
         max_new_tokens: Length limit of an output, in tokens.
         tie_tolerance: Margin in logits within which a greedy token may differ from the target's own
             by rounding; None for the dtype's own.
-        alpha: Above temperature 0, the most probable that a lossless engine is rejected by the
+        law_alpha: Above temperature 0, the most probable that a lossless engine is rejected by the
             anytime-valid test; 0 leaves it out.
         stop_strings: Texts that end an output, with the token that completes one.
         seed: Seeds prompt sampling and every draw.
@@ -115,7 +115,7 @@ class RunConfig:
     sampling: Sampling = field(default_factory=Sampling)
     max_new_tokens: int = 64
     tie_tolerance: float | None = None
-    alpha: float = 1e-4
+    law_alpha: float = 1e-4
     stop_strings: tuple[str, ...] = ()
     seed: int = 0
     limit: int | None = 50
@@ -151,9 +151,9 @@ class RunConfig:
             f"{self.tie_tolerance} is negative; give a margin in logits, 0 to allow none",
         )
         _require(
-            0 <= self.alpha < 1,
-            "--spec-alpha",
-            f"{self.alpha} is not a probability below 1; give 0 to leave the test out",
+            0 <= self.law_alpha < 1,
+            "--spec-law-alpha",
+            f"{self.law_alpha} is not a probability below 1; give 0 to leave the test out",
         )
         _require(
             0 <= self.check_state <= 1,

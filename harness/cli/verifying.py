@@ -121,7 +121,7 @@ def _settings(arguments: argparse.Namespace) -> RunConfig:
         data_dir=arguments.data,
         max_new_tokens=arguments.max_new_tokens,
         seed=arguments.seed,
-        alpha=arguments.alpha,
+        law_alpha=arguments.alpha,
         tie_tolerance=arguments.tie_tolerance,
     )
 

@@ -32,7 +32,7 @@ def _temperature(subject: Subject) -> float:
 
 def _law(subject: Subject, sampling: Sampling, capability: Capability) -> Finding:
     """Ask until the evidence decides or the prompts are used up."""
-    alpha = subject.config.alpha or 1e-4
+    alpha = subject.config.law_alpha or 1e-4
     cases: list[Evidence] = []
     control: list[Evidence] = []
     target, draft = subject.pair.target, subject.pair.draft

@@ -119,7 +119,7 @@ def _settings(certificate: Certificate) -> list[str]:
     config = certificate.config
     return [
         f"settings: tree {config['tree']}, rule {config['rule']}, {config['max_new_tokens']} new "
-        f"tokens, seed {config['seed']}, α {config['alpha']:g}"
+        f"tokens, seed {config['seed']}, α {config['law_alpha']:g}"
     ]
 
 

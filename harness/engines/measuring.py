@@ -117,7 +117,7 @@ class Bench:
         self, request: Request, plain: Generation, speculative: Generation, rule: str
     ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         """Of both outputs above temperature 0: the plain one is the control."""
-        if request.sampling.greedy or not self.config.alpha:
+        if request.sampling.greedy or not self.config.law_alpha:
             return None, None
         target, draft = self.pair.target, self.pair.draft
         observed = evidence_of(speculative, request, target, draft, rule=rule)

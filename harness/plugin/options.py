@@ -193,7 +193,7 @@ OPTIONS: tuple[Option, ...] = (
         float,
     ),
     Option(
-        "--spec-alpha",
+        "--spec-law-alpha",
         "Above temperature 0, emitted tokens are tested against the target's law "
         "(docs/lossless.md); a lossless engine is rejected with at most this probability. 0 leaves "
         "the test out. Default 0.0001.",
@@ -221,7 +221,7 @@ _CONFIG_FIELDS = {
     "spec_limit": "limit",
     "spec_prompts": "prompts",
     "spec_data": "data_dir",
-    "spec_alpha": "alpha",
+    "spec_law_alpha": "law_alpha",
     "spec_check_state": "check_state",
     "spec_engine": "engine",
     "spec_engine_option": "engine_options",

@@ -126,7 +126,7 @@ class RunReporter:
         cases = sorted(
             self._cases.values(), key=lambda case: case.case_id if is_distributed else ""
         )
-        found = decision(cases, self._settings.alpha)
+        found = decision(cases, self._settings.law_alpha)
         if found is None:
             return
         self._law_test = found.to_json()

@@ -92,7 +92,7 @@ class Speculation:
         self._finished = finished
         self._report = report
         self._bench: Bench | None = None
-        self._watch = LawWatch(config.alpha, finished.values())
+        self._watch = LawWatch(config.law_alpha, finished.values())
 
     @property
     def bench(self) -> Bench:
