@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.config import Sampling
 from harness.conformance.subject import Finding, Status, Subject, not_available
 from harness.engines.law_test import evidence_of
@@ -12,39 +14,46 @@ from harness.lossless.evidence import Evidence
 from harness.lossless.evidence.verdict import LawCertificate, LawVerdict, judge
 
 ROUNDS = 3
-"""How often each prompt is asked, with another seed each time."""
+"""How often each prompt is asked."""
 
 
 def target_law(subject: Subject) -> Finding:
     """Tokens follow the target's law at the settings' temperature."""
-    return _law(subject, Sampling(temperature=_temperature(subject)), Capability.SAMPLING)
+    sampling = Sampling(temperature=_temperature(subject))
+    return _law(subject, [sampling] * ROUNDS, Capability.SAMPLING)
 
 
 def filtered_law(subject: Subject) -> Finding:
-    """Tokens follow the target's law under top-k and top-p, and no removed one appears."""
-    sampling = Sampling(temperature=0.8 * _temperature(subject), top_k=20, top_p=0.9)
-    return _law(subject, sampling, Capability.FILTERS)
+    """Tokens follow the target's law under top-k, top-p and min-p, and no removed one appears."""
+    # Hot, and little left of the law: an engine that drops a filter soon emits what it removes.
+    hot = 1.5 * _temperature(subject)
+    filters = (
+        Sampling(temperature=hot, top_k=2),
+        Sampling(temperature=hot, top_p=0.5),
+        Sampling(temperature=hot, min_p=0.3),
+    )
+    return _law(subject, filters, Capability.FILTERS)
 
 
 def _temperature(subject: Subject) -> float:
     return subject.config.sampling.temperature or 1.0
 
 
-def _law(subject: Subject, sampling: Sampling, capability: Capability) -> Finding:
-    """Ask until the evidence decides or the prompts are used up."""
+def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -> Finding:
+    """Ask every prompt once a round, with another seed each time, until the evidence decides."""
     alpha = subject.config.law_alpha or 1e-4
     cases: list[Evidence] = []
     control: list[Evidence] = []
     target, draft = subject.pair.target, subject.pair.draft
-    with subject.engine(sampling=sampling, rule=_rule(subject, sampling)) as engine:
+    with subject.engine(sampling=rounds[0], rule=_rule(subject)) as engine:
         if not {Capability.SAMPLING, capability} <= engine.capabilities:
             return not_available(capability)
         rule = str(engine.describe().get("rule", ""))
         own = Capability.PLAIN in engine.capabilities
         plain_engine = engine if own else ReferenceEngine(subject.pair, subject.config)
-        for round_ in range(ROUNDS):
+        for index, sampling in enumerate(rounds):
             for prompt in subject.prompts:
-                seed = subject.config.seed + round_
+                seed = subject.config.seed + index
                 asked = subject.request(prompt, sampling=sampling, seed=seed)
                 generation = engine.speculate(asked)
                 try:
@@ -63,11 +72,9 @@ def _law(subject: Subject, sampling: Sampling, capability: Capability) -> Findin
     return _finding(found, len(cases))
 
 
-def _rule(subject: Subject, sampling: Sampling) -> str:
+def _rule(subject: Subject) -> str:
     """The subject's rule if it is valid above temperature 0."""
-    return (
-        "auto" if subject.config.rule == "greedy" and not sampling.greedy else subject.config.rule
-    )
+    return "auto" if subject.config.rule == "greedy" else subject.config.rule
 
 
 def _finding(found: LawCertificate, n: int) -> Finding:

@@ -20,7 +20,7 @@ from harness.trace import Verdict
 EDGES = 10
 """Offsets at which an output is made to end: more than one block of the usual drafts."""
 
-PENALTY = 1.3
+PENALTY = 2.0
 
 
 def greedy_output(subject: Subject) -> Finding:

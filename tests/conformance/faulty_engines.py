@@ -1,0 +1,162 @@
+"""Engines that are wrong in one way each, around the reference engine."""
+
+from dataclasses import replace
+
+from harness.config import Sampling
+from harness.engines.protocol import Capability, Counts
+from harness.engines.reference import ReferenceEngine
+
+
+class Wrapped:
+    """The reference engine; what is under test changes one of its answers."""
+
+    name = "wrapped"
+    capabilities = frozenset(Capability)
+
+    def __init__(self, config, pair):
+        self.inner = ReferenceEngine(pair, config)
+
+    def speculate(self, request):
+        return self.inner.speculate(request)
+
+    def plain(self, request):
+        return self.inner.plain(request)
+
+    def describe(self):
+        return {**self.inner.describe(), "name": type(self).__name__}
+
+    def close(self):
+        pass
+
+
+def asked(request, **stopping):
+    return replace(request, stopping=replace(request.stopping, **stopping))
+
+
+class IgnoresStopTokens(Wrapped):
+    def speculate(self, request):
+        return super().speculate(asked(request, stop_token_ids=frozenset()))
+
+
+class IgnoresStopStrings(Wrapped):
+    def speculate(self, request):
+        return super().speculate(asked(request, stop_strings=()))
+
+
+class OneTooMany(Wrapped):
+    def speculate(self, request):
+        limit = request.stopping.max_new_tokens
+        return super().speculate(asked(request, max_new_tokens=limit + 1))
+
+
+class WithOtherSampling(Wrapped):
+    def change(self, sampling):
+        return sampling
+
+    def speculate(self, request):
+        return super().speculate(replace(request, sampling=self.change(request.sampling)))
+
+
+class IgnoresLeastLength(WithOtherSampling):
+    def change(self, sampling):
+        return replace(sampling, min_new_tokens=0)
+
+
+class IgnoresPenalty(WithOtherSampling):
+    def change(self, sampling):
+        return replace(sampling, repetition_penalty=1.0)
+
+
+class TooHot(WithOtherSampling):
+    def change(self, sampling):
+        return sampling if sampling.greedy else replace(sampling, temperature=2.5)
+
+
+class Unfiltered(WithOtherSampling):
+    def change(self, sampling):
+        return Sampling(temperature=sampling.temperature)
+
+
+class WrongToken(Wrapped):
+    """The third token of every output is another."""
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        tokens = list(generation.token_ids)
+        if len(tokens) > 2:
+            tokens[2] = 5 if tokens[2] != 5 else 6
+        return replace(generation, token_ids=tuple(tokens))
+
+
+class CountsRequests(Wrapped):
+    """Every answer but the first has another last token."""
+
+    answered = 0
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        self.answered += 1
+        if self.answered == 1:
+            return generation
+        *rest, last = generation.token_ids
+        return replace(generation, token_ids=(*rest, 7 if last != 7 else 8))
+
+
+class KeepsLessLater(Wrapped):
+    """The same tokens, with fewer drafts kept after the first request."""
+
+    answered = 0
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        self.answered += 1
+        counts = generation.counts
+        if self.answered > 1:
+            counts = replace(counts, accepted=counts.accepted // 2)
+        return replace(generation, counts=counts)
+
+
+class KeepsHalf(Wrapped):
+    def speculate(self, request):
+        generation = super().speculate(request)
+        counts = generation.counts
+        return replace(generation, counts=replace(counts, accepted=counts.accepted // 2))
+
+
+class ImpossibleCounts(Wrapped):
+    def speculate(self, request):
+        return replace(super().speculate(request), counts=Counts(steps=1, drafted=1, accepted=2))
+
+
+class AnswersNothing(Wrapped):
+    """It makes up a prompt where there is none."""
+
+    def speculate(self, request):
+        if not request.prompt_token_ids:
+            request = replace(request, prompt_token_ids=(1,))
+        return super().speculate(request)
+
+
+class Dies(Wrapped):
+    def speculate(self, request):
+        raise RuntimeError("the engine has died")
+
+
+class TellsNothing(Wrapped):
+    """Only tokens: no capability at all."""
+
+    capabilities = frozenset()
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        return replace(generation, accepted=None, counts=None, steps=None, nodes=None)
+
+
+class MiscountsSteps(Wrapped):
+    """One more token kept in the first step than its nodes say."""
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        accepted = generation.steps["accepted_length"].copy()
+        accepted[:1] += 1
+        return replace(generation, steps={**generation.steps, "accepted_length": accepted})

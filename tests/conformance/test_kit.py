@@ -1,0 +1,150 @@
+"""Every check of the conformance kit passes on the reference engine and fails on a faulty one."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.config import RunConfig, Sampling
+from harness.conformance import output_checks
+from harness.conformance.kit import CHECKS, certificate, chosen, examine
+from harness.conformance.making import make_subject
+from harness.conformance.rendering import json_document, markdown, result_line, terminal_summary
+from harness.conformance.subject import Status
+from harness.errors import UsageError
+from harness.shapes import parse_tree
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="module")
+def subject():
+    config = RunConfig(
+        tree=parse_tree("chain:3"), max_new_tokens=14, sampling=Sampling(temperature=1.0)
+    )
+    return make_subject(config, prompts=1, report=lambda line: None)
+
+
+@pytest.fixture(autouse=True)
+def _few_edges(monkeypatch):
+    monkeypatch.setattr(output_checks, "EDGES", 5)
+
+
+def found(subject, name, engine=None):
+    if engine is not None:
+        subject = replace(
+            subject, config=replace(subject.config, engine=f"faulty_engines:{engine}")
+        )
+    (examined,) = examine(subject, [name])
+    return examined
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_reference_engine_passes(subject, name):
+    examined = found(subject, name)
+    assert examined.finding.status is Status.PASSED, result_line(examined)
+    assert examined.finding.n > 0
+    assert examined.claim.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "why"),
+    [
+        ("WrongToken", "greedy output", "token 2, after"),
+        ("IgnoresStopTokens", "stop token at every offset", "it should have ended .stop_token."),
+        ("IgnoresStopStrings", "stop string at every offset", "should have ended .stop_string."),
+        ("OneTooMany", "length limit at every offset", "goes on for 1 tokens after"),
+        ("IgnoresLeastLength", "min_new_tokens at every offset", "leaves the target's own"),
+        ("IgnoresPenalty", "repetition penalty inside a block", "leaves the target's own"),
+        ("AnswersNothing", "shortest and longest prompts", "an empty prompt was answered"),
+        ("CountsRequests", "same request twice", "token 13 is"),
+        ("WrongToken", "drafts of other lengths", "chain:1"),
+        ("KeepsHalf", "self-draft", "its state as a draft model is not its own"),
+        ("CountsRequests", "nothing left of earlier requests", "its output changed"),
+        ("KeepsLessLater", "nothing left of earlier requests", "something is left over"),
+        ("MiscountsSteps", "metric identities", "accepted"),
+        ("ImpossibleCounts", "acceptance counts", "2 of 1 drafted tokens accepted"),
+        ("TooHot", "law of the output", "output differs"),
+        ("Unfiltered", "law of the output under filters", "output differs"),
+        ("Dies", "greedy output", "RuntimeError: the engine has died"),
+        ("Dies", "law of the output", "the engine has died"),
+    ],
+)
+def test_a_faulty_engine_fails_and_the_message_says_how(subject, engine, name, why):
+    examined = found(subject, name, engine)
+    assert examined.finding.status is Status.FAILED, result_line(examined)
+    assert any(re.search(why, line) for line in examined.finding.lines)
+
+
+def test_what_an_engine_cannot_tell_is_not_available(subject):
+    missing = {
+        name
+        for name in CHECKS
+        if found(subject, name, "TellsNothing").finding.status is Status.NOT_AVAILABLE
+    }
+    assert missing == {
+        "stop string at every offset",
+        "min_new_tokens at every offset",
+        "repetition penalty inside a block",
+        "self-draft",
+        "state equivalence",
+        "metric identities",
+        "acceptance counts",
+        "law of the output",
+        "law of the output under filters",
+    }
+    assert found(subject, "greedy output", "TellsNothing").finding.status is Status.PASSED
+
+
+def test_a_certificate_says_what_was_found_with_what(subject):
+    faulty = replace(subject, config=replace(subject.config, engine="faulty_engines:Dies"))
+    checks = list(examine(faulty, ["greedy output", "self-draft"]))
+    made = certificate(faulty, checks)
+    assert [check.name for check in made.failed] == ["greedy output", "self-draft"]
+    document = json.loads(json.dumps(json_document(made), allow_nan=False))
+    assert document["faults_found"] == 2
+    assert document["engine"]["name"] == "Dies"
+    assert document["models"]["target"]["name"] == "builtin"
+    page = markdown(made)
+    assert "| greedy output | Every token of every prompt's output is" in page
+    assert "RuntimeError: the engine has died" in page
+    assert "2 checks found a fault: 0 checks passed, 2 failed" in terminal_summary(made)
+
+
+def test_an_unknown_check_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'self-draft'"):
+        chosen(["self draft"])
+
+
+def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
+    words = ["verify", "--prompts-per-domain", "1", "--max-new-tokens", "6", "--check"]
+    words += ["length limit at every offset", "--json", str(tmp_path / "c.json")]
+    words += ["--markdown", str(tmp_path / "c.md")]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "✓ length limit at every offset" in printed
+    assert "no fault found: 1 checks passed" in printed
+    assert json.loads((tmp_path / "c.json").read_text())["faults_found"] == 0
+    assert (tmp_path / "c.md").read_text().startswith("# Certificate: reference")
+    assert main([*words, "--engine", "faulty_engines:OneTooMany"]) == 1
+    assert "goes on for 1 tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--check", "self draft"], "did you mean 'self-draft'"),
+        (["--engine", "referense"], "did you mean 'reference'"),
+        (["--engine-option", "url"], "is not KEY=VALUE"),
+        (["--json", "/nowhere/at/all.json"], "no folder /nowhere/at"),
+        (["--tree", "3y2"], "--spec-tree"),
+        (["--temperature", "-1"], "is not a temperature"),
+    ],
+)
+def test_verify_refuses_what_it_cannot_use(words, problem, capsys):
+    assert main(["verify", "--prompts-per-domain", "1", *words]) == 4
+    assert problem in capsys.readouterr().err
