@@ -81,9 +81,9 @@ class DeclaredRule(StrEnum):
     p in total: given them the token follows p, and it was kept exactly if it is one of them. Right
     for deterministic drafts, and for sampled ones that are kept if the target draws the same."""
     MATCH = "match"
-    """The target draws from p; a token drawn from q is kept if it is the same, or, what comes to the
-    same law, is kept with probability p and else replaced by a draw from p without it. Kept and y
-    has probability p(y) q(y), rejected and y p(y) (1 − q(y))."""
+    """The target draws from p; a token drawn from q is kept if it is the same, or, what comes to
+    the same law, is kept with probability p and else replaced by a draw from p without it. Kept and
+    y has probability p(y) q(y), rejected and y p(y) (1 − q(y))."""
     OTHER = "other"
     """Any lossless rule (block and traversal verification, trees of siblings, unknown ones): tokens
     alone."""

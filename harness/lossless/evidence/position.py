@@ -39,7 +39,8 @@ class Joint(NamedTuple):
     @property
     def token(self) -> Outcomes:
         """The law of the token alone."""
-        return self.accepted + self.rejected
+        either: Outcomes = self.accepted + self.rejected
+        return either
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +199,8 @@ class _Merging:
     def __call__(self, law: Law) -> Outcomes:
         if self._rare is None:
             return law
-        return np.append(law[self._kept], law.sum(where=self._rare))
+        merged: Outcomes = np.append(law[self._kept], law.sum(where=self._rare))
+        return merged
 
     def outcome(self, token: int) -> int:
         if self._rare is None:
@@ -207,8 +209,9 @@ class _Merging:
 
 
 def _normalised(law: Law) -> Law:
-    law = np.asarray(law, np.float64)
-    return law / law.sum()
+    weights = np.asarray(law, np.float64)
+    scaled: Law = weights / weights.sum()
+    return scaled
 
 
 def _restricted(p: Law, proposals: tuple[int, ...]) -> Law:
@@ -221,7 +224,7 @@ def _restricted(p: Law, proposals: tuple[int, ...]) -> Law:
     q[list(proposals)] = p[list(proposals)]
     if q.sum() == 0:
         q[proposals[0]] = 1
-    return q / q.sum()
+    return _normalised(q)
 
 
 def _slips_in(token: int, law: Law | None, unfiltered: Law | None, tolerance: float) -> bool:

@@ -1,15 +1,15 @@
-"""The smallest contamination by the draft's law that a test would have caught, on its own contexts.
+"""The smallest contamination by the draft's law that a test would have caught, on its contexts.
 
 Suppose that at every token the law were (1 − ε) n + ε d, where n is the null law and d the law if
 the draft model's were used in place of the target's. The sum of log((1 − λ) + λ d/n), which is one
-component of the test's mixture, is then a sum of independent terms given the contexts, whose mean and
-variance are polynomials of ε with coefficients that add up over tokens. So a few sums per stream are
-all that has to be kept, and
+component of the test's mixture, is then a sum of independent terms given the contexts, whose mean
+and variance are polynomials of ε with coefficients that add up over tokens. So a few sums per
+stream are all that has to be kept, and
 
     P(caught) ≥ P(component ≥ log(1/α) + log(1/its weight)) ≈ Φ((mean − that) / sd),
 
-at the best λ. It is a lower bound but for the normal approximation, since the test may also be passed
-earlier, and by other components; `benchmarks/anytime_valid.py` compares it with simulation.
+at the best λ. It is a lower bound but for the normal approximation, since the test may also be
+passed earlier, and by other components; `benchmarks/anytime_valid.py` compares it with simulation.
 
 The contexts are those of the run: under contamination they would have been others of the same kind.
 """
@@ -34,8 +34,8 @@ MOMENTS = (
     "draft_draft",
     "impossible",
 )
-"""Sums over tokens, with L = log((1 − λ) + λ d/n): E[L] and E[L²] under n and under d; products of the
-two means; and d's mass on outcomes that are impossible under n, on which L is left out."""
+"""Sums over tokens, with L = log((1 − λ) + λ d/n): E[L] and E[L²] under n and under d; products of
+the two means; and d's mass on outcomes that are impossible under n, on which L is left out."""
 
 
 def contamination_moments(

@@ -1,10 +1,10 @@
 """Likelihood ratios of every alternative, token by token, as sums that can be stored and added.
 
 Let F be what is known before a token, n its null law given F and a an alternative's law. Then
-a(O)/n(O) has conditional mean Σ a(o) over n(o) > 0, which is at most 1, so the product M over tokens
-is a nonnegative supermartingale that starts at 1. By Ville's inequality (1939) it ever exceeds 1/α
-with probability at most α, whenever one looks and stops. Three things keep that property and are all
-that is done to the products here:
+a(O)/n(O) has conditional mean Σ a(o) over n(o) > 0, which is at most 1, so the product M over
+tokens is a nonnegative supermartingale that starts at 1. By Ville's inequality (1939) it ever
+reaches 1/α with probability at most α, whenever one looks and stops. Three things keep that
+property and are all that is done to the products here:
 
 - a share λ of the alternative, (1 − λ) + λ a/n, is a ratio too (faults act at some positions only);
 - cases are independent given the prompts, so their products multiply: logarithms add up;
@@ -53,6 +53,9 @@ SHARES = (1.0, 0.3, 0.1, 0.03)
 POWER_SHARES = SHARES[1:]
 """Those for which power is stated; at λ = 1 a single rejection can end a process."""
 
+LEAST = 1e-12
+"""What a law gives an outcome at least, where outcomes that the null law excludes are compared."""
+
 APPLICABLE: dict[Stream, list[int]] = {
     stream: [index for index, a in enumerate(ALTERNATIVES) if stream in a.streams]
     for stream in STREAMS
@@ -83,7 +86,9 @@ class Evidence:
     """Sums over tokens; those of independent cases add up.
 
     Attributes:
-        log_ratios: ``[streams, alternatives, shares]`` sums of log((1 − λ) + λ a/n), in nats.
+        log_ratios: ``[streams, alternatives, shares]`` sums of log((1 − λ) + λ a/n), in nats. An
+            impossible token adds log(λ a): the e-value is infinite then, and the sums only compare
+            the alternatives with each other.
         tokens: ``[streams]`` tokens counted. A token at a drafted position is in two streams.
         impossible: ``[streams]`` tokens of probability 0, each of which is proof.
         doubtful: ``[streams]`` tokens of probability 0 that rounding may have let pass a filter.
@@ -210,6 +215,7 @@ class EvidenceMeter:
             evidence.doubtful[row] += 1
         elif located.probability == 0 or denominator(located.position, kept)[outcome] == 0:
             evidence.impossible[row] += 1
+            evidence.log_ratios[row] += _proof_logs(laws, stream, kept, outcome)
         else:
             ratios = likelihood_ratios(located.position, laws, stream, kept, outcome)
             evidence.log_ratios[row, APPLICABLE[stream]] += mixed_logs(ratios)
@@ -246,8 +252,9 @@ def likelihood_ratios(
     Returns:
         ``[applicable alternatives, ...]``, as many more dimensions as `outcome` selects.
     """
-    read = [_read(laws[index], kept)[outcome] for index in APPLICABLE[stream]]
-    return np.array(read) / denominator(at, kept)[outcome]
+    read = np.array([_read(laws[index], kept)[outcome] for index in APPLICABLE[stream]])
+    ratios: np.ndarray = read / denominator(at, kept)[outcome]
+    return ratios
 
 
 def mixed_logs(ratios: np.ndarray) -> np.ndarray:
@@ -258,7 +265,16 @@ def mixed_logs(ratios: np.ndarray) -> np.ndarray:
         array([[0., 0., 0., 0.]])
     """
     with np.errstate(divide="ignore"):
-        return np.log1p(np.multiply.outer(ratios - 1, np.array(SHARES)))
+        logs: np.ndarray = np.log1p(np.multiply.outer(ratios - 1, np.array(SHARES)))
+    return logs
+
+
+def _proof_logs(laws: Laws, stream: Stream, kept: bool | None, outcome: int) -> np.ndarray:
+    """log(λ a) of an outcome of null probability 0: what λ a/n is up to a factor that all share."""
+    read = np.zeros(len(ALTERNATIVES))
+    read[APPLICABLE[stream]] = [_read(laws[index], kept)[outcome] for index in APPLICABLE[stream]]
+    explained: np.ndarray = np.log(np.maximum(np.multiply.outer(read, np.array(SHARES)), LEAST))
+    return explained
 
 
 def _read(law: Joint, kept: bool | None) -> Outcomes:

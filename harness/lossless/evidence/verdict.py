@@ -22,7 +22,7 @@ from harness.lossless.evidence.decision import (
 )
 from harness.lossless.evidence.observation import STREAMS, Stream
 from harness.lossless.evidence.power import smallest_contamination
-from harness.lossless.evidence.process import SHARES, Evidence
+from harness.lossless.evidence.process import Evidence
 
 ALPHA = 1e-4
 """By default, the most probable that a lossless engine is rejected."""
@@ -88,8 +88,9 @@ class LawCertificate:
         pointers: The faults that the evidence points to. A hint, not a test of its own.
         contamination: The smallest share of the draft's law in place of the target's that would
             have been caught with probability `POWER` on these contexts; None if there is none.
-        smallest_allowance: ε for which the rejected e-value, were every probability off by a factor
-            of up to exp(ε), would just not be enough, in nats a token; None if not rejected.
+        allowance: ε in nats: if every probability of the target were off by a factor of up to
+            exp(ε) in either direction, the output would be rejected all the same. None if it is not
+            rejected, infinite after a token of probability 0.
     """
 
     verdict: LawVerdict
@@ -101,10 +102,10 @@ class LawCertificate:
     doubtful: int
     pointers: tuple[Pointer, ...]
     contamination: float | None
-    smallest_allowance: float | None
+    allowance: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures as plain JSON values; an infinite e-value is null beside ``impossible > 0``."""
+        """Plain JSON values; an infinite e-value is null beside ``impossible > 0``."""
         return {
             "verdict": str(self.verdict),
             "alpha": self.alpha,
@@ -130,7 +131,7 @@ class LawCertificate:
                 {"fault": p.name, "scope": p.scope, "weight": p.weight} for p in self.pointers
             ],
             "contamination": self.contamination,
-            "allowance": _finite(self.smallest_allowance),
+            "allowance": _finite(self.allowance),
         }
 
 
@@ -150,8 +151,8 @@ def judge(
 
     Returns:
         `LawVerdict.OUTPUT` if the declared reading and the output's are both rejected, and
-        `LawVerdict.ACCEPTANCE` if only the declared one is. Since the declared hypothesis implies the
-        output's, testing the second only after the first keeps the probability of any false
+        `LawVerdict.ACCEPTANCE` if only the declared one is. Since the declared hypothesis implies
+        the output's, testing the second only after the first keeps the probability of any false
         statement below α (closed testing, Marcus et al. 1976).
 
     Raises:
@@ -181,7 +182,7 @@ def judge(
             power_thresholds(alpha, DRAFTS_LAW)[1:],
             POWER,
         ),
-        smallest_allowance=_allowance(declared, total, alpha),
+        allowance=_allowance(output, total, alpha),
     )
 
 
@@ -215,8 +216,10 @@ def _test(cases: Sequence[Evidence], reading: Reading, alpha: float) -> LawTest:
 
 
 def _allowance(test: LawTest, total: Evidence, alpha: float) -> float | None:
-    """If every null probability is off by a factor of at most exp(ε), then E exp(−ε n) is a
-    supermartingale: the largest ε at which it would still reject at the end.
+    """The largest ε at which E exp(−ε n) still reaches 1/α after n tokens.
+
+    If the law of each token is at most exp(ε) p, then E[a/p] ≤ exp(ε), for a share λ of it as well:
+    E exp(−ε n) is a supermartingale whatever the law is exactly.
     """
     if not test.rejected or test.log_e < -math.log(alpha):
         return None

@@ -1,0 +1,275 @@
+"""Sums of log ratios: what they add up to, and that their exponentials have mean at most 1."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import distributions
+
+from harness.errors import NumericsError, TraceError, UsageError
+from harness.lossless.evidence import (
+    DeclaredRule,
+    Evidence,
+    EvidenceMeter,
+    Observation,
+    Reading,
+    Site,
+    Stream,
+    log_e_value,
+)
+from harness.lossless.evidence.observation import STREAMS
+from harness.lossless.evidence.position import locate
+from harness.lossless.evidence.process import (
+    APPLICABLE,
+    alternative_laws,
+    denominator,
+    likelihood_ratios,
+)
+
+P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.7, 0.1])
+DRAFTED_SITES = (Site.ACCEPTED, Site.CORRECTION)
+
+
+def metered(observations, rule=DeclaredRule.REJECTION, **settings):
+    meter = EvidenceMeter(rule, **settings)
+    for observation in observations:
+        meter.observe(observation)
+    return meter.evidence
+
+
+def token(token, site=Site.UNKNOWN, p=P, q=Q, **others):
+    return Observation(target=p, draft=q, token=token, site=site, **others)
+
+
+def stream_row(values, stream):
+    return values[STREAMS.index(stream)]
+
+
+def some_evidence():
+    sites = [Site.FIRST, Site.ACCEPTED, Site.ACCEPTED, Site.CORRECTION, Site.BONUS, Site.UNKNOWN]
+    return [token(index % 2, site) for index, site in enumerate(sites)]
+
+
+def same(one, other):
+    for name in ("log_ratios", "tokens", "impossible", "doubtful", "moments"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-12)
+
+
+# Mean 1 -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [r for r in DeclaredRule if r is not DeclaredRule.POINT_MASS])
+@settings(max_examples=20)
+@given(data=st.data())
+def test_every_ratio_has_mean_at_most_1_and_1_where_all_is_possible(rule, data):
+    size = data.draw(st.integers(2, 5))
+    p, q = (data.draw(distributions(size)).numpy() for _ in range(2))
+    at = locate(token(0, p=p, q=q), rule, tolerance=0).position
+    for stream in STREAMS:
+        laws = alternative_laws(at, stream)
+        reads_joint = stream is Stream.DRAFTED and at.null is not None
+        total = np.zeros(len(APPLICABLE[stream]))
+        for kept in (True, False) if reads_joint else (None,):
+            null = denominator(at, kept)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratios = likelihood_ratios(at, laws, stream, kept, slice(None))
+            total += np.where(null > 0, null * np.where(null > 0, ratios, 0), 0).sum(axis=1)
+        assert (total <= 1 + 1e-9).all()
+        if not reads_joint and (p > 0).all():
+            np.testing.assert_allclose(total, 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("reading", Reading)
+def test_the_e_value_of_every_output_adds_up_to_1(reading):
+    """Three tokens, every outcome of each weighted with its exact probability."""
+    kept, left = np.minimum(P, Q), np.maximum(P - Q, 0)
+    single = [
+        (law[y], token(y, site))
+        for law, site in ((kept, Site.ACCEPTED), (left, Site.CORRECTION))
+        for y in range(3)
+        if law[y] > 0
+    ]
+    bonus = [(P[y], token(y, Site.BONUS)) for y in range(3)]
+    mean = sum(
+        math.prod(probability for probability, _ in outcome)
+        * math.exp(log_e_value(metered([o for _, o in outcome], tolerance=0), reading))
+        for outcome in itertools.product(single, bonus, single)
+    )
+    # Faults with mass on impossible outcomes lose it: the mean of the declared reading is below 1.
+    assert mean == pytest.approx(1, abs=1e-9) if reading is Reading.OUTPUT else 0.9 < mean < 1
+
+
+@settings(max_examples=20)
+@given(
+    data=st.data(),
+    tolerance=st.sampled_from([1e-3, 0.05]),
+)
+def test_rounding_within_the_tolerance_costs_at_most_the_tolerance(data, tolerance):
+    """The mean under any law within exp(± tolerance) is at most exp(tolerance)."""
+    size = data.draw(st.integers(2, 4))
+    p, q = (data.draw(distributions(size)).numpy() for _ in range(2))
+    shifts = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=size, max_size=size)
+    near_p, near_q = (law * np.exp(tolerance * np.array(data.draw(shifts)) / 2) for law in (p, q))
+    near_p, near_q = near_p / near_p.sum(), near_q / near_q.sum()
+    at = locate(token(0, p=p, q=q), DeclaredRule.REJECTION, tolerance=tolerance).position
+    laws, total = alternative_laws(at, Stream.DRAFTED), 0
+    near = {True: np.minimum(near_p, near_q), False: np.maximum(near_p - near_q, 0)}
+    for kept in (True, False):
+        null = denominator(at, kept)
+        assert (null[near[kept] > 1e-15] > 0).all(), "a possible outcome counts as impossible"
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = likelihood_ratios(at, laws, Stream.DRAFTED, kept, slice(None))
+        total = total + np.where(null > 0, near[kept] * np.where(null > 0, ratios, 0), 0).sum(1)
+    assert (total <= math.exp(tolerance) + 1e-9).all()
+
+
+# Sums -------------------------------------------------------------------------------------------
+
+
+def test_evidence_of_cases_adds_up_in_any_order():
+    observations = some_evidence()
+    together = metered(observations)
+    same(together, metered(observations[:2]) + metered(observations[2:]))
+    same(together, metered(observations[::-1]))
+    assert together.total_tokens == 6
+    assert stream_row(together.tokens, Stream.DRAFTED) == 3
+    assert stream_row(together.tokens, Stream.DRAFTED_TOKEN) == 3
+
+
+def test_evidence_survives_json_bit_for_bit():
+    found = metered(some_evidence())
+    back = Evidence.from_json(found.to_json())
+    for name in ("log_ratios", "tokens", "impossible", "doubtful", "moments"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(back, name))
+    same(back + back, found + found)
+
+
+def test_evidence_of_another_catalogue_is_refused():
+    values = Evidence.none().to_json()
+    with pytest.raises(TraceError, match="other alternatives"):
+        Evidence.from_json(values | {"catalogue": "0"})
+    with pytest.raises(TraceError, match="not stored evidence"):
+        Evidence.from_json(values | {"tokens": "AAAA"})
+
+
+def test_the_meter_hands_out_a_copy():
+    meter = EvidenceMeter(DeclaredRule.OTHER)
+    before = meter.evidence
+    meter.observe(token(0))
+    assert before.total_tokens == 0
+    assert meter.evidence.total_tokens == 1
+
+
+# Proof, doubt and bad input ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("emitted", [2, 7, -1])
+def test_a_token_of_probability_0_is_proof(emitted):
+    p = np.array([0.6, 0.4, 0.0])
+    found = metered([token(emitted, p=p, q=None)])
+    assert stream_row(found.impossible, Stream.UNKNOWN) == 1
+    assert log_e_value(found) == math.inf
+
+
+def test_a_token_that_rounding_let_pass_a_filter_is_not_judged():
+    before = np.array([0.4, 0.25, 0.2499999, 0.1000001])
+    p = np.array([0.4, 0.25, 0.0, 0.0]) / 0.65
+    doubtful = metered([token(2, p=p, q=None, unfiltered_target=before)])
+    assert stream_row(doubtful.doubtful, Stream.UNKNOWN) == 1
+    assert log_e_value(doubtful) == 0
+    proof = metered([token(3, p=p, q=None, unfiltered_target=before)])
+    assert log_e_value(proof) == math.inf
+
+
+def test_a_correction_that_has_no_residual_is_proof_of_the_declared_rule_only():
+    found = metered([token(1, Site.CORRECTION)])
+    assert log_e_value(found, Reading.DECLARED) == math.inf
+    assert math.isfinite(log_e_value(found, Reading.OUTPUT))
+
+
+def test_a_correction_from_a_residual_of_rounding_is_no_proof():
+    q = P * np.array([1 + 1e-6, 1 - 1e-6, 1])
+    for index in range(3):
+        assert log_e_value(metered([token(index, Site.CORRECTION, q=q / q.sum())])) < 10
+    exact = metered([token(0, Site.CORRECTION, q=q / q.sum())], tolerance=0)
+    assert log_e_value(exact) == math.inf
+
+
+def test_a_drafted_token_that_the_draft_model_cannot_draw_is_proof():
+    q = np.array([0.5, 0.5, 0.0])
+    assert log_e_value(metered([token(2, Site.ACCEPTED, q=q)])) == math.inf
+    near = np.array([0.4, 0.4, 0.2])
+    doubtful = metered([token(2, Site.ACCEPTED, q=q, raw_draft=near)])
+    assert stream_row(doubtful.doubtful, Stream.DRAFTED) == 1
+
+
+def test_a_kept_token_outside_the_proposals_is_proof_of_the_declared_rule():
+    known = {"rule": DeclaredRule.POINT_MASS}
+    kept = metered([token(2, Site.ACCEPTED, q=None, proposals=(0, 1))], **known)
+    assert log_e_value(kept, Reading.DECLARED) == math.inf
+    assert math.isfinite(log_e_value(kept, Reading.OUTPUT))
+    right = metered([token(1, Site.ACCEPTED, q=None, proposals=(0, 1))], **known)
+    assert math.isfinite(log_e_value(right, Reading.DECLARED))
+
+
+@pytest.mark.parametrize("rule", [DeclaredRule.OTHER, DeclaredRule.POINT_MASS])
+def test_without_a_known_joint_law_the_token_alone_is_judged(rule):
+    for site in DRAFTED_SITES:
+        found = metered([token(1, site)], rule)
+        declared, output = (log_e_value(found, reading) for reading in Reading)
+        assert declared == pytest.approx(output, abs=1e-9)
+
+
+def test_laws_that_are_none_are_refused():
+    with pytest.raises(NumericsError, match="'target' adds up to 0.5"):
+        metered([token(0, p=P / 2)])
+    with pytest.raises(NumericsError, match="'draft'"):
+        metered([token(0, q=np.array([1.2, -0.2, 0.0]))])
+    with pytest.raises(NumericsError, match="'target' adds up to nan"):
+        metered([token(0, p=P * math.nan)])
+    with pytest.raises(UsageError, match=r"shape \(2,\)"):
+        metered([token(0, q=np.array([0.5, 0.5]))])
+    with pytest.raises(UsageError, match="coin"):
+        metered([token(0, coin=0.0)])
+    with pytest.raises(UsageError, match="proposals"):
+        metered([token(0, proposals=(3,))])
+
+
+# Large vocabularies -----------------------------------------------------------------------------
+
+
+def large(seed, size=20_000):
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 4, size)
+    draft = logits + generator.normal(0, 1, size)
+    return [np.exp(x) / np.exp(x).sum() for x in (logits, draft)]
+
+
+def test_merging_rare_tokens_keeps_the_null_law_exact():
+    p, q = large(0)
+    order = np.argsort(p)
+    for y in (int(order[-1]), int(order[0])):
+        merged = locate(token(y, p=p, q=q), DeclaredRule.REJECTION)
+        whole = locate(token(y, p=p, q=q), DeclaredRule.REJECTION, rare=0)
+        assert len(merged.position.p) < len(p) / 2
+        assert len(whole.position.p) == len(p)
+        assert merged.position.size.sum() == len(p)
+        assert merged.probability == whole.probability
+        for one, other in zip(merged.position.null, whole.position.null, strict=True):
+            np.testing.assert_allclose(one[:-1], other[(p >= 1e-6) | (q >= 1e-6)], rtol=1e-12)
+            assert one.sum() == pytest.approx(other.sum(), abs=1e-12)
+        laws = alternative_laws(merged.position, Stream.DRAFTED)
+        for law in laws.values():
+            assert np.stack(law).sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_a_merged_token_counts_as_the_last_outcome():
+    p, q = large(1)
+    rare, common = int(np.argmin(np.maximum(p, q))), int(p.argmax())
+    located = locate(token(rare, p=p, q=q), DeclaredRule.REJECTION)
+    assert located.outcome == len(located.position.p) - 1
+    located = locate(token(common, p=p, q=q), DeclaredRule.REJECTION)
+    assert located.position.p[located.outcome] == pytest.approx(p[common])
