@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -141,80 +142,127 @@ def locate(
         rare: Below this, tokens are merged; see `Position`.
     """
     observation.check()
-    laws = {name: _normalised(law) for name, law in observation.laws.items()}
-    p = laws["target"]
-    q = laws.get("draft")
-    if rule is DeclaredRule.POINT_MASS and observation.proposals:
-        q = _restricted(p, observation.proposals)
-    elif rule is DeclaredRule.POINT_MASS:
+    laws = observation.laws
+    proposals = observation.proposals or ()
+    if rule is DeclaredRule.POINT_MASS and not proposals:
         rule = DeclaredRule.OTHER
-    null = ceiling = None
-    if q is not None and rule is not DeclaredRule.OTHER:
-        null = joint_law(p, q, rule)
-        ceiling = null.rejected
-        if rule is not DeclaredRule.MATCH:
-            widest = p * math.exp(tolerance) - q * math.exp(-tolerance)
-            ceiling = np.maximum(ceiling, widest)
-    merge = _Merging(p, q, *laws.values(), rare=rare)
+    merge = _Merging(laws, proposals, rare)
+    p = merge(observation.target)
+    q = None if observation.draft is None else merge(observation.draft)
+    shared = None
+    if rule is DeclaredRule.POINT_MASS:
+        q = _restricted(p, [merge.outcome(token) for token in proposals])
+    elif observation.draft is not None:
+        shared = merge.rare_kept(observation.target, observation.draft, rule)
+    null, ceiling = _null(p, q, rule, shared, tolerance)
     position = Position(
-        p=merge(p),
-        q=None if q is None else merge(q),
-        unfiltered=merge(laws.get("unfiltered_target", p)),
-        raw=merge(laws.get("raw_target", p)),
-        raw_q=None if q is None else merge(laws.get("raw_draft", q)),
-        previous=merge(laws.get("previous_target", p)),
+        p=p,
+        q=q,
+        unfiltered=merge(laws.get("unfiltered_target"), p),
+        raw=merge(laws.get("raw_target"), p),
+        raw_q=None if q is None else merge(laws.get("raw_draft"), q),
+        previous=merge(laws.get("previous_target"), p),
         coin=observation.coin,
-        size=merge(np.ones_like(p)),
+        size=merge.size,
         rule=rule,
-        null=None if null is None else Joint(merge(null.accepted), merge(null.rejected)),
-        ceiling=None if ceiling is None else merge(ceiling),
+        null=null,
+        ceiling=ceiling,
     )
     token = observation.token
-    if not 0 <= token < len(p):
+    if not 0 <= token < len(observation.target):
         return Located(position, 0, 0.0, doubtful=False, doubtful_draft=False)
     return Located(
         position,
         merge.outcome(token),
-        float(p[token]),
-        doubtful=_slips_in(token, p, laws.get("unfiltered_target"), tolerance),
-        doubtful_draft=_slips_in(token, laws.get("draft"), laws.get("raw_draft"), tolerance),
+        float(observation.target[token]),
+        doubtful=_slips_in(token, observation.target, observation.unfiltered_target, tolerance),
+        doubtful_draft=_slips_in(token, observation.draft, observation.raw_draft, tolerance),
     )
 
 
+def _null(
+    p: Outcomes, q: Outcomes | None, rule: DeclaredRule, rare_kept: float | None, tolerance: float
+) -> tuple[Joint | None, Outcomes | None]:
+    """The null law and the ceiling of its residual, both right for the merged outcome too.
+
+    What is kept of a merged outcome is a sum over its tokens, `rare_kept`, and not min(p, q) of the
+    sums. Its ceiling is bounded by (a eᵗ − b e⁻ᵗ)₊ ≤ (a − b)₊ + a (eᵗ − 1) + b (1 − e⁻ᵗ).
+    """
+    if q is None or rule is DeclaredRule.OTHER:
+        return None, None
+    null = joint_law(p, q, rule)
+    if rare_kept is not None:
+        null.accepted[-1] = min(rare_kept, p[-1])
+        null.rejected[-1] = p[-1] - null.accepted[-1]
+    if rule is DeclaredRule.MATCH:
+        return null, null.rejected
+    up, down = math.exp(tolerance), math.exp(-tolerance)
+    ceiling = np.maximum(null.rejected, p * up - q * down)
+    if rare_kept is not None:
+        ceiling[-1] = null.rejected[-1] + p[-1] * (up - 1) + q[-1] * (1 - down)
+    return null, ceiling
+
+
 class _Merging:
-    """Puts the tokens that are rare under every law into one outcome, the last."""
+    """Puts the tokens that are rare under every law into one outcome, the last.
 
-    def __init__(self, p: Law, q: Law | None, *others: Law, rare: float) -> None:
-        self._rare: np.ndarray | None = None
-        if len(p) <= ALL_TOLD_APART:
+    Args:
+        laws: All laws at the position.
+        proposals: Tokens that are told apart, however rare.
+        rare: What is rare.
+    """
+
+    def __init__(self, laws: Mapping[str, Law], proposals: Sequence[int], rare: float) -> None:
+        size = len(laws["target"])
+        self._kept: np.ndarray | None = None
+        self.size: Outcomes = np.ones(size)
+        if size <= ALL_TOLD_APART or rare == 0:
             return
-        is_rare = p < rare
-        for law in (q, *others):
-            if law is not None:
-                is_rare &= law < rare
-        if is_rare.any():
-            self._rare = is_rare
-            self._kept = np.flatnonzero(~is_rare)
+        often = np.zeros(size, bool)
+        for law in laws.values():
+            often |= law >= rare
+        often[list(proposals)] = True
+        self._kept = np.flatnonzero(often)
+        self.size = np.append(np.ones(len(self._kept)), max(1, size - len(self._kept)))
 
-    def __call__(self, law: Law) -> Outcomes:
-        if self._rare is None:
-            return law
-        merged: Outcomes = np.append(law[self._kept], law.sum(where=self._rare))
+    @overload
+    def __call__(self, law: Law) -> Outcomes: ...
+
+    @overload
+    def __call__(self, law: Law | None, absent: Outcomes) -> Outcomes: ...
+
+    def __call__(self, law: Law | None, absent: Outcomes | None = None) -> Outcomes:
+        """The law over outcomes; another one where it is not known."""
+        if law is None:
+            assert absent is not None
+            return absent
+        total = law.sum(dtype=np.float64)
+        if self._kept is None:
+            scaled: Outcomes = law / total
+            return scaled
+        told = law[self._kept] / total
+        merged: Outcomes = np.append(told, max(0.0, 1 - told.sum(dtype=np.float64)))
         return merged
 
+    def rare_kept(self, p: Law, q: Law, rule: DeclaredRule) -> float | None:
+        """The null law's mass on keeping one of the merged tokens; None where none is merged."""
+        if self._kept is None:
+            return None
+        p_total, q_total = p.sum(dtype=np.float64), q.sum(dtype=np.float64)
+        kept = joint_law(p, q * (p_total / q_total), rule).accepted
+        scale = p_total**2 if rule is DeclaredRule.MATCH else p_total
+        return max(0.0, float((kept.sum() - kept[self._kept].sum()) / scale))
+
     def outcome(self, token: int) -> int:
-        if self._rare is None:
+        """Where a token is counted."""
+        if self._kept is None:
             return token
-        return len(self._kept) if self._rare[token] else int(self._kept.searchsorted(token))
+        index = int(self._kept.searchsorted(token))
+        is_told = index < len(self._kept) and self._kept[index] == token
+        return index if is_told else len(self._kept)
 
 
-def _normalised(law: Law) -> Law:
-    weights = np.asarray(law, np.float64)
-    scaled: Law = weights / weights.sum()
-    return scaled
-
-
-def _restricted(p: Law, proposals: tuple[int, ...]) -> Law:
+def _restricted(p: Outcomes, proposals: Sequence[int]) -> Outcomes:
     """P given that the token is proposed: rejection of a draw from it is the point-mass rule.
 
     min(p, q) is then p on the proposals and 0 elsewhere, and the residual is the rest of p. Where p
@@ -224,7 +272,8 @@ def _restricted(p: Law, proposals: tuple[int, ...]) -> Law:
     q[list(proposals)] = p[list(proposals)]
     if q.sum() == 0:
         q[proposals[0]] = 1
-    return _normalised(q)
+    scaled: Outcomes = q / q.sum()
+    return scaled
 
 
 def _slips_in(token: int, law: Law | None, unfiltered: Law | None, tolerance: float) -> bool:

@@ -248,22 +248,40 @@ def large(seed, size=20_000):
     return [np.exp(x) / np.exp(x).sum() for x in (logits, draft)]
 
 
-def test_merging_rare_tokens_keeps_the_null_law_exact():
-    p, q = large(0)
-    order = np.argsort(p)
-    for y in (int(order[-1]), int(order[0])):
-        merged = locate(token(y, p=p, q=q), DeclaredRule.REJECTION)
-        whole = locate(token(y, p=p, q=q), DeclaredRule.REJECTION, rare=0)
-        assert len(merged.position.p) < len(p) / 2
-        assert len(whole.position.p) == len(p)
-        assert merged.position.size.sum() == len(p)
-        assert merged.probability == whole.probability
-        for one, other in zip(merged.position.null, whole.position.null, strict=True):
-            np.testing.assert_allclose(one[:-1], other[(p >= 1e-6) | (q >= 1e-6)], rtol=1e-12)
-            assert one.sum() == pytest.approx(other.sum(), abs=1e-12)
-        laws = alternative_laws(merged.position, Stream.DRAFTED)
-        for law in laws.values():
-            assert np.stack(law).sum() == pytest.approx(1, abs=1e-12)
+@pytest.mark.parametrize("rule", [DeclaredRule.REJECTION, DeclaredRule.MATCH])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_merging_rare_tokens_keeps_the_null_law_exact(rule, dtype):
+    p, q = (law.astype(dtype) for law in large(0))
+    merged = locate(token(0, p=p, q=q), rule).position
+    whole = locate(token(0, p=p, q=q), rule, rare=0).position
+    told = (p >= 1e-6) | (q >= 1e-6)
+    assert len(merged.p) == told.sum() + 1 < len(p) / 2
+    assert len(whole.p) == len(p) == merged.size.sum()
+    pairs = [
+        (merged.p, whole.p),
+        (merged.q, whole.q),
+        (merged.null.accepted, whole.null.accepted),
+        (merged.null.rejected, whole.null.rejected),
+    ]
+    for one, other in pairs:
+        np.testing.assert_allclose(one[:-1], other[told], rtol=1e-12)
+        assert one[-1] == pytest.approx(other[~told].sum(), rel=1e-9)
+    assert (merged.ceiling >= merged.null.rejected).all()
+    assert merged.ceiling[-1] >= whole.ceiling[~told].sum() - 1e-12
+    for law in alternative_laws(merged, Stream.DRAFTED).values():
+        assert np.stack(law).min() >= 0
+        assert np.stack(law).sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_proposals_are_told_apart_however_rare():
+    p, _ = large(0)
+    rare = (int(np.argmin(p)), int(np.argsort(p)[1]))
+    observation = token(rare[1], Site.ACCEPTED, p=p, q=None, proposals=rare)
+    located = locate(observation, DeclaredRule.POINT_MASS)
+    null = located.position.null
+    assert null.accepted.sum() == pytest.approx(p[list(rare)].sum(), rel=1e-9)
+    assert null.accepted[located.outcome] == pytest.approx(p[rare[1]], rel=1e-9)
+    assert null.accepted[-1] == 0
 
 
 def test_a_merged_token_counts_as_the_last_outcome():
