@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from scipy.special import logsumexp
 from scipy.stats import beta, chi2, ncx2
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -50,22 +49,25 @@ from harness.lossless.evidence.process import (
     mixed_logs,
 )
 
-PROOF = 1e9
-"""What a token of probability 0 adds to every process: more than anything takes away again."""
-
 
 @dataclass(frozen=True)
 class Ratios:
-    """Mixed log ratios of every outcome at every context: what the meter would add.
+    """What each outcome multiplies every component by: what the meter adds up, exponentiated.
 
-    `drafted[kept]`, `bonus` and `unknown` are ``[contexts, tokens, components]``, where components
-    are the entries of the prior that are not 0.
+    Attributes:
+        factors: ``[ways, contexts, tokens, components]``, where a way is how a token came (`WAYS`)
+            and components are the entries of the prior that are not 0. Infinite where an outcome
+            is proof.
+        weights: ``[components]``
     """
 
-    drafted: dict[bool, np.ndarray]
-    bonus: np.ndarray
-    unknown: np.ndarray
-    log_weights: np.ndarray
+    factors: np.ndarray
+    weights: np.ndarray
+
+
+WAYS = ("bonus", "kept", "rejected", "unknown")
+NEGLIGIBLE = 1e-150
+"""Components below this are 0 from then on, which lowers the e-value by next to nothing."""
 
 
 def component_rows(stream, reading):
@@ -80,19 +82,19 @@ def component_rows(stream, reading):
 
 
 def spread(logs, stream, reading):
-    """Mixed logs ``[applicable, tokens, shares]`` as ``[tokens, components]``."""
+    """Mixed logs ``[applicable, tokens, shares]`` as factors ``[tokens, components]``."""
     full = np.zeros((*prior().shape, logs.shape[1]))
     takes_part = component_rows(stream, reading)
     by_alternative = np.zeros((len(ALTERNATIVES), len(SHARES), logs.shape[1]))
     by_alternative[APPLICABLE[stream]] = logs.transpose(0, 2, 1)
     for scope in range(len(SCOPES)):
         full[scope] = np.where(takes_part[scope][..., None], by_alternative, 0)
-    return full[prior() > 0].T
+    return np.exp(full[prior() > 0].T)
 
 
 def ratio_tables(tables, rule, reading=Reading.DECLARED, proposals=None):
     """What each outcome adds, computed by the harness's own code."""
-    rows = {"kept": [], "rejected": [], "bonus": [], "unknown": []}
+    rows = {way: [] for way in WAYS}
     drafted = READ[reading][1]
     for context in range(tables.contexts):
         at = locate(
@@ -120,45 +122,33 @@ def ratio_tables(tables, rule, reading=Reading.DECLARED, proposals=None):
                 impossible = (denominator(at, reads) == 0) | (at.p == 0)
                 logs = mixed_logs(np.where(impossible, 1.0, ratios))
             components = spread(logs, stream, reading)
-            components[impossible] = PROOF
+            components[impossible] = np.inf
             rows[name].append(components.astype(np.float32))
-    stacked = {name: np.stack(parts) for name, parts in rows.items()}
-    return Ratios(
-        drafted={True: stacked["kept"], False: stacked["rejected"]},
-        bonus=stacked["bonus"],
-        unknown=stacked["unknown"],
-        log_weights=np.log(prior()[prior() > 0]),
-    )
+    factors = np.stack([np.stack(rows[way]) for way in WAYS])
+    return Ratios(factors=factors, weights=prior()[prior() > 0])
 
 
 def first_passages(engine, ratios, *, seed, runs, tokens, alphas, told=True):
     """For each α and run the first token at which the e-value is at least 1/α; else 0."""
     generator = np.random.default_rng(seed)
-    sums = np.zeros((runs, len(ratios.log_weights)))
+    products = np.tile(ratios.weights, (runs, 1))
     found = np.zeros((len(alphas), runs), int)
-    bars = -np.log(np.array(alphas))
     active = np.ones(runs, bool)
     for index, (context, place, kept, token) in enumerate(engine.runs(generator, runs, tokens)):
         live = np.flatnonzero(active)
-        c, y = context[live], token[live]
-        if told:
-            gains = np.where(
-                (place[live] == engines.BONUS)[:, None],
-                ratios.bonus[c, y],
-                np.where(
-                    kept[live][:, None], ratios.drafted[True][c, y], ratios.drafted[False][c, y]
-                ),
-            )
-        else:
-            gains = ratios.unknown[c, y]
-        sums[live] += gains
-        values = logsumexp(sums[live] + ratios.log_weights, axis=1)
-        for row, bar in enumerate(bars):
-            passed = live[(values >= bar) & (found[row, live] == 0)]
+        way = np.where(place == engines.BONUS, 0, np.where(kept, 1, 2)) if told else 3 + 0 * place
+        with np.errstate(invalid="ignore"):
+            products[live] *= ratios.factors[way[live], context[live], token[live]]
+        values = products[live].sum(axis=1)
+        values[~np.isfinite(values)] = np.inf
+        for row, alpha in enumerate(alphas):
+            passed = live[(values >= 1 / alpha) & (found[row, live] == 0)]
             found[row, passed] = index + 1
         active[live] = (found[:, live] == 0).any(axis=0)
         if not active.any():
             break
+        if index % 10 == 9:
+            products[products < NEGLIGIBLE] = 0
     return found
 
 
@@ -295,7 +285,7 @@ def detection(fault, *, seed, runs, tokens, vocabulary, prior_weights=None):
     for rule, told in ((DeclaredRule.REJECTION, True), (DeclaredRule.OTHER, False)):
         ratios = ratio_tables(tables, rule)
         if prior_weights is not None:
-            ratios = dataclasses.replace(ratios, log_weights=np.log(prior_weights[prior() > 0]))
+            ratios = dataclasses.replace(ratios, weights=prior_weights[prior() > 0])
         found = first_passages(
             engine, ratios, seed=[seed, vocabulary], runs=runs, tokens=tokens, alphas=(ALPHA,),
             told=told,
@@ -486,7 +476,7 @@ def main():
     )
     parser.add_argument("--runs", type=int, default=500, help="runs of each lossless engine")
     parser.add_argument("--tokens", type=int, default=1000, help="tokens of a lossless run")
-    parser.add_argument("--faulty-runs", type=int, default=100, help="runs of each fault")
+    parser.add_argument("--faulty-runs", type=int, default=60, help="runs of each fault")
     parser.add_argument("--limit", type=int, default=20_000, help="tokens of a faulty run at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=("alarms", "detection", "priors", "power"))
