@@ -49,6 +49,7 @@ TORCH_FREE = (
     "harness.errors",
     "harness.journal",
     "harness.laws",
+    "harness.lossless.evidence",
     "harness.models.source",
     "harness.models.vocabulary",
     "harness.plugin",

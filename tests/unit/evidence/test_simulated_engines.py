@@ -1,0 +1,104 @@
+"""The whole test on simulated engines: no more false alarms than α, and every fault is found.
+
+A small part of `benchmarks/anytime_valid.py`, with the same code. Seeds are fixed. Were they not, a
+test of false alarms would fail with probability below 10⁻³, as its bound is the binomial quantile.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom, chi2
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+import anytime_valid as benchmark
+import simulated_engines as engines
+
+from harness.lossless.evidence import (
+    DeclaredRule,
+    EvidenceMeter,
+    Observation,
+    Reading,
+    Site,
+    log_e_value,
+)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return engines.random_tables(3, 8, contexts=12)
+
+
+@pytest.mark.parametrize("label", benchmark.lossless_engines(engines.random_tables(0, 8)))
+@pytest.mark.parametrize("which", ["random", "adversarial"])
+def test_lossless_engines_are_rejected_no_more_often_than_alpha(tables, which, label):
+    tables = tables if which == "random" else engines.adversarial_tables()
+    engine, rule, proposals, told = benchmark.lossless_engines(tables)[label]
+    ratios = benchmark.ratio_tables(tables, rule, proposals=proposals)
+    found = benchmark.first_passages(
+        engine, ratios, seed=5, runs=400, tokens=150, alphas=(0.2, 0.05), told=told
+    )
+    for alpha, alarms in zip((0.2, 0.05), (found > 0).sum(axis=1), strict=True):
+        assert alarms <= binom.isf(1e-3, 400, alpha)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told", "untold"),
+    [
+        ("ratio inverted", 120, 120),
+        ("no residual", 50, 1000),
+        ("residual of the wrong sign", 20, 100),
+        ("softmax of the residual", 50, 220),
+        ("partial residual", 100, 1900),
+        ("argmax correction", 210, 480),
+        ("greedy draft verified as sampled", 45, 75),
+        ("drawn at T = 0.7, scored at 1", 570, 1100),
+        ("one draw for coin and correction", 260, 720),
+        ("draft tokens below 0.1 dropped", 210, 660),
+        ("bonus is the argmax", 45, 45),
+        ("stored draft law divided by noise", 60, 570),
+    ],
+)
+def test_faults_are_found(tables, fault, told, untold):
+    """Bounds are one and a half times the 90% quantiles that were found at α = 10⁻⁴."""
+    engine = engines.faulty(fault, tables)
+    for rule, is_told, bound in (
+        (DeclaredRule.REJECTION, True, told),
+        (DeclaredRule.OTHER, False, untold),
+    ):
+        ratios = benchmark.ratio_tables(tables, rule)
+        found = benchmark.first_passages(
+            engine, ratios, seed=1, runs=20, tokens=bound, alphas=(1e-4,), told=is_told
+        )[0]
+        assert (found > 0).mean() >= 0.9, f"told: {is_told}"
+
+
+@pytest.mark.parametrize("fault", ["no residual", "partial residual", "leniency 0.9"])
+def test_the_simulated_procedures_have_the_laws_that_their_tables_say(tables, fault):
+    """Chi-square of 120,000 draws against `emitted_law`, by context; false alarms 10⁻³."""
+    engine = engines.faulty(fault, tables)
+    counts = np.zeros_like(tables.p)
+    for context, _, _, token in engine.runs(np.random.default_rng(2), 4000, 30):
+        np.add.at(counts, (context, token), 1)
+    expected = engine.emitted_law() * counts.sum(axis=1, keepdims=True)
+    often = expected >= 5
+    statistic = ((counts - expected) ** 2 / np.where(often, expected, 1))[often].sum()
+    assert statistic < chi2.isf(1e-3, often.sum())
+
+
+def test_the_benchmark_multiplies_what_the_meter_adds(tables):
+    engine = engines.lossless(tables, depth=2)
+    ratios = benchmark.ratio_tables(tables, DeclaredRule.REJECTION)
+    meter = EvidenceMeter(DeclaredRule.REJECTION)
+    products = ratios.weights.copy()
+    for context, place, kept, y in engine.runs(np.random.default_rng(0), 1, 60):
+        c, is_bonus, was_kept = int(context[0]), place[0] == engines.BONUS, bool(kept[0])
+        site = Site.BONUS if is_bonus else Site.ACCEPTED if was_kept else Site.CORRECTION
+        meter.observe(
+            Observation(target=tables.p[c], draft=tables.q[c], token=int(y[0]), site=site)
+        )
+        way = "bonus" if is_bonus else "kept" if was_kept else "rejected"
+        products *= ratios.factors[benchmark.WAYS.index(way), c, int(y[0])]
+    assert np.log(products.sum()) == pytest.approx(log_e_value(meter.evidence, Reading.DECLARED))
