@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from harness.acceptance.protocol import AcceptanceRule
+import torch
+from jaxtyping import Float
+
+from harness.acceptance.protocol import Acceptance, AcceptanceRule
 from harness.config import Sampling
 from harness.decoding import Output, draw_first, plain_decode, take_step, within_context
-from harness.drafting.protocol import Drafter
-from harness.enumeration import DEFAULT_BUDGET, exact_law
+from harness.drafting.protocol import Draft, Drafter
+from harness.enumeration import DEFAULT_BUDGET, enumerate_branches, exact_law
 from harness.models.protocol import CausalLM
 from harness.randomness import Randomness
 from harness.sampling import TokenLaw
@@ -56,7 +59,7 @@ def speculative_law(
         rule: Decides what is kept.
         sampling: Temperature and filters.
         stopping: Ends outputs after few tokens.
-        budget: The most branches of one step.
+        budget: The most branches of one step's draft, and of accepting one draft.
 
     Raises:
         EnumerationBudgetError: A step has more branches than the budget.
@@ -101,25 +104,61 @@ def step_law(
 ) -> dict[tuple[int, ...], float]:
     """The exact probability of everything that one step can emit.
 
+    Every draft is enumerated, and for each of them every acceptance.
+
     Args:
         sequence: Prompt and output so far; the last token is the root.
         target: Set to the tokens before the root, in every branch.
         drafter: Started anew with the tokens before the root, in every branch.
         rule: Decides what is kept.
         law: What tokens are drawn from, given logits.
-        budget: The most branches.
+        budget: The most branches of the draft, and of accepting one draft.
 
     Raises:
-        EnumerationBudgetError: The step has more branches than the budget.
+        EnumerationBudgetError: There are more branches than the budget.
     """
 
-    def run(randomness: Randomness) -> tuple[int, ...]:
+    def run(randomness: Randomness) -> tuple[tuple[tuple[int, ...], float], ...]:
         target.reset()
         target.advance(sequence[:-1])
         drafter.start(sequence[:-1])
-        return take_step(sequence, target, drafter, rule, law=law, randomness=randomness).emitted
+        every = _EveryAcceptance(rule, budget)
+        take_step(sequence, target, drafter, every, law=law, randomness=randomness)
+        return tuple(every.emitted.items())
 
-    return exact_law(run, budget)
+    emitted_law: dict[tuple[int, ...], float] = defaultdict(float)
+    for emitted_after_draft, probability in enumerate_branches(run, budget):
+        for emitted, share in emitted_after_draft:
+            emitted_law[emitted] += probability * share
+    return dict(emitted_law)
+
+
+class _EveryAcceptance:
+    """Stands in for a rule in a step: every acceptance of the draft at hand, not one of them.
+
+    So a draft is made and verified once, not once for each way of accepting it.
+
+    Args:
+        rule: Is enumerated.
+        budget: The most branches.
+    """
+
+    def __init__(self, rule: AcceptanceRule, budget: int) -> None:
+        self.name = rule.name
+        self.emitted: dict[tuple[int, ...], float] = defaultdict(float)
+        self._rule = rule
+        self._budget = budget
+
+    def accept(
+        self,
+        draft: Draft,
+        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
+        randomness: Randomness,
+    ) -> Acceptance:
+        law = exact_law(lambda branch: self._rule.accept(draft, target, branch), self._budget)
+        for kept, probability in law.items():
+            self.emitted[(*draft.tree.tokens(kept.path), kept.extra_token)] += probability
+        return next(iter(law))
 
 
 def largest_difference(one: Mapping[Output, float], other: Mapping[Output, float]) -> float:
