@@ -26,13 +26,9 @@ _CHECKED = (
 # Every annotated shape and type is verified at run time from here on.
 install_import_hook(_CHECKED, "beartype.beartype")
 
-from hypothesis import HealthCheck, settings  # noqa: E402
+import profiles  # noqa: E402
 
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("dev", max_examples=40, **_COMMON)
-settings.register_profile("ci", max_examples=100, derandomize=True, print_blob=True, **_COMMON)
-settings.register_profile("nightly", max_examples=2000, **_COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+profiles.load()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -29,12 +29,13 @@ def _unobserved():
 @st.composite
 def distributions(draw, size, positive=1):
     """A probability vector, with zeros and spikes, and some positive entries; float64."""
+    weight = st.one_of(st.floats(0.001, 1.0), st.sampled_from([1e-6, 50.0]))
+    if positive < size:
+        weight = st.one_of(st.just(0.0), weight)
     weights = draw(
-        st.lists(
-            st.one_of(st.just(0.0), st.floats(0.001, 1.0), st.sampled_from([1e-6, 50.0])),
-            min_size=size,
-            max_size=size,
-        ).filter(lambda weights: sum(weight > 0 for weight in weights) >= positive)
+        st.lists(weight, min_size=size, max_size=size).filter(
+            lambda weights: sum(weight > 0 for weight in weights) >= positive
+        )
     )
     vector = torch.tensor(weights, dtype=torch.float64)
     return vector / vector.sum()

@@ -3,7 +3,8 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from profiles import examples
 from tables import adversarial, pair_from, pairs
 
 from harness.acceptance import make_rule
@@ -48,7 +49,7 @@ def next_law(model):
 
 
 @given(pairs())
-@settings(max_examples=25)
+@examples(25, nightly=250)
 def test_rejection_keeps_the_sum_of_minima_down_a_chain(models):
     """P(accepted ≥ d) is the sum over prefixes of the products of min(p, q)."""
     target, draft = (next_law(model) for model in models)
@@ -67,7 +68,7 @@ def test_rejection_keeps_the_sum_of_minima_down_a_chain(models):
 
 
 @given(pairs())
-@settings(max_examples=25)
+@examples(25, nightly=250)
 def test_block_keeps_at_least_what_rejection_keeps_and_at_most_the_overlap(models):
     rejection = lengths(models, "chain:3", "rejection")
     block = lengths(models, "chain:3", "block")
@@ -83,13 +84,13 @@ def test_block_keeps_at_least_what_rejection_keeps_and_at_most_the_overlap(model
     ("text", "usual"), [("sampled:2x2", "multi-round"), ("distinct:2x2", "without-replacement")]
 )
 @given(models=pairs())
-@settings(max_examples=8)
+@examples(8, nightly=80)
 def test_traversal_keeps_at_least_what_the_usual_rule_keeps(text, usual, models):
     assert mean(lengths(models, text, "traversal")) >= mean(lengths(models, text, usual)) - EXACT
 
 
 @given(pairs())
-@settings(max_examples=10)
+@examples(10, nightly=100)
 def test_on_a_chain_traversal_is_block_and_multi_round_is_rejection(models):
     for one, other in (("traversal", "block"), ("multi-round", "rejection")):
         ours, theirs = lengths(models, "chain:3", one), lengths(models, "chain:3", other)
@@ -99,7 +100,7 @@ def test_on_a_chain_traversal_is_block_and_multi_round_is_rejection(models):
 
 @pytest.mark.parametrize("text", ["chain:3", "sampled:2x2", "distinct:2x2"])
 @given(models=pairs())
-@settings(max_examples=5)
+@examples(5, nightly=50)
 def test_self_draft_keeps_everything(text, models):
     target, _ = models
     twin = TableLM(target._law, target.vocabulary_size)
@@ -113,7 +114,7 @@ def test_self_draft_keeps_everything(text, models):
 
 @pytest.mark.parametrize("text", ["sampled:1x2", "sampled:1x3", "distinct:1x2"])
 @given(models=pairs(sizes=(2, 3)))
-@settings(max_examples=8)
+@examples(8, nightly=80)
 def test_no_rule_exceeds_the_optimal_transport(text, models):
     shape = parse_tree(text)
     p, q = (next_law(model)(CONTEXT) for model in models)
@@ -123,7 +124,7 @@ def test_no_rule_exceeds_the_optimal_transport(text, models):
 
 
 @given(models=pairs(sizes=(3,)))
-@settings(max_examples=10)
+@examples(10, nightly=100)
 def test_point_mass_reaches_the_optimal_transport(models):
     target, draft = (next_law(model) for model in models)
     q = draft(CONTEXT)

@@ -8,9 +8,11 @@ import itertools
 
 import proofs
 import pytest
-from hypothesis import given, settings
+import torch
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracles import chain_rule_law
+from profiles import IS_NIGHTLY, examples
 from tables import adversarial, pair_from, pairs
 
 from harness.acceptance import make_rule
@@ -42,7 +44,22 @@ SHAPES = {
 """Shapes, and the length of the outputs that are enumerated for them."""
 
 LARGE_SHAPES = {"chain:4": 4, "sampled:2x2": 3, "distinct:2x2": 3, "sampled:1x3": 3}
-"""Shapes with up to a hundred thousand branches a step: on adversarial tables only."""
+"""Shapes with thousands of leaves a step: on adversarial tables, and few drawn ones."""
+
+LARGEST = {
+    ("distinct:3x2", 2): 4,
+    ("distinct:2x2", 4): 3,
+    ("distinct:2x3", 3): 3,
+    ("sampled:1x5", 4): 3,
+    ("sampled:2x2", 4): 2,
+    ("sampled:2x3", 2): 3,
+    ("sampled:3x2", 2): 2,
+}
+"""Sampled trees on tables with a number of ids, and the length of the outputs: up to a hundred
+thousand leaves a step, from drafts alone up to sixteen thousand."""
+
+NIGHTLY = {("distinct:3x2", 3): 2}
+"""The same with more than two million leaves a step."""
 
 SAMPLINGS = {
     "t=1": Sampling(temperature=1.0),
@@ -99,7 +116,7 @@ def assert_lossless(models, rule, shape, length, sampling, stop=2):
 
 @pytest.mark.parametrize(("rule", "shape", "length", "sampling"), combinations(SHAPES))
 @given(data=st.data())
-@settings(max_examples=4)
+@examples(4, nightly=20)
 def test_drawn_tables(rule, shape, length, sampling, data):
     models = data.draw(pairs(positive=2 if sampling.min_new_tokens else 1))
     assert_lossless(models, rule, shape, length, sampling)
@@ -114,15 +131,51 @@ def test_adversarial_tables(rule, shape, length, sampling, name):
     assert_lossless(pair_from(*adversarial()[name]), rule, shape, length, sampling)
 
 
+@pytest.mark.parametrize(("rule", "shape", "length", "sampling"), combinations(LARGE_SHAPES))
+@given(models=pairs(sizes=(3,), positive=2))
+@examples(1, nightly=3)
+def test_large_drafts_under_every_setting(rule, shape, length, sampling, models):
+    assert_lossless(models, rule, shape, length, sampling)
+
+
+def sampled_trees(sizes):
+    """Every lossless rule with sampled trees on tables of some sizes."""
+    return [
+        pytest.param(name, shape, ids, length, id=f"{name}-{text}-{ids}-ids")
+        for (text, ids), length in sizes.items()
+        for shape in [parse_tree(text)]
+        for name in valid_rules(shape.law, is_chain=False, is_greedy=False)
+        if RULES[name].lossless
+    ]
+
+
+@pytest.mark.parametrize(("rule", "shape", "ids", "length"), sampled_trees(LARGEST))
+@given(data=st.data())
+@examples(1, nightly=2)
+def test_the_largest_sampled_trees(rule, shape, ids, length, data):
+    models = target, draft = data.draw(pairs(sizes=(ids,), positive=ids))
+    assume(not torch.equal(target.recompute(PROMPT), draft.recompute(PROMPT)))
+    assert_lossless(models, rule, shape, length, Sampling(temperature=1.0))
+
+
+@pytest.mark.skipif(not IS_NIGHTLY, reason="minutes a tree: HYPOTHESIS_PROFILE=nightly only")
+@pytest.mark.parametrize(("rule", "shape", "ids", "length"), sampled_trees(NIGHTLY))
+def test_sampled_trees_of_millions_of_leaves(rule, shape, ids, length):
+    """On one table: a fixed law without zeros, turned for each context."""
+    p, q = (torch.arange(1.0, ids + 1).double() ** power for power in (1, -2))
+    models = pair_from(p / p.sum(), q / q.sum())
+    assert_lossless(models, rule, shape, length, Sampling(temperature=1.0), stop=0)
+
+
 @pytest.mark.parametrize(("rule", "shape", "length", "sampling"), combinations({"3x3": 2}))
 @given(models=pairs(sizes=(4,), positive=2))
-@settings(max_examples=2)
+@examples(2, nightly=20)
 def test_four_ids(rule, shape, length, sampling, models):
     assert_lossless(models, rule, shape, length, sampling)
 
 
 @given(models=pairs(), stop=st.integers(0, 2), length=st.integers(1, 4))
-@settings(max_examples=20)
+@examples(20, nightly=200)
 def test_a_stop_token_or_the_limit_at_every_offset_of_a_block(models, stop, length):
     for text in ("chain:3", "2x2"):
         shape = parse_tree(text)
@@ -132,7 +185,7 @@ def test_a_stop_token_or_the_limit_at_every_offset_of_a_block(models, stop, leng
 
 
 @given(models=pairs(sizes=(3,)), length=st.integers(2, 4))
-@settings(max_examples=15)
+@examples(15, nightly=150)
 def test_a_stop_string_at_every_offset_of_a_block(models, length):
     target, draft = models
     shape = parse_tree("chain:3")
@@ -160,7 +213,7 @@ def test_a_stop_string_at_every_offset_of_a_block(models, length):
     length=st.integers(1, 4),
     stop=st.integers(0, 2),
 )
-@settings(max_examples=40)
+@examples(40, nightly=400)
 def test_plain_decoding_has_the_law_of_an_independent_oracle(models, label, length, stop):
     target, _ = models
     sampling = SAMPLINGS[label]
@@ -174,7 +227,7 @@ def test_plain_decoding_has_the_law_of_an_independent_oracle(models, label, leng
 
 @pytest.mark.parametrize("text", ["chain:2", "2x2", "sampled:1x2", "distinct:1x2", "lookup:2"])
 @given(models=pairs(sizes=(2,)))
-@settings(max_examples=3)
+@examples(3, nightly=20)
 def test_merging_equal_states_changes_nothing(text, models):
     """The whole loop, enumerated in one go with its caches, has the law of the merged steps."""
     target, draft = models
