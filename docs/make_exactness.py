@@ -25,7 +25,12 @@ def run(profile, options):
     command = [sys.executable, "-m", "pytest", *options, "tests/exactness"]
     environment = {**os.environ, "HYPOTHESIS_PROFILE": profile}
     result = subprocess.run(
-        command, env=environment, cwd=PAGE.parent.parent, capture_output=True, text=True, check=False
+        command,
+        env=environment,
+        cwd=PAGE.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         sys.exit(result.stdout + result.stderr)

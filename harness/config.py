@@ -102,6 +102,7 @@ class RunConfig:
         data_dir: Folder with the real data sets, None for the hub.
         check_state: Share of the steps at which both models' cached logits are compared with a
             recompute from scratch: 0 for none, 1 for every step (slow).
+        draw_log: Folder for a file with every random draw of each case, None to write none.
         engine: Name of the engine under test.
         engine_options: The engine's own settings, as pairs of name and value.
     """
@@ -122,6 +123,7 @@ class RunConfig:
     prompts: str = BUILTIN
     data_dir: str | None = None
     check_state: float = 0.02
+    draw_log: str | None = None
     engine: str = "reference"
     engine_options: tuple[tuple[str, str], ...] = ()
 
@@ -161,6 +163,11 @@ class RunConfig:
             f"{self.check_state} is not a share of the steps; give 0 (none) to 1 (all)",
         )
         self._require_valid_rule()
+        _require(
+            self.draw_log is None or self.engine == "reference",
+            "--spec-log-draws",
+            f"the engine '{self.engine}' does not tell its draws; only 'reference' does",
+        )
         _require("" not in self.stop_strings, "--spec-stop", "an empty text would end every output")
         if self.data_dir is not None:
             _require(
@@ -221,9 +228,10 @@ class RunConfig:
     def fingerprint(self) -> str:
         """A hash that two runs share exactly when all their settings are the same.
 
-        `data_dir` is left out: the same prompts may lie in another folder.
+        Folders are left out: the same prompts may lie in another one.
         """
-        settings = {key: value for key, value in self.to_json().items() if key != "data_dir"}
+        settings = self.to_json()
+        del settings["data_dir"], settings["draw_log"]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -20,6 +20,7 @@ LAYERS = (
     {
         "tree",
         "randomness",
+        "draw_log",
         "enumeration",
         "trace",
         "journal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from harness.acceptance import AcceptanceRule, make_rule
@@ -9,6 +10,7 @@ from harness.config import RunConfig
 from harness.decoding import Step, plain_decode, speculate
 from harness.drafting import Drafter, make_drafter
 from harness.drafting.timed import TimedDrafter
+from harness.draw_log import log_draws
 from harness.engines.protocol import Capability, Counts, Generation, Request
 from harness.environment import versions
 from harness.lossless.state import StepChecker
@@ -25,7 +27,7 @@ class ReferenceEngine:
 
     Args:
         pair: Target, draft model and tokenizer.
-        config: The run's settings: tree, rule and state checks are used.
+        config: The run's settings: tree, rule, state checks and log of draws are used.
         rule: In place of the settings' acceptance rule, for one that is under test.
         drafter: In place of the settings' drafter, likewise.
     """
@@ -50,6 +52,7 @@ class ReferenceEngine:
         own = drafter or make_drafter(config.tree, pair.draft)
         self._drafter = TimedDrafter(own, self._draft_watch)
         self._tree = str(config.tree)
+        self._draw_log = None if config.draw_log is None else Path(config.draw_log)
         self._checker = config.check_state and StepChecker(
             pair.target,
             pair.draft,
@@ -64,7 +67,6 @@ class ReferenceEngine:
             DraftproofError: The prompt does not fit, a model returned what no probability can be
                 made of, or a state check failed.
         """
-        randomness = SeededRandomness(request.seed, request.request_id)
         recorder = StepRecorder(self._step_seconds)
         watch = Stopwatch(self._device)
 
@@ -74,7 +76,8 @@ class ReferenceEngine:
                 with watch.paused():
                     self._checker(step, committed)
 
-        with watch.running():
+        with log_draws(self._draw_log, request.request_id) as observe_draw, watch.running():
+            randomness = SeededRandomness(request.seed, request.request_id, observe_draw)
             output = speculate(
                 request.prompt_token_ids,
                 TimedLM(self._target, self._verify_watch),

@@ -207,6 +207,12 @@ OPTIONS: tuple[Option, ...] = (
         "LOGITS",
         float,
     ),
+    Option(
+        "--spec-log-draws",
+        "Write every random draw of the reference engine to DIR, a file a case: what it was for, the "
+        "number that decided it, the probability and the outcome. Slow; for debugging randomness.",
+        "DIR",
+    ),
 )
 
 _CONFIG_FIELDS = {
@@ -223,6 +229,7 @@ _CONFIG_FIELDS = {
     "spec_data": "data_dir",
     "spec_law_alpha": "law_alpha",
     "spec_check_state": "check_state",
+    "spec_log_draws": "draw_log",
     "spec_engine": "engine",
     "spec_engine_option": "engine_options",
     "spec_tie_tolerance": "tie_tolerance",

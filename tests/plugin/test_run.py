@@ -183,3 +183,11 @@ def test_unusable_prompts_of_ones_own_are_refused(pytester, prompts, message):
     result = pytester.runpytest()
     assert result.ret == 4
     result.stderr.fnmatch_lines([f"ERROR: the suite 'letters' {message}*"])
+
+
+def test_every_draw_is_logged_on_demand(run, pytester):
+    run("--report", "--report-dir=out", "--spec-temperature=1", "--spec-log-draws=draws")
+    for case in load_run(pytester.path / "out").cases:
+        path = pytester.path / "draws" / (case.case_id.replace("/", "%2F") + ".jsonl")
+        purposes = [json.loads(line)["purpose"] for line in path.read_text().splitlines()]
+        assert {purpose: purposes.count(purpose) for purpose in purposes} == case.draws

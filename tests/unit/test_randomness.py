@@ -1,4 +1,5 @@
-import math
+import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -8,10 +9,19 @@ from hypothesis import strategies as st
 from scipy import stats
 from strategies import distributions
 
-from harness.errors import NumericsError
-from harness.randomness import Purpose, SeededRandomness, inverse_cdf
+from harness.draw_log import log_draws
+from harness.errors import DraftproofError, NumericsError, UsageError
+from harness.randomness import (
+    BOUNDARY_DRAWS,
+    Draw,
+    InjectedRandomness,
+    Purpose,
+    Randomness,
+    SeededRandomness,
+    inverse_cdf,
+)
 
-LARGEST_BELOW_ONE = math.nextafter(1.0, 0.0)
+LARGEST_BELOW_ONE = BOUNDARY_DRAWS[1]
 
 
 @given(st.integers(1, 8).flatmap(distributions), st.floats(0, LARGEST_BELOW_ONE))
@@ -90,3 +100,72 @@ def test_the_global_generator_is_left_alone():
     before = torch.random.get_rng_state()
     draws(SeededRandomness(0, "case"), Purpose.DRAFT)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_every_draw_is_described_as_it_was_decided():
+    law = torch.tensor([1.0, 0.0, 3.0], dtype=torch.float64)
+    seen = []
+    randomness = InjectedRandomness(0.25, 0.75, 0.5, observe=seen.append)
+    outcomes = (
+        randomness.bernoulli(0.3, Purpose.ACCEPT),
+        randomness.bernoulli(0.3, Purpose.ACCEPT),
+        randomness.categorical(law, Purpose.CORRECTION),
+    )
+    assert outcomes == (True, False, 2)
+    digest = hashlib.sha256(law.numpy().tobytes()).hexdigest()[:16]
+    accept, correction = Purpose.ACCEPT, Purpose.CORRECTION
+    assert seen == [
+        Draw(purpose=accept, index=0, uniform=0.25, outcome=1, probability=0.3),
+        Draw(purpose=accept, index=1, uniform=0.75, outcome=0, probability=0.7),
+        Draw(purpose=correction, index=0, uniform=0.5, outcome=2, probability=0.75, weights=digest),
+    ]
+
+
+def test_observing_changes_no_draw_and_no_number_decides_two():
+    seen = []
+    observed, alone = SeededRandomness(3, "a", seen.append), SeededRandomness(3, "a")
+    for randomness in (observed, alone):
+        for purpose in Purpose:
+            draws(randomness, purpose, 20)
+    assert draws(observed, Purpose.ACCEPT) == draws(alone, Purpose.ACCEPT)
+    assert len({draw.uniform for draw in seen}) == len(seen) == 20 * len(Purpose) + 50
+
+
+def test_given_numbers_decide_in_turn_and_the_last_again_and_again():
+    randomness = InjectedRandomness(*BOUNDARY_DRAWS)
+    assert isinstance(randomness, Randomness)
+    found = [randomness.bernoulli(0.5, purpose) for purpose in (*Purpose, *Purpose)]
+    assert found == [True] + [False] * 9
+
+
+@pytest.mark.parametrize("uniforms", [(), (1.0,), (0.5, -0.1), (float("nan"),)])
+def test_numbers_that_no_draw_can_be_are_refused(uniforms):
+    with pytest.raises(UsageError, match=r"numbers from \[0, 1\)"):
+        InjectedRandomness(*uniforms)
+
+
+def test_a_log_holds_every_draw_up_to_an_error(tmp_path):
+    folder = tmp_path / "new" / "draws"
+
+    def fail():
+        with log_draws(folder, "code/..\0") as observe:
+            draws(SeededRandomness(3, "a", observe), Purpose.ACCEPT, 5)
+            raise NumericsError("late")
+
+    with pytest.raises(NumericsError, match="late"):
+        fail()
+    [path] = folder.iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["purpose"], line["index"]) for line in lines] == [("accept", i) for i in range(5)]
+    assert [line["uniform"] < 0.5 for line in lines] == draws(
+        SeededRandomness(3, "a"), Purpose.ACCEPT, 5
+    )
+
+
+def test_a_log_that_cannot_be_written_is_an_error_that_names_the_option(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DraftproofError, match="give another --spec-log-draws"),
+        log_draws(tmp_path / "file", "case"),
+    ):
+        pass

@@ -1,7 +1,5 @@
 """What rules refuse, and boundary draws; that they are lossless is proved in tests/exactness."""
 
-import math
-
 import pytest
 import torch
 
@@ -9,11 +7,10 @@ from harness.acceptance import make_rule
 from harness.drafting.protocol import Draft
 from harness.errors import DraftError
 from harness.laws import ProposalLaw
-from harness.randomness import inverse_cdf
+from harness.randomness import BOUNDARY_DRAWS, InjectedRandomness
 from harness.shapes import parse_tree
 from harness.tree import DraftTree
 
-LARGEST_BELOW_ONE = math.nextafter(1.0, 0.0)
 CHAIN = (-1, 0)
 SIBLINGS = (-1, -1)
 
@@ -30,22 +27,6 @@ def draft(parents, law, token_ids=(1, 0), probabilities=True):
 
 def rule(name):
     return make_rule(name, parse_tree("chain:1"), is_greedy=False)
-
-
-class Injected:
-    """Uniforms as given, in turn; the last one again and again."""
-
-    def __init__(self, *uniforms):
-        self._uniforms = list(uniforms)
-
-    def _next(self):
-        return self._uniforms.pop(0) if len(self._uniforms) > 1 else self._uniforms[0]
-
-    def bernoulli(self, probability, purpose):
-        return self._next() < probability
-
-    def categorical(self, probabilities, purpose):
-        return inverse_cdf(probabilities, self._next())
 
 
 P = torch.tensor([[0.2, 0.3, 0.5], [0.0, 0.6, 0.4], [1.0, 0.0, 0.0]], dtype=torch.float64)
@@ -65,32 +46,32 @@ P = torch.tensor([[0.2, 0.3, 0.5], [0.0, 0.6, 0.4], [1.0, 0.0, 0.0]], dtype=torc
 )
 def test_a_rule_refuses_drafts_it_is_not_valid_for_and_names_valid_ones(name, parents, law, use):
     with pytest.raises(DraftError, match=f"'{name}' is not valid for .* use one of: .*{use}"):
-        rule(name).accept(draft(parents, law), P, Injected(0.5))
+        rule(name).accept(draft(parents, law), P, InjectedRandomness(0.5))
 
 
 @pytest.mark.parametrize("name", ["rejection", "multi-round", "block", "traversal"])
 def test_a_sampled_draft_without_its_distributions_is_refused(name):
     bare = draft(CHAIN, ProposalLaw.INDEPENDENT, probabilities=False)
     with pytest.raises(DraftError, match="must carry the distributions"):
-        rule(name).accept(bare, P, Injected(0.5))
+        rule(name).accept(bare, P, InjectedRandomness(0.5))
 
 
-@pytest.mark.parametrize("uniform", [0.0, LARGEST_BELOW_ONE])
+@pytest.mark.parametrize("uniform", BOUNDARY_DRAWS)
 @pytest.mark.parametrize("name", ["rejection", "multi-round", "block", "traversal"])
 def test_boundary_draws_never_emit_an_impossible_token(name, uniform):
     made = draft(CHAIN, ProposalLaw.INDEPENDENT)
     for uniforms in ((uniform,), (0.0, uniform), (uniform, 0.0), (0.0, 0.0, uniform)):
-        kept = rule(name).accept(made, P, Injected(*uniforms))
+        kept = rule(name).accept(made, P, InjectedRandomness(*uniforms))
         context = kept.path[-1] + 1 if kept.path else 0
         assert P[context, kept.extra_token] > 0
         for node in kept.path:
             assert P[node, made.tree.token_ids[node]] > 0
 
 
-@pytest.mark.parametrize("uniform", [0.0, LARGEST_BELOW_ONE])
+@pytest.mark.parametrize("uniform", BOUNDARY_DRAWS)
 def test_boundary_draws_of_point_masses(uniform):
     made = draft(SIBLINGS, ProposalLaw.DETERMINISTIC, probabilities=False)
-    kept = rule("point-mass").accept(made, P, Injected(uniform))
+    kept = rule("point-mass").accept(made, P, InjectedRandomness(uniform))
     assert kept.path == ((0,) if uniform == 0 else ())
     assert P[1 if kept.path else 0, kept.extra_token] > 0
     if not kept.path:
@@ -100,5 +81,5 @@ def test_boundary_draws_of_point_masses(uniform):
 def test_an_empty_draft_is_one_token_of_plain_decoding():
     for name in ("rejection", "multi-round", "block", "traversal", "point-mass", "typical"):
         law = ProposalLaw.DETERMINISTIC if name == "point-mass" else ProposalLaw.INDEPENDENT
-        kept = rule(name).accept(Draft.empty(law), P[:1], Injected(0.4))
+        kept = rule(name).accept(Draft.empty(law), P[:1], InjectedRandomness(0.4))
         assert (kept.path, kept.extra_token, kept.reached) == ((), 1, ())
