@@ -209,7 +209,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-log-draws",
-        "Write every random draw of the reference engine to DIR, a file a case: what it was for, the "
+        "Write every random draw of the reference engine to DIR, a file a case: its purpose, the "
         "number that decided it, the probability and the outcome. Slow; for debugging randomness.",
         "DIR",
     ),

@@ -50,6 +50,7 @@ USAGE_ERROR = 4
         (["--spec-data=none", "--spec-prompts=real"], "--spec-data: 'none' is not a folder"),
         (["--spec-target=no/such/model/x"], "--spec-target: there is no folder no/such/model/x"),
         (["--spec-draft=missing.gguf"], "--spec-draft: cannot read missing.gguf"),
+        (["--spec-log-draws=x", "--spec-engine=vllm"], "--spec-log-draws: the engine 'vllm' does"),
         (["--report", "--spec-resume"], "--spec-resume needs --report-dir"),
     ],
 )
