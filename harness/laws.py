@@ -31,7 +31,8 @@ class RuleFacts:
         chains_only: Whether it cannot judge a tree with siblings.
         lossless: Whether the output's law is exactly the target's.
         greedy_only: Whether that holds at temperature 0 only.
-        top_down: Whether it looks at a node only once the node's parent is kept.
+        top_down: Whether it looks at a node only once the node's parent is kept, and at no sibling
+            after a kept one.
     """
 
     laws: frozenset[ProposalLaw]
@@ -50,7 +51,7 @@ RULES: Mapping[str, RuleFacts] = MappingProxyType(
         "without-replacement": RuleFacts(laws=frozenset({ProposalLaw.WITHOUT_REPLACEMENT})),
         "block": RuleFacts(laws=SAMPLED, chains_only=True, top_down=False),
         "traversal": RuleFacts(laws=SAMPLED, top_down=False),
-        "typical": RuleFacts(laws=frozenset(ProposalLaw), lossless=False),
+        "typical": RuleFacts(laws=frozenset(ProposalLaw), lossless=False, top_down=False),
     }
 )
 """Every acceptance rule by name; the classes in `harness.acceptance` are held to this table."""

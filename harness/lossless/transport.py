@@ -77,6 +77,50 @@ def best_acceptance(p: Sequence[float], siblings: dict[tuple[int, ...], float]) 
     return float(-solved.fun)
 
 
+def best_acceptance_of_draws(
+    p: Sequence[float], q: Sequence[float], count: int, law: ProposalLaw
+) -> float:
+    """`best_acceptance` for siblings drawn from q, without a linear program, for any vocabulary.
+
+    By duality the optimum is 1 + min over sets H of tokens of p(H) − P(every sibling is in H), and
+    the minimum is at one of the sets that take the tokens in the order of p/q. One draw gives
+    Σ min(p, q), the overlap.
+
+    Args:
+        p: ``[vocabulary]`` the target's distribution.
+        q: ``[vocabulary]`` the draft model's.
+        count: Siblings; at most 2 without replacement.
+        law: With replacement, or without.
+
+    Raises:
+        ValueError: More than two siblings without replacement.
+
+    Source:
+        Hu et al. 2025 (arXiv 2502.18779), on the dual of the transport problem and its solution
+        for draws with and without replacement.
+
+    Example:
+        >>> round(best_acceptance_of_draws([0.5, 0.5], [0.8, 0.2], 1, ProposalLaw.INDEPENDENT), 9)
+        0.7
+    """
+    target, draft = np.asarray(p, float), np.asarray(q, float)
+    possible = np.flatnonzero(draft > 0)
+    order = possible[np.argsort(target[possible] / draft[possible], kind="stable")]
+    target, draft = target[order], draft[order]
+    within = np.cumsum(draft)
+    if law is ProposalLaw.INDEPENDENT:
+        all_within = within**count
+    elif count == 1 or len(order) == 1:
+        all_within = within
+    elif count == 2:
+        others = draft.sum() - draft
+        first, both = np.cumsum(draft / others), np.cumsum(draft**2 / others)
+        all_within = within * first - both
+    else:
+        raise ValueError(f"{count} siblings without replacement: only up to 2 are solved")
+    return float(1 + min(0.0, (np.cumsum(target) - all_within).min()))
+
+
 def prefix_overlap(
     target: Law, draft: Law, context: tuple[int, ...], length: int, vocabulary: int
 ) -> float:

@@ -21,8 +21,9 @@ def check_identities(record: CaseRecord, *, top_down: bool = True) -> list[str]:
     Args:
         record: The case. Where it has no node although its steps drafted some (an engine that
             reports steps only), those of nodes are left out.
-        top_down: Whether the rule judges a node only once its parent is kept, as all rules do but
-            block and traversal verification, which go from the leaves to the root.
+        top_down: Whether the rule judges a node only once its parent is kept, and no sibling after
+            a kept one, as all rules do but block and traversal verification, which go from the
+            leaves to the root, and typical acceptance, which compares whole paths.
 
     Returns:
         A line each, with the step or the node and the rule; empty for a case in error.

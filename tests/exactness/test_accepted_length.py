@@ -4,15 +4,23 @@ import math
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from profiles import examples
+from strategies import distributions
 from tables import adversarial, pair_from, pairs
 
 from harness.acceptance import make_rule
 from harness.config import Sampling
 from harness.decoding import take_step
 from harness.drafting import make_drafter
+from harness.laws import ProposalLaw
 from harness.lossless.exact_law import accepted_length_law
-from harness.lossless.transport import best_acceptance, prefix_overlap, sibling_sets
+from harness.lossless.transport import (
+    best_acceptance,
+    best_acceptance_of_draws,
+    prefix_overlap,
+    sibling_sets,
+)
 from harness.models.table import TableLM
 from harness.randomness import SeededRandomness
 from harness.sampling import TokenLaw
@@ -121,6 +129,21 @@ def test_no_rule_exceeds_the_optimal_transport(text, models):
     most = best_acceptance(p, sibling_sets(q, shape.branching, shape.law))
     for rule in ("auto", "traversal"):
         assert reach(lengths(models, text, rule), 1) <= most + 1e-9
+
+
+@pytest.mark.parametrize("law", [ProposalLaw.INDEPENDENT, ProposalLaw.WITHOUT_REPLACEMENT])
+@given(data=st.data(), size=st.integers(2, 5), count=st.integers(1, 3))
+@examples(60, nightly=1000)
+def test_the_transport_of_draws_is_that_of_the_linear_program(law, data, size, count):
+    p, q = (data.draw(distributions(size)).tolist() for _ in range(2))
+    count = min(count, 2) if law is ProposalLaw.WITHOUT_REPLACEMENT else count
+    expected = best_acceptance(p, sibling_sets(q, count, law))
+    assert best_acceptance_of_draws(p, q, count, law) == pytest.approx(expected, abs=1e-7)
+
+
+def test_more_siblings_without_replacement_than_are_solved_are_refused():
+    with pytest.raises(ValueError, match="3 siblings without replacement"):
+        best_acceptance_of_draws([0.5] * 2, [0.5] * 2, 3, ProposalLaw.WITHOUT_REPLACEMENT)
 
 
 @given(models=pairs(sizes=(3,)))

@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import VOCABULARY, ScriptedDrafter, tiny_lm, trees
 
-from harness.acceptance import GreedyRule, PointMassRule, RejectionRule
+from harness.acceptance import GreedyRule, PointMassRule, RejectionRule, make_rule
 from harness.config import Sampling
 from harness.decoding import speculate
 from harness.drafting import make_drafter
+from harness.laws import RULES, valid_rules
 from harness.randomness import SeededRandomness
 from harness.recording import StepRecorder, StepSeconds, choice_facts
-from harness.shapes import ChainShape, KAryShape
+from harness.shapes import ChainShape, KAryShape, parse_tree
+from harness.statistics.identities import check_identities
 from harness.stopping import Stopping
+from harness.trace import CaseRecord, DecodedOutput, Verdict
 
 PROMPT = [1, 3, 2]
 
@@ -27,13 +30,13 @@ def rule_for(drafter, sampling):
     return PointMassRule() if drafter.law == "deterministic" else RejectionRule()
 
 
-def record(drafter, target, sampling, max_new_tokens=12):
+def record(drafter, target, sampling, max_new_tokens=12, rule=None):
     recorder = StepRecorder(lambda: StepSeconds(0.5, 0.25))
     output = speculate(
         PROMPT,
         target,
         drafter,
-        rule_for(drafter, sampling),
+        rule or rule_for(drafter, sampling),
         sampling=sampling,
         stopping=Stopping(max_new_tokens=max_new_tokens),
         randomness=SeededRandomness(0, "recording"),
@@ -102,3 +105,34 @@ def test_rank_0_is_the_argmax_also_where_logits_are_equal():
     facts = choice_facts(logits, logits.float().softmax(-1), [0] * 5, range(VOCABULARY))
     assert facts.rank.tolist() == [3, 0, 1, 2, 4]
     assert int(logits.argmax()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (name, text)
+        for text in ("chain:3", "3x2", "sampled:2x2", "distinct:2x3", "best-first:5", "lookup:3")
+        for shape in [parse_tree(text)]
+        for name in valid_rules(shape.law, is_chain=shape.is_chain, is_greedy=True)
+    ],
+)
+def test_what_every_rule_leaves_keeps_the_identities(name, text):
+    """Among them: what a rule has looked at fits the facts of `harness.laws`."""
+    shape = parse_tree(text)
+    sampling = Sampling(temperature=0.0 if RULES[name].greedy_only else 1.0)
+    drafter = make_drafter(shape, tiny_lm(2))
+    rule = make_rule(name, shape, is_greedy=sampling.greedy)
+    output, steps, nodes = record(drafter, tiny_lm(1), sampling, 20, rule)
+    decoded = DecodedOutput(token_ids=output.token_ids, stop_reason="length", seconds=1.0)
+    case = CaseRecord(
+        case_id="a/0",
+        domain="a",
+        prompt_tokens=len(PROMPT),
+        verdict=Verdict.IDENTICAL if sampling.greedy else Verdict.SAMPLED,
+        plain=decoded,
+        speculative=decoded,
+        steps=steps,
+        nodes=nodes,
+    )
+    assert len(steps["step"]) > 4
+    assert check_identities(case, top_down=RULES[name].top_down) == []
