@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-
 from harness.acceptance.multi_round import likelihood_ratio
 from harness.acceptance.protocol import (
     Acceptance,
+    Distributions,
     proposal_distribution,
     require_valid,
 )
@@ -32,12 +30,7 @@ class BlockRule:
 
     name = "block"
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         require_valid(self, draft)
         tokens = draft.tree.token_ids
         length = len(tokens)

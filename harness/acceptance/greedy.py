@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-
-from harness.acceptance.protocol import Acceptance
+from harness.acceptance.protocol import Acceptance, Distributions
 from harness.drafting.protocol import Draft
 from harness.randomness import Randomness
 from harness.tree import ROOT
@@ -19,12 +16,7 @@ class GreedyRule:
 
     name = "greedy"
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         tree = draft.tree
         best: list[int] = target.argmax(-1).tolist()
         path: list[int] = []

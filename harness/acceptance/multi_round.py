@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-
-from harness.acceptance.protocol import Acceptance, proposal_distribution, require_valid
+from harness.acceptance.protocol import (
+    Acceptance,
+    Distribution,
+    Distributions,
+    proposal_distribution,
+    require_valid,
+)
 from harness.drafting.protocol import Draft
 from harness.errors import DraftError
 from harness.randomness import Purpose, Randomness
@@ -26,12 +29,7 @@ class MultiRoundRule:
 
     name = "multi-round"
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         require_valid(self, draft)
         return recursive_rejection(draft, target, randomness, distinct=False)
 
@@ -49,19 +47,14 @@ class WithoutReplacementRule:
 
     name = "without-replacement"
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         require_valid(self, draft)
         return recursive_rejection(draft, target, randomness, distinct=True)
 
 
 def recursive_rejection(
     draft: Draft,
-    target: Float[torch.Tensor, "nodes_and_root vocabulary"],
+    target: Distributions,
     randomness: Randomness,
     *,
     distinct: bool,
@@ -98,9 +91,7 @@ def recursive_rejection(
             return Acceptance(path=tuple(path), extra_token=extra, reached=tuple(reached))
 
 
-def acceptance_probability(
-    p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"], token: int
-) -> float:
+def acceptance_probability(p: Distribution, q: Distribution, token: int) -> float:
     """min(1, p/q) of a token that was drawn from q.
 
     Raises:
@@ -109,9 +100,7 @@ def acceptance_probability(
     return min(1.0, likelihood_ratio(p, q, token))
 
 
-def likelihood_ratio(
-    p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"], token: int
-) -> float:
+def likelihood_ratio(p: Distribution, q: Distribution, token: int) -> float:
     """p/q of a token that was drawn from q.
 
     Raises:
@@ -126,9 +115,7 @@ def likelihood_ratio(
     return float(p[token]) / proposed
 
 
-def residual(
-    p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"]
-) -> Float[torch.Tensor, " vocabulary"]:
+def residual(p: Distribution, q: Distribution) -> Distribution:
     """norm(max(p − q, 0)): what is left of p after a token drawn from q was rejected.
 
     Where nothing is left, a rejection had probability 0 in exact arithmetic and came from rounding;
@@ -139,9 +126,7 @@ def residual(
     return left / total if total > 0 else p
 
 
-def without(
-    q: Float[torch.Tensor, " vocabulary"], token: int
-) -> Float[torch.Tensor, " vocabulary"]:
+def without(q: Distribution, token: int) -> Distribution:
     """Q with one token removed, renormalised; all zeros where nothing else is left."""
     left = q.clone()
     left[token] = 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-
-from harness.acceptance.protocol import Acceptance, require_valid
+from harness.acceptance.protocol import Acceptance, Distributions, require_valid
 from harness.drafting.protocol import Draft
 from harness.randomness import Purpose, Randomness
 from harness.tree import ROOT
@@ -25,12 +22,7 @@ class PointMassRule:
 
     name = "point-mass"
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         require_valid(self, draft)
         tree = draft.tree
         path: list[int] = []

@@ -13,6 +13,13 @@ from harness.errors import DraftError
 from harness.laws import RULES, valid_rules
 from harness.randomness import Randomness
 
+Distribution = Float[torch.Tensor, " vocabulary"]
+"""Probabilities of the next token."""
+
+Distributions = Float[torch.Tensor, "nodes_and_root vocabulary"]
+"""The target's, after temperature and filters: row 0 after the root, row ``i + 1`` after node
+``i``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
@@ -39,18 +46,13 @@ class AcceptanceRule(Protocol):
 
     name: str
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         """The kept path and the extra token.
 
         Args:
             draft: The proposal, with the distributions it was drawn from.
-            target: ``[n + 1, vocabulary]`` the target's distributions after temperature and
-                filters: row 0 after the root, row ``i + 1`` after node ``i``.
+            target: ``[n + 1, vocabulary]`` what the target's next token is drawn from, after the
+                root and after each node.
             randomness: For coins and extra tokens.
 
         Raises:
@@ -77,7 +79,7 @@ def require_valid(rule: AcceptanceRule, draft: Draft) -> None:
     )
 
 
-def proposal_distribution(draft: Draft, node: int) -> Float[torch.Tensor, " vocabulary"]:
+def proposal_distribution(draft: Draft, node: int) -> Distribution:
     """q: the distribution that the first of a node's siblings was drawn from.
 
     Raises:

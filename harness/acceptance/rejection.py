@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-
 from harness.acceptance.multi_round import acceptance_probability, residual
 from harness.acceptance.protocol import (
     Acceptance,
+    Distributions,
     proposal_distribution,
     require_valid,
 )
@@ -28,12 +26,7 @@ class RejectionRule:
 
     name = "rejection"
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         require_valid(self, draft)
         tree = draft.tree
         for node, token in enumerate(tree.token_ids):

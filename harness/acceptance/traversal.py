@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-
 from harness.acceptance.multi_round import likelihood_ratio, without
-from harness.acceptance.protocol import Acceptance, proposal_distribution, require_valid
+from harness.acceptance.protocol import (
+    Acceptance,
+    Distribution,
+    Distributions,
+    proposal_distribution,
+    require_valid,
+)
 from harness.drafting.protocol import Draft
 from harness.laws import ProposalLaw
 from harness.randomness import Purpose, Randomness
@@ -29,12 +32,7 @@ class TraversalRule:
 
     name = "traversal"
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         require_valid(self, draft)
         reached: list[int] = []
         kept = _visit(ROOT, 1.0, draft, target, randomness, reached)
@@ -50,7 +48,7 @@ def _visit(
     node: int,
     weight: float,
     draft: Draft,
-    target: Float[torch.Tensor, "nodes_and_root vocabulary"],
+    target: Distributions,
     randomness: Randomness,
     reached: list[int],
 ) -> tuple[int, int] | None:
@@ -75,9 +73,7 @@ def _visit(
     return node, randomness.categorical(p, Purpose.CORRECTION if children else Purpose.BONUS)
 
 
-def remainder(
-    p: Float[torch.Tensor, " vocabulary"], q: Float[torch.Tensor, " vocabulary"], weight: float
-) -> tuple[float, Float[torch.Tensor, " vocabulary"]]:
+def remainder(p: Distribution, q: Distribution, weight: float) -> tuple[float, Distribution]:
     """What a node is left with when a child drawn from q, and all below it, has failed.
 
     Args:

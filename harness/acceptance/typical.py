@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 
-from harness.acceptance.protocol import Acceptance
+from harness.acceptance.protocol import Acceptance, Distributions
 from harness.drafting.protocol import Draft
 from harness.randomness import Purpose, Randomness
 from harness.tree import ROOT
@@ -35,12 +34,7 @@ class TypicalRule:
         self._epsilon = epsilon
         self._delta = delta
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         tree = draft.tree
         entropies: list[float] = torch.special.entr(target).sum(-1).tolist()
         typical = {ROOT}

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import torch
-from jaxtyping import Float
-
-from harness.acceptance.protocol import Acceptance, AcceptanceRule
+from harness.acceptance.protocol import Acceptance, AcceptanceRule, Distributions
 from harness.config import Sampling
 from harness.decoding import Output, draw_first, plain_decode, take_step, within_context
 from harness.drafting.protocol import Draft, Drafter
@@ -149,12 +146,7 @@ class _EveryAcceptance:
         self._rule = rule
         self._budget = budget
 
-    def accept(
-        self,
-        draft: Draft,
-        target: Float[torch.Tensor, "nodes_and_root vocabulary"],
-        randomness: Randomness,
-    ) -> Acceptance:
+    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
         law = exact_law(lambda branch: self._rule.accept(draft, target, branch), self._budget)
         for kept, probability in law.items():
             self.emitted[(*draft.tree.tokens(kept.path), kept.extra_token)] += probability
