@@ -28,10 +28,10 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def draft(text, sequence=SEQUENCE, room=10, seed=0):
+def draft(text, sequence=SEQUENCE, room=10, seed=0, law=LAW):
     drafter = make_drafter(parse_tree(text), tiny_lm(2))
     drafter.start(sequence[:-1])
-    return drafter.draft(sequence, room, LAW, SeededRandomness(seed, "draft"))
+    return drafter.draft(sequence, room, law, SeededRandomness(seed, "draft"))
 
 
 def ranked(sequence):
@@ -54,7 +54,8 @@ def test_every_draft_is_a_valid_tree_of_its_law(text):
 
 @pytest.mark.parametrize("text", SHAPES)
 def test_each_row_is_the_distribution_after_the_nodes_parent(text):
-    made = draft(text)
+    law = TokenLaw(Sampling(temperature=1.0, repetition_penalty=1.5))
+    made = draft(text, law=law)
     if made.logits is None:
         return
     for node, row in enumerate(made.rows):
@@ -63,7 +64,8 @@ def test_each_row_is_the_distribution_after_the_nodes_parent(text):
         expected = tiny_lm(2).recompute(before)[-1]
         torch.testing.assert_close(made.logits[row], expected, rtol=1e-9, atol=1e-9)
         if made.probabilities is not None:
-            torch.testing.assert_close(made.probabilities[row], torch.softmax(expected, -1))
+            [q] = law.distributions(expected[None], lambda before=before: [before])
+            torch.testing.assert_close(made.probabilities[row], q)
 
 
 @pytest.mark.parametrize("text", SHAPES)
@@ -187,3 +189,17 @@ def test_after_any_kept_path_the_next_draft_is_a_fresh_ones(text):
         assert ours.tree == theirs.tree
         if ours.logits is not None:
             torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("text", ["chain:4", "3x2", "sampled:2x2", "distinct:2x2"])
+def test_after_any_kept_path_the_draft_model_has_not_to_see_again_what_it_scored(text):
+    """Nodes without children were not scored; all others of the path stay with the model."""
+    model = tiny_lm(2)
+    drafter = make_drafter(parse_tree(text), model)
+    for node in range(ROOT, 3):
+        drafter.start(SEQUENCE[:-1])
+        made = drafter.draft(SEQUENCE, 10, LAW, SeededRandomness(0, "draft"))
+        path = made.tree.path_to(node)
+        drafter.commit(path)
+        scored = sum(bool(made.tree.children(kept)) for kept in path)
+        assert model.length == len(SEQUENCE) + scored
