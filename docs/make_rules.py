@@ -211,7 +211,9 @@ Temperature 1, depth 3, 64 new tokens, seed 0, built-in prompts; 95% intervals b
 prompts. *Kept at depth 1* is the share of steps that kept a token, the reach rate at depth 1; the
 bound is what optimal transport could keep of the same siblings, on average over the steps. Coins are
 counted, so a rule that reaches the bound shows 1 within its interval. For a chain the bound is the
-overlap Σ min(p, q), which `nodes.parquet` of every report holds for each node. **The built-in pair is a toy pair: these figures describe only itself.**
+overlap Σ min(p, q), which `nodes.parquet` of every report holds for each node.
+
+**The built-in pair is a toy pair: these figures describe only itself.**
 
 {measured_table(prompts)}
 
