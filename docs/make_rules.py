@@ -23,7 +23,7 @@ from harness.acceptance import make_rule
 from harness.data import DOMAINS, load_prompts
 from harness.drafting import make_drafter
 from harness.environment import hardware, versions
-from harness.laws import RULES, ProposalLaw
+from harness.laws import RULES, ProposalLaw, labelled
 from harness.lossless.exact_law import accepted_length_law
 from harness.lossless.transport import best_acceptance, best_acceptance_of_draws, sibling_sets
 from harness.models.table import TableLM
@@ -92,7 +92,7 @@ def exact_table():
             mean = math.fsum(length * probability for length, probability in law.items())
             share = f" ({share_of_bound(rule, text, name):.3f})" if RULES[rule].lossless else ""
             cells.append(f"{mean:.4f}{share}")
-        rows.append(f"| {shown(rule)} | {text} | " + " | ".join(cells) + " |")
+        rows.append(f"| {labelled(rule)} | {text} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
@@ -147,7 +147,7 @@ def measured_table(prompts):
             with_interval(share, 3) if RULES[rule].lossless else "",
         ]
         rows.append(
-            f"| {shown(rule)} | {text} | {overall.prompts} | {overall.steps:,} | "
+            f"| {labelled(rule)} | {text} | {overall.prompts} | {overall.steps:,} | "
             + " | ".join(estimates)
             + " |"
         )
@@ -161,10 +161,6 @@ def with_interval(estimate, decimals):
     return (
         f"{estimate.value:.{decimals}f} ({estimate.low:.{decimals}f}–{estimate.high:.{decimals}f})"
     )
-
-
-def shown(rule):
-    return rule if RULES[rule].lossless else f"{rule} (LOSSY)"
 
 
 def rules_table():

@@ -57,6 +57,16 @@ RULES: Mapping[str, RuleFacts] = MappingProxyType(
 """Every acceptance rule by name; the classes in `harness.acceptance` are held to this table."""
 
 
+def labelled(name: str) -> str:
+    """A rule's name as reports print it: a lossy one says so.
+
+    Example:
+        >>> labelled("typical"), labelled("auto")
+        ('typical (LOSSY)', 'auto')
+    """
+    return f"{name} (LOSSY)" if name in RULES and not RULES[name].lossless else name
+
+
 def valid_rules(law: ProposalLaw, *, is_chain: bool, is_greedy: bool) -> tuple[str, ...]:
     """The names of the rules that are valid for some drafts.
 

@@ -9,6 +9,7 @@ import pytest
 
 from harness.config import BUILTIN, RunConfig
 from harness.errors import DraftproofError
+from harness.laws import labelled
 from harness.plugin.collection import MARKER, check_real_data
 from harness.plugin.options import given, run_config
 from harness.plugin.state import FINISHED, PROBLEM, RECORD, RUN_CONFIG
@@ -41,8 +42,8 @@ def header(config: pytest.Config) -> str | None:
     settings = config.stash[RUN_CONFIG]
     return (
         f"draftproof: target {settings.target}, draft {settings.draft}, tree {settings.tree}, "
-        f"temperature {settings.sampling.temperature:g}, prompts {settings.prompts}, "
-        f"seed {settings.seed}"
+        f"rule {labelled(settings.rule)}, temperature {settings.sampling.temperature:g}, "
+        f"prompts {settings.prompts}, seed {settings.seed}"
     )
 
 

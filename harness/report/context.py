@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.laws import labelled
 from harness.report.run_info import RunInfo
 from harness.statistics import RunSummary, Study
 from harness.trace import CaseRecord, Verdict
@@ -23,7 +24,7 @@ def settings_line(run: RunInfo) -> str:
         f"draft {draft}",
         f"{_resolved(run, 'dtype')} on {_resolved(run, 'device')}",
         f"tree {_setting(run.config.get('tree'))}",
-        f"rule {_setting(run.config.get('rule'))}",
+        f"rule {labelled(_setting(run.config.get('rule')))}",
         f"temperature {_setting(temperature)}",
         f"seed {_setting(run.config.get('seed'))}",
     ]

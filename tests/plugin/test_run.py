@@ -191,3 +191,11 @@ def test_every_draw_is_logged_on_demand(run, pytester):
         path = pytester.path / "draws" / (case.case_id.replace("/", "%2F") + ".jsonl")
         purposes = [json.loads(line)["purpose"] for line in path.read_text().splitlines()]
         assert {purpose: purposes.count(purpose) for purpose in purposes} == case.draws
+
+
+def test_a_lossy_rule_is_labelled_in_the_header_and_in_every_report(run, pytester):
+    result = run("--report", "--report-dir=out", "--spec-rule=typical", "--spec-temperature=1")
+    result.stdout.fnmatch_lines(
+        ["draftproof: target*rule typical (LOSSY)*", "*rule typical (LOSSY)*"]
+    )
+    assert "rule typical (LOSSY)" in (pytester.path / "out" / "summary.md").read_text()

@@ -43,6 +43,12 @@ def test_rounding_of_the_total_cannot_run_off_the_end():
     assert inverse_cdf(weights, LARGEST_BELOW_ONE) == 8
 
 
+def test_a_total_too_small_to_be_multiplied_cannot_run_off_the_end():
+    weights = torch.tensor([0, 5e-324, 0], dtype=torch.float64)
+    for uniform in BOUNDARY_DRAWS:
+        assert inverse_cdf(weights, uniform) == 1
+
+
 @pytest.mark.parametrize("bad", [[float("nan"), 1.0], [0.0, 0.0], [float("inf"), 1.0]])
 def test_weights_that_are_no_law_are_refused(bad):
     with pytest.raises(NumericsError, match="cannot draw"):
@@ -53,6 +59,13 @@ def test_a_certain_coin_is_certain():
     randomness = SeededRandomness(0, "case")
     assert all(randomness.bernoulli(1.0, Purpose.ACCEPT) for _ in range(1000))
     assert not any(randomness.bernoulli(0.0, Purpose.ACCEPT) for _ in range(1000))
+
+
+@pytest.mark.parametrize("uniform", BOUNDARY_DRAWS)
+def test_a_certain_coin_is_certain_at_both_ends(uniform):
+    randomness = InjectedRandomness(uniform)
+    assert randomness.bernoulli(1.0, Purpose.ACCEPT)
+    assert not randomness.bernoulli(0.0, Purpose.ACCEPT)
 
 
 def test_draws_follow_the_law():

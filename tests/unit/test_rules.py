@@ -1,15 +1,17 @@
 """What rules refuse, and boundary draws; that they are lossless is proved in tests/exactness."""
 
+import itertools
+
 import pytest
 import torch
 
-from harness.acceptance import make_rule
+from harness.acceptance import TypicalRule, make_rule
 from harness.drafting.protocol import Draft
 from harness.errors import DraftError
 from harness.laws import ProposalLaw
-from harness.randomness import BOUNDARY_DRAWS, InjectedRandomness
+from harness.randomness import BOUNDARY_DRAWS, InjectedRandomness, Purpose
 from harness.shapes import parse_tree
-from harness.tree import DraftTree
+from harness.tree import ROOT, DraftTree
 
 CHAIN = (-1, 0)
 SIBLINGS = (-1, -1)
@@ -83,3 +85,58 @@ def test_an_empty_draft_is_one_token_of_plain_decoding():
         law = ProposalLaw.DETERMINISTIC if name == "point-mass" else ProposalLaw.INDEPENDENT
         kept = rule(name).accept(Draft.empty(law), P[:1], InjectedRandomness(0.4))
         assert (kept.path, kept.extra_token, kept.reached) == ((), 1, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "parents", "law"),
+    [
+        ("rejection", CHAIN, ProposalLaw.INDEPENDENT),
+        ("block", CHAIN, ProposalLaw.INDEPENDENT),
+        ("multi-round", SIBLINGS, ProposalLaw.INDEPENDENT),
+        ("without-replacement", SIBLINGS, ProposalLaw.WITHOUT_REPLACEMENT),
+        ("traversal", SIBLINGS, ProposalLaw.INDEPENDENT),
+        ("point-mass", SIBLINGS, ProposalLaw.DETERMINISTIC),
+        ("typical", CHAIN, ProposalLaw.DETERMINISTIC),
+    ],
+)
+def test_the_extra_token_is_a_bonus_after_a_leaf_and_else_a_correction(name, parents, law):
+    made = draft(parents, law)
+    purposes = set()
+    target = torch.tensor([[0.3, 0.3, 0.4], [0.5, 0.3, 0.2], [0.4, 0.3, 0.3]]).double()
+    if name == "typical":
+        target = torch.stack([target[0], torch.tensor([0.0, 0.5, 0.5]).double(), target[2]])
+    for uniforms in itertools.product((0.0, 0.5, 0.99), repeat=3):
+        draws = []
+        randomness = InjectedRandomness(*uniforms, observe=draws.append)
+        kept = rule(name).accept(made, target, randomness)
+        last = kept.path[-1] if kept.path else ROOT
+        is_leaf = not made.tree.children(last)
+        assert draws[-1].purpose is (Purpose.BONUS if is_leaf else Purpose.CORRECTION)
+        assert {draw.purpose for draw in draws[:-1]} <= {Purpose.ACCEPT}
+        purposes.add(draws[-1].purpose)
+    assert len(purposes) == (1 if name == "typical" else 2)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "is_typical"),
+    [(0.2, 2.0, True), (0.5, 0.3, True), (0.3, 2.0, False), (0.25, 2.0, False)],
+)
+def test_a_token_is_typical_above_the_smaller_of_the_two_thresholds(epsilon, delta, is_typical):
+    """Uniform over 4 ids: exp(−H) = 1/4."""
+    made = Draft(
+        tree=DraftTree(token_ids=(2,), parents=(-1,), law=ProposalLaw.DETERMINISTIC), rows=(0,)
+    )
+    target = torch.full((2, 4), 0.25, dtype=torch.float64)
+    kept = TypicalRule(epsilon, delta).accept(made, target, InjectedRandomness(0.5))
+    assert kept.path == ((0,) if is_typical else ())
+
+
+def test_of_the_typical_paths_the_first_of_the_deepest_is_kept():
+    tree = DraftTree(
+        token_ids=(0, 1, 2, 0, 1, 2),
+        parents=(-1, -1, -1, 1, 1, 2),
+        law=ProposalLaw.DETERMINISTIC,
+    )
+    target = torch.full((7, 3), 1 / 3, dtype=torch.float64)
+    kept = TypicalRule().accept(Draft(tree=tree, rows=(0,) * 6), target, InjectedRandomness(0.5))
+    assert (kept.path, kept.reached) == ((1, 3), tuple(range(6)))
