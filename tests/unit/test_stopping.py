@@ -48,3 +48,14 @@ def test_stop_and_length_limit_in_one_block(limit, expected):
     stopping = Stopping(max_new_tokens=limit, stop_token_ids=frozenset({9}))
     committed, reason = stopping.cut((), [1, 2, 9, 4, 5])
     assert (committed, reason) == ((1, 2, 9)[:limit], expected)
+
+
+def test_a_stop_string_may_begin_in_an_earlier_block_and_end_inside_one():
+    stopping = Stopping(
+        max_new_tokens=9,
+        stop_strings=("ba",),
+        decode=lambda tokens: "".join("abc"[token] for token in tokens),
+    )
+    assert stopping.cut((2, 1), (0, 2)) == ((0,), StopReason.STOP_STRING)
+    assert stopping.cut((0,), (1, 0, 2)) == ((1, 0), StopReason.STOP_STRING)
+    assert stopping.cut((0, 1), (2, 0)) == ((2, 0), None)

@@ -1,0 +1,71 @@
+"""What tokens are drawn from, under every setting and all of them together, against an oracle."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import next_token_law
+
+from harness.config import Sampling
+from harness.models.table import TableLM
+from harness.sampling import TokenLaw
+
+SIZE = 6
+PROMPT = (0, 3)
+STOP = 2
+
+samplings = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.4, 1.0, 1.7]),
+    top_k=st.integers(0, 4),
+    top_p=st.sampled_from([0.5, 0.8, 1.0]),
+    min_p=st.sampled_from([0.0, 0.1, 0.4]),
+    repetition_penalty=st.sampled_from([0.6, 1.0, 1.5]),
+    min_new_tokens=st.integers(0, 3),
+)
+
+
+def laws(weights, sampling, output):
+    """The law after a prompt and an output, and the oracle's."""
+    probabilities = torch.tensor(weights, dtype=torch.float64)
+    target = TableLM(lambda context: probabilities / probabilities.sum(), SIZE)
+    context = (*PROMPT, *output)
+    law = TokenLaw(sampling, len(PROMPT), frozenset({STOP}))
+    [found] = law.distributions(target.recompute(context)[-1:], lambda: [context])
+    return found.tolist(), next_token_law(target, context, sampling, len(output), STOP)
+
+
+@given(
+    st.lists(st.floats(0.01, 1), min_size=SIZE, max_size=SIZE, unique=True),
+    samplings,
+    st.lists(st.integers(0, SIZE - 1), max_size=4),
+)
+def test_all_settings_together_in_their_order(weights, sampling, output):
+    found, expected = laws(weights, sampling, output)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@given(
+    st.lists(st.integers(1, 3), min_size=SIZE, max_size=SIZE),
+    st.sampled_from([1.0, 1.5]),
+    st.lists(st.integers(0, SIZE - 1), max_size=4),
+)
+def test_at_temperature_0_the_first_of_equal_logits_is_certain(weights, penalty, output):
+    sampling = Sampling(repetition_penalty=penalty, min_new_tokens=2)
+    found, expected = laws(weights, sampling, output)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (Sampling(temperature=0.5, min_p=0.3), [1, 0, 0]),
+        (Sampling(temperature=0.5, top_p=0.75), [1, 0, 0]),
+        (Sampling(temperature=1.0, top_k=2, top_p=0.6), [1, 0, 0]),
+    ],
+)
+def test_temperature_comes_before_filters_and_top_k_before_top_p(sampling, expected):
+    """Weights 4, 2, 1; at temperature 0.5 their squares; without the last one 2/3 and 1/3."""
+    logits = torch.tensor([[4.0, 2.0, 1.0]], dtype=torch.float64).log()
+    [found] = TokenLaw(sampling).distributions(logits, lambda: [()])
+    assert found.tolist() == pytest.approx(expected)
