@@ -14,7 +14,7 @@ from harness.drafting import make_drafter
 from harness.drafting.lookup import continuation
 from harness.drafting.static_tree import most_probable
 from harness.laws import ProposalLaw
-from harness.randomness import SeededRandomness
+from harness.randomness import Purpose, SeededRandomness
 from harness.sampling import TokenLaw
 from harness.shapes import parse_tree
 from harness.tree import ROOT
@@ -50,6 +50,16 @@ def test_every_draft_is_a_valid_tree_of_its_law(text):
         made = draft(text, seed=seed)
         made.tree.check()
         assert made.tree.law is parse_tree(text).law
+
+
+@pytest.mark.parametrize("text", SHAPES)
+def test_a_drafter_draws_for_drafting_only(text):
+    randomness = SeededRandomness(0, "draft")
+    drafter = make_drafter(parse_tree(text), tiny_lm(2))
+    drafter.start(SEQUENCE[:-1])
+    made = drafter.draft(SEQUENCE, 10, LAW, randomness)
+    is_sampled = made.tree.law is not ProposalLaw.DETERMINISTIC
+    assert set(randomness.draws) == ({Purpose.DRAFT} if is_sampled else set())
 
 
 @pytest.mark.parametrize("text", SHAPES)
