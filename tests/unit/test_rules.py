@@ -59,9 +59,12 @@ def test_a_sampled_draft_without_its_distributions_is_refused(name):
 
 
 @pytest.mark.parametrize("uniform", BOUNDARY_DRAWS)
-@pytest.mark.parametrize("name", ["rejection", "multi-round", "block", "traversal"])
+@pytest.mark.parametrize(
+    "name", ["rejection", "multi-round", "without-replacement", "block", "traversal"]
+)
 def test_boundary_draws_never_emit_an_impossible_token(name, uniform):
-    made = draft(CHAIN, ProposalLaw.INDEPENDENT)
+    is_distinct = name == "without-replacement"
+    made = draft(CHAIN, ProposalLaw.WITHOUT_REPLACEMENT if is_distinct else ProposalLaw.INDEPENDENT)
     for uniforms in ((uniform,), (0.0, uniform), (uniform, 0.0), (0.0, 0.0, uniform)):
         kept = rule(name).accept(made, P, InjectedRandomness(*uniforms))
         context = kept.path[-1] + 1 if kept.path else 0
