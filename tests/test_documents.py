@@ -62,6 +62,14 @@ def test_every_term_that_reports_print_is_in_the_glossary():
         assert f"*{verdict}*" in GLOSSARY
 
 
+def test_the_tables_of_model_families_are_those_that_are_tested():
+    """When it fails: python docs/make_families.py."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert "| Llama" in page
+    assert "| Mamba" in page
+    assert runpy.run_path(str(ROOT / "docs" / "make_families.py"))["updated"](page) == page
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")))
 def test_links_between_documents_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):

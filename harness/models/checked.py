@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,8 +18,29 @@ _TOLERANCE = {
     torch.float16: 3e-2,
     torch.bfloat16: 2e-1,
 }
-"""Largest difference of two logits of the same context, scored in blocks of different widths, that
-is put down to rounding; in units of the row's standard deviation."""
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """The largest `deviation` of logits of one context that is put down to rounding.
+
+    Blocks of different widths round differently.
+    """
+    return _TOLERANCE[dtype]
+
+
+def deviation(
+    found: Float[torch.Tensor, " vocabulary"], expected: Float[torch.Tensor, " vocabulary"]
+) -> float:
+    """The largest difference of two rows of logits, in standard deviations of `expected`.
+
+    Only what is finite in `expected` counts; NaN where there is no such logit, or one is NaN in
+    `found`.
+    """
+    found, expected = found.double(), expected.double()
+    finite = torch.isfinite(expected)
+    scale = float(expected[finite].std()) if int(finite.sum()) > 1 else 1.0
+    difference = (found - expected)[finite].abs()
+    return float(difference.max()) / max(scale, 1e-6) if len(difference) else math.nan
 
 
 class CheckedLM:
@@ -129,16 +151,12 @@ def require_same_logits(
     Raises:
         StateError: They differ by more than rounding in their dtype explains.
     """
-    tolerance = _TOLERANCE[found.dtype]
-    found, expected = found.double(), expected.double()
-    finite = torch.isfinite(expected)
-    if not torch.equal(finite, torch.isfinite(found)):
+    if not torch.equal(torch.isfinite(expected), torch.isfinite(found)):
         raise StateError(f"{where}, other logits are finite than in a recompute from scratch")
-    scale = float(expected[finite].std()) if int(finite.sum()) > 1 else 1.0
-    difference = float((found - expected)[finite].abs().max())
-    allowed = tolerance * max(scale, 1e-6)
+    difference, allowed = deviation(found, expected), tolerance(found.dtype)
     if difference > allowed:
         raise StateError(
             f"{where}, cached logits differ from a recompute from scratch by {difference:.3g} "
-            f"(allowed {allowed:.3g}): the cache, the positions or the mask are wrong"
+            f"standard deviations (allowed {allowed:.3g}): the cache, the positions or the mask "
+            "are wrong"
         )

@@ -10,11 +10,10 @@ from jaxtyping import Float
 from transformers import PreTrainedModel
 
 from harness.errors import ModelError
+from harness.models.families import context_length, layer_types, require_tree_scoring
 from harness.models.protocol import check_path
 from harness.models.tree_cache import TreeCache
 from harness.tree import ancestor_mask, depths
-
-_LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
 class HuggingFaceLM:
@@ -29,17 +28,17 @@ class HuggingFaceLM:
             token of the tokenizer has can then never be proposed or emitted. None keeps all.
 
     Raises:
-        ModelError: The architecture keeps a state that cannot be rolled back (recurrent or
-            linear-attention layers), or has no position ids.
+        ModelError: The architecture cannot score a tree; see `require_tree_scoring`.
     """
 
     def __init__(self, model: PreTrainedModel, vocabulary_size: int | None = None) -> None:
         config = model.config.get_text_config(decoder=True)
         self._model = model
-        self._layer_types = _layer_types(config)
+        require_tree_scoring(model)
+        self._layer_types = layer_types(config)
         self._sliding_window: int = getattr(config, "sliding_window", None) or 0
         self.vocabulary_size = min(vocabulary_size or config.vocab_size, config.vocab_size)
-        self.max_length = getattr(config, "max_position_embeddings", None) or 1 << 30
+        self.max_length = context_length(config)
         self._cache = TreeCache()
         self._length = 0
         self._pending: tuple[int, ...] = ()
@@ -157,21 +156,3 @@ class HuggingFaceLM:
                 f"{self._length} committed tokens and {new} more exceed the model's context of "
                 f"{self.max_length}; shorten the prompt or lower --spec-max-new-tokens"
             )
-
-
-def _layer_types(config: object) -> set[str]:
-    """The kinds of attention layer that a model has.
-
-    Raises:
-        ModelError: One of them cannot be rolled back.
-    """
-    listed = getattr(config, "layer_types", None)
-    if listed is None:
-        window = getattr(config, "sliding_window", None)
-        return {"full_attention" if window is None else "sliding_attention"}
-    if unknown := set(listed) - _LAYER_TYPES:
-        raise ModelError(
-            f"layers of type {', '.join(sorted(unknown))} keep a state that cannot be rolled back "
-            "after a rejection; use a model with attention layers only"
-        )
-    return set(listed)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from broken_models import WRONG_ANYWHERE
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import VOCABULARY, parents, tiny_lm
@@ -80,88 +81,7 @@ def test_more_tokens_than_the_context_holds_are_refused():
         model.score([1], [0])
 
 
-class PositionByIndex(HuggingFaceLM):
-    """Positions advance by node, not by depth."""
-
-    def _forward(self, token_ids, positions, attention_mask, **arguments):
-        first = min(positions)
-        positions = range(first, first + len(token_ids))
-        return super()._forward(token_ids, positions, attention_mask, **arguments)
-
-
-class FullyCausalTree(HuggingFaceLM):
-    """Nodes attend to all nodes before them, siblings too."""
-
-    def _build_tree_mask(self, pending):
-        return super()._build_tree_mask(tuple(range(-1, len(pending) - 1)))
-
-
-class LosesGrandparents(HuggingFaceLM):
-    """Nodes attend to themselves and their parent only."""
-
-    def _build_tree_mask(self, pending):
-        mask = super()._build_tree_mask(pending)
-        for node, parent in enumerate(pending):
-            for ancestor in range(len(pending)):
-                if ancestor not in (node, parent):
-                    mask[node, ancestor] = torch.finfo(mask.dtype).min
-        return mask
-
-
-class KeepsFirstSlots(HuggingFaceLM):
-    """A committed path keeps the first slots of the tree."""
-
-    def commit(self, path):
-        self._cache.keep(self._length, range(len(path)))
-        self._length += len(path)
-        self._pending = ()
-
-
-class KeepsOneTooMany(HuggingFaceLM):
-    """A rejected entry stays in the cache."""
-
-    def commit(self, path):
-        pending = len(self._pending)
-        super().commit(path)
-        if len(path) < pending:
-            for layer in self._cache.layers:
-                layer.length += 1
-
-
-class DropsOneEntry(HuggingFaceLM):
-    """A needed entry is dropped from the cache."""
-
-    def commit(self, path):
-        super().commit(path)
-        if path:
-            for layer in self._cache.layers:
-                layer.length -= 1
-
-
-class ZeroesWhatItDrops(HuggingFaceLM):
-    """Rejected entries are zeroed but still attended to."""
-
-    def commit(self, path):
-        pending = len(self._pending)
-        super().commit(path)
-        for layer in self._cache.layers:
-            layer.keys[..., self._length : self._length + pending, :] = 0
-            layer.values[..., self._length : self._length + pending, :] = 0
-            layer.length = self._length + pending
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        PositionByIndex,
-        FullyCausalTree,
-        LosesGrandparents,
-        KeepsFirstSlots,
-        KeepsOneTooMany,
-        DropsOneEntry,
-        ZeroesWhatItDrops,
-    ],
-)
+@pytest.mark.parametrize("broken", WRONG_ANYWHERE)
 def test_state_checks_find_a_broken_cache_position_or_mask(broken):
     with torch.inference_mode(), pytest.raises(StateError):
         exercise(CheckedLM(broken(tiny_lm(0).model), "target"))

@@ -3,11 +3,9 @@
 import pytest
 import torch
 from checkpoints import WORDS, save_checkpoint
-from strategies import tiny_llama
 
 from harness.config import RunConfig
 from harness.errors import ModelError
-from harness.models.hugging_face import HuggingFaceLM
 from harness.models.loading import choose_device, load_pair
 from harness.models.source import SourceKind, model_source
 from harness.models.vocabulary import require_same_vocabulary
@@ -141,13 +139,3 @@ def test_hub_ids_are_recognised():
 def test_a_device_that_is_not_there():
     with pytest.raises(ModelError, match="sees no such device here; use --spec-device auto"):
         choose_device("cuda")
-
-
-def test_layers_whose_state_cannot_be_rolled_back_are_refused():
-    model = tiny_llama(0)
-    model.config.layer_types = ["linear_attention", "full_attention"]
-    try:
-        with pytest.raises(ModelError, match="linear_attention keep a state"):
-            HuggingFaceLM(model)
-    finally:
-        del model.config.layer_types
