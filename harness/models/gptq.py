@@ -28,11 +28,12 @@ _AUTO: Any = AutoModelForCausalLM
 _HALF_PRECISION = (torch.float16, torch.bfloat16)
 
 
-def gptq_format(location: str) -> GPTQFormat | None:
+def gptq_format(location: str, revision: str | None = None) -> GPTQFormat | None:
     """The packing of the GPTQ checkpoint at a location; None if the model there is not one.
 
     Args:
         location: A folder, or a hub id, of which the files of settings are fetched.
+        revision: Of a model on the hub.
 
     Raises:
         ModelError: It is one, or resembles one, that is not read.
@@ -43,11 +44,12 @@ def gptq_format(location: str) -> GPTQFormat | None:
         if packing is None:
             _refuse_unexplained(folder)
         return packing
-    config = cached_file(location, "config.json")
+    config = cached_file(location, "config.json", revision=revision)
     # Few models have this file; a hub that cannot be reached was reported for the other one.
     cached_file(
         location,
         "quantize_config.json",
+        revision=revision,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
@@ -60,6 +62,7 @@ def load_gptq(
     dtype: torch.dtype | str,
     device: torch.device,
     report: Callable[[str], None],
+    revision: str | None = None,
 ) -> PreTrainedModel:
     """The model of a GPTQ checkpoint.
 
@@ -73,14 +76,15 @@ def load_gptq(
         dtype: Of the weights; ``auto`` is what ``config.json`` says, else float16.
         device: Where the model will run. A dense model is returned on the CPU.
         report: Told in a line which of the two ways is taken.
+        revision: Of a model on the hub.
 
     Raises:
         ModelError: Something is missing, or does not fit together.
     """
-    config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
     if isinstance(dtype, str):
         dtype = config.dtype or torch.float16
-    folder = _local(location, config)
+    folder = _local(location, revision)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with torch.device("meta"):
@@ -199,11 +203,10 @@ def _load_dense(
     return loaded
 
 
-def _local(location: str, config: PreTrainedConfig) -> Path:
+def _local(location: str, revision: str | None) -> Path:
     """The folder of a checkpoint; one on the hub is fetched, settings and safetensors only."""
     if Path(location).is_dir():
         return Path(location)
-    revision = getattr(config, "_commit_hash", None)
     return Path(
         snapshot_download(location, revision=revision, allow_patterns=["*.json", "*.safetensors"])
     )

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import transformers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GgufConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.config import RunConfig
 from harness.errors import ModelError
-from harness.models.gptq import gptq_format, load_gptq
+from harness.models.checkpoint import commit, content_hash, load_model, load_tokenizer
+from harness.models.families import family_notes
 from harness.models.hugging_face import HuggingFaceLM
+from harness.models.probe import probe_tree_scoring
 from harness.models.source import ModelSource, SourceKind, model_source
-from harness.models.vocabulary import require_same_vocabulary
+from harness.models.vocabulary import compare_vocabularies
+from harness.models.widened import WidenedLM
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,24 +32,38 @@ class ModelPair:
         draft: The model that proposes.
         tokenizer: The target's.
         stop_token_ids: Ids that end an output.
-        descriptions: What was loaded, by role: name, content hash, parameters, dtype, device.
+        descriptions: What was loaded, by role: name, content hash, parameters, dtype, device, and
+            notes: what a user should know.
     """
 
     target: HuggingFaceLM
-    draft: HuggingFaceLM
+    draft: HuggingFaceLM | WidenedLM
     tokenizer: PreTrainedTokenizerBase
     stop_token_ids: frozenset[int]
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of what a user says, in the tokenizer's chat template where it has one."""
+        """The token ids of what a user says, in the tokenizer's chat template where it has one.
+
+        Raises:
+            ModelError: The tokenizer has a token for which the target has no embedding.
+        """
         if self.tokenizer.chat_template is None:
-            return tuple(self.tokenizer(text)["input_ids"])
-        messages = [{"role": "user", "content": text}]
-        shaped = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        return tuple(self.tokenizer(shaped, add_special_tokens=False)["input_ids"])
+            ids = self.tokenizer(text)["input_ids"]
+        else:
+            shaped = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+            ids = self.tokenizer(shaped, add_special_tokens=False)["input_ids"]
+        for token in ids:
+            if token >= self.target.vocabulary_size:
+                raise ModelError(
+                    f"the prompt has the token {self.tokenizer.convert_ids_to_tokens(token)!r} "
+                    f"(id {token}), which the tokenizer has and the target's "
+                    f"{self.target.vocabulary_size} embeddings have not; use the tokenizer that "
+                    "belongs to the checkpoint"
+                )
+        return tuple(ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of some token ids, special tokens included."""
@@ -77,23 +85,36 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         "target": model_source(config.target, "target"),
         "draft": model_source(config.draft, "draft"),
     }
-    tokenizers = {role: _load_tokenizer(source, role) for role, source in sources.items()}
+    tokenizers = {role: load_tokenizer(source, role) for role, source in sources.items()}
     vocabularies = {role: tokenizer.get_vocab() for role, tokenizer in tokenizers.items()}
-    require_same_vocabulary(vocabularies["target"], vocabularies["draft"])
-    vocabulary_size = max(vocabularies["target"].values()) + 1
+    # Before the models are loaded, which can take long.
+    compare_vocabularies(vocabularies["target"], vocabularies["draft"])
     models: dict[str, PreTrainedModel] = {}
-    descriptions: dict[str, dict[str, Any]] = {}
+    notes: dict[str, list[str]] = {role: [] for role in sources}
     for role, source in sources.items():
         dtype = choose_dtype(config.dtype, source, device)
         report(f"loading {role} {source.name} ({dtype} on {device})")
-        models[role] = _load_model(source, role, dtype, device, report)
-        descriptions[role] = _describe(source, models[role])
+        models[role] = load_model(
+            source, role, dtype, device, report=report, note=notes[role].append
+        )
+        notes[role].extend(family_notes(models[role]))
+    target = HuggingFaceLM(models["target"], max(vocabularies["target"].values()) + 1)
+    draft = _draft_for(target, models["draft"], vocabularies, tokenizers["draft"], notes["draft"])
+    for role, model in (("target", target), ("draft", draft)):
+        try:
+            probe_tree_scoring(model)
+        except ModelError as error:
+            raise ModelError(f"--spec-{role} {sources[role].name}: {error}") from error
+        for note in notes[role]:
+            report(f"{role}: {note}")
     return ModelPair(
-        target=HuggingFaceLM(models["target"], vocabulary_size),
-        draft=HuggingFaceLM(models["draft"], vocabulary_size),
+        target=target,
+        draft=draft,
         tokenizer=tokenizers["target"],
         stop_token_ids=_stop_token_ids(models["target"], tokenizers["target"]),
-        descriptions=descriptions,
+        descriptions={
+            role: _describe(source, models[role], notes[role]) for role, source in sources.items()
+        },
     )
 
 
@@ -134,72 +155,6 @@ def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.
     return "auto"
 
 
-def _load_tokenizer(source: ModelSource, role: str) -> PreTrainedTokenizerBase:
-    with _loading(source, role, "tokenizer"):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source.location, **_gguf_file(source)
-        )
-    return tokenizer
-
-
-def _load_model(
-    source: ModelSource,
-    role: str,
-    dtype: torch.dtype | str,
-    device: torch.device,
-    report: Callable[[str], None],
-) -> PreTrainedModel:
-    arguments: dict[str, Any] = _gguf_file(source)
-    if source.kind is SourceKind.GGUF:
-        arguments["quantization_config"] = GgufConfig(dequantize=True)
-    else:
-        arguments["use_safetensors"] = True
-    with _loading(source, role, "model"):
-        packing = None if source.kind is SourceKind.GGUF else gptq_format(source.location)
-        model: PreTrainedModel = (
-            load_gptq(source.location, packing, dtype, device, report)
-            if packing is not None
-            else AutoModelForCausalLM.from_pretrained(
-                source.location, dtype=dtype, trust_remote_code=False, **arguments
-            )
-        )
-        torch.nn.Module.to(model, device)
-        model.train(False)
-    return model
-
-
-def _gguf_file(source: ModelSource) -> dict[str, Any]:
-    return {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
-
-
-@contextlib.contextmanager
-def _loading(source: ModelSource, role: str, what: str) -> Iterator[None]:
-    """Quiet progress bars, and errors that say what to do."""
-    bars: Any = transformers.utils.logging
-    were_shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(
-            f"--spec-{role}: cannot load the {what} of {source.name}: {error}"
-        ) from error
-    except Exception as error:
-        # Whatever a checkpoint can be wrong in surfaces here, in dozens of exception types.
-        summary = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        advice = (
-            "if the hub cannot be reached, download the model elsewhere and give its folder"
-            if source.kind is SourceKind.HUB
-            else "check that the files are whole and that transformers knows the architecture"
-        )
-        raise ModelError(
-            f"--spec-{role}: cannot load the {what} of {source.name}: {summary} ({advice})"
-        ) from error
-    finally:
-        if were_shown:
-            bars.enable_progress_bar()
-
-
 def _stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     generation = getattr(model, "generation_config", None)
     stops = getattr(generation, "eos_token_id", None)
@@ -209,24 +164,43 @@ def _stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     return frozenset(listed)
 
 
-def _describe(source: ModelSource, model: PreTrainedModel) -> dict[str, Any]:
+def _draft_for(
+    target: HuggingFaceLM,
+    model: PreTrainedModel,
+    vocabularies: Mapping[str, Mapping[str, int]],
+    tokenizer: PreTrainedTokenizerBase,
+    notes: list[str],
+) -> HuggingFaceLM | WidenedLM:
+    """The draft model over the target's ids, whichever of them it has itself.
+
+    Mutates: `notes`, where it lacks some, or has others.
+    """
+    rows = model.config.get_text_config(decoder=True).vocab_size
+    shared = compare_vocabularies(
+        vocabularies["target"],
+        vocabularies["draft"],
+        target_rows=target.vocabulary_size,
+        draft_rows=rows,
+    )
+    special = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
+    known = set(shared.known)
+    stand_in = next((token for token in special if token in known), shared.known[0])
+    notes.extend(shared.notes(str(tokenizer.convert_ids_to_tokens(stand_in))))
+    if shared.known == tuple(range(target.vocabulary_size)):
+        return HuggingFaceLM(model, target.vocabulary_size)
+    narrow = HuggingFaceLM(model, max(shared.known) + 1)
+    return WidenedLM(narrow, target.vocabulary_size, shared.known, stand_in)
+
+
+def _describe(source: ModelSource, model: PreTrainedModel, notes: list[str]) -> dict[str, Any]:
     return {
         "name": source.name if source.kind is not SourceKind.GGUF else source.gguf_file,
         "kind": str(source.kind),
-        "sha256": _content_hash(source, model),
+        "sha256": content_hash(source),
+        **({"commit": commit(source)} if source.kind is SourceKind.HUB else {}),
         "architecture": type(model).__name__,
         "parameters": model.num_parameters(),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
+        **({"notes": notes} if notes else {}),
     }
-
-
-def _content_hash(source: ModelSource, model: PreTrainedModel) -> str:
-    """A hash of the weight files, or for a hub model of its commit."""
-    digest = hashlib.sha256()
-    if source.kind is SourceKind.HUB:
-        digest.update(f"{source.location}@{getattr(model.config, '_commit_hash', None)}".encode())
-    for path in source.files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

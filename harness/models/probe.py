@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.errors import ModelError
 from harness.models.checked import deviation, tolerance
 from harness.models.hugging_face import HuggingFaceLM
+from harness.models.widened import WidenedLM
 from harness.tree import ROOT
 
 _INSTEAD = "use a model whose layers are plain attention, such as those listed in docs/models.md"
@@ -13,7 +14,7 @@ _BETWEEN = 6
 """Siblings between the twins: by so many places would a model be wrong that counts them."""
 
 
-def probe_tree_scoring(model: HuggingFaceLM) -> None:
+def probe_tree_scoring(model: HuggingFaceLM | WidenedLM) -> None:
     """Refuse a model that treats two equal branches of one tree differently.
 
     Two siblings propose the same token, with others between them, and each has a child that
@@ -47,7 +48,7 @@ def probe_tree_scoring(model: HuggingFaceLM) -> None:
         raise ModelError(f"{name} cannot score a tree: {problems[0]}; {_INSTEAD}")
 
 
-def _problem(model: HuggingFaceLM, first: int) -> str | None:
+def _problem(model: HuggingFaceLM | WidenedLM, first: int) -> str | None:
     """What is wrong with the model, seen with tokens from `first` on; None if nothing is."""
     tokens = [(first + offset) % model.vocabulary_size for offset in range(_BETWEEN + 4)]
     prefix, twin, child = tokens[:2], tokens[2], tokens[3]

@@ -11,8 +11,23 @@ from harness.assets import asset_path
 from harness.config import BUILTIN
 from harness.errors import ModelError
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?")
 _GGUF_MAGIC = b"GGUF"
+_SETTINGS = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "quantize_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+"""Files beside the weights of which each can change what a model puts out."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -34,28 +49,33 @@ class ModelSource:
         kind: Where the files are.
         location: A folder, or a hub id.
         gguf_file: Name of the file in that folder, for a GGUF.
+        revision: Branch, tag or commit, for a model on the hub; None is its main branch.
     """
 
     name: str
     kind: SourceKind
     location: str
     gguf_file: str | None = None
+    revision: str | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The local weight files; none for a model on the hub."""
+        """The local files that decide what the model puts out; none for a model on the hub."""
         if self.kind is SourceKind.HUB:
             return ()
         if self.gguf_file is not None:
             return (Path(self.location, self.gguf_file),)
-        return tuple(sorted(Path(self.location).glob("*.safetensors")))
+        folder = Path(self.location)
+        settings = (folder / name for name in _SETTINGS)
+        weights = folder.glob("*.safetensors")
+        return tuple(sorted([*weights, *(path for path in settings if path.is_file())]))
 
 
 def model_source(name: str, role: str) -> ModelSource:
     """What a model's name stands for.
 
     Args:
-        name: ``builtin``, a local folder, a ``.gguf`` file or a hub id.
+        name: ``builtin``, a local folder, a ``.gguf`` file or a hub id, with ``@revision`` or not.
         role: ``target`` or ``draft``; names the option in errors and picks the built-in model.
 
     Raises:
@@ -76,12 +96,13 @@ def model_source(name: str, role: str) -> ModelSource:
         raise ModelError(
             f"{option}: {name} is a file, but not a .gguf; give the folder of the checkpoint"
         )
-    if not _HUB_ID.fullmatch(name) or name.startswith("."):
+    hub = _HUB_ID.fullmatch(name)
+    if hub is None or name.startswith("."):
         raise ModelError(
             f"{option}: there is no folder {name}; give '{BUILTIN}', a folder, a .gguf file or a "
-            "hub id such as org/model"
+            "hub id such as org/model or org/model@revision"
         )
-    return ModelSource(name, SourceKind.HUB, name)
+    return ModelSource(name, SourceKind.HUB, hub["id"], revision=hub["revision"])
 
 
 def _check_gguf(path: Path, option: str) -> None:

@@ -41,6 +41,16 @@ def versions_line(run: RunInfo) -> str:
     return ", ".join(f"{name} {value}" for name, value in run.versions.items()) or "not recorded"
 
 
+def note_lines(run: RunInfo) -> list[str]:
+    """What is special about the models, a line each: ids that one lacks, weights without a place.
+
+    Example: ``draft: lacks 1 id (first 9, 'h') of the target: never proposed …``
+    """
+    return [
+        f"{role}: {note}" for role, facts in run.models.items() for note in facts.get("notes", ())
+    ]
+
+
 def interval_line(summary: RunSummary) -> str:
     """How the intervals were made, and what n is."""
     resampling = summary.resampling

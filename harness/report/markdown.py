@@ -11,6 +11,7 @@ from harness.report.context import (
     hardware_line,
     interval_line,
     law_lines,
+    note_lines,
     settings_line,
     study_lines,
     versions_line,
@@ -47,6 +48,7 @@ def markdown_report(
     blocks = [
         f"# draftproof: {_inline(run.name)}",
         f"{_inline(settings_line(run))}, started {_inline(run.started)}.",
+        "\n".join(f"- {_inline(line)}" for line in note_lines(run)),
         *([f"**{TOY_NOTICE}**"] if run.uses_builtin else []),
         "## Verdicts",
         f"{summary.overall.verdicts.cases} cases: {', '.join(verdicts) or 'none'}.",

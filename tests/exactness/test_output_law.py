@@ -22,6 +22,7 @@ from harness.drafting import make_drafter
 from harness.enumeration import exact_law
 from harness.laws import RULES, valid_rules
 from harness.lossless.exact_law import largest_difference, plain_law, speculative_law
+from harness.models.widened import WidenedLM
 from harness.shapes import parse_tree
 from harness.stopping import Stopping
 
@@ -172,6 +173,21 @@ def test_a_sampled_tree_of_a_quarter_of_a_million_drafts(rule, shape, ids, lengt
 @examples(2, nightly=20)
 def test_four_ids(rule, shape, length, sampling, models):
     assert_lossless(models, rule, shape, length, sampling)
+
+
+@pytest.mark.parametrize(
+    ("rule", "shape", "length", "sampling"),
+    combinations(
+        dict.fromkeys(SHAPES, 3),
+        {name: SAMPLINGS[name] for name in ("t=1", "top-k", "penalty", "greedy")},
+    ),
+)
+@given(models=pairs(sizes=(3,), positive=2), known=st.sampled_from([(0, 1), (0, 2), (1, 2)]))
+@settings(max_examples=2)
+def test_a_draft_model_that_lacks_an_id(rule, shape, length, sampling, models, known):
+    target, draft = models
+    widened = WidenedLM(draft, 3, known, stand_in=known[0])
+    assert_lossless((target, widened), rule, shape, length, sampling)
 
 
 @given(models=pairs(), stop=st.integers(0, 2), length=st.integers(1, 4))

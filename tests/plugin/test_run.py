@@ -134,6 +134,22 @@ def test_models_that_do_not_fit_end_the_run_with_exit_code_4(run, pytester, tmp_
     assert "Traceback" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("options", [[], ["--spec-temperature=1"]])
+def test_a_draft_model_with_fewer_ids_runs_and_the_report_says_so(run, pytester, tmp_path, options):
+    from checkpoints import WORDS, save_checkpoint
+
+    draft = save_checkpoint(tmp_path / "fewer", words=WORDS[:-4], seed=1, stops=False)
+    result = run(
+        f"--spec-draft={draft}", "--report", "--report-dir=out", "--spec-check-state=1", *options
+    )
+    result.assert_outcomes(passed=3)
+    said = "draft: lacks 4 ids (first 6, 'e') of the target: never proposed"
+    assert said in result.stdout.str()
+    assert said in (pytester.path / "out" / "summary.md").read_text().replace("\\", "")
+    models = json.loads((pytester.path / "out" / "run.json").read_text())["models"]
+    assert len(models["draft"]["notes"]) == 1
+
+
 def test_prompts_that_cannot_be_loaded_end_the_run_with_exit_code_4(run, pytester, tmp_path):
     pytester.makepyfile(test_letters=SUITE.replace(', prompts=["a b c", "c b a", "d e"]', ""))
     result = run()

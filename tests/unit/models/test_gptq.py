@@ -382,7 +382,7 @@ def test_hub_ids(model, tmp_path):
     def cached(name):
         repository = tmp_path / "hub" / f"models--some--{name}"
         (repository / "refs").mkdir(parents=True)
-        (repository / "refs" / "main").write_text("0" * 40)
+        (repository / "refs" / "first").write_text("0" * 40)
         return repository / "snapshots" / ("0" * 40)
 
     writer.write_checkpoint(
@@ -396,7 +396,7 @@ def test_hub_ids(model, tmp_path):
     code = (
         "from harness.config import RunConfig\n"
         "from harness.models.loading import load_pair\n"
-        "config = RunConfig(target='some/target', draft='some/draft', device='cpu')\n"
+        "config = RunConfig(target='some/target@first', draft='some/draft@first', device='cpu')\n"
         "pair = load_pair(config, print)\n"
         "print({role: said['sha256'] for role, said in pair.descriptions.items()})\n"
     )
@@ -405,10 +405,11 @@ def test_hub_ids(model, tmp_path):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[:3] == [
-        "loading target some/target (auto on cpu)",
+    *lines, _ = result.stdout.splitlines()
+    assert lines == [
+        "loading target some/target@first (auto on cpu)",
         "4-bit GPTQ, group size 32: its layers are unpacked to float16",
-        "loading draft some/draft (auto on cpu)",
+        "loading draft some/draft@first (auto on cpu)",
     ]
 
 

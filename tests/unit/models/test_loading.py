@@ -1,14 +1,21 @@
 """Loading a pair: what works, and one clear line for each way in which it cannot."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 from checkpoints import WORDS, save_checkpoint
+from families import REFUSED
+from safetensors.torch import load_file, save_file
 
 from harness.config import RunConfig
 from harness.errors import ModelError
 from harness.models.loading import choose_device, load_pair
 from harness.models.source import SourceKind, model_source
-from harness.models.vocabulary import require_same_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +60,6 @@ def test_a_chat_template_is_applied_where_there_is_one(tmp_path):
     assert pair.encode("c d") == (2, 4, 5, 3)
 
 
-def test_padding_rows_of_the_head_cannot_be_proposed_or_emitted(target, tmp_path):
-    padded = save_checkpoint(tmp_path / "padded", padded_by=6)
-    pair = load_pair(config(padded, target))
-    assert pair.target.model.config.vocab_size == len(WORDS) + 8
-    assert len(pair.target.advance([2])) == len(WORDS) + 2
-    assert pair.target.recompute([2, 3]).shape == (2, len(WORDS) + 2)
-
-
-def test_a_draft_with_another_tokenizer_names_the_first_differing_token(target, tmp_path):
-    words = (*WORDS[:3], "other", *WORDS[4:])
-    draft = save_checkpoint(tmp_path / "draft", words=words)
-    with pytest.raises(ModelError, match=r"id 5 is 'd' for the target and 'other' for the draft"):
-        load_pair(config(target, draft))
-
-
-def test_a_draft_with_fewer_tokens_names_the_first_missing_one(target, tmp_path):
-    draft = save_checkpoint(tmp_path / "draft", words=WORDS[:-1])
-    with pytest.raises(ModelError, match=r"id 9 is 'h' for the target and no token for the draft"):
-        load_pair(config(target, draft))
-
-
-def test_equal_vocabularies_in_another_order_are_equal():
-    require_same_vocabulary({"a": 0, "b": 1}, {"b": 1, "a": 0})
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -117,6 +99,102 @@ def test_a_file_that_is_no_gguf(tmp_path):
         model_source(str(path), "target")
 
 
+def changed_weights(folder, change):
+    """Lets a function change a checkpoint's weights."""
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+    return folder
+
+
+def test_missing_weights_are_refused_by_name(target, tmp_path, capfd):
+    def drop(weights):
+        for name in [name for name in weights if ".mlp." in name]:
+            del weights[name]
+
+    folder = changed_weights(save_checkpoint(tmp_path / "holes"), drop)
+    message = (
+        r"--spec-draft: .* has no model.layers.0.mlp.down_proj.weight, "
+        r"model.layers.0.mlp.gate_proj.weight, model.layers.0.mlp.up_proj.weight; the files"
+    )
+    with pytest.raises(ModelError, match=message):
+        load_pair(config(target, folder))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_missing_head_is_refused_unless_it_is_tied(target, tmp_path):
+    def drop(weights):
+        del weights["lm_head.weight"]
+
+    folder = changed_weights(save_checkpoint(tmp_path / "headless"), drop)
+    with pytest.raises(ModelError, match=r"the checkpoint has no lm_head\.weight"):
+        load_pair(config(folder, target))
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": True}))
+    pair = load_pair(config(folder, target))
+    head = pair.target.model.get_output_embeddings().weight
+    assert head is pair.target.model.get_input_embeddings().weight
+
+
+def test_weights_of_another_shape_are_refused_by_name(target, tmp_path):
+    def widen(weights):
+        weights["model.norm.weight"] = torch.ones(5)
+
+    folder = changed_weights(save_checkpoint(tmp_path / "wide"), widen)
+    with pytest.raises(ModelError, match=r"model\.norm\.weight has shape \[5\] .* and \[16\]"):
+        load_pair(config(folder, target))
+
+
+def test_weights_without_a_place_are_noted(target, tmp_path):
+    """Such as those of layers that config.json does not count."""
+
+    def add(weights):
+        weights["model.layers.1.mlp.up_proj.weight"] = torch.ones(2, 2)
+
+    folder = changed_weights(save_checkpoint(tmp_path / "more"), add)
+    lines = []
+    pair = load_pair(config(folder, target), lines.append)
+    note = "the architecture has no place for model.layers.1.mlp.up_proj.weight; not loaded"
+    assert pair.descriptions["target"]["notes"] == [note]
+    assert f"target: {note}" in lines
+    assert "notes" not in pair.descriptions["draft"]
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_the_hash_covers_the_files_that_change_behaviour(target, tmp_path, name):
+    folder = tmp_path / "copy"
+    shutil.copytree(target, folder)
+    before, same = (
+        load_pair(config(path, target)).descriptions["target"]["sha256"]
+        for path in (target, folder)
+    )
+    assert before == same
+    path = folder / name
+    path.write_text(path.read_text() + "\n")
+    assert load_pair(config(folder, target)).descriptions["target"]["sha256"] != before
+    (folder / "README.md").write_text("of no consequence")
+
+
+def test_models_that_cannot_score_a_tree_are_refused_before_decoding(target, tmp_path):
+    family = next(family for family in REFUSED if family.kind == "mpt")
+    folder = shutil.copytree(target, tmp_path / "mpt")
+    family.model().save_pretrained(folder)
+    with pytest.raises(ModelError, match="MptForCausalLM has ALiBi biases"):
+        load_pair(config(target, folder))
+
+
+def test_the_probe_is_part_of_loading(target, tmp_path, monkeypatch):
+    family = next(family for family in REFUSED if family.kind == "mpt")
+    folder = shutil.copytree(target, tmp_path / "mpt")
+    family.model().save_pretrained(folder)
+    monkeypatch.setattr("harness.models.hugging_face.require_tree_scoring", lambda model: None)
+    with pytest.raises(ModelError, match="--spec-draft .*mpt: MptForCausalLM cannot score a tree"):
+        load_pair(config(target, folder))
+
+
 def test_corrupt_weights_give_one_line(target, tmp_path):
     folder = save_checkpoint(tmp_path / "corrupt")
     (folder / "model.safetensors").write_bytes(b"garbage")
@@ -133,6 +211,40 @@ def test_an_unreachable_hub_says_what_to_do(target):
 def test_hub_ids_are_recognised():
     assert model_source("org/model-1.5B", "target").kind is SourceKind.HUB
     assert model_source("gpt2", "target").files == ()
+    source = model_source("org/model@v1.0/beta", "draft")
+    assert (source.location, source.revision) == ("org/model", "v1.0/beta")
+    assert model_source("org/model", "draft").revision is None
+
+
+@pytest.mark.parametrize("name", ["org/model@", "@main", "org/model@a b"])
+def test_a_revision_that_is_none(name):
+    with pytest.raises(ModelError, match="org/model@revision"):
+        model_source(name, "target")
+
+
+def test_a_revision_is_the_one_that_is_loaded(tmp_path):
+    """From a cache laid out as the hub's, offline: two revisions of one model."""
+    repository = tmp_path / "hub" / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    for seed, name in enumerate(("main", "old")):
+        commit = str(seed) * 40
+        (repository / "refs" / name).write_text(commit)
+        save_checkpoint(repository / "snapshots" / commit, seed=seed)
+    code = (
+        "from harness.config import RunConfig\n"
+        "from harness.models.loading import load_pair\n"
+        "config = RunConfig(target='some/model', draft='some/model@old', device='cpu')\n"
+        "pair = load_pair(config)\n"
+        "assert not (pair.target.advance([2]) == pair.draft.advance([2])).all()\n"
+        "print([pair.descriptions[role]['commit'] for role in ('target', 'draft')])\n"
+        "print(len({pair.descriptions[role]['sha256'] for role in ('target', 'draft')}))\n"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [str(["0" * 40, "1" * 40]), "2"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
