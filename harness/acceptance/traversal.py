@@ -90,5 +90,5 @@ def remainder(p: Distribution, q: Distribution, weight: float) -> tuple[float, D
     total = float(left.sum())
     if total == 0:
         return (1.0 if weight == 1 else 0.0), p
-    # Rounding can carry the quotient past 1.
-    return min(1.0, total / (total + 1 - weight)), left / total
+    # `1 - weight` first: beside 1, a total that is mere rounding would vanish, and divide by 0.
+    return min(1.0, total / (total + (1 - weight))), left / total

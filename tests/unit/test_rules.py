@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from harness.acceptance import TypicalRule, make_rule
+from harness.acceptance.traversal import remainder
 from harness.drafting.protocol import Draft
 from harness.errors import DraftError
 from harness.laws import ProposalLaw
@@ -143,3 +144,14 @@ def test_of_the_typical_paths_the_first_of_the_deepest_is_kept():
     target = torch.full((7, 3), 1 / 3, dtype=torch.float64)
     kept = TypicalRule().accept(Draft(tree=tree, rows=(0,) * 6), target, InjectedRandomness(0.5))
     assert (kept.path, kept.reached) == ((1, 3), tuple(range(6)))
+
+
+@pytest.mark.parametrize("left", [1e-17, 1e-300])
+def test_what_is_left_of_rounding_alone_is_no_division_by_zero(left):
+    """p and q that differ in the last bits: so little is left that 1 + left is 1."""
+    p = torch.tensor([0.5, left, 0.5], dtype=torch.float64)
+    q = torch.tensor([0.5, 0.0, 0.5], dtype=torch.float64)
+    weight, rest = remainder(p, q, 1.0)
+    assert (weight, rest.tolist()) == (1.0, [0.0, 1.0, 0.0])
+    weight, _ = remainder(p, q, 0.5)
+    assert weight == 0.0
