@@ -1,4 +1,4 @@
-"""A GGUF target end to end: the built-in target, written with the types that `gguf` quantises to."""
+"""A GGUF target end to end: the built-in target, written with types that `gguf` quantises to."""
 
 import pytest
 import torch
