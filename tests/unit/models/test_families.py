@@ -157,6 +157,14 @@ def test_the_probe_has_no_complaint_in_other_dtypes(dtype):
             probe_tree_scoring(HuggingFaceLM(family.model().to(dtype)))
 
 
+def test_the_probe_finds_a_cache_that_is_not_used():
+    class KeepsItsOwn(HuggingFaceLM):
+        cache_lengths = ()
+
+    with pytest.raises(ModelError, match=r"cache \[\] entries where 12 tokens were scored"):
+        probe_tree_scoring(KeepsItsOwn(tiny_llama(0)))
+
+
 def test_a_model_that_does_not_run_at_all_says_why():
     family = next(family for family in WORKING if family.kind == "mixtral")
     lm = HuggingFaceLM(family.model().double())

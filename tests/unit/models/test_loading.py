@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from harness.config import RunConfig
 from harness.errors import ModelError
+from harness.models.checkpoint import content_hash
 from harness.models.loading import choose_device, load_pair
-from harness.models.source import SourceKind, model_source
+from harness.models.source import ModelSource, SourceKind, model_source
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +174,22 @@ def test_the_hash_covers_the_files_that_change_behaviour(target, tmp_path, name)
     )
     assert before == same
     path = folder / name
-    path.write_text(path.read_text() + "\n")
-    assert load_pair(config(folder, target)).descriptions["target"]["sha256"] != before
     (folder / "README.md").write_text("of no consequence")
+    path.write_text(path.read_text() + "\n")
+    changed = load_pair(config(folder, target)).descriptions["target"]["sha256"]
+    path.write_text(path.read_text()[:-1])
+    again = load_pair(config(folder, target)).descriptions["target"]["sha256"]
+    assert changed != before == again
+
+
+def test_the_hash_covers_which_file_holds_what(tmp_path):
+    hashes = set()
+    for name in ("config.json", "tokenizer.json"):
+        folder = tmp_path / name.removesuffix(".json")
+        folder.mkdir()
+        (folder / name).write_text("{}")
+        hashes.add(content_hash(ModelSource("x", SourceKind.FOLDER, str(folder))))
+    assert len(hashes) == 2
 
 
 def test_models_that_cannot_score_a_tree_are_refused_before_decoding(target, tmp_path):
