@@ -105,6 +105,8 @@ class RunConfig:
         draw_log: Folder for a file with every random draw of each case, None to write none.
         engine: Name of the engine under test.
         engine_options: The engine's own settings, as pairs of name and value.
+        engine_timeout: Seconds an engine may take for one output; 0 for any time. The reference
+            engine is not timed.
     """
 
     target: str = BUILTIN
@@ -126,6 +128,7 @@ class RunConfig:
     draw_log: str | None = None
     engine: str = "reference"
     engine_options: tuple[tuple[str, str], ...] = ()
+    engine_timeout: float = 600.0
 
     def __post_init__(self) -> None:
         for option, value, choices in (
@@ -161,6 +164,11 @@ class RunConfig:
             0 <= self.check_state <= 1,
             "--spec-check-state",
             f"{self.check_state} is not a share of the steps; give 0 (none) to 1 (all)",
+        )
+        _require(
+            math.isfinite(self.engine_timeout) and self.engine_timeout >= 0,
+            "--spec-engine-timeout",
+            f"{self.engine_timeout} is not a time; give seconds, or 0 for any time",
         )
         self._require_valid_rule()
         _require(
@@ -228,10 +236,11 @@ class RunConfig:
     def fingerprint(self) -> str:
         """A hash that two runs share exactly when all their settings are the same.
 
-        Folders are left out: the same prompts may lie in another one.
+        Folders are left out, since the same prompts may lie in another one, and so is
+        `engine_timeout`, which moves no number.
         """
-        settings = self.to_json()
-        del settings["data_dir"], settings["draw_log"]
+        left_out = ("data_dir", "draw_log", "engine_timeout")
+        settings = {key: value for key, value in self.to_json().items() if key not in left_out}
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -20,10 +20,10 @@ from harness.errors import TraceError
 SCHEMA_VERSION = 2
 """Raised whenever a column or a field changes its name, its type or its meaning.
 
-Version 2 added the node column ``overlap`` and the fields ``forks`` and ``contradictions``,
-and split the verdict ``different`` into ``numerical`` and ``algorithmic``. Version 1 is still read:
-what it lacks is NaN or empty, and its ``different`` is ``algorithmic``, since it failed a case as
-that does."""
+Version 2 added the node column ``overlap`` and the fields ``forks``, ``contradictions`` and
+``counts``, and split the verdict ``different`` into ``numerical`` and ``algorithmic``. Version 1 is
+still read: what it lacks is NaN or empty, and its ``different`` is ``algorithmic``, since it failed
+a case as that does."""
 
 Columns = Mapping[str, np.ndarray]
 """Named arrays of equal length."""
@@ -136,6 +136,21 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What an engine's own counters say of one output.
+
+    Attributes:
+        steps: Target forward passes over a draft.
+        drafted: Tokens proposed and verified.
+        accepted: Of these, the ones kept.
+    """
+
+    steps: int
+    drafted: int
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRecord:
     """Everything measured on one prompt.
 
@@ -156,6 +171,7 @@ class CaseRecord:
         steps: `STEP_COLUMNS`, each ``[steps]``.
         nodes: `NODE_COLUMNS`, each ``[nodes]``, ordered by step and node.
         draws: Number of random draws by purpose.
+        counts: What the engine counted, of one that tells no steps; else None.
     """
 
     case_id: str
@@ -172,6 +188,7 @@ class CaseRecord:
     steps: Columns = field(default_factory=lambda: empty_columns(STEP_COLUMNS))
     nodes: Columns = field(default_factory=lambda: empty_columns(NODE_COLUMNS))
     draws: Mapping[str, int] = field(default_factory=dict)
+    counts: Counts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, bit for bit; `from_json`'s inverse."""
@@ -190,6 +207,7 @@ class CaseRecord:
             "steps": _pack(self.steps, STEP_COLUMNS),
             "nodes": _pack(self.nodes, NODE_COLUMNS),
             "draws": dict(self.draws),
+            "counts": None if self.counts is None else asdict(self.counts),
         }
 
     @classmethod
@@ -215,11 +233,17 @@ class CaseRecord:
                 steps=_unpack(values["steps"], STEP_COLUMNS),
                 nodes=_unpack(values["nodes"], NODE_COLUMNS),
                 draws=dict(values["draws"]),
+                counts=counts_from(values.get("counts")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(
                 f"not a case record of schema version {SCHEMA_VERSION}: {error!r}"
             ) from error
+
+
+def counts_from(values: Mapping[str, int] | None) -> Counts | None:
+    """Counts from plain values; None from none."""
+    return None if values is None else Counts(**values)
 
 
 def empty_columns(schema: Mapping[str, str]) -> dict[str, np.ndarray]:

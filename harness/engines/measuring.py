@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config import RunConfig
 from harness.data.prompt import Prompt
+from harness.decoding import within_context
 from harness.engines.law_test import evidence_of
 from harness.engines.protocol import (
     Capability,
@@ -54,17 +55,24 @@ class Bench:
         )
 
     def request(self, prompt: Prompt) -> Request:
-        """What an engine is asked for a prompt under the run's settings."""
+        """What an engine is asked for a prompt under the run's settings.
+
+        Raises:
+            UsageError: The prompt is empty.
+            ModelError: It leaves no room in the target's context.
+        """
+        prompt_token_ids = self.pair.encode(prompt.text)
+        stopping = Stopping(
+            max_new_tokens=self.config.max_new_tokens,
+            stop_token_ids=self.pair.stop_token_ids,
+            stop_strings=self.config.stop_strings,
+            decode=self.pair.decode,
+        )
         return Request(
             request_id=prompt.prompt_id,
-            prompt_token_ids=self.pair.encode(prompt.text),
+            prompt_token_ids=prompt_token_ids,
             sampling=self.config.sampling,
-            stopping=Stopping(
-                max_new_tokens=self.config.max_new_tokens,
-                stop_token_ids=self.pair.stop_token_ids,
-                stop_strings=self.config.stop_strings,
-                decode=self.pair.decode,
-            ),
+            stopping=within_context(stopping, prompt_token_ids, self.pair.target),
             seed=self.config.seed,
         )
 
@@ -100,6 +108,7 @@ class Bench:
             steps=_columns(speculative.steps, STEP_COLUMNS),
             nodes=_columns(speculative.nodes, NODE_COLUMNS),
             draws=speculative.draws,
+            counts=speculative.counts if speculative.steps is None else None,
         )
         if Capability.NODES not in self.engine.capabilities:
             return record
@@ -154,7 +163,7 @@ def widths(generation: Generation, config: RunConfig) -> list[int]:
     tokens = len(generation.token_ids)
     if generation.steps is None:
         return [1] + [config.tree.most_nodes + 1] * (tokens - 1)
-    found = [1]
+    found = [1] * (tokens - int(generation.steps["committed_tokens"].sum()))
     for nodes, committed in zip(
         generation.steps["nodes"].tolist(),
         generation.steps["committed_tokens"].tolist(),

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from harness.config import Sampling
 from harness.errors import EngineError
 from harness.stopping import Stopping
-from harness.trace import Columns
+from harness.trace import Columns, Counts
 
 
 class Capability(StrEnum):
@@ -60,21 +60,6 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What an engine's own counters say of one output.
-
-    Attributes:
-        steps: Target forward passes over a draft.
-        drafted: Tokens proposed and verified.
-        accepted: Of these, the ones kept.
-    """
-
-    steps: int
-    drafted: int
-    accepted: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """What an engine made of a request. What it cannot tell is None: not available.
 
@@ -87,6 +72,7 @@ class Generation:
         steps: `STEP_COLUMNS`, each ``[steps]``.
         nodes: `NODE_COLUMNS`, each ``[nodes]``.
         draws: Number of random draws by purpose.
+        text: The output as the engine itself decodes it, a stop token at its end left out or not.
     """
 
     token_ids: tuple[int, ...]
@@ -97,6 +83,7 @@ class Generation:
     steps: Columns | None = None
     nodes: Columns | None = None
     draws: Mapping[str, int] = field(default_factory=dict)
+    text: str | None = None
 
 
 @runtime_checkable
@@ -144,8 +131,9 @@ class Engine(Protocol):
 def check_generation(generation: Generation, request: Request, vocabulary_size: int) -> None:
     """Verify that an engine's answer is one that the request allows.
 
-    The output must consist of the tokenizer's ids, and end where the request says that it ends: at
-    the first stop token, at the token that completes a stop string, or at the length limit.
+    The output must consist of the tokenizer's ids, say what the engine says that they say, and end
+    where the request says that it ends: at the first stop token, at the token that completes a stop
+    string, or at the length limit.
 
     Raises:
         EngineError: Says which token or which end is wrong.
@@ -157,6 +145,7 @@ def check_generation(generation: Generation, request: Request, vocabulary_size: 
                 f"token {index} of the output is {token!r}, and the tokenizer's ids are 0 to "
                 f"{vocabulary_size - 1}; the engine must return ids of the target's tokenizer"
             )
+    _require_same_text(generation, stopping)
     kept, reason = stopping.cut((), token_ids)
     if len(kept) < len(token_ids):
         raise EngineError(
@@ -177,4 +166,22 @@ def check_generation(generation: Generation, request: Request, vocabulary_size: 
         raise EngineError(
             f"the engine says of {len(generation.accepted)} tokens whether they were drafted, and "
             f"returned {len(token_ids)}"
+        )
+
+
+def _require_same_text(generation: Generation, stopping: Stopping) -> None:
+    """Verify that the ids are those of the tokenizer that the judge uses."""
+    if generation.text is None or stopping.decode is None:
+        return
+    said = generation.text.strip()
+    ids = generation.token_ids
+    shown = [stopping.decode(ids)]
+    if ids and ids[-1] in stopping.stop_token_ids:
+        shown.append(stopping.decode(ids[:-1]))
+    # A character that is cut by the end of the output is decoded in many ways.
+    same = any(text.strip().rstrip("\ufffd") == said.rstrip("\ufffd") for text in shown)
+    if not same:
+        raise EngineError(
+            f"the engine decodes its own output as {said[:60]!r}, and the target's tokenizer the "
+            f"same ids as {shown[-1].strip()[:60]!r}: they are ids of another tokenizer"
         )

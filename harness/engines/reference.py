@@ -11,7 +11,7 @@ from harness.decoding import Step, plain_decode, speculate
 from harness.drafting import Drafter, make_drafter
 from harness.drafting.timed import TimedDrafter
 from harness.draw_log import log_draws
-from harness.engines.protocol import Capability, Counts, Generation, Request
+from harness.engines.protocol import Capability, Generation, Request
 from harness.environment import versions
 from harness.lossless.state import StepChecker
 from harness.models.loading import ModelPair
@@ -19,7 +19,7 @@ from harness.models.timed import TimedLM
 from harness.randomness import SeededRandomness
 from harness.recording import StepRecorder, StepSeconds
 from harness.stopwatch import Stopwatch
-from harness.trace import Columns
+from harness.trace import Columns, Counts
 
 
 class ReferenceEngine:

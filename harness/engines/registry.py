@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from importlib import metadata
+from collections.abc import Callable
 from typing import Any
 
 from harness.acceptance import AcceptanceRule
 from harness.config import RunConfig
+from harness.engines.guarded import GuardedEngine
+from harness.engines.names import BUILT_IN, engine_names, registered
 from harness.engines.protocol import Engine
 from harness.errors import DraftproofError, EngineError, UsageError, unknown_value
 from harness.models.loading import ModelPair
-
-GROUP = "draftproof.engines"
-"""Entry point group under which other packages register engines."""
 
 EngineFactory = Callable[[RunConfig, ModelPair], Engine]
 """Makes an engine from the run's settings and the judge's models.
 
 `RunConfig.engine_options` has the settings of the engine's own, which it must check; the models may
 be used (their tokenizer, their weights) or left alone."""
-
-BUILT_IN: Mapping[str, str] = {
-    "reference": "harness.engines.reference:ReferenceEngine",
-}
-"""Where each engine that comes with draftproof is made."""
-
-
-def engine_names() -> tuple[str, ...]:
-    """Every name that ``--spec-engine`` knows here, sorted."""
-    return tuple(sorted({*BUILT_IN, *_registered()}))
 
 
 def make_engine(
@@ -45,6 +33,7 @@ def make_engine(
 
     Raises:
         UsageError: There is no such engine, or it cannot be made of these settings.
+        ModelError: It cannot load its models.
         EngineError: Its own code failed.
     """
     name = config.engine
@@ -72,7 +61,7 @@ def make_engine(
             f"--spec-engine {name}: a {type(engine).__name__} is not an engine; it needs name, "
             "capabilities, speculate, plain, describe and close"
         )
-    return engine
+    return GuardedEngine(engine, config.engine_timeout)
 
 
 def _factory(name: str) -> EngineFactory:
@@ -80,11 +69,11 @@ def _factory(name: str) -> EngineFactory:
         return _imported(name, name)
     if name in BUILT_IN:
         return _imported(name, BUILT_IN[name])
-    registered = _registered()
-    if name not in registered:
+    others = registered()
+    if name not in others:
         raise unknown_value("--spec-engine", name, engine_names())
     try:
-        factory: EngineFactory = registered[name].load()
+        factory: EngineFactory = others[name].load()
     except Exception as error:
         raise EngineError(f"--spec-engine {name}: cannot be imported: {error}") from error
     return factory
@@ -100,7 +89,3 @@ def _imported(name: str, location: str) -> EngineFactory:
         raise UsageError(f"--spec-engine {name}: cannot be imported: {error}") from error
     made: EngineFactory = factory
     return made
-
-
-def _registered() -> dict[str, metadata.EntryPoint]:
-    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}

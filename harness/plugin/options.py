@@ -17,6 +17,7 @@ from harness.config import (
     RunConfig,
     Sampling,
 )
+from harness.engines.names import BUILT_IN
 from harness.errors import UsageError, unknown_value
 from harness.laws import RULES
 from harness.shapes import FORMS, parse_tree
@@ -106,8 +107,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-engine",
-        "Engine under test: 'reference' (default), one that a package registered under the entry "
-        "point draftproof.engines, or package.module:callable. See docs/engines.md.",
+        f"Engine under test: {', '.join(BUILT_IN)}, one that a package registered under the entry "
+        "point draftproof.engines, or package.module:callable. Default reference. See "
+        "docs/engines.md.",
         "NAME",
     ),
     Option(
@@ -116,6 +118,13 @@ OPTIONS: tuple[Option, ...] = (
         "separated by commas.",
         "KEY=VALUE",
         engine_options,
+    ),
+    Option(
+        "--spec-engine-timeout",
+        "Seconds an engine may take for one output before its case fails and it is given up; 0 for "
+        "any time. Default 600. The reference engine is not timed.",
+        "SECONDS",
+        float,
     ),
     Option(
         "--spec-tree",
@@ -232,6 +241,7 @@ _CONFIG_FIELDS = {
     "spec_log_draws": "draw_log",
     "spec_engine": "engine",
     "spec_engine_option": "engine_options",
+    "spec_engine_timeout": "engine_timeout",
     "spec_tie_tolerance": "tie_tolerance",
 }
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from harness.config import BUILTIN, RunConfig
-from harness.errors import DraftproofError
+from harness.engines.names import BUILT_IN, engine_names
+from harness.errors import DraftproofError, unknown_value
 from harness.laws import labelled
 from harness.plugin.collection import MARKER, check_real_data
 from harness.plugin.options import given, run_config
@@ -28,6 +29,7 @@ def configure(config: pytest.Config) -> None:
     try:
         settings = run_config(config)
         _check_models(settings)
+        _check_engine(settings)
         config.stash[RUN_CONFIG] = settings
         _configure_report(config, settings)
     except DraftproofError as error:
@@ -95,6 +97,12 @@ def _check_models(settings: RunConfig) -> None:
     for role, name in (("target", settings.target), ("draft", settings.draft)):
         if name != BUILTIN:
             model_source(name, role)
+
+
+def _check_engine(settings: RunConfig) -> None:
+    name = settings.engine
+    if ":" not in name and name not in BUILT_IN and name not in engine_names():
+        raise unknown_value("--spec-engine", name, engine_names())
 
 
 def _configure_report(config: pytest.Config, settings: RunConfig) -> None:

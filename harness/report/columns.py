@@ -19,9 +19,11 @@ from harness.trace import (
     SCHEMA_VERSION,
     STEP_COLUMNS,
     CaseRecord,
+    Counts,
     DecodedOutput,
     Fork,
     Verdict,
+    counts_from,
 )
 
 if TYPE_CHECKING:
@@ -45,12 +47,15 @@ CASE_COLUMNS = (
     "steps",
     "nodes",
     "draws",
+    "counts",
 )
 """A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
 how many rows it has in the other two files, in which cases come in the same order."""
 
-_ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions"})
+_ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions", "counts"})
 """Columns of cases that schema version 1 lacks."""
+_OPTIONAL_CASE_COLUMNS = frozenset({"counts"})
+"""Columns that any version may lack; null where they are read."""
 _FORK_TYPES = {"int": "int32", "float": "float64", "bool": "bool"}
 _VERSION_KEY = b"draftproof_schema_version"
 _ROWS_AT_ONCE = 1 << 20
@@ -111,6 +116,7 @@ def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
                 steps=case_steps,
                 nodes=case_nodes,
                 draws=dict(row["draws"]),
+                counts=counts_from(row["counts"]),
             )
             for row, case_steps, case_nodes in zip(rows, steps, nodes, strict=True)
         )
@@ -125,11 +131,13 @@ def _case_schema() -> pa.Schema:
     fork = pa.struct(
         {name: _FORK_TYPES[str(field.type)] for name, field in Fork.__dataclass_fields__.items()}
     )
+    counts = pa.struct(dict.fromkeys(Counts.__dataclass_fields__, pa.int64()))
     types = (
         label, label, pa.int32(), label, text,
         pa.list_(pa.int32()), label, pa.float64(),
         pa.list_(pa.int32()), label, pa.float64(),
         pa.list_(fork), pa.list_(text), pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
+        counts,
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -159,6 +167,7 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         "forks": [asdict(fork) for fork in case.forks],
         "contradictions": case.contradictions,
         "draws": list(case.draws.items()),
+        "counts": None if case.counts is None else asdict(case.counts),
     }
     for name, output in (("plain", case.plain), ("speculative", case.speculative)):
         row[f"{name}_token_ids"] = None if output is None else output.token_ids
@@ -232,7 +241,9 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = file.schema_arrow
             version = _version(path, (found.metadata or {}).get(_VERSION_KEY))
-            added = ADDED_COLUMNS | _ADDED_CASE_COLUMNS if version < SCHEMA_VERSION else frozenset()
+            added = _OPTIONAL_CASE_COLUMNS - set(found.names)
+            if version < SCHEMA_VERSION:
+                added |= ADDED_COLUMNS | _ADDED_CASE_COLUMNS
             expected = pa.schema([field for field in schema if field.name not in added])
             if not found.equals(expected):
                 raise _corrupt(path, f"its columns are not {', '.join(expected.names)}")

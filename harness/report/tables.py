@@ -60,7 +60,7 @@ def depth_table(group: GroupSummary) -> Table:
         rows=tuple(
             (
                 Cell(text=str(depth.depth)),
-                Cell(text=str(depth.nodes)),
+                Cell(text=str(depth.nodes) if depth.nodes else NOT_ESTIMABLE),
                 *(_estimate(depth.metrics[name], label) for name, label in DEPTH_LABELS.items()),
             )
             for depth in group.depth_profile
@@ -139,7 +139,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
 def not_estimable(summary: RunSummary) -> list[str]:
     """A line for each reason for which a figure or an interval is missing, with where it is.
 
-    Example: ``– in code, chat: accepted length, block efficiency: no step was taken``
+    Example: ``– in code, chat: greedy match of a node (share): no node has a target rank``
     """
     terms: dict[tuple[str, str], list[str]] = {}
     for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():

@@ -33,8 +33,9 @@ class RatioMetric:
     ceiling: float = 1.0
 
 
-_NO_STEP = "no step was taken"
-_NO_DRAFT_MODEL = "no node has an acceptance probability (the drafter has no model)"
+_NO_STEP = "no step was taken, or the engine does not tell steps"
+_NO_NODE = "the drafter has no model, or the engine does not tell nodes"
+_NO_DRAFT_MODEL = f"no node has an acceptance probability ({_NO_NODE})"
 _NO_RANK = "no node has a target rank"
 
 METRICS: tuple[RatioMetric, ...] = (
@@ -55,13 +56,13 @@ METRICS: tuple[RatioMetric, ...] = (
         name="acceptance_rate_drafted",
         numerator="accepted",
         denominator="drafted",
-        absent="no node was drafted",
+        absent="no node was drafted, or the engine does not tell",
     ),
     RatioMetric(
         name="acceptance_rate_reached",
         numerator="accepted_nodes",
         denominator="reached",
-        absent="no node was reached",
+        absent="no node was reached, or the engine does not tell nodes",
     ),
     RatioMetric(
         name="expected_accepted_length",
@@ -131,7 +132,7 @@ ENTROPY_METRIC = RatioMetric(
     name="draft_entropy",
     numerator="draft_entropy",
     denominator="entropy_nodes",
-    absent="no node has a draft entropy (the drafter has no model)",
+    absent=f"no node has a draft entropy ({_NO_NODE})",
     squares="draft_entropy_squares",
     ceiling=math.inf,
 )

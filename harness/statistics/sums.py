@@ -109,12 +109,14 @@ def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
     for batch in batches(measured, BATCH_ROWS):
         flat.append(_totals(batch))
         deep.append(_depth_totals(batch, depths))
+    totals = {
+        name: np.concatenate([np.empty(0), *(sums[name] for sums in flat)]) for name in TOTALS
+    }
+    _add_counts(totals, measured)
     return PromptSums(
         case_ids=tuple(case.case_id for case in measured),
         domains=tuple(case.domain for case in measured),
-        totals={
-            name: np.concatenate([np.empty(0), *(sums[name] for sums in flat)]) for name in TOTALS
-        },
+        totals=totals,
         by_depth={
             name: np.concatenate([np.empty((0, depths)), *(sums[name] for sums in deep)])
             for name in DEPTH_TOTALS
@@ -148,6 +150,23 @@ def first_child_path(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         product, rows = product[rows >= 0], rows[rows >= 0]
     known &= ~np.isnan(length)
     return np.where(known, length, 0.0), known
+
+
+def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> None:
+    """The totals of cases whose engine tells its counters and no steps.
+
+    Their squares are not known, so a design effect over them is not either. The output's first
+    token, which prefill decides, is in no step.
+    """
+    for row, case in enumerate(cases):
+        if case.counts is None or case.speculative is None:
+            continue
+        totals["steps"][row] = case.counts.steps
+        totals["drafted"][row] = case.counts.drafted
+        totals["accepted"][row] = case.counts.accepted
+        totals["committed_tokens"][row] = len(case.speculative.token_ids) - 1
+        for name in ("accepted_squares", "committed_squares"):
+            totals[name][row] = np.nan
 
 
 def _totals(batch: Batch) -> dict[str, np.ndarray]:
