@@ -82,11 +82,15 @@ class TransformersEngine:
 
     def _draft_defaults(self) -> GenerationConfig:
         """What the draft model's own generation settings are while a call lasts."""
-        return GenerationConfig()
+        return _settings()
 
-    def _assistance(self) -> dict[str, Any]:
+    def _assistant(self) -> dict[str, Any]:
         """The arguments that make ``generate`` speculate."""
-        raise NotImplementedError
+        return {}
+
+    def _speculation(self) -> dict[str, Any]:
+        """The generation settings that make it speculate."""
+        return {}
 
     def speculate(self, request: Request) -> Generation:
         """Decode with transformers' assisted generation.
@@ -96,7 +100,9 @@ class TransformersEngine:
         """
         watch = _Watch(request, self._target.device)
         with watch.on(self._target):
-            token_ids, seconds = self._generate(request, streamer=watch, **self._assistance())
+            token_ids, seconds = self._generate(
+                request, self._speculation(), streamer=watch, **self._assistant()
+            )
         watched = watch.result
         watched.require(token_ids)
         return Generation(
@@ -110,7 +116,7 @@ class TransformersEngine:
 
     def plain(self, request: Request) -> Generation:
         """Decode with ``generate`` of the target alone."""
-        token_ids, seconds = self._generate(request)
+        token_ids, seconds = self._generate(request, {})
         return Generation(
             token_ids=token_ids,
             stop_reason=self._stop_reason(request, token_ids),
@@ -127,7 +133,9 @@ class TransformersEngine:
     def close(self) -> None:
         """Nothing to free: the models belong to the pair."""
 
-    def _generate(self, request: Request, **assistance: Any) -> tuple[tuple[int, ...], float]:
+    def _generate(
+        self, request: Request, speculation: dict[str, Any], **assistance: Any
+    ) -> tuple[tuple[int, ...], float]:
         prompt = torch.tensor([list(request.prompt_token_ids)], device=self._target.device)
         criteria = StoppingCriteriaList()
         if request.stopping.stop_strings:
@@ -139,13 +147,13 @@ class TransformersEngine:
         watch = Stopwatch(self._target.device)
         with ExitStack() as stack:
             stack.enter_context(_own_randomness(request, self._target.device))
-            stack.enter_context(_defaults(self._target, GenerationConfig()))
+            stack.enter_context(_defaults(self._target, _settings()))
             stack.enter_context(_defaults(self._draft, self._draft_defaults()))
             stack.enter_context(watch.running())
             output = self._target.generate(  # type: ignore[operator]
                 prompt,
                 attention_mask=torch.ones_like(prompt),
-                generation_config=generation_config(request),
+                generation_config=generation_config(request, **speculation),
                 stopping_criteria=criteria,
                 **assistance,
             )
@@ -182,13 +190,13 @@ class AssistedEngine(TransformersEngine):
     def _draft_defaults(self) -> GenerationConfig:
         # transformers reads these from the draft model's own settings, and by default writes a
         # draft length that it adapted back into them.
-        return GenerationConfig(
+        return _settings(
             num_assistant_tokens=self._settings.draft_length,
             num_assistant_tokens_schedule="constant",
             assistant_confidence_threshold=self._settings.confidence,
         )
 
-    def _assistance(self) -> dict[str, Any]:
+    def _assistant(self) -> dict[str, Any]:
         return {"assistant_model": self._draft}
 
 
@@ -206,17 +214,15 @@ class LookupEngine(TransformersEngine):
             [("draft_length", *_AT_LEAST_ONE), ("ngram", *_AT_LEAST_ONE)],
         )
 
-    def _assistance(self) -> dict[str, Any]:
+    def _speculation(self) -> dict[str, Any]:
         return {
             "prompt_lookup_num_tokens": self._settings.draft_length,
             "max_matching_ngram_size": self._settings.ngram,
         }
 
 
-def generation_config(request: Request) -> GenerationConfig:
-    """What a request asks of ``generate``, with every default of the checkpoint and of the library
-    that could change the output put out of force.
-    """
+def generation_config(request: Request, **speculation: Any) -> GenerationConfig:
+    """What a request asks of ``generate``, with every default that could change an output undone."""
     sampling, stopping = request.sampling, request.stopping
     stops = sorted(stopping.stop_token_ids)
     settings: dict[str, Any] = {
@@ -236,10 +242,14 @@ def generation_config(request: Request) -> GenerationConfig:
         }
         if sampling.min_p:
             settings["min_p"] = sampling.min_p
-    return GenerationConfig(**settings)
+    return _settings(**settings, **speculation)
 
 
-class _Watch(BaseStreamer):  # type: ignore[misc]
+def _settings(**settings: Any) -> GenerationConfig:
+    return GenerationConfig(**settings)  # type: ignore[no-untyped-call]
+
+
+class _Watch(BaseStreamer):
     """Sees the tokens that a target scores and the tokens that each step emits."""
 
     def __init__(self, request: Request, device: torch.device) -> None:

@@ -10,6 +10,8 @@ GROUP = "draftproof.engines"
 
 BUILT_IN: Mapping[str, str] = {
     "reference": "harness.engines.reference:ReferenceEngine",
+    "llama-cpp": "harness.engines.llama_cpp:LlamaCppEngine",
+    "openai": "harness.engines.openai:OpenAIEngine",
     "transformers-assisted": "harness.engines.assisted:AssistedEngine",
     "transformers-lookup": "harness.engines.assisted:LookupEngine",
 }

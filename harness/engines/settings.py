@@ -1,4 +1,4 @@
-"""An engine's own settings: a dataclass that says which there are, read from ``--spec-engine-option``."""
+"""An engine's own settings, read from ``--spec-engine-option`` into a dataclass of its own."""
 
 from __future__ import annotations
 
