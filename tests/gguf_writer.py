@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-WRITABLE = ("F16", "Q8_0", "Q5_0", "Q4_1", "Q4_0")
+WRITABLE = ("F32", "F16", "Q8_0", "Q5_0", "Q4_1", "Q4_0")
 """Types that `gguf` can quantise to; of the K types (Q4_K and others) it only reads."""
 
 
@@ -62,6 +62,7 @@ def _add_tokenizer(writer, tokenizer, vocabulary, gguf):
     )
     writer.add_token_merges([" ".join(pair) for pair in backend["model"]["merges"]])
     writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(False)
     writer.add_pad_token_id(tokenizer.pad_token_id)
     if tokenizer.chat_template is not None:
         writer.add_chat_template(tokenizer.chat_template)

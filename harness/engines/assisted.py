@@ -222,7 +222,7 @@ class LookupEngine(TransformersEngine):
 
 
 def generation_config(request: Request, **speculation: Any) -> GenerationConfig:
-    """What a request asks of ``generate``, with every default that could change an output undone."""
+    """What a request asks of ``generate``; defaults that could change an output are undone."""
     sampling, stopping = request.sampling, request.stopping
     stops = sorted(stopping.stop_token_ids)
     settings: dict[str, Any] = {

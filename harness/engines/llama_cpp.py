@@ -231,7 +231,7 @@ class _Hook:
         ended = time.perf_counter()
         emitted = len(input_ids) - self._prompt_tokens
         self._calls.append((emitted, tuple(proposed.tolist()), began, ended))
-        return proposed
+        return np.asarray(proposed)
 
     def finish(self, output: tuple[int, ...]) -> Watched:
         """The output as the steps between the calls."""
