@@ -1,0 +1,208 @@
+"""Whatever an engine does, its case ends with a reason."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.config import RunConfig
+from harness.engines.guarded import GuardedEngine
+from harness.engines.measuring import Bench
+from harness.engines.protocol import Capability, Generation
+from harness.errors import EngineError, NumericsError
+from harness.trace import Counts, Verdict
+
+
+class Scripted:
+    """An engine that does what it is told."""
+
+    name = "scripted"
+
+    def __init__(self, act, capabilities=(Capability.PLAIN,)):
+        self.act = act
+        self.capabilities = frozenset(capabilities)
+        self.closed = False
+
+    def speculate(self, request):
+        return self.act(request)
+
+    def plain(self, request):
+        return self.act(request)
+
+    def describe(self):
+        return {"name": self.name}
+
+    def close(self):
+        self.closed = True
+
+
+def raising(error):
+    def act(request):
+        raise error
+
+    return act
+
+
+def returning(value):
+    return lambda request: value
+
+
+GOOD = Generation(token_ids=(5, 6), stop_reason="length", seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (raising(ValueError("bad shape")), "scripted died: ValueError: bad shape"),
+        (raising(SystemExit(3)), "scripted died: SystemExit: 3"),
+        (raising(KeyboardInterrupt()), "scripted died: KeyboardInterrupt"),
+        (raising(MemoryError("no room")), "scripted died: MemoryError: no room"),
+        (raising(TimeoutError("its own")), "scripted: TimeoutError: its own"),
+        (returning(None), "scripted returned a NoneType, not a Generation"),
+        (returning("text"), "scripted returned a str, not a Generation"),
+        (returning(replace(GOOD, token_ids="text")), "text without token ids"),
+        (returning(replace(GOOD, token_ids=None)), "text without token ids"),
+        (returning(replace(GOOD, token_ids=(1.5,))), "token ids that are no integers"),
+        (
+            returning(replace(GOOD, counts=Counts(steps=1, drafted=2, accepted=3))),
+            "counts 3 accepted of 2 drafted",
+        ),
+    ],
+)
+def test_a_failure_is_an_engine_error(ask, act, message):
+    engine = GuardedEngine(Scripted(act), timeout=30)
+    for decode in (engine.speculate, engine.plain):
+        with pytest.raises(EngineError) as failed:
+            decode(ask())
+        assert message in str(failed.value)
+
+
+def test_an_error_of_ours_stays_what_it_is(ask):
+    engine = GuardedEngine(Scripted(raising(NumericsError("NaN"))), timeout=30)
+    with pytest.raises(NumericsError, match="NaN"):
+        engine.speculate(ask())
+
+
+def test_an_engine_that_failed_is_asked_again(ask):
+    answers = iter([raising(ValueError("once")), returning(GOOD)])
+    engine = GuardedEngine(Scripted(lambda request: next(answers)(request)), timeout=30)
+    with pytest.raises(EngineError):
+        engine.speculate(ask())
+    assert engine.speculate(ask()) == GOOD
+
+
+def test_an_engine_that_hangs_is_left_behind(ask):
+    release, asked = threading.Event(), []
+
+    def hang(request):
+        asked.append(request.request_id)
+        release.wait(60)
+        return GOOD
+
+    inner = Scripted(hang)
+    engine = GuardedEngine(inner, timeout=0.05)
+    try:
+        with pytest.raises(EngineError, match="hangs: it gave no answer to first within 0.05 s"):
+            engine.speculate(ask("first"))
+        with pytest.raises(EngineError, match="is not asked any more: it gave no answer to first"):
+            engine.plain(ask("second"))
+        assert asked == ["first"]
+        engine.close()
+        assert not inner.closed
+    finally:
+        release.set()
+
+
+def test_closing_closes_the_engine_even_if_it_fails(ask):
+    inner = Scripted(returning(GOOD))
+    GuardedEngine(inner, timeout=0).close()
+    assert inner.closed
+    inner.close = raising(ValueError("late"))
+    inner.close.__defaults__ = (None,)
+    GuardedEngine(inner, timeout=0).close()
+
+
+def test_numpy_integers_are_integers(ask):
+    engine = GuardedEngine(
+        Scripted(returning(replace(GOOD, token_ids=tuple(np.array([5, 6]))))), timeout=30
+    )
+    assert engine.speculate(ask()) == GOOD
+    assert all(type(token) is int for token in engine.speculate(ask()).token_ids)
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed"),
+    [
+        ({"temperature": 1.0}, Capability.SAMPLING),
+        ({"top_k": 3}, Capability.FILTERS),
+        ({"top_p": 0.5}, Capability.FILTERS),
+        ({"min_p": 0.5}, Capability.FILTERS),
+        ({"repetition_penalty": 1.5}, Capability.FILTERS),
+        ({"min_new_tokens": 2}, Capability.MIN_NEW_TOKENS),
+        ({"strings": ("x",)}, Capability.STOP_STRINGS),
+    ],
+)
+def test_what_an_engine_lacks_is_not_asked_of_it(ask, asked, needed):
+    without = Scripted(returning(GOOD), set(Capability) - {needed} - {*PROMISES})
+    with pytest.raises(EngineError, match=f"not available: {needed}"):
+        GuardedEngine(without, timeout=30).speculate(ask(**asked))
+    having = Scripted(returning(GOOD), {needed})
+    assert GuardedEngine(having, timeout=30).speculate(ask(**asked)) == GOOD
+
+
+PROMISES = (Capability.ACCEPTED, Capability.STEPS, Capability.NODES)
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_what_an_engine_says_that_it_tells_it_must_tell(ask, promise):
+    engine = GuardedEngine(Scripted(returning(GOOD), {promise}), timeout=30)
+    with pytest.raises(EngineError, match=f"says that it tells {promise}, and returned none"):
+        engine.speculate(ask())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ids: (*ids[:3], 99_999, *ids[4:]), "token 3 of the output is 99999"),
+        (lambda ids: (*ids[:3], -1, *ids[4:]), "token 3 of the output is -1"),
+        (lambda ids: ids[:-2], "ends after 6 of 8 tokens without a stop token"),
+        (lambda ids: (*ids, 5), "goes on for 1 tokens after it should have ended (length)"),
+    ],
+)
+def test_the_bench_refuses_impossible_outputs(pair, prompts, change, message):
+    config = RunConfig(max_new_tokens=8)
+    reference = Bench(reference_engine(pair, config), pair, config)
+
+    def act(request):
+        right = reference.engine.plain(request)
+        return Generation(
+            token_ids=change(right.token_ids), stop_reason=right.stop_reason, seconds=0.1
+        )
+
+    bench = Bench(GuardedEngine(Scripted(act, ()), timeout=30), pair, config)
+    with pytest.raises(EngineError) as failed:
+        bench.run(prompts[0])
+    assert message in str(failed.value)
+
+
+def test_the_bench_refuses_ids_of_another_tokenizer(pair, prompts):
+    config = RunConfig(max_new_tokens=8)
+    reference = reference_engine(pair, config)
+
+    def act(request, text=None):
+        right = reference.plain(request)
+        shown = pair.decode(right.token_ids) if text is None else text
+        return replace(right, text=shown)
+
+    record = Bench(GuardedEngine(Scripted(act, ()), timeout=30), pair, config).run(prompts[0])
+    assert record.verdict is Verdict.IDENTICAL
+    other = Scripted(lambda request: act(request, "bonjour"), ())
+    with pytest.raises(EngineError, match="they are ids of another tokenizer"):
+        Bench(GuardedEngine(other, timeout=30), pair, config).run(prompts[0])
+
+
+def reference_engine(pair, config):
+    from harness.engines.reference import ReferenceEngine
+
+    return ReferenceEngine(pair, config)
