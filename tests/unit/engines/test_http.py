@@ -1,0 +1,97 @@
+"""Requests to a server that fails in every way it can."""
+
+import pytest
+from fake_server import cut, hang, serving, vanish
+
+from harness.engines.http import Server
+from harness.errors import EngineError
+
+
+def client(url, retries=2, timeout=0.3):
+    waited = []
+    return Server(url, timeout=timeout, retries=retries, pause=waited.append), waited
+
+
+def in_turn(*replies):
+    left = list(replies)
+    return lambda path, body: left.pop(0) if len(left) > 1 else left[0]
+
+
+def test_a_good_answer():
+    with serving(in_turn({"fine": True})) as fake:
+        server, waited = client(fake.url + "/")
+        assert server.post("/v1/completions", {"prompt": [1]}) == {"fine": True}
+        assert fake.asked[0][:2] == ("/v1/completions", {"prompt": [1]})
+        assert waited == []
+        server.close()
+
+
+@pytest.mark.parametrize("failure", [429, 500, 502, 503, 504, vanish])
+def test_a_failure_that_may_pass_is_tried_again_with_longer_pauses(failure):
+    with serving(in_turn(failure, failure, {"fine": True})) as fake:
+        server, waited = client(fake.url)
+        assert server.post("/x", {}) == {"fine": True}
+        assert waited == [0.5, 1.0]
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [(500, 'answered 500: \'{"error": "no"}\' (tried 3 times)'), (vanish, "cannot be reached")],
+)
+def test_one_that_lasts_is_given_up(failure, message):
+    with serving(in_turn(failure)) as fake:
+        server, waited = client(fake.url)
+        with pytest.raises(EngineError) as failed:
+            server.post("/x", {})
+        assert message in str(failed.value)
+        assert len(fake.asked) == 3
+        assert len(waited) == 2
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (400, "answered 400"),
+        (401, "give api_key=NAME"),
+        (404, "check url="),
+        (cut, "the answer was cut"),
+        (hang, "sent nothing for 0.3 s; it hangs"),
+        ("not json", "answered with no JSON: 'not json'"),
+        ("[1, 2]", "answered with no JSON object"),
+    ],
+)
+def test_a_failure_that_lasts_is_not_tried_again(failure, message):
+    with serving(in_turn(failure)) as fake:
+        server, waited = client(fake.url)
+        with pytest.raises(EngineError) as failed:
+            server.post("/x", {})
+        assert message in str(failed.value)
+        assert len(fake.asked) == 1
+        assert waited == []
+        server.close()
+
+
+def test_nobody_there():
+    with serving(in_turn({})) as fake:
+        url = fake.url
+    server, waited = client(url, retries=1)
+    with pytest.raises(EngineError, match=r"cannot be reached.*\(tried 2 times\)"):
+        server.get("/metrics")
+    assert waited == [0.5]
+    server.close()
+
+
+def test_a_server_that_says_when_to_come_back():
+    def busy(handler):
+        handler.send_response(429)
+        handler.send_header("Retry-After", "3")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serving(in_turn(busy, {"fine": True})) as fake:
+        server, waited = client(fake.url)
+        server.post("/x", {})
+        assert waited == [3.0]
+        server.close()

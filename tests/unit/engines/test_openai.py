@@ -1,0 +1,341 @@
+"""A server as an engine: what it is asked, what is read from its answer, and what is refused."""
+
+import itertools
+
+import pytest
+from fake_server import cut, hang, serving
+
+from harness.config import RunConfig
+from harness.engines.measuring import Bench
+from harness.engines.openai import OpenAIEngine
+from harness.engines.protocol import Capability
+from harness.engines.reference import ReferenceEngine
+from harness.engines.server_counters import answered_counts, metric_counts, metric_totals
+from harness.errors import EngineError, UsageError
+from harness.trace import Counts, Verdict
+
+
+@pytest.fixture(scope="module")
+def right(pair):
+    """What the target says to a prompt of token ids: the output's ids."""
+    engine = ReferenceEngine(pair, RunConfig(check_state=0))
+    known = {}
+
+    def right(ids, limit, ask):
+        key = (tuple(ids), limit)
+        if key not in known:
+            known[key] = engine.plain(ask(ids=ids, limit=limit)).token_ids
+        return known[key]
+
+    return right
+
+
+@pytest.fixture
+def vllm(pair, ask, right):
+    """Answers like vLLM; keywords change the choice."""
+
+    def answer(path, body, top=(), **changes):
+        ids = right(body["prompt"], body["max_tokens"], ask)
+        stopped = ids[-1] in pair.stop_token_ids
+        choice = {
+            "text": pair.decode(ids),
+            "token_ids": list(ids),
+            "prompt_token_ids": body["prompt"],
+            "finish_reason": "stop" if stopped else "length",
+            "stop_reason": None,
+            "logprobs": None,
+        }
+        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": len(ids)}
+        return {"choices": [{**choice, **changes}], "usage": usage, **dict(top)}
+
+    return answer
+
+
+def make(pair, url, **options):
+    given = {"url": url, "retries": 0, "timeout": 0.5, **options}
+    return OpenAIEngine(
+        RunConfig(engine="openai", engine_options=tuple((k, str(v)) for k, v in given.items())),
+        pair,
+    )
+
+
+def test_a_case_on_a_vllm_server(pair, prompts, vllm):
+    config = RunConfig(max_new_tokens=12, check_state=0)
+    with serving(vllm) as fake:
+        engine = make(pair, fake.url, model="qwen")
+        record = Bench(engine, pair, config).run(prompts[0])
+        engine.close()
+    path, body, _ = fake.asked[0]
+    assert record.verdict is Verdict.IDENTICAL
+    assert len(record.steps["step"]) == 0
+    assert record.counts is None
+    assert path == "/v1/completions"
+    assert body["prompt"] == list(pair.encode(prompts[0].text))
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("qwen", 12, 0)
+    assert body["stop_token_ids"] == sorted(pair.stop_token_ids)
+    assert body["return_token_ids"] is True
+
+
+def test_sampling_settings_reach_the_server(pair, ask, vllm):
+    sampling = {"temperature": 0.7, "top_k": 9, "top_p": 0.8, "min_p": 0.1, "min_new_tokens": 3}
+    with serving(vllm) as fake:
+        engine = make(pair, fake.url)
+        engine.speculate(ask(**sampling, repetition_penalty=1.1, strings=("x",)))
+        engine.close()
+    body = fake.asked[0][1]
+    asked = {**sampling, "min_tokens": sampling["min_new_tokens"], "stop": ["x"]}
+    del asked["min_new_tokens"]
+    assert {key: body[key] for key in asked} == asked
+    assert body["repetition_penalty"] == 1.1
+    assert body["include_stop_str_in_output"] is True
+
+
+def test_ids_of_an_older_vllm_are_beside_its_logprobs(pair, ask, vllm, right):
+    def answer(path, body):
+        assert body["return_tokens_as_token_ids"] is True
+        ids = right(body["prompt"], body["max_tokens"], ask)
+        names = [f"token_id:{token}" for token in ids]
+        return vllm(path, body, token_ids=None, prompt_token_ids=None, logprobs={"tokens": names})
+
+    with serving(answer) as fake:
+        engine = make(pair, fake.url, server="vllm-logprobs")
+        request = ask()
+        assert engine.speculate(request).token_ids == right(request.prompt_token_ids, 16, ask)
+        engine.close()
+
+
+def sglang(pair, ask, right, **about):
+    def answer(path, body):
+        assert path == "/generate"
+        ids = right(body["input_ids"], body["sampling_params"]["max_new_tokens"], ask)
+        is_stop = ids[-1] in pair.stop_token_ids
+        finish = {"type": "stop", "matched": ids[-1]} if is_stop else {"type": "length"}
+        return {
+            "text": pair.decode(ids),
+            "output_ids": list(ids),
+            "meta_info": {
+                "prompt_tokens": len(body["input_ids"]),
+                "finish_reason": finish,
+                **about,
+            },
+        }
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("about", "counts"),
+    [
+        (
+            {"spec_verify_ct": 5, "spec_num_correct_drafts": 9, "spec_num_proposed_drafts": 15},
+            Counts(steps=5, drafted=15, accepted=9),
+        ),
+        (
+            {"spec_verify_ct": 5, "spec_accept_token_num": 9, "spec_draft_token_num": 15},
+            Counts(steps=5, drafted=15, accepted=9),
+        ),
+        ({"spec_verify_ct": 5}, None),
+        ({}, None),
+    ],
+)
+def test_a_case_on_an_sglang_server(pair, prompts, ask, right, about, counts):
+    config = RunConfig(max_new_tokens=12, check_state=0)
+    with serving(sglang(pair, ask, right, **about)) as fake:
+        engine = make(pair, fake.url, server="sglang")
+        record = Bench(engine, pair, config).run(prompts[0])
+        engine.close()
+    assert record.verdict is Verdict.IDENTICAL
+    assert record.counts == counts
+    assert Capability.COUNTS in engine.capabilities
+
+
+def test_a_server_that_gives_texts_of_tokens(pair, ask):
+    """Ids are known where one token alone has a text; the stop token, which it drops, is added."""
+    ids = pair.encode("list of words")
+    texts = [pair.decode([token]) for token in ids]
+    (stop,) = pair.stop_token_ids
+
+    def answer(path, body):
+        assert isinstance(body["prompt"], str)
+        choice = {
+            "text": "".join(texts),
+            "logprobs": {"tokens": texts},
+            "finish_reason": "stop",
+        }
+        return {"choices": [choice], "usage": {"prompt_tokens": 3}}
+
+    with serving(answer) as fake:
+        engine = make(pair, fake.url, server="openai")
+        generation = engine.speculate(ask(ids=(5, 6, 7)))
+        engine.close()
+    assert fake.asked[0][1]["prompt"] == pair.decode((5, 6, 7))
+    assert generation.token_ids == (*_bare(pair, texts), stop)
+    assert generation.stop_reason == "stop_token"
+
+
+def _bare(pair, texts):
+    every = {}
+    for token in range(pair.target.vocabulary_size):
+        every.setdefault(pair.decode([token]), []).append(token)
+    return [every[text][0] for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"token_ids": None}, "text without token ids or logprobs"),
+        (
+            {"token_ids": None, "logprobs": {"tokens": ["\ufffd", "no such token"]}},
+            "of the tokenizer's tokens are '",
+        ),
+        ({"token_ids": [5, 99_999] * 8}, "token 1 of the output is 99999"),
+        ({"token_ids": [5, 6]}, "they are ids of another tokenizer"),
+        ({"token_ids": [5, 6], "text": None}, "ends after 2 of 16 tokens"),
+        ({"prompt_token_ids": [1, 2]}, "the server's prompt is another one"),
+        ({"text": "bonjour"}, "they are ids of another tokenizer"),
+        ({"finish_reason": "abort"}, "ended for the reason length, and the engine says abort"),
+    ],
+)
+def test_a_wrong_answer_fails_its_case(pair, prompts, vllm, changes, message):
+    config = RunConfig(max_new_tokens=16, check_state=0)
+    with serving(lambda path, body: vllm(path, body, **changes)) as fake:
+        engine = make(pair, fake.url)
+        with pytest.raises(EngineError) as failed:
+            Bench(engine, pair, config).run(prompts[0])
+        engine.close()
+    assert message in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (cut, "the answer was cut"),
+        (hang, "it hangs"),
+        (500, "answered 500"),
+        ({"choices": []}, "does not hold one of 'choices'"),
+        ({"error": "none"}, "does not hold one of 'choices'"),
+        ({"choices": [{"token_ids": 5}]}, "the server's answer cannot be read"),
+        ({"choices": [{"token_ids": [5]}], "usage": {"prompt_tokens": 1}}, "counts 1 tokens in a"),
+    ],
+)
+def test_a_broken_answer_is_an_engine_error(pair, ask, reply, message):
+    with serving(lambda path, body: reply) as fake:
+        engine = make(pair, fake.url)
+        with pytest.raises(EngineError) as failed:
+            engine.speculate(ask())
+        engine.close()
+    assert message in str(failed.value)
+
+
+def test_counts_from_metrics_are_what_a_request_added(pair, ask, vllm):
+    served = itertools.count()
+
+    def answer(path, body):
+        if path == "/metrics":
+            done = next(served)
+            return (
+                "# HELP vllm:spec_decode_num_drafts x\n"
+                f'vllm:spec_decode_num_drafts_total{{engine="0",model_name="a b"}} {7 * done}\n'
+                f'vllm:spec_decode_num_drafts_total{{engine="1"}} {100}\n'
+                f"vllm:spec_decode_num_draft_tokens_total {21.0 * done}\n"
+                f"vllm:spec_decode_num_accepted_tokens_total {9 * done} 1700000000\n"
+                f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{position="0"}} {6 * done}\n'
+                "vllm:spec_decode_num_drafts_created 1.7e+09\n"
+            )
+        return vllm(path, body)
+
+    with serving(answer) as fake:
+        engine = make(pair, fake.url, metrics=f"{fake.url}/metrics")
+        assert Capability.COUNTS in engine.capabilities
+        expected = Counts(steps=7, drafted=21, accepted=9)
+        assert [engine.speculate(ask()).counts for _ in range(2)] == [expected, expected]
+        engine.close()
+
+
+def test_counts_of_a_request_that_vllm_tells_itself(pair, ask, vllm):
+    own = {"num_spec_steps": 43, "num_accepted_draft_tokens": 10, "num_draft_tokens": 129}
+    top = {"metrics": {"speculative_decoding": own}}
+    with serving(lambda path, body: vllm(path, body, top=top)) as fake:
+        engine = make(pair, fake.url)
+        assert engine.speculate(ask()).counts == Counts(steps=43, drafted=129, accepted=10)
+        engine.close()
+
+
+def test_metrics_that_cannot_be_used():
+    full = {"steps": 2.0, "drafted": 6.0, "accepted": 3.0}
+    assert metric_counts({}, full) == Counts(steps=2, drafted=6, accepted=3)
+    with pytest.raises(EngineError, match="no vllm:spec_decode_num_drafts"):
+        metric_counts({}, {"drafted": 6.0, "accepted": 3.0})
+    with pytest.raises(EngineError, match="was it restarted"):
+        metric_counts({**full, "accepted": 4.0}, full)
+    names = "llamacpp:spec_decode_num_drafts 4\nllamacpp:spec_decode_num_draft_tokens 9\n"
+    assert metric_totals(names) == {"steps": 4.0, "drafted": 9.0}
+    assert answered_counts(None, {}, "x") is None
+
+
+def test_a_second_server_decodes_plainly(pair, prompts, vllm):
+    config = RunConfig(max_new_tokens=8, check_state=0)
+    with serving(vllm) as speculative, serving(vllm) as plain:
+        engine = make(pair, speculative.url, plain_url=plain.url)
+        assert Capability.PLAIN in engine.capabilities
+        assert Bench(engine, pair, config).run(prompts[0]).verdict is Verdict.IDENTICAL
+        engine.close()
+    assert len(speculative.asked) == len(plain.asked) == 1
+
+
+def test_without_a_second_server_the_target_decodes_plainly(pair):
+    assert Capability.PLAIN not in make(pair, "http://127.0.0.1:9").capabilities
+    assert Capability.STEPS not in make(pair, "http://127.0.0.1:9").capabilities
+
+
+def test_a_changed_output_is_algorithmic(pair, prompts, vllm):
+    config = RunConfig(max_new_tokens=12, check_state=0)
+
+    def answer(path, body):
+        reply = vllm(path, body)
+        choice = reply["choices"][0]
+        choice["token_ids"][4] = (choice["token_ids"][4] + 1) % 3000 + 5
+        choice["text"] = pair.decode(choice["token_ids"])
+        return reply
+
+    with serving(answer) as fake:
+        engine = make(pair, fake.url)
+        record = Bench(engine, pair, config).run(prompts[0])
+        engine.close()
+    assert record.verdict is Verdict.ALGORITHMIC
+    assert record.forks[0].index == 4
+
+
+def test_the_key_is_taken_from_the_environment(pair, ask, vllm, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    with serving(vllm) as fake:
+        engine = make(pair, fake.url, api_key="MY_KEY")
+        engine.speculate(ask())
+        engine.close()
+    assert fake.asked[0][2]["Authorization"] == "Bearer secret"
+    assert "secret" not in str(engine.describe())
+    monkeypatch.delenv("MY_KEY")
+    with pytest.raises(UsageError, match="there is no such environment variable"):
+        make(pair, fake.url, api_key="MY_KEY")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"url": "localhost:8000"}, "give an address such as http://localhost:8000"),
+        ({"server": "vlm"}, "server=vlm: give one of: vllm"),
+        ({"timeout": "0"}, "timeout=0.0: give seconds"),
+        ({"retries": "-1"}, "retries=-1: give 0 or more"),
+        ({"modle": "x"}, "did you mean 'model'?"),
+    ],
+)
+def test_bad_settings_are_refused(pair, options, message):
+    with pytest.raises(UsageError) as refused:
+        make(pair, **{"url": "http://here", **options})
+    assert message in str(refused.value)
+
+
+def test_a_bare_server_is_not_asked_for_filters(pair):
+    engine = make(pair, "http://here", server="openai")
+    assert not {Capability.FILTERS, Capability.STOP_STRINGS} & engine.capabilities
+    assert Capability.SAMPLING in engine.capabilities
