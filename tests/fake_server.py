@@ -23,11 +23,11 @@ class FakeServer:
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):  # noqa: N802
+            def do_POST(self):
                 length = int(self.headers.get("Content-Length", 0))
                 fake._reply(self, json.loads(self.rfile.read(length)))
 
-            def do_GET(self):  # noqa: N802
+            def do_GET(self):
                 fake._reply(self, None)
 
             def log_message(self, *arguments):

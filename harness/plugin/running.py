@@ -150,7 +150,9 @@ class Speculation:
     def _keep(self, case: Case, record: CaseRecord) -> Outcome:
         models = {}
         if self._bench is not None:
-            models = {**self._bench.pair.descriptions, "engine": self._bench.engine.describe()}
+            engine = self._bench.engine
+            described = {**engine.describe(), "capabilities": sorted(engine.capabilities)}
+            models = {**self._bench.pair.descriptions, "engine": described}
         case.node.stash[RECORD] = {"record": record.to_json(), "models": models}
         return Outcome(record, self._watch.add(record))
 
