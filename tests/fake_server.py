@@ -1,4 +1,4 @@
-"""A local server that answers like vLLM, SGLang and llama-cpp-python, and that fails as it is told."""
+"""A local server that answers as it is told, and fails as it is told."""
 
 import json
 import threading

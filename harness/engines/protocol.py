@@ -40,6 +40,10 @@ class Capability(StrEnum):
     """It compares its cached state with a recompute where `RunConfig.check_state` asks for it."""
 
 
+TELLING = (Capability.ACCEPTED, Capability.COUNTS, Capability.STEPS, Capability.NODES)
+"""What an engine tells of how it came to its tokens; reports say what is missing of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One prompt to decode.

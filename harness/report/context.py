@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.engines.protocol import TELLING
 from harness.laws import labelled
 from harness.report.run_info import RunInfo
 from harness.statistics import RunSummary, Study
@@ -15,7 +16,7 @@ SHOWN_IDS = 5
 
 
 def settings_line(run: RunInfo) -> str:
-    """Models, dtype, device, tree, rule, temperature and seed, in one line."""
+    """Models, dtype, device, tree and rule or another engine, temperature and seed, in one line."""
     target, draft = (_model_name(run, role) for role in ("target", "draft"))
     sampling = run.config.get("sampling")
     temperature = sampling.get("temperature") if isinstance(sampling, Mapping) else None
@@ -23,12 +24,26 @@ def settings_line(run: RunInfo) -> str:
         f"target {target}",
         f"draft {draft}",
         f"{_resolved(run, 'dtype')} on {_resolved(run, 'device')}",
-        f"tree {_setting(run.config.get('tree'))}",
-        f"rule {labelled(_setting(run.config.get('rule')))}",
+        *_decoding(run),
         f"temperature {_setting(temperature)}",
         f"seed {_setting(run.config.get('seed'))}",
     ]
     return " · ".join(facts)
+
+
+def engine_lines(run: RunInfo) -> list[str]:
+    """What the run's engine does not tell, if there is any such thing.
+
+    Example: ``not available: the engine mine does not tell steps, nodes``
+    """
+    engine = run.models.get("engine", {})
+    told = engine.get("capabilities")
+    if told is None:
+        return []
+    missing = [str(capability) for capability in TELLING if capability not in told]
+    if not missing:
+        return []
+    return [f"not available: the engine {engine.get('name')} does not tell {', '.join(missing)}"]
 
 
 def hardware_line(run: RunInfo) -> str:
@@ -153,6 +168,24 @@ def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
     if errors:
         lines.append(f"{_cases(errors)} ended in an error: {_first(errors)}")
     return lines
+
+
+def _decoding(run: RunInfo) -> list[str]:
+    """Tree and rule of the reference engine, or the name and the settings of another."""
+    engine = run.models.get("engine", {})
+    name = engine.get("name", "reference")
+    if name == "reference":
+        return [
+            f"tree {_setting(run.config.get('tree'))}",
+            f"rule {labelled(_setting(run.config.get('rule')))}",
+        ]
+    version = engine.get("version")
+    own = [
+        f"{key} {value}"
+        for key, value in engine.items()
+        if key not in ("name", "version", "capabilities") and value is not None
+    ]
+    return [" ".join(["engine", str(name), *([str(version)] if version else [])]), *own]
 
 
 def _model_name(run: RunInfo, role: str) -> str:

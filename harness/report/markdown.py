@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.report.context import (
+    engine_lines,
     failure_lines,
     hardware_line,
     interval_line,
@@ -56,7 +57,12 @@ def markdown_report(
         "## By domain",
         markdown_table(domain_table(summary)),
         "\n".join(
-            f"- {_inline(line)}" for line in [*not_estimable(summary), *prompt_mean_lines(summary)]
+            f"- {_inline(line)}"
+            for line in [
+                *not_estimable(summary),
+                *engine_lines(run),
+                *prompt_mean_lines(summary),
+            ]
         ),
         interval_line(summary),
     ]

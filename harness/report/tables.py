@@ -60,7 +60,7 @@ def depth_table(group: GroupSummary) -> Table:
         rows=tuple(
             (
                 Cell(text=str(depth.depth)),
-                Cell(text=str(depth.nodes) if depth.nodes else NOT_ESTIMABLE),
+                Cell(text=_count(depth.nodes)),
                 *(_estimate(depth.metrics[name], label) for name, label in DEPTH_LABELS.items()),
             )
             for depth in group.depth_profile
@@ -201,8 +201,8 @@ def _group_row(name: str, group: GroupSummary) -> tuple[Cell, ...]:
     return (
         Cell(text=name),
         Cell(text=str(group.prompts)),
-        Cell(text=str(group.steps)),
-        Cell(text=str(group.nodes)),
+        Cell(text=_count(group.steps)),
+        Cell(text=_count(group.nodes)),
         *(_estimate(metrics[metric], label) for metric, label in METRIC_LABELS.items()),
         Cell(text="\n".join(verdicts)),
     )
@@ -214,6 +214,11 @@ def _estimate(estimate: Estimate, label: Label) -> Cell:
     return Cell(
         text=number(estimate.value, label.decimals), interval=interval(estimate, label.decimals)
     )
+
+
+def _count(value: int) -> str:
+    """A number of steps or nodes; a dash for none, as an engine that does not tell has none."""
+    return str(value) if value else NOT_ESTIMABLE
 
 
 def _plain(term: str) -> Label:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from harness.report import labels
 from harness.report.context import (
+    engine_lines,
     failure_lines,
     hardware_line,
     interval_line,
@@ -58,6 +59,7 @@ def terminal_report(
         blocks.append(terminal_findings(found.findings))
     notes = [
         *not_estimable(summary),
+        *engine_lines(run),
         *prompt_mean_lines(summary),
         interval_line(summary),
         settings_line(run),

@@ -33,9 +33,8 @@ def decoded(draw):
     for _ in range(draw(st.integers(1, 5))):
         proposed = draw(st.lists(st.integers(0, 3), max_size=4))
         kept = draw(st.integers(0, len(proposed)))
-        extra = draw(
-            st.integers(0, 3).filter(lambda token: kept == len(proposed) or token != proposed[kept])
-        )
+        refused = proposed[kept : kept + 1]
+        extra = draw(st.sampled_from([token for token in range(4) if token not in refused]))
         emitted = (*proposed[:kept], extra)
         blocks.append(Block(proposed=tuple(proposed), emitted=emitted))
         truth += [True] * kept + [False]
