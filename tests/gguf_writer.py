@@ -62,6 +62,8 @@ def _add_tokenizer(writer, tokenizer, vocabulary, gguf):
     )
     writer.add_token_merges([" ".join(pair) for pair in backend["model"]["merges"]])
     writer.add_eos_token_id(tokenizer.eos_token_id)
+    # Unset, llama.cpp takes id 11 for it, an ordinary token here.
+    writer.add_bos_token_id(tokenizer.pad_token_id)
     writer.add_add_bos_token(False)
     writer.add_pad_token_id(tokenizer.pad_token_id)
     if tokenizer.chat_template is not None:

@@ -239,6 +239,8 @@ class _Hook:
         # The last call was made for a step of which nothing was asked for any more, where the
         # output ended with the token before it.
         calls = [call for call in self._calls if call[0] < len(output)]
+        if not calls:
+            return Watched(prompt_tokens=self._prompt_tokens, prefill=output, blocks=())
         ends = [call[0] for call in calls[1:]] + [len(output)]
         next_began = [call[2] for call in calls[1:]] + [now]
         blocks = tuple(
@@ -252,8 +254,9 @@ class _Hook:
                 calls, ends, next_began, strict=True
             )
         )
-        first = calls[0][0] if calls else len(output)
-        return Watched(prompt_tokens=self._prompt_tokens, prefill=output[:first], blocks=blocks)
+        return Watched(
+            prompt_tokens=self._prompt_tokens, prefill=output[: calls[0][0]], blocks=blocks
+        )
 
 
 def _lookup(settings: LlamaCppSettings) -> Any:

@@ -187,5 +187,6 @@ def _require_same_text(generation: Generation, stopping: Stopping) -> None:
     if not same:
         raise EngineError(
             f"the engine decodes its own output as {said[:60]!r}, and the target's tokenizer the "
-            f"same ids as {shown[-1].strip()[:60]!r}: they are ids of another tokenizer"
+            f"same ids as {shown[-1].strip()[:60]!r}: they are ids of another tokenizer, or "
+            "not all of the output's"
         )
