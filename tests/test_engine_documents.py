@@ -1,0 +1,51 @@
+"""docs/engines.md: its tables are made from the code, and its example runs."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.config import RunConfig
+from harness.data.load import load_prompts
+from harness.engines.measuring import Bench
+from harness.engines.names import BUILT_IN
+from harness.engines.registry import make_engine
+from harness.models.loading import load_pair
+from harness.trace import Verdict
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def text():
+    return (DOCS / "engines.md").read_text(encoding="utf-8")
+
+
+def test_its_tables_are_those_of_the_code(text):
+    """When it fails: python docs/make_engines.py."""
+    spec = importlib.util.spec_from_file_location("make_engines", DOCS / "make_engines.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page(text) == text
+
+
+def test_every_engine_has_its_section(text):
+    for name in BUILT_IN:
+        assert re.search(rf"^\*\*[^*]*{name}[^*]*\*\*", text, re.MULTILINE), name
+
+
+def test_its_example_runs_and_is_lossless(text, tmp_path, monkeypatch):
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my_engine.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = RunConfig(engine="my_engine:MyEngine", max_new_tokens=24)
+    pair = load_pair(config, lambda line: None)
+    bench = Bench(make_engine(pair, config), pair, config)
+    accepted = 0
+    for prompt in load_prompts("code", limit=3):
+        record = bench.run(prompt)
+        assert record.verdict is Verdict.IDENTICAL, record.message
+        accepted += record.counts.accepted
+    assert accepted > 0
+    bench.engine.close()
