@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 from harness.config import Sampling
 from harness.errors import EngineError
 from harness.stopping import Stopping
-from harness.trace import Columns, Counts
+from harness.trace import Columns
+from harness.trace import Counts as Counts
 
 
 class Capability(StrEnum):

@@ -232,3 +232,16 @@ def test_bad_settings_are_refused(pair, name, options, message):
 def test_what_it_cannot_tell_it_does_not_promise(pair):
     lacking = set(Capability) - make("transformers-assisted", pair).capabilities
     assert lacking == {Capability.NODES, Capability.STATE_CHECKS}
+
+
+@pytest.mark.parametrize("name", ["reference", *ENGINES])
+def test_an_output_that_fills_the_context_ends_there(pair, prompts, name):
+    config = RunConfig(engine=name, max_new_tokens=64, check_state=0)
+    engine = ReferenceEngine(pair, config) if name == "reference" else make(name, pair)
+    longest = pair.target.max_length
+    text = "a b c d " * (longest // 4)
+    while len(pair.encode(text)) > longest - 5:
+        text = text[:-2]
+    record = Bench(engine, pair, config).run(replace(prompts[0], text=text))
+    assert record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL), record.message
+    assert len(record.speculative.token_ids) <= longest - record.prompt_tokens < 64
