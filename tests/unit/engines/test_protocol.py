@@ -67,7 +67,7 @@ class Echo:
     """An engine that answers with zeros."""
 
     name = "echo"
-    capabilities = frozenset()
+    capabilities = frozenset({Capability.STOP_STRINGS})
 
     def __init__(self, config, pair):
         self.config = config
