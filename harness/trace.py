@@ -172,6 +172,9 @@ class CaseRecord:
         nodes: `NODE_COLUMNS`, each ``[nodes]``, ordered by step and node.
         draws: Number of random draws by purpose.
         counts: What the engine counted, of one that tells no steps; else None.
+        token_texts: The text of token ids that occur in the outputs and the nodes; may be empty.
+            A report keeps it once for all cases, in ``texts.json``.
+        prompt_text: The prompt's text where it may be kept, else empty. Kept there too.
     """
 
     case_id: str
@@ -189,6 +192,8 @@ class CaseRecord:
     nodes: Columns = field(default_factory=lambda: empty_columns(NODE_COLUMNS))
     draws: Mapping[str, int] = field(default_factory=dict)
     counts: Counts | None = None
+    token_texts: Mapping[int, str] = field(default_factory=dict)
+    prompt_text: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, bit for bit; `from_json`'s inverse."""
@@ -208,6 +213,8 @@ class CaseRecord:
             "nodes": _pack(self.nodes, NODE_COLUMNS),
             "draws": dict(self.draws),
             "counts": None if self.counts is None else asdict(self.counts),
+            "token_texts": {str(token): text for token, text in self.token_texts.items()},
+            "prompt_text": self.prompt_text,
         }
 
     @classmethod
@@ -234,6 +241,9 @@ class CaseRecord:
                 nodes=_unpack(values["nodes"], NODE_COLUMNS),
                 draws=dict(values["draws"]),
                 counts=counts_from(values.get("counts")),
+                # Journals of runs that kept no text do not have these two.
+                token_texts={int(k): text for k, text in values.get("token_texts", {}).items()},
+                prompt_text=values.get("prompt_text", ""),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(

@@ -24,6 +24,7 @@ from harness.models.loading import ModelPair
 from harness.sampling import TokenLaw
 from harness.statistics.identities import check_identities
 from harness.stopping import Stopping
+from harness.token_texts import TokenTexts
 from harness.trace import (
     NODE_COLUMNS,
     STEP_COLUMNS,
@@ -50,6 +51,7 @@ class Bench:
         self.engine = engine
         self.pair = pair
         self.config = config
+        self._texts = TokenTexts(pair.decode)
         self._plain_engine = (
             engine if Capability.PLAIN in engine.capabilities else ReferenceEngine(pair, config)
         )
@@ -109,6 +111,12 @@ class Bench:
             nodes=_columns(speculative.nodes, NODE_COLUMNS),
             draws=speculative.draws,
             counts=speculative.counts if speculative.steps is None else None,
+        )
+        record = replace(
+            record,
+            token_texts=self._texts.of(
+                plain.token_ids, speculative.token_ids, record.nodes["token_id"].tolist()
+            ),
         )
         if Capability.NODES not in self.engine.capabilities:
             return record

@@ -76,6 +76,12 @@ OPTIONS: tuple[Option, ...] = (
         "newest.",
         "DIR",
     ),
+    Option("--spec-open", "When the run ends, open the report's page in the browser."),
+    Option(
+        "--spec-keep-prompts",
+        "Keep the text of prompts in the report, for its page. Outputs are always kept; the text "
+        "of built-in prompts is too.",
+    ),
     Option("--spec-name", "Name of the run, part of the default report folder.", "NAME"),
     Option(
         "--spec-resume",

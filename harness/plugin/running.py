@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from harness.config import BUILTIN
 from harness.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
 from harness.plugin.fixtures import Case
 from harness.plugin.law_watch import LawWatch
@@ -78,6 +79,8 @@ class Speculation:
         finished: Cases that need not be measured again.
         report: Told what is being loaded.
         rule: In place of the settings' acceptance rule, for one that is under test.
+        keep_prompts: Whether records keep the text of every prompt; else only that of built-in
+            ones, which is public.
     """
 
     def __init__(
@@ -86,8 +89,11 @@ class Speculation:
         finished: dict[str, CaseRecord],
         report: Callable[[str], None],
         rule: AcceptanceRule | None = None,
+        *,
+        keep_prompts: bool = False,
     ) -> None:
         self.config = config
+        self._keep_prompts = keep_prompts
         self._rule = rule
         self._finished = finished
         self._report = report
@@ -130,7 +136,10 @@ class Speculation:
         except DraftproofError as error:
             _stop(case.node, error)
         try:
-            return self._keep(case, bench.run(prompt))
+            record = bench.run(prompt)
+            if self._keep_prompts or prompt.prompt_id.startswith(f"{BUILTIN}/"):
+                record = replace(record, prompt_text=prompt.text)
+            return self._keep(case, record)
         except Exception as error:
             self._keep(
                 case,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from harness.journal import read_journal
 from harness.report.columns import CASES_FILE, NODES_FILE, STEPS_FILE, read_cases
 from harness.report.files import followed
 from harness.report.run_info import RunInfo
+from harness.report.texts import Texts, read_texts, texts_of
 from harness.trace import SCHEMA_VERSION, CaseRecord
 
 RUN_FILE = "run.json"
@@ -28,12 +29,14 @@ class SavedRun:
         cases: Its records.
         complete: Whether the run ended and was written whole; if not, the records are those that
             the journal holds.
+        texts: The text of its tokens, as far as it was kept.
     """
 
     directory: Path
     run: RunInfo
     cases: tuple[CaseRecord, ...]
     complete: bool
+    texts: Texts = field(default_factory=Texts)
 
 
 def load_run(directory: Path) -> SavedRun:
@@ -56,14 +59,26 @@ def load_run(directory: Path) -> SavedRun:
     missing = [part for part in parts if not part.exists()]
     if not missing:
         run = read_run_info(directory / RUN_FILE)
-        return SavedRun(directory=directory, run=run, cases=read_cases(directory), complete=True)
+        return SavedRun(
+            directory=directory,
+            run=run,
+            cases=read_cases(directory),
+            complete=True,
+            texts=read_texts(directory),
+        )
     if journal.exists():
         contents = read_journal(journal)
         try:
             run = RunInfo.from_json(contents.run)
         except TraceError as error:
             raise TraceError(f"{journal}, line 1: {error}") from error
-        return SavedRun(directory=directory, run=run, cases=contents.cases, complete=False)
+        return SavedRun(
+            directory=directory,
+            run=run,
+            cases=contents.cases,
+            complete=False,
+            texts=texts_of(contents.cases),
+        )
     if not directory.is_dir():
         raise TraceError(f"there is no report at {directory}; check the path")
     raise TraceError(
