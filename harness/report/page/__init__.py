@@ -1,0 +1,8 @@
+"""``report.html``: one self-contained page of a run, with charts and a viewer of its trees."""
+
+from __future__ import annotations
+
+from harness.report.page.document import PAGE_FILE, page_html, write_page
+from harness.report.page.source import PageSource
+
+__all__ = ["PAGE_FILE", "PageSource", "page_html", "write_page"]

@@ -1,0 +1,92 @@
+"use strict";
+// Draws every figure with Vega-Lite in the colours of the page, and offers its data.
+(() => {
+  const figures = new Map(page.data.figures.map((figure) => [figure.key, figure]));
+
+  function config() {
+    const [ink, soft, line, grey, accent] = ["ink", "soft", "line", "grey", "accent"].map(page.colour);
+    const font = getComputedStyle(document.body).fontFamily;
+    return {
+      font,
+      background: "transparent",
+      view: { stroke: null },
+      axis: {
+        labelColor: soft, titleColor: soft, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 400,
+        titlePadding: 8, gridColor: line, domainColor: line, tickColor: line, domain: false, tickSize: 4,
+      },
+      axisX: { domain: true },
+      rule: { color: accent }, line: { color: accent }, point: { color: accent }, bar: { color: accent }, rect: { color: accent },
+      text: { color: ink, fontSize: 12 },
+      range: { category: Array.from({ length: 8 }, (_, i) => page.colour(`c${i}`)) },
+      grey,
+    };
+  }
+
+  // The specifications are written without colours; "grey" stands for the theme's.
+  function themed(value, grey) {
+    if (Array.isArray(value)) return value.map((item) => themed(item, grey));
+    if (value === "grey") return grey;
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item, grey)]));
+    }
+    return value;
+  }
+
+  async function drawAll() {
+    const { grey, ...rest } = config();
+    for (const place of document.querySelectorAll("[data-figure]")) {
+      const figure = figures.get(place.dataset.figure);
+      const spec = {
+        $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+        data: { values: figure.rows },
+        ...themed(figure.spec, grey),
+        config: rest,
+      };
+      const drawn = await vegaEmbed(place, spec, { renderer: "svg", actions: false, tooltip: { theme: "custom" } });
+      place.dataset.drawn = page.isDark() ? "dark" : "light";
+      drawn.view.resize();
+    }
+    document.querySelectorAll(".key li").forEach((item) => {
+      item.style.color = `var(--c${item.dataset.colour % 8})`;
+    });
+  }
+
+  function shown(value) {
+    return value === null || value === undefined ? "" : String(value);
+  }
+
+  function csv(figure) {
+    const quoted = (value) => (/[",\n]/.test(shown(value)) ? `"${shown(value).replaceAll('"', '""')}"` : shown(value));
+    const rows = [figure.columns, ...figure.rows.map((row) => figure.columns.map((name) => row[name]))];
+    return rows.map((row) => row.map(quoted).join(",")).join("\r\n") + "\r\n";
+  }
+
+  document.querySelectorAll("[data-csv]").forEach((button) => {
+    button.addEventListener("click", () => {
+      const figure = figures.get(button.dataset.csv);
+      const url = URL.createObjectURL(new Blob([csv(figure)], { type: "text/csv" }));
+      const name = `${page.data.name}-${figure.key}.csv`.replace(/[^\w.-]+/g, "-");
+      page.element("a", { href: url, download: name }).click();
+      setTimeout(() => URL.revokeObjectURL(url), 1000);
+    });
+  });
+
+  document.querySelectorAll("[data-rows]").forEach((place) => {
+    place.parentElement.addEventListener("toggle", () => {
+      if (place.hasChildNodes()) return;
+      const figure = figures.get(place.dataset.rows);
+      const head = page.element("tr", {}, ...figure.columns.map((name) => page.element("th", { scope: "col" }, name)));
+      const rows = figure.rows.map((row) =>
+        page.element("tr", {}, ...figure.columns.map((name, i) => page.element(i ? "td" : "th", {}, shown(row[name])))));
+      place.append(page.element("table", {}, page.element("thead", {}, head), page.element("tbody", {}, ...rows)));
+    });
+  });
+
+  (async () => {
+    const script = page.element("script", {}, new TextDecoder().decode(await page.inflate("library")));
+    document.head.append(script);
+    await drawAll();
+    page.themeChanged.push(drawAll);
+    document.documentElement.dataset.charts = "drawn";
+  })();
+})();
