@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from harness.cli.text import peer_lines
-from harness.errors import TraceError, unknown_value
-from harness.report import SavedRun, load_run, metrics_document, terminal_report
+from harness.errors import DraftproofError, TraceError, unknown_value
+from harness.report import (
+    PageSource,
+    SavedRun,
+    load_run,
+    metrics_document,
+    open_page,
+    terminal_report,
+    write_page,
+)
 from harness.report.context import settings_line, study_lines
 from harness.report.metrics_json import strict_json
 from harness.report.run_info import TOY_NOTICE
@@ -80,7 +89,7 @@ def study(arguments: argparse.Namespace) -> str:
 
 
 def report(arguments: argparse.Namespace) -> str:
-    """``draftproof report``: the terminal's report of a saved run.
+    """``draftproof report``: the terminal's report of a saved run, and its page made again.
 
     Raises:
         TraceError: There is no run to read.
@@ -93,7 +102,24 @@ def report(arguments: argparse.Namespace) -> str:
     text = terminal_report(saved.run, summary, saved.cases, found)
     if not saved.complete:
         text += "\n\nThe run is unfinished: these are the cases that its journal holds."
-    return text
+    source = PageSource(
+        run=saved.run,
+        cases=saved.cases,
+        summary=summary,
+        study=found,
+        texts=saved.texts,
+        complete=saved.complete,
+    )
+    return text + "\n\n" + _page(saved.directory, source, is_opened=arguments.open)
+
+
+def _page(directory: Path, source: PageSource, *, is_opened: bool) -> str:
+    """Make the page; a folder that cannot be written does not keep the figures from the reader."""
+    try:
+        path = write_page(directory, source)
+    except DraftproofError as error:
+        return f"The page was not made: {error}"
+    return f"Page: {path}" + (f"\n{open_page(path)}" if is_opened else "")
 
 
 def _load(arguments: argparse.Namespace) -> SavedRun:

@@ -16,7 +16,7 @@ REPORT is the folder of a saved run: what `pytest suites/ --report` wrote, or re
 last one. A killed run's folder will do: what its journal holds is read.
 
 examples:
-  draftproof report reports/latest
+  draftproof report reports/latest --open
   draftproof metrics reports/latest --as vllm,sglang
   draftproof study reports/latest --json > study.json
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
@@ -113,9 +113,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser(
         "report",
-        help="the terminal's report of a saved run, again",
-        description="The terminal's report of a saved run, as it was printed when the run ended.",
+        help="the report of a saved run, again: in the terminal and as report.html",
+        description="The terminal's report of a saved run, as it was printed when the run ended; "
+        "and its page, report.html in the run's folder, made again.",
     )
+    report.add_argument("--open", action="store_true", help="open the page in the browser")
     verifying.add_parser(commands)
     for command in (metrics, study, report):
         command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")

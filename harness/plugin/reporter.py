@@ -13,12 +13,15 @@ from harness.config import BUILTIN, RunConfig
 from harness.environment import hardware, versions
 from harness.errors import DraftproofError, TraceError, UsageError
 from harness.journal import Journal, read_journal
+from harness.plugin.junit import add_properties
 from harness.plugin.options import given
 from harness.plugin.progress import Progress
 from harness.report import (
     JOURNAL_FILE,
+    PAGE_FILE,
     RunInfo,
     new_report_directory,
+    open_page,
     point_latest,
     write_report,
 )
@@ -72,17 +75,20 @@ class RunReporter:
         if attached is not None:
             self._add(CaseRecord.from_json(attached["record"]), attached["models"])
 
+    @pytest.hookimpl(tryfirst=True)  # before the file of --junitxml is written
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._journal is not None:
             self._journal.close()
         if not self._cases:
             return
         self._judge(session)
+        whole = self._is_whole(session)
         try:
             self._report = write_report(
-                self._directory, self._run_info(), list(self._cases.values())
+                self._directory, self._run_info(), list(self._cases.values()), complete=whole
             )
-            if self._is_whole(session):
+            add_properties(self._config, self._report)
+            if whole:
                 (self._directory / JOURNAL_FILE).unlink(missing_ok=True)
             if given(self._config, "report_dir") is None:
                 point_latest(self._directory.parent, self._directory)
@@ -100,6 +106,9 @@ class RunReporter:
         for line in self._report.terminal_text.splitlines():
             terminalreporter.write_line(line)
         terminalreporter.write_line(f"Report: {_shown(self._directory)}")
+        terminalreporter.write_line(f"Page: {_shown(self._directory / PAGE_FILE)}")
+        if given(self._config, "spec_open"):
+            terminalreporter.write_line(open_page(self._directory / PAGE_FILE))
         if (self._directory / JOURNAL_FILE).exists():
             terminalreporter.write_line(
                 "The run is unfinished; go on with the same options, "

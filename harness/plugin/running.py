@@ -11,6 +11,7 @@ import pytest
 from harness.config import BUILTIN
 from harness.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
 from harness.plugin.fixtures import Case
+from harness.plugin.junit import case_properties
 from harness.plugin.law_watch import LawWatch
 from harness.plugin.state import RECORD
 from harness.trace import CaseRecord, Verdict
@@ -162,6 +163,7 @@ class Speculation:
             engine = self._bench.engine
             described = {**engine.describe(), "capabilities": sorted(engine.capabilities)}
             models = {**self._bench.pair.descriptions, "engine": described}
+        case.node.user_properties.extend(case_properties(record))
         case.node.stash[RECORD] = {"record": record.to_json(), "models": models}
         return Outcome(record, self._watch.add(record))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from harness.report.context import failure_lines
 from harness.report.files import new_report_directory, point_latest
 from harness.report.metrics_json import metrics_document
+from harness.report.page import PAGE_FILE, PageSource, open_page, write_page
 from harness.report.reading import JOURNAL_FILE, SavedRun, load_run
 from harness.report.run_info import RunInfo
 from harness.report.terminal import terminal_report
@@ -15,6 +16,8 @@ from harness.report.writing import Report, write_report
 
 __all__ = [
     "JOURNAL_FILE",
+    "PAGE_FILE",
+    "PageSource",
     "Report",
     "RunInfo",
     "SavedRun",
@@ -22,7 +25,9 @@ __all__ = [
     "load_run",
     "metrics_document",
     "new_report_directory",
+    "open_page",
     "point_latest",
     "terminal_report",
+    "write_page",
     "write_report",
 ]

@@ -188,6 +188,20 @@ def number(value: float, decimals: int) -> str:
     return text[1:] if text.startswith("0.") else text
 
 
+def share_text(value: float) -> str:
+    """A share in percent that never rounds to a certainty it is not.
+
+    Example:
+        >>> share_text(0.728), share_text(0.0002), share_text(0.99995), share_text(1.0)
+        ('72.8%', '< 0.1%', '> 99.9%', '100%')
+    """
+    if 0 < value < 0.001:
+        return "< 0.1%"
+    if 0.999 < value < 1:
+        return "> 99.9%"
+    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
+
+
 def interval(estimate: Estimate, decimals: int) -> str:
     """The interval of an estimate, low–high; one dash where there is none."""
     if math.isnan(estimate.low) or math.isnan(estimate.high):

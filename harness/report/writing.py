@@ -19,9 +19,11 @@ from harness.report.columns import (
 from harness.report.files import write_atomically, write_text
 from harness.report.markdown import markdown_report
 from harness.report.metrics_json import metrics_document, strict_json
+from harness.report.page import PageSource, write_page
 from harness.report.reading import RUN_FILE
 from harness.report.run_info import RunInfo
 from harness.report.terminal import terminal_report
+from harness.report.texts import texts_of, write_texts
 from harness.statistics import RunSummary, Study, study, summarise
 from harness.trace import SCHEMA_VERSION, CaseRecord
 
@@ -53,16 +55,20 @@ class Report:
         return terminal_report(self.run, self.summary, self.cases, self.study)
 
 
-def write_report(directory: Path, run: RunInfo, cases: Sequence[CaseRecord]) -> Report:
+def write_report(
+    directory: Path, run: RunInfo, cases: Sequence[CaseRecord], *, complete: bool = True
+) -> Report:
     """Writes every file of a report; each appears whole or not at all, and nothing is deleted.
 
     ``run.json`` comes last of the raw files: with it, the run on disk is complete, and `load_run`
-    no longer needs the journal. What is derived (``metrics.json``, ``summary.md``) follows.
+    no longer needs the journal. What is derived (``metrics.json``, ``summary.md``, ``report.html``)
+    follows.
 
     Args:
         directory: An existing folder or one to make; files of the same names are replaced.
         run: What the run was.
         cases: Its records; of a case that was run again, the last counts, as in the journal.
+        complete: Whether the run ended, so that its page does not say otherwise.
 
     Raises:
         DraftproofError: A file cannot be written; the message names it.
@@ -78,10 +84,16 @@ def write_report(directory: Path, run: RunInfo, cases: Sequence[CaseRecord]) -> 
     write_atomically(directory / CASES_FILE, partial(write_cases, cases=cases))
     write_atomically(directory / STEPS_FILE, partial(write_steps, cases=cases))
     write_atomically(directory / NODES_FILE, partial(write_nodes, cases=cases))
+    texts = texts_of(cases)
+    write_texts(directory, texts)
     described = {"schema_version": SCHEMA_VERSION, **run.to_json()}
     write_text(directory / RUN_FILE, strict_json(described))
     summary = summarise(cases)
     found = study(cases)
     write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found)))
     write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases, found))
+    source = PageSource(
+        run=run, cases=cases, summary=summary, study=found, texts=texts, complete=complete
+    )
+    write_page(directory, source)
     return Report(directory=directory, run=run, cases=cases, summary=summary, study=found)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     import jinja2
 
 PAGE_FILE = "report.html"
+_ROLES = ("target", "draft")
 _VERSIONS = ("draftproof", "torch", "transformers")
 
 
@@ -66,6 +69,7 @@ def page_html(source: PageSource) -> str:
             toy_notice=TOY_NOTICE,
             figures={figure.key: figure for figure in shown},
             names=_names(source),
+            sizes=_sizes(source),
             key_figures=_key_figures(source),
             domain_table=domain_table(source.summary),
             depth_table=depth_table(source.summary.overall),
@@ -134,12 +138,12 @@ def _key_figures(source: PageSource) -> list[dict[str, str]]:
     speedup = source.costs[1].speedup
     tiles.append(
         {
-            "value": f"{number(speedup.value, 2)}×",
+            "value": f"{speedup.value:.2f}×" if speedup.n else labels.NOT_ESTIMABLE,
             "name": "speedup",
             "interval": f"95% {interval(speedup, 2)}",
         }
     )
-    compared = verdicts.identical + verdicts.different
+    compared = verdicts.cases - verdicts.sampled - verdicts.errors
     tiles.append(
         {
             "value": f"{verdicts.identical} of {compared}" if compared else labels.NOT_ESTIMABLE,
@@ -213,7 +217,16 @@ def _names(source: PageSource) -> dict[str, str]:
         role: Path(
             str(models.get(role, {}).get("name") or source.run.config.get(role, "not recorded"))
         ).name
-        for role in ("target", "draft")
+        for role in _ROLES
+    }
+
+
+def _sizes(source: PageSource) -> dict[str, str]:
+    """The models' parameters in millions, as " (3.9 M)"; empty where they are not known."""
+    counts = {role: source.run.models.get(role, {}).get("parameters") for role in _ROLES}
+    return {
+        role: f" ({count / 1e6:,.{1 if count < 1e8 else 0}f} M)" if isinstance(count, int) else ""
+        for role, count in counts.items()
     }
 
 
@@ -251,12 +264,13 @@ def _models(source: PageSource) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def _run_line(source: PageSource) -> str:
     """Models, hardware and versions in short, as every figure names them."""
-    run, names = source.run, _names(source)
+    run, names, sizes = source.run, _names(source), _sizes(source)
     target = run.models.get("target", {})
     where = [str(target[key]) for key in ("dtype", "device") if key in target]
     parts = [
-        f"{names['draft']} for {names['target']}" + (f", {' on '.join(where)}" if where else ""),
-        f"tree {run.config.get('tree', 'not recorded')}, rule {run.config.get('rule', 'not recorded')}, "
+        *(f"{'draft model' if r == 'draft' else r} {names[r]}{sizes[r]}" for r in _ROLES),
+        " on ".join(where),
+        f"tree {run.config.get('tree', 'not recorded')}",
         f"temperature {_temperature(source)}",
         _hardware(source),
         ", ".join(f"{name} {run.versions[name]}" for name in _VERSIONS if name in run.versions),
@@ -289,10 +303,31 @@ def _asset(name: str) -> str:
 def _environment() -> jinja2.Environment:
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(counted=_counted, moment=_moment, minus=_minus)
+    return environment
+
+
+def _counted(text: str) -> str:
+    """A cell's text on one line, with separators in a count."""
+    return f"{int(text):,}" if text.isdecimal() else text.replace("\n", ", ")
+
+
+def _minus(text: str) -> str:
+    """Text with a minus sign before negative numbers in place of a hyphen."""
+    return re.sub(r"(?<![\w.–-])-(?=\d)", "−", text)
+
+
+def _moment(text: str) -> str:
+    """A time to the minute: ``2026-01-02 03:04 UTC``; as it stands where it is no ISO 8601."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.report.labels import METRIC_LABELS
+from harness.report.labels import OVERALL
 from harness.report.page import specs
 from harness.report.page.figure import (
     INTERVAL_COLUMNS,
@@ -16,6 +16,7 @@ from harness.report.page.figure import (
     value_range,
 )
 from harness.report.page.source import PageSource
+from harness.report.tables import share_text
 from harness.statistics import DomainOrder, Estimate
 from harness.statistics.dependence import PARTS
 from harness.statistics.findings import PUBLISHED, STUDY_ORDER
@@ -62,9 +63,10 @@ def acceptance_by_domain(source: PageSource) -> Figure:
     groups = source.summary.domains.values()
     return Figure(
         key="domain-acceptance",
-        title=f"{_sentence(METRIC_LABELS[metric].term)} by domain",
-        note=_note(source, [group.metrics[metric] for group in groups], "nodes"),
-        columns=("domain", *INTERVAL_COLUMNS, "study"),
+        title="Acceptance probability by domain",
+        note=_note(source, [group.metrics[metric] for group in groups], "nodes")
+        + (" Diamonds: as published by the study, for another pair of models." if compared else ""),
+        columns=("domain", *INTERVAL_COLUMNS, *(("study",) if compared else ())),
         rows=tuple(rows),
         spec=specs.dots(
             source.domains, (low, high), "acceptance probability", study=compared, key="domain"
@@ -209,7 +211,7 @@ def domain_orders(source: PageSource) -> Figure:
         {
             "order": " > ".join(names),
             "share": rounded(share),
-            "study": "study’s order" if names == STUDY_ORDER else "other order",
+            "label": share_text(share) + (" (the study’s order)" if names == STUDY_ORDER else ""),
         }
         for names, share in order.probabilities[:SHOWN_ORDERS]
     )
@@ -217,7 +219,7 @@ def domain_orders(source: PageSource) -> Figure:
     rest = len(order.probabilities) - len(rows)
     note = f"Share of {source.summary.resampling.resamples:,} resamples of prompts."
     if rest > 0:
-        note += f" {rest} further orders share {1 - shown:.1%}."
+        note += f" {rest} further orders share {share_text(1 - shown)}."
     return Figure(
         key="domain-orders",
         title="Domains by acceptance probability: how sure is the order?",
@@ -233,7 +235,8 @@ def domain_pairs(source: PageSource) -> Figure:
     """For each pair of domains, how often one is above the other."""
     order = source.study.acceptance_order
     rows = tuple(
-        {"domain": a, "above": b, "share": rounded(share)} for (a, b), share in order.above.items()
+        {"domain": a, "above": b, "share": rounded(share), "label": share_text(share)}
+        for (a, b), share in order.above.items()
     )
     return Figure(
         key="domain-pairs",
@@ -250,7 +253,7 @@ def speedups(source: PageSource) -> Figure:
     """Speedup by domain."""
     by_domain, overall = source.costs
     rows = []
-    for name, cost in {**by_domain, "overall": overall}.items():
+    for name, cost in {**by_domain, OVERALL: overall}.items():
         rows.append(
             {
                 "domain": name,
@@ -269,7 +272,7 @@ def speedups(source: PageSource) -> Figure:
         columns=("domain", *INTERVAL_COLUMNS, "plain seconds", "speculative seconds"),
         rows=tuple(kept),
         spec=specs.dots(
-            (*source.domains, "overall"),
+            (*source.domains, OVERALL),
             (min(low, 0.95), max(high, 1.05)),
             "speedup (1: as fast as plain decoding)",
             reference=1,

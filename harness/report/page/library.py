@@ -9,14 +9,24 @@ from __future__ import annotations
 import gzip
 from functools import cache
 
+from harness.errors import DraftproofError
+
 VEGA_LITE = "6.1"
 """The version that the page's specifications are written for."""
 
 
 @cache
 def compressed_library() -> bytes:
-    """The library as gzipped JavaScript, which defines ``vegaEmbed``; made once in a process."""
-    import vl_convert
+    """The library as gzipped JavaScript, which defines ``vegaEmbed``; made once in a process.
 
+    Raises:
+        DraftproofError: vl-convert is not installed.
+    """
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise DraftproofError(
+            "the page of a report needs vl-convert; pip install vl-convert-python"
+        ) from error
     script: str = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
     return gzip.compress(script.encode("utf-8"), 9, mtime=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.report.labels import OVERALL
 from harness.report.page.figure import Row, Spec
 
 HEIGHT = 260
@@ -12,8 +13,9 @@ LABEL_SHARE = 15 / HEIGHT
 """Height of a label ÷ height of a figure: how far apart labels must be."""
 
 _ROW = 34
-_GREY = "grey"
-"""The page's theme replaces this word by its grey for marks that are no domain's."""
+_GREY, _INK, _PAPER = "theme:grey", "theme:ink", "theme:paper"
+_PALETTE = tuple(f"theme:c{i}" for i in range(8))
+"""The page replaces ``theme:NAME`` by the colour of that name, light or dark."""
 
 Span = tuple[float, float]
 
@@ -34,8 +36,13 @@ def dots(
     if reference is not None:
         layers.append(
             {
-                "mark": {"type": "rule", "strokeDash": [3, 3], "color": _GREY},
-                "encoding": {"x": {"datum": reference}},
+                "data": {"values": [{"reference": reference}]},
+                "mark": {"type": "rule", "strokeDash": [3, 3]},
+                "encoding": {
+                    "x": _quantity("reference", span, title),
+                    "color": {"value": _GREY},
+                    "tooltip": {"value": None},
+                },
             }
         )
     layers += [
@@ -57,25 +64,21 @@ def dots(
         },
     ]
     if study:
-        layers.append(
+        published: Spec = {
+            "x": _quantity("study", span, title),
+            "y": y,
+            "color": {"value": _GREY},
+            "tooltip": [{"field": "study", "title": "published by the study"}],
+        }
+        mark = {"type": "point", "shape": "diamond", "size": 60, "filled": False}
+        layers += [
+            {"mark": {**mark, "strokeWidth": 1.5, "opacity": 1}, "encoding": published},
             {
-                "mark": {
-                    "type": "point",
-                    "shape": "diamond",
-                    "size": 60,
-                    "filled": False,
-                    "strokeWidth": 1.5,
-                    "color": _GREY,
-                    "opacity": 1,
-                },
-                "encoding": {
-                    "x": _quantity("study", span, title),
-                    "y": y,
-                    "color": {"value": _GREY},
-                    "tooltip": [{"field": "study", "title": "published by the study"}],
-                },
-            }
-        )
+                "transform": [{"filter": {"field": key, "equal": names[0]}}],
+                "mark": {"type": "text", "dy": -13},
+                "encoding": {**published, "text": {"value": "study"}},
+            },
+        ]
     return _view(
         layers,
         height=_ROW * len(names) + 12,
@@ -109,7 +112,7 @@ def lines(
         scale["domainMin"] = 0
     x = {"field": "x", "type": "quantitative", "title": name, "axis": axis, "scale": scale}
     y = _quantity("value", span, title)
-    detail = ([name] if ticks else ["entropy from", "entropy to", "mean draft entropy"]) + []
+    detail = [name] if ticks else ["entropy from", "entropy to", "mean draft entropy"]
     layers: list[Spec] = [
         {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"x": x, "y": y}},
         {
@@ -233,7 +236,7 @@ def interval_bars(names: Sequence[str], span: Span, title: str) -> Spec:
 
 
 def order_bars(names: Sequence[str]) -> Spec:
-    """The share of each order, the study's own set apart."""
+    """The share of each order."""
     y = {
         "field": "order",
         "type": "nominal",
@@ -241,35 +244,21 @@ def order_bars(names: Sequence[str]) -> Spec:
         "title": None,
         "axis": _names_axis(),
     }
-    x = _quantity("share", (0, 1.12), "share of resamples", form="%")
+    x = _quantity("share", (0, 1.1), "share of resamples", form="%")
     x["axis"] |= {"values": [0, 0.25, 0.5, 0.75, 1]}
     return _view(
         [
             {
-                "mark": {"type": "bar", "height": 14, "cornerRadiusEnd": 2},
-                "encoding": {
-                    "x": x,
-                    "y": y,
-                    "opacity": {
-                        "field": "study",
-                        "legend": None,
-                        "scale": {"domain": ["study’s order", "other order"], "range": [1, 0.45]},
-                    },
-                },
+                "mark": {"type": "bar", "height": 12, "cornerRadiusEnd": 2},
+                "encoding": {"x": x, "y": y},
             },
             {
                 "mark": {"type": "text", "align": "left", "dx": 5, "fontWeight": 600},
-                "encoding": {"x": x, "y": y, "text": {"field": "share", "format": ".1%"}},
+                "encoding": {"x": x, "y": y, "text": {"field": "label"}},
             },
         ],
         height=_ROW * max(1, len(names)),
-        encoding={
-            "tooltip": [
-                {"field": "order"},
-                {"field": "share", "format": ".2%"},
-                {"field": "study", "title": "which"},
-            ]
-        },
+        encoding={"tooltip": [{"field": "order"}, {"field": "share", "format": ".2%"}]},
     )
 
 
@@ -292,7 +281,7 @@ def pair_matrix(names: Sequence[str]) -> Spec:
     return _view(
         [
             {
-                "mark": {"type": "rect", "cornerRadius": 3},
+                "mark": {"type": "rect", "stroke": _PAPER, "strokeWidth": 3},
                 "encoding": {
                     "x": x,
                     "y": y,
@@ -300,13 +289,13 @@ def pair_matrix(names: Sequence[str]) -> Spec:
                         "field": "share",
                         "type": "quantitative",
                         "legend": None,
-                        "scale": {"domain": [0, 1], "range": [0.04, 0.6]},
+                        "scale": {"domain": [0, 1], "range": [0.06, 0.55]},
                     },
                 },
             },
             {
                 "mark": {"type": "text", "fontWeight": 600},
-                "encoding": {"x": x, "y": y, "text": {"field": "share", "format": ".1%"}},
+                "encoding": {"x": x, "y": y, "text": {"field": "label"}},
             },
         ],
         height=42 * max(1, len(names)),
@@ -345,10 +334,13 @@ def _names_axis() -> Spec:
 
 
 def _colours(names: Sequence[str]) -> Spec:
+    colours = [_PALETTE[i % len(_PALETTE)] for i in range(len(names))]
+    if names[-1:] == (OVERALL,):
+        colours[-1] = _INK
     return {
         "field": "domain",
         "type": "nominal",
-        "scale": {"domain": list(names)},
+        "scale": {"domain": list(names), "range": colours},
         "legend": None,
     }
 

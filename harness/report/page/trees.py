@@ -94,10 +94,10 @@ def shown_cases(cases: Sequence[CaseRecord], limit: int = VIEWER_NODES) -> list[
     come first, and the domains take turns.
     """
     with_trees = sorted(filter(_has_trees, cases), key=lambda case: case.case_id)
-    turns: list[CaseRecord] = [c for c in with_trees if c.verdict is Verdict.DIFFERENT]
+    turns: list[CaseRecord] = [c for c in with_trees if _differs(c)]
     domains = in_domain_order(case.domain for case in with_trees)
     rest = [
-        [c for c in with_trees if c.domain == domain and c.verdict is not Verdict.DIFFERENT]
+        [c for c in with_trees if c.domain == domain and not _differs(c)]
         for domain in domains
     ]
     turns += [case for turn in zip_longest(*rest) for case in turn if case is not None]
@@ -111,6 +111,10 @@ def shown_cases(cases: Sequence[CaseRecord], limit: int = VIEWER_NODES) -> list[
 
 def _has_trees(case: CaseRecord) -> bool:
     return case.speculative is not None and len(case.steps["step"]) > 0
+
+
+def _differs(case: CaseRecord) -> bool:
+    return case.verdict not in (Verdict.IDENTICAL, Verdict.SAMPLED)
 
 
 def _output(case: CaseRecord) -> np.ndarray:

@@ -4,7 +4,7 @@
   const figures = new Map(page.data.figures.map((figure) => [figure.key, figure]));
 
   function config() {
-    const [ink, soft, line, grey, accent] = ["ink", "soft", "line", "grey", "accent"].map(page.colour);
+    const [ink, soft, line, accent] = ["ink", "soft", "line", "accent"].map(page.colour);
     const font = getComputedStyle(document.body).fontFamily;
     return {
       font,
@@ -17,30 +17,27 @@
       axisX: { domain: true },
       rule: { color: accent }, line: { color: accent }, point: { color: accent }, bar: { color: accent }, rect: { color: accent },
       text: { color: ink, fontSize: 12 },
-      range: { category: Array.from({ length: 8 }, (_, i) => page.colour(`c${i}`)) },
-      grey,
     };
   }
 
-  // The specifications are written without colours; "grey" stands for the theme's.
-  function themed(value, grey) {
-    if (Array.isArray(value)) return value.map((item) => themed(item, grey));
-    if (value === "grey") return grey;
+  // The specifications name colours as "theme:NAME".
+  function themed(value) {
+    if (Array.isArray(value)) return value.map(themed);
+    if (typeof value === "string" && value.startsWith("theme:")) return page.colour(value.slice(6));
     if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item, grey)]));
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item)]));
     }
     return value;
   }
 
   async function drawAll() {
-    const { grey, ...rest } = config();
     for (const place of document.querySelectorAll("[data-figure]")) {
       const figure = figures.get(place.dataset.figure);
       const spec = {
         $schema: "https://vega.github.io/schema/vega-lite/v6.json",
         data: { values: figure.rows },
-        ...themed(figure.spec, grey),
-        config: rest,
+        ...themed(figure.spec),
+        config: config(),
       };
       const drawn = await vegaEmbed(place, spec, { renderer: "svg", actions: false, tooltip: { theme: "custom" } });
       place.dataset.drawn = page.isDark() ? "dark" : "light";

@@ -154,8 +154,19 @@
       places.set(item.index, place);
       return place.y;
     })(step.root, 0);
-    const width = indented ? available - 2 : deepest * shape.indent + shape.width;
+    const width = indented ? available - 8 : deepest * shape.indent + shape.width;
     return { below, places, width, height: row * shape.row, indented };
+  }
+
+  // The layered tree uses the room there is, up to a point.
+  function widened(step, available) {
+    const depths = new Map([[ROOT, 0]]);
+    for (const item of step.extra ? [...step.nodes, step.extra] : step.nodes) {
+      depths.set(item.index, depths.get(item.parent) + 1);
+    }
+    const deepest = Math.max(1, ...depths.values());
+    const indent = Math.min(212, Math.max(WIDE.indent, (available - 8 + 36) / (deepest + 1)));
+    return { ...WIDE, indent, width: indent - 36 };
   }
 
   function svg(tag, attributes, ...children_) {
@@ -171,13 +182,14 @@
   function fraction(value) {
     if (value === null) return "–";
     if (value === 1 || value === 0) return value ? "1" : "<.0001";
+    if (value >= 0.9995) return ">.999";
     return value.toFixed(value < 0.001 ? 4 : 3).replace(/^0/, "");
   }
   const nats = (value) => (value === null ? "–" : value.toFixed(2));
 
   function showTree(step) {
-    const available = tree.clientWidth;
-    const shape = available < 560 ? NARROW : WIDE;
+    const available = Math.max(tree.clientWidth, 240);
+    const shape = available < 560 ? NARROW : widened(step, available);
     const drawn = layout(step, shape, available);
     const pad = 3;
     const picture = svg("svg", {
@@ -211,7 +223,8 @@
     group.append(svg("rect", { class: "box", width, height: shape.height, rx: 7 }));
     group.append(svg("text", { class: "token", x: 9, y: 17 }, short(text, Math.floor((width - 16) / 7.6))));
     if (item.p !== undefined) {
-      group.append(svg("text", { class: "figure", x: 9, y: 31 }, `p ${fraction(item.p)}  q ${fraction(item.q)}`));
+      group.append(svg("text", { class: "figure", x: 9, y: 31 }, `p ${fraction(item.p)}`));
+      group.append(svg("text", { class: "figure", x: 9 + (width - 18) / 2, y: 31 }, `q ${fraction(item.q)}`));
       for (const [i, [name, value]] of [["target", item.p], ["draft", item.q]].entries()) {
         const full = width - 18;
         group.append(svg("rect", { class: "track", x: 9, y: 35.5 + 4 * i, width: full, height: 2.5, rx: 1.25 }));
@@ -306,7 +319,7 @@
     const groups = new Map();
     cases.forEach((facts, i) => {
       if (!groups.has(facts.domain)) groups.set(facts.domain, page.element("optgroup", { label: facts.domain }));
-      const mark = facts.verdict === "different" ? " ≠" : "";
+      const mark = ["identical", "sampled"].includes(facts.verdict) ? "" : " ≠";
       groups.get(facts.domain).append(page.element("option", { value: i }, `${facts.id}${mark}`));
     });
     choice.append(...groups.values());
