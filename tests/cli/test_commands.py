@@ -92,7 +92,8 @@ def test_report_prints_the_terminals_report_again(capsys, saved, run_info):
     again = write_report(saved, run_info, study_run(prompts=8, steps=6))
     code, out, _ = run(capsys, "report", saved)
     assert code == 0
-    assert out == again.terminal_text + "\n"
+    page = saved / "report.html"
+    assert out == f"{again.terminal_text}\n\nPage: {page}\n"
     stored = json.loads((saved / "metrics.json").read_text(encoding="utf-8"))
     assert as_json(capsys, "report", saved) == stored
     assert [finding["number"] for finding in stored["findings"]] == [1, 2, 3, 4, 5]
@@ -107,7 +108,7 @@ def test_latest_and_a_killed_run_are_read_too(capsys, saved, tmp_path, run_info)
         journal.append(study_run(prompts=1, steps=2)[0])
     code, out, _ = run(capsys, "report", killed, "--resamples", "200")
     assert code == 0
-    assert out.endswith("The run is unfinished: these are the cases that its journal holds.\n")
+    assert "\nThe run is unfinished: these are the cases that its journal holds.\n" in out
 
 
 @pytest.mark.parametrize("command", ["metrics", "study", "report"])

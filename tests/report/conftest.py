@@ -109,8 +109,8 @@ def make_cases():
     return _cases
 
 
-@pytest.fixture
-def run_info():
+@pytest.fixture(scope="session")
+def run_facts():
     """The description of a run of the built-in pair."""
     return RunInfo(
         name="nightly",
@@ -134,6 +134,12 @@ def run_info():
         hardware={"cpu": "Example CPU", "cores": 2},
         command=("pytest", "suites/", "--report", "-k", "code or `math`"),
     )
+
+
+@pytest.fixture
+def run_info(run_facts):
+    """The same, for one test."""
+    return run_facts
 
 
 def _same(found, expected):

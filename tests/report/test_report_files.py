@@ -20,6 +20,7 @@ REPORT_FILES = [
     "cases.parquet",
     "metrics.json",
     "nodes.parquet",
+    "report.html",
     "run.json",
     "steps.parquet",
     "summary.md",

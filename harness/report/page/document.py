@@ -93,11 +93,11 @@ def page_html(source: PageSource) -> str:
 
 
 def script_json(values: Any) -> str:
-    """JSON that can stand inside a script element: it cannot end it, or open a comment.
+    r"""JSON that can stand inside a script element: it cannot end it, or open a comment.
 
     Example:
         >>> script_json({"token": "</script>"})
-        '{"token":"\\\\u003c/script\\\\u003e"}'
+        '{"token":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(values, allow_nan=False, separators=(",", ":"))
     for character in "<>&":

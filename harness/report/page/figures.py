@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from harness.report.labels import OVERALL
 from harness.report.page import specs
@@ -123,18 +123,17 @@ def accepted_lengths(source: PageSource) -> Figure:
 
 def entropy_acceptance(source: PageSource) -> Figure:
     """Acceptance probability of nodes by draft entropy, a line a domain."""
-    rows: list[Row] = []
-    for domain, ranges in source.entropies.items():
-        for part in ranges:
-            rows.append(
-                {
-                    "domain": domain,
-                    "entropy from": part.low,
-                    "entropy to": rounded(part.high),
-                    "mean draft entropy": rounded(part.draft_entropy, 4),
-                    **cells(part.acceptance_probability),
-                }
-            )
+    rows = [
+        {
+            "domain": domain,
+            "entropy from": part.low,
+            "entropy to": rounded(part.high),
+            "mean draft entropy": rounded(part.draft_entropy, 4),
+            **cells(part.acceptance_probability),
+        }
+        for domain, ranges in source.entropies.items()
+        for part in ranges
+    ]
     estimates = [p.acceptance_probability for ranges in source.entropies.values() for p in ranges]
     kept = [row for row in rows if row["low"] is not None] or _known(rows)
     for row in kept:
@@ -145,11 +144,20 @@ def entropy_acceptance(source: PageSource) -> Figure:
         title="Acceptance probability by draft entropy",
         note=_note(source, estimates, "nodes"),
         columns=(
-            "domain", "entropy from", "entropy to", "mean draft entropy", *INTERVAL_COLUMNS
-        ),  # fmt: skip
+            "domain",
+            "entropy from",
+            "entropy to",
+            "mean draft entropy",
+            *INTERVAL_COLUMNS,
+        ),
         rows=tuple(kept),
         spec=specs.lines(
-            source.domains, (), span, ("draft entropy in nats", ()), "acceptance probability"
+            source.domains,
+            (),
+            span,
+            ("draft entropy in nats", [row["x"] for row in kept]),
+            "acceptance probability",
+            counted=False,
         ),
         keyed=True,
         reason=_nothing(kept, estimates),
@@ -226,7 +234,7 @@ def domain_orders(source: PageSource) -> Figure:
         note=note,
         columns=("order", "share"),
         rows=rows,
-        spec=specs.order_bars([row["order"] for row in rows]),
+        spec=specs.order_bars([str(row["order"]) for row in rows]),
         reason=_no_order(order, source),
     )
 
@@ -320,10 +328,8 @@ def _no_order(order: DomainOrder, source: PageSource) -> str:
     return "" if len(source.domains) > 1 else "one domain has no order"
 
 
-def _note(
-    source: PageSource, estimates: Sequence[Estimate], unit: str, *, what: str = ""
-) -> str:
-    """n of a figure's estimates, and what its intervals are."""
+def _note(source: PageSource, estimates: Sequence[Estimate], unit: str, *, what: str = "") -> str:
+    """The n of a figure's estimates, and what its intervals are."""
     sizes = [estimate.n for estimate in estimates if estimate.n]
     if not sizes:
         return ""
@@ -341,5 +347,3 @@ def _note(
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-

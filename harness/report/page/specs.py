@@ -90,8 +90,10 @@ def lines(
     names: Sequence[str],
     labels: Sequence[Row],
     span: Span,
-    across: tuple[str, Sequence[int]],
+    across: tuple[str, Sequence[float]],
     title: str,
+    *,
+    counted: bool = True,
 ) -> Spec:
     """A line a domain with an interval at each point; `labels` stand at the right ends.
 
@@ -99,20 +101,24 @@ def lines(
         names: The domains.
         labels: Rows with ``domain``, ``x`` and ``place``; empty where a key explains the colours.
         span: Ends of the vertical axis.
-        across: Title of the horizontal axis, and its ticks where it is a count.
+        across: Title of the horizontal axis, and the values on it.
         title: Title of the vertical axis.
+        counted: Whether the horizontal axis counts, as depths do, so that each value has a tick;
+            else it begins at 0.
     """
-    name, ticks = across
+    name, values = across
+    first, last = min(values, default=0), max(values, default=0)
     axis: Spec = {"grid": False}
-    scale: Spec = {"zero": False, "nice": not ticks}
-    if ticks:
-        axis |= {"values": list(ticks), "format": "d"}
-        scale["domain"] = [min(ticks) - 0.25, max(ticks) + (0.6 if len(ticks) > 1 else 0.3)]
+    scale: Spec = {"zero": False, "nice": False}
+    if counted:
+        axis |= {"values": list(values), "format": "d"}
+        scale["domain"] = [first - 0.25, last + (0.6 if last > first else 0.3)]
     else:
-        scale["domainMin"] = 0
+        axis["tickCount"] = 6
+        scale["domain"] = [0, 1.04 * last or 1]
     x = {"field": "x", "type": "quantitative", "title": name, "axis": axis, "scale": scale}
     y = _quantity("value", span, title)
-    detail = [name] if ticks else ["entropy from", "entropy to", "mean draft entropy"]
+    detail = [name] if counted else ["entropy from", "entropy to", "mean draft entropy"]
     layers: list[Spec] = [
         {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"x": x, "y": y}},
         {

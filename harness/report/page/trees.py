@@ -96,10 +96,7 @@ def shown_cases(cases: Sequence[CaseRecord], limit: int = VIEWER_NODES) -> list[
     with_trees = sorted(filter(_has_trees, cases), key=lambda case: case.case_id)
     turns: list[CaseRecord] = [c for c in with_trees if _differs(c)]
     domains = in_domain_order(case.domain for case in with_trees)
-    rest = [
-        [c for c in with_trees if c.domain == domain and not _differs(c)]
-        for domain in domains
-    ]
+    rest = [[c for c in with_trees if c.domain == domain and not _differs(c)] for domain in domains]
     turns += [case for turn in zip_longest(*rest) for case in turn if case is not None]
     kept, nodes = [], 0
     for case in turns:

@@ -34,12 +34,11 @@
     for (const place of document.querySelectorAll("[data-figure]")) {
       const figure = figures.get(place.dataset.figure);
       const spec = {
-        $schema: "https://vega.github.io/schema/vega-lite/v6.json",
         data: { values: figure.rows },
         ...themed(figure.spec),
         config: config(),
       };
-      const drawn = await vegaEmbed(place, spec, { renderer: "svg", actions: false, tooltip: { theme: "custom" } });
+      const drawn = await vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: "custom" } });
       place.dataset.drawn = page.isDark() ? "dark" : "light";
       drawn.view.resize();
     }
