@@ -88,6 +88,8 @@ class RunReporter:
                 self._directory, self._run_info(), list(self._cases.values()), complete=whole
             )
             add_properties(self._config, self._report)
+            if self._report.problem:
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
             if whole:
                 (self._directory / JOURNAL_FILE).unlink(missing_ok=True)
             if given(self._config, "report_dir") is None:
@@ -106,8 +108,9 @@ class RunReporter:
         for line in self._report.terminal_text.splitlines():
             terminalreporter.write_line(line)
         terminalreporter.write_line(f"Report: {_shown(self._directory)}")
-        terminalreporter.write_line(f"Page: {_shown(self._directory / PAGE_FILE)}")
-        if given(self._config, "spec_open"):
+        page = f"Page: {_shown(self._directory / PAGE_FILE)}"
+        terminalreporter.write_line(self._report.problem or page)
+        if not self._report.problem and given(self._config, "spec_open"):
             terminalreporter.write_line(open_page(self._directory / PAGE_FILE))
         if (self._directory / JOURNAL_FILE).exists():
             terminalreporter.write_line(

@@ -41,6 +41,7 @@ class Report:
         cases: Its records; of a case that was run again, the last.
         summary: Its figures.
         study: What it says on the study's questions.
+        problem: Why its page could not be made; empty where it was.
     """
 
     directory: Path
@@ -48,6 +49,7 @@ class Report:
     cases: tuple[CaseRecord, ...]
     summary: RunSummary
     study: Study
+    problem: str = ""
 
     @property
     def terminal_text(self) -> str:
@@ -70,8 +72,11 @@ def write_report(
         cases: Its records; of a case that was run again, the last counts, as in the journal.
         complete: Whether the run ended, so that its page does not say otherwise.
 
+    Returns:
+        The report. Where only its page could not be made, its `problem` says why.
+
     Raises:
-        DraftproofError: A file cannot be written; the message names it.
+        DraftproofError: Another file cannot be written; the message names it.
         TraceError: A record is not a trace.
     """
     cases = tuple({case.case_id: case for case in cases}.values())
@@ -95,5 +100,12 @@ def write_report(
     source = PageSource(
         run=run, cases=cases, summary=summary, study=found, texts=texts, complete=complete
     )
-    write_page(directory, source)
-    return Report(directory=directory, run=run, cases=cases, summary=summary, study=found)
+    problem = ""
+    try:
+        write_page(directory, source)
+    except DraftproofError as error:
+        # The figures are complete without it: they are to be printed all the same.
+        problem = f"The page was not made: {error}"
+    return Report(
+        directory=directory, run=run, cases=cases, summary=summary, study=found, problem=problem
+    )

@@ -5,6 +5,7 @@ import json
 import pkgutil
 
 import pytest
+import vl_convert  # noqa: F401  # can be imported once in a process only
 from checkpoints import save_checkpoint
 from plugin_sources import SUITE
 

@@ -294,7 +294,7 @@ def test_without_the_charting_library_the_error_names_the_package(monkeypatch):
 
     compressed_library.cache_clear()
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(DraftproofError, match="pip install vl-convert-python"):
+    with pytest.raises(DraftproofError, match=r"vl-convert, which .*pip install vl-convert-python"):
         compressed_library()
 
 

@@ -20,13 +20,14 @@ def compressed_library() -> bytes:
     """The library as gzipped JavaScript, which defines ``vegaEmbed``; made once in a process.
 
     Raises:
-        DraftproofError: vl-convert is not installed.
+        DraftproofError: vl-convert cannot be imported.
     """
     try:
         import vl_convert
     except ImportError as error:
         raise DraftproofError(
-            "the page of a report needs vl-convert; pip install vl-convert-python"
+            f"it needs vl-convert, which cannot be imported ({error}); pip install "
+            "vl-convert-python, then `draftproof report DIR` makes the page"
         ) from error
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     return gzip.compress(script.encode("utf-8"), 9, mtime=0)

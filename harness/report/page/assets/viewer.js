@@ -99,7 +99,7 @@
     const kinds = [`${step.nodes.length} drafted`, `${step.nodes.filter((n) => n.state !== "unreached").length} reached`, `${step.accepted} kept`];
     const last = step.extra ? ` + ${step.extra.name} token` : "";
     const cut = step.committed < step.accepted + 1 ? ", cut at the end of the output" : "";
-    byId("facts").textContent = `${facts.domain} · output ${facts.verdict}${facts.message ? ` (${facts.message})` : ""} · ${kinds.join(", ")}${last}: ${step.committed} tokens committed${cut}`;
+    byId("facts").textContent = `${facts.domain} · output ${facts.verdict}${facts.message ? ` (${facts.message})` : ""} · ${kinds.join(", ")}${last}: ${step.committed} ${step.committed === 1 ? "token" : "tokens"} committed${cut}`;
     showText(step);
     showTree(step);
     showNode(step);
@@ -129,8 +129,8 @@
 
   function children(step) {
     const below = new Map([[ROOT, []]]);
-    const all = [...step.nodes];
-    if (step.extra) all.push(step.extra);
+    // The extra token comes first, beside the kept path.
+    const all = step.extra ? [step.extra, ...step.nodes] : step.nodes;
     for (const item of all) below.set(item.index, []);
     for (const item of all) below.get(item.parent).push(item);
     return below;
@@ -324,8 +324,10 @@
     });
     choice.append(...groups.values());
     const hidden = header.total - cases.length;
-    byId("shown").textContent = hidden
-      ? `The viewer holds ${cases.length} of ${header.total} cases, so that the page stays small.` : "";
+    const notes = [];
+    if (hidden) notes.push(`The viewer holds ${cases.length} of ${header.total} cases, so that the page stays small.`);
+    if (!header.tokens.some((text) => text !== null)) notes.push("This run kept no text: token ids stand in its place.");
+    byId("shown").textContent = notes.join(" ");
   }
 
   (async () => {
