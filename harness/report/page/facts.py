@@ -1,0 +1,197 @@
+"""What the page says in words and tables: facts of the run and figures as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.report import labels
+from harness.report.context import failure_lines, interval_line, study_lines
+from harness.report.page.source import PageSource
+from harness.report.tables import (
+    interval,
+    not_estimable,
+    number,
+    prompt_mean_lines,
+    verdict_lines,
+)
+from harness.statistics import Estimate
+
+_ROLES = ("target", "draft")
+_VERSIONS = ("draftproof", "torch", "transformers")
+
+
+def key_figures(source: PageSource) -> list[dict[str, str]]:
+    """The few figures at the head of the page, each with its name and interval."""
+    overall, verdicts = source.summary.overall, source.summary.overall.verdicts
+    tiles = []
+    for name in ("acceptance_probability", "accepted_length", "block_efficiency"):
+        label, estimate = labels.METRIC_LABELS[name], overall.metrics[name]
+        tiles.append(
+            {
+                "value": number(estimate.value, label.decimals),
+                "name": label.header.replace("\n", " "),
+                "interval": _interval(estimate, label.decimals),
+            }
+        )
+    speedup = source.costs[1].speedup
+    tiles.append(
+        {
+            "value": f"{speedup.value:.2f}×" if speedup.n else labels.NOT_ESTIMABLE,
+            "name": "speedup",
+            "interval": _interval(speedup, 2),
+        }
+    )
+    compared = verdicts.cases - verdicts.sampled - verdicts.errors
+    tiles.append(
+        {
+            "value": f"{verdicts.identical} of {compared}" if compared else labels.NOT_ESTIMABLE,
+            "name": "outputs identical to the target’s own",
+            "interval": ", ".join(verdict_lines(verdicts)) or "no case",
+        }
+    )
+    return tiles
+
+
+def _interval(estimate: Estimate, decimals: int) -> str:
+    text = interval(estimate, decimals)
+    return "no interval" if text == labels.NOT_ESTIMABLE else f"95% {text}"
+
+
+def lines(source: PageSource) -> dict[str, list[str]]:
+    """Lines of text, as the other reports print them, by what they are about."""
+    return {
+        "study": study_lines(source.study),
+        "not_estimable": not_estimable(source.summary),
+        "prompt_means": prompt_mean_lines(source.summary),
+        "failures": failure_lines(source.cases),
+        "interval": [interval_line(source.summary)],
+    }
+
+
+def verdicts(source: PageSource) -> list[dict[str, Any]]:
+    """A row a domain: how many cases ended in each verdict, and what share that is."""
+    rows = []
+    for name, group in {**source.summary.domains, labels.OVERALL: source.summary.overall}.items():
+        total = group.verdicts.cases
+        counts = [(key, getattr(group.verdicts, key)) for key in labels.VERDICT_LABELS]
+        rows.append(
+            {
+                "name": name,
+                "total": total,
+                "parts": [
+                    {"key": key, "count": count, "percent": 100 * count / total if total else 0}
+                    for key, count in counts
+                ],
+            }
+        )
+    return rows
+
+
+def cost_rows(source: PageSource) -> list[dict[str, str]]:
+    """A row a domain: seconds, speedup, and what speculation spent its seconds on."""
+    by_domain, overall = source.costs
+    return [
+        {
+            "name": name,
+            "prompts": f"{cost.prompts:,}",
+            "plain": _milliseconds(cost.plain.value),
+            "speculative": _milliseconds(cost.speculative.value),
+            "speedup": number(cost.speedup.value, 2),
+            "interval": interval(cost.speedup, 2),
+            "draft": _percent(cost.draft_share),
+            "verify": _percent(cost.verify_share),
+            "rest": _percent(1 - cost.draft_share - cost.verify_share),
+        }
+        for name, cost in {**by_domain, labels.OVERALL: overall}.items()
+    ]
+
+
+def _milliseconds(seconds: float) -> str:
+    value = 1000 * seconds
+    return number(value, 0 if value >= 100 else 1 if value >= 10 else 2)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share == share else labels.NOT_ESTIMABLE
+
+
+def model_names(source: PageSource) -> dict[str, str]:
+    """The models by what people call them: a file's or folder's name, not its path."""
+    models = source.run.models
+    return {
+        role: Path(
+            str(models.get(role, {}).get("name") or source.run.config.get(role, "not recorded"))
+        ).name
+        for role in _ROLES
+    }
+
+
+def model_sizes(source: PageSource) -> dict[str, str]:
+    """The models' parameters in millions, as " (3.9 M)"; empty where they are not known."""
+    counts = {role: source.run.models.get(role, {}).get("parameters") for role in _ROLES}
+    return {
+        role: f" ({count / 1e6:,.{1 if count < 1e8 else 0}f} M)" if isinstance(count, int) else ""
+        for role, count in counts.items()
+    }
+
+
+def settings(source: PageSource) -> list[tuple[str, str]]:
+    """Every setting of the run as a row; nested ones by their own names."""
+    rows = []
+    for name, value in source.run.config.items():
+        if isinstance(value, dict):
+            rows += [(key.replace("_", " "), _shown(inner)) for key, inner in value.items()]
+        else:
+            rows.append((name.replace("_", " "), _shown(value)))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == [] or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def models(source: PageSource) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The facts of each model, by role."""
+    return [
+        (
+            "draft model" if role == "draft" else role,
+            [
+                (name, f"{value:,}" if isinstance(value, int) else str(value))
+                for name, value in facts.items()
+            ],
+        )
+        for role, facts in source.run.models.items()
+    ]
+
+
+def run_line(source: PageSource) -> str:
+    """Models, hardware and versions in short, as every figure names them."""
+    run, names, sizes = source.run, model_names(source), model_sizes(source)
+    target = run.models.get("target", {})
+    where = [str(target[key]) for key in ("dtype", "device") if key in target]
+    parts = [
+        *(f"{'draft model' if r == 'draft' else r} {names[r]}{sizes[r]}" for r in _ROLES),
+        " on ".join(where),
+        f"tree {run.config.get('tree', 'not recorded')}",
+        f"temperature {_temperature(source)}",
+        _hardware(source),
+        ", ".join(f"{name} {run.versions[name]}" for name in _VERSIONS if name in run.versions),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _temperature(source: PageSource) -> str:
+    sampling = source.run.config.get("sampling")
+    return _shown(sampling.get("temperature")) if isinstance(sampling, dict) else "not recorded"
+
+
+def _hardware(source: PageSource) -> str:
+    facts = source.run.hardware
+    cpus = f"{facts['cpus']} × " if "cpus" in facts else ""
+    kinds = [str(facts[name]) for name in ("accelerator", "gpu", "cpu") if name in facts]
+    return cpus + ", ".join(kinds) if kinds else "hardware not recorded"
