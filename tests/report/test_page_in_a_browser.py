@@ -356,3 +356,21 @@ def test_a_run_of_errors_only_opens(visit, tmp_path, run_facts, make_cases):
     page = visit(write_page(tmp_path, make_source(run_facts, [case])))
     page.wait_for_selector("#stage .absent")
     assert "No case has a drafted tree" in page.text_content("#stage")
+
+
+def test_a_draft_deeper_than_the_screen_scrolls_to_the_chosen_node(
+    visit, tmp_path, make_cases, run_facts
+):
+    case = make_cases(prompts=1, steps=1)[0]
+    nodes = {name: column.copy() for name, column in case.nodes.items()}
+    nodes["parent"] = np.arange(-1, NODES - 1).astype(nodes["parent"].dtype)
+    nodes["depth"] = np.arange(1, NODES + 1).astype(nodes["depth"].dtype)
+    page = visit(write_page(tmp_path, make_source(run_facts, [replace(case, nodes=nodes)])))
+    page.focus("#stage")
+    for _ in range(NODES):
+        box = page.locator("#tree g.node.chosen").bounding_box()
+        room = page.locator("#tree").bounding_box()
+        assert room["x"] - 1 <= box["x"]
+        assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
+        page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280

@@ -19,6 +19,7 @@ from harness.report.page.figure import Figure
 from harness.report.page.figures import figures
 from harness.report.page.library import compressed_library
 from harness.report.page.source import PageSource
+from harness.report.page.specs import domain_colours
 from harness.report.page.trees import viewer_block
 from harness.report.run_info import TOY_NOTICE
 from harness.report.tables import depth_table, domain_table, has_design_effect, sample_table
@@ -51,6 +52,7 @@ def page_html(source: PageSource) -> str:
             source=source,
             labels=labels,
             toy_notice=TOY_NOTICE,
+            colours=domain_colours(source.domains),
             figures={figure.key: figure for figure in shown},
             names=facts.model_names(source),
             sizes=facts.model_sizes(source),

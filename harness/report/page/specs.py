@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.data.prompt import DOMAINS
 from harness.report.labels import OVERALL
 from harness.report.page.figure import Row, Spec
 
@@ -12,9 +13,11 @@ HEIGHT = 260
 LABEL_SHARE = 15 / HEIGHT
 """Height of a label ÷ height of a figure: how far apart labels must be."""
 
+COLOURS = 8
+"""Colours for domains, ``c0`` to ``c7``; a ninth domain has the first one's again."""
+
 _ROW = 34
-_GREY, _INK, _PAPER = "theme:grey", "theme:ink", "theme:paper"
-_PALETTE = tuple(f"theme:c{i}" for i in range(8))
+_GREY, _PAPER = "theme:grey", "theme:paper"
 """The page replaces ``theme:NAME`` by the colour of that name, light or dark."""
 
 Span = tuple[float, float]
@@ -339,10 +342,20 @@ def _names_axis() -> Spec:
     return {"grid": False, "ticks": False, "domain": False, "labelPadding": 10, "labelLimit": 240}
 
 
+def domain_colours(names: Sequence[str]) -> dict[str, str]:
+    """The colour of each domain: the study's have the same in every run; overall is ink.
+
+    Example:
+        >>> domain_colours(("math", "chat", "poetry", "overall"))
+        {'math': 'c1', 'chat': 'c3', 'poetry': 'c4', 'overall': 'ink'}
+    """
+    own = [name for name in names if name not in (*DOMAINS, OVERALL)]
+    places = {name: i % COLOURS for i, name in enumerate((*DOMAINS, *own))}
+    return {name: "ink" if name == OVERALL else f"c{places[name]}" for name in names}
+
+
 def _colours(names: Sequence[str]) -> Spec:
-    colours = [_PALETTE[i % len(_PALETTE)] for i in range(len(names))]
-    if names[-1:] == (OVERALL,):
-        colours[-1] = _INK
+    colours = [f"theme:{colour}" for colour in domain_colours(names).values()]
     return {
         "field": "domain",
         "type": "nominal",

@@ -42,9 +42,6 @@
       place.dataset.drawn = page.isDark() ? "dark" : "light";
       drawn.view.resize();
     }
-    document.querySelectorAll(".key li").forEach((item) => {
-      item.style.color = `var(--c${item.dataset.colour % 8})`;
-    });
   }
 
   function shown(value) {

@@ -3,7 +3,7 @@
 (() => {
   const UNKNOWN = 65535, ROOT = -1;
   const TYPES = { u1: Uint8Array, u2: Uint16Array, i2: Int16Array, i4: Int32Array };
-  const WIDE = { indent: 158, row: 60, width: 122, height: 46 };
+  const WIDE = { indent: 158, row: 63, width: 122, height: 46 };
   const NARROW = { indent: 16, row: 58, width: 0, height: 48 };
   const byId = (id) => document.getElementById(id);
   const [stage, choice, slider, tree] = ["stage", "case", "step", "tree"].map(byId);
@@ -204,6 +204,9 @@
     for (const item of edges) picture.append(edge(item, drawn, shape));
     for (const item of all) picture.append(box(item, step, drawn, shape, boxWidth(item)));
     tree.replaceChildren(picture);
+    // A draft that is deeper than the screen is wide: the chosen node stays in view.
+    const end = (drawn.places.get(current.node)?.x ?? 0) + shape.width + 2 * shape.indent;
+    tree.scrollLeft = drawn.width > available ? Math.max(0, end - available) : 0;
   }
 
   function edge(item, drawn, shape) {
