@@ -45,6 +45,8 @@ def suite_properties(report: Report) -> Properties:
         yield f"{PREFIX}.environment.{name}", str(value)
     for name, group in {**report.summary.domains, OVERALL: report.summary.overall}.items():
         yield from _group(f"{PREFIX}.{name}", group)
+    if run.law_test is not None:
+        yield f"{PREFIX}.law_test", str(run.law_test["verdict"])
     for finding in report.study.findings:
         yield f"{PREFIX}.finding.{finding.number}", str(finding.verdict)
 

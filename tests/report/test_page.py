@@ -187,7 +187,7 @@ def test_what_a_drafter_cannot_know_is_unknown_and_not_0(make_cases):
 
 def test_a_large_run_keeps_cases_whose_outputs_differ_and_every_domain(make_cases):
     cases = make_cases(prompts=40, steps=10)
-    cases[37] = replace(cases[37], verdict=Verdict.DIFFERENT, message="it differs")
+    cases[37] = replace(cases[37], verdict=Verdict.ALGORITHMIC, message="it differs")
     kept = shown_cases(cases, limit=10 * 14 * 9)
     assert len(kept) == 9
     assert cases[37].case_id in {case.case_id for case in kept}
@@ -225,6 +225,23 @@ def test_a_run_without_texts_a_model_or_domains_still_has_a_page(make_cases, run
     assert "findings" not in page.attributes("id")
     assert "no node has an acceptance probability" in page.html
     assert page.trees[0]["tokens"] == [None] * len(page.trees[0]["ids"])
+
+
+def test_the_page_says_what_the_test_of_the_law_decided(make_cases, run_facts):
+    law = {
+        "verdict": "consistent",
+        "alpha": 1e-4,
+        "tokens": {"first": 10, "drafted": 90},
+        "declared": {"log10_e": -2.5, "impossible": 0, "rejected_after_tokens": None},
+        "control": None,
+        "contamination": 0.25,
+        "pointers": [],
+    }
+    cases = [replace(case, verdict=Verdict.SAMPLED) for case in make_cases(prompts=8, steps=2)]
+    page = make_page(replace(run_facts, law_test=law), cases)
+    assert "nytime-valid test of the target&#39;s law: consistent" in page.html
+    assert "a share of 0.250 of the draft&#39;s law" in page.html
+    assert "8 sampled" in page.html
 
 
 def test_a_run_of_errors_only_has_a_page(run_facts):

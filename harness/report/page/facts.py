@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.report import labels
-from harness.report.context import failure_lines, interval_line, study_lines
+from harness.report.context import failure_lines, interval_line, law_lines, study_lines
 from harness.report.page.source import PageSource
 from harness.report.tables import (
     interval,
@@ -64,6 +64,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
         "study": study_lines(source.study),
         "not_estimable": not_estimable(source.summary),
         "prompt_means": prompt_mean_lines(source.summary),
+        "law": law_lines(source.run),
         "failures": failure_lines(source.cases),
         "interval": [interval_line(source.summary)],
     }

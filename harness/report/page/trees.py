@@ -107,7 +107,9 @@ def shown_cases(cases: Sequence[CaseRecord], limit: int = VIEWER_NODES) -> list[
 
 
 def _has_trees(case: CaseRecord) -> bool:
-    return case.speculative is not None and len(case.steps["step"]) > 0
+    """Whether every node of its steps was recorded: not all engines tell them."""
+    nodes = int(case.steps["nodes"].sum())
+    return case.speculative is not None and nodes == len(case.nodes["step"]) > 0
 
 
 def _differs(case: CaseRecord) -> bool:

@@ -322,7 +322,7 @@
     const groups = new Map();
     cases.forEach((facts, i) => {
       if (!groups.has(facts.domain)) groups.set(facts.domain, page.element("optgroup", { label: facts.domain }));
-      const mark = ["identical", "sampled"].includes(facts.verdict) ? "" : " ≠";
+      const mark = { numerical: " ≈", algorithmic: " ≠" }[facts.verdict] ?? "";
       groups.get(facts.domain).append(page.element("option", { value: i }, `${facts.id}${mark}`));
     });
     choice.append(...groups.values());
