@@ -241,6 +241,7 @@ def test_the_page_says_what_the_test_of_the_law_decided(make_cases, run_facts):
     page = make_page(replace(run_facts, law_test=law), cases)
     assert "nytime-valid test of the target&#39;s law: consistent" in page.html
     assert "a share of 0.250 of the draft&#39;s law" in page.html
+    assert "<dd>consistent</dd>" in page.html
     assert "8 sampled" in page.html
 
 

@@ -23,7 +23,7 @@ _VERSIONS = ("draftproof", "torch", "transformers")
 
 def key_figures(source: PageSource) -> list[dict[str, str]]:
     """The few figures at the head of the page, each with its name and interval."""
-    overall, verdicts = source.summary.overall, source.summary.overall.verdicts
+    overall = source.summary.overall
     tiles = []
     for name in ("acceptance_probability", "accepted_length", "block_efficiency"):
         label, estimate = labels.METRIC_LABELS[name], overall.metrics[name]
@@ -42,15 +42,23 @@ def key_figures(source: PageSource) -> list[dict[str, str]]:
             "interval": _interval(speedup, 2),
         }
     )
-    compared = verdicts.cases - verdicts.sampled - verdicts.errors
-    tiles.append(
-        {
-            "value": f"{verdicts.identical} of {compared}" if compared else labels.NOT_ESTIMABLE,
-            "name": "outputs identical to the target’s own",
-            "interval": ", ".join(verdict_lines(verdicts)) or "no case",
-        }
-    )
+    tiles.append(_lossless(source))
     return tiles
+
+
+def _lossless(source: PageSource) -> dict[str, str]:
+    """How many outputs are identical; above temperature 0, what the test of the law decided."""
+    verdicts, law = source.summary.overall.verdicts, source.run.law_test
+    counts = ", ".join(verdict_lines(verdicts)) or "no case"
+    compared = verdicts.cases - verdicts.sampled - verdicts.errors
+    if not compared and law is not None:
+        name = "outputs and the target’s law (anytime-valid test)"
+        return {"value": str(law["verdict"]), "name": name, "interval": counts}
+    return {
+        "value": f"{verdicts.identical} of {compared}" if compared else labels.NOT_ESTIMABLE,
+        "name": "outputs identical to the target’s own",
+        "interval": counts,
+    }
 
 
 def _interval(estimate: Estimate, decimals: int) -> str:
