@@ -46,7 +46,7 @@ def files(pair, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gguf")
     models = {"target": pair.target.model, "draft": pair.draft.model}
     return {
-        role: str(write_gguf(model, pair.tokenizer, folder / f"{role}.gguf"))
+        role: str(write_gguf(folder / f"{role}.gguf", model, pair.tokenizer, "F32"))
         for role, model in models.items()
     }
 
@@ -194,7 +194,7 @@ def test_a_gguf_with_another_vocabulary_is_refused(pair, make, files, tmp_path):
             words["!"], words["#"] = words["#"], words["!"]
             return words
 
-    path = write_gguf(pair.target.model, Swapped(), tmp_path / "swapped.gguf")
+    path = write_gguf(tmp_path / "swapped.gguf", pair.target.model, Swapped(), "F32")
     with pytest.raises(ModelError, match="the judge and the engine must have one tokenizer"):
         make("lookup", model=path)
 
