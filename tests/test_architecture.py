@@ -36,9 +36,8 @@ LAYERS = (
     {"decoding"},
     {"recording", "lossless", "statistics"},
     {"engines"},
-    {"conformance"},
     {"report"},
-    {"plugin", "cli"},
+    {"plugin", "cli", "conformance"},
 )
 """Each part may import from its own layer and from those above it in this list."""
 
