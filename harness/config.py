@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from harness.errors import UsageError, unknown_value
 from harness.laws import RULES, valid_rules
+from harness.prompt_sources import OWN_PROMPTS, PARTS, parse_columns, parse_prompts
 from harness.shapes import KAryShape, TreeShape, parse_tree
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICES = ("auto", "cuda", "mps", "cpu")
-PROMPT_SOURCES = ("builtin", "real")
 RULE_NAMES = ("auto", *RULES)
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
@@ -98,8 +98,11 @@ class RunConfig:
         stop_strings: Texts that end an output, with the token that completes one.
         seed: Seeds prompt sampling and every draw.
         limit: Prompts a domain, None for all.
-        prompts: ``builtin`` or ``real``.
-        data_dir: Folder with the real data sets, None for the hub.
+        prompts: Which data sets, as `harness.prompt_sources.parse_prompts` reads it.
+        data_dir: Folder with the public data sets, None for the hub.
+        jsonl: One's own file of prompts, behind ``own`` in `prompts`.
+        columns: What that file's columns hold, as `harness.prompt_sources.parse_columns` reads it.
+        turns: How many turns of a conversation are asked, each a case of its own.
         check_state: Share of the steps at which both models' cached logits are compared with a
             recompute from scratch: 0 for none, 1 for every step (slow).
         draw_log: Folder for a file with every random draw of each case, None to write none.
@@ -124,6 +127,9 @@ class RunConfig:
     limit: int | None = 50
     prompts: str = BUILTIN
     data_dir: str | None = None
+    jsonl: str | None = None
+    columns: str | None = None
+    turns: int = 1
     check_state: float = 0.02
     draw_log: str | None = None
     engine: str = "reference"
@@ -134,7 +140,6 @@ class RunConfig:
         for option, value, choices in (
             ("--spec-dtype", self.dtype, DTYPES),
             ("--spec-device", self.device, DEVICES),
-            ("--spec-prompts", self.prompts, PROMPT_SOURCES),
             ("--spec-rule", self.rule, RULE_NAMES),
         ):
             if value not in choices:
@@ -177,15 +182,38 @@ class RunConfig:
             f"the engine '{self.engine}' does not tell its draws; only 'reference' does",
         )
         _require("" not in self.stop_strings, "--spec-stop", "an empty text would end every output")
+        self._require_valid_prompts()
+
+    def _require_valid_prompts(self) -> None:
+        names = [choice.name for choice in parse_prompts(self.prompts)]
         if self.data_dir is not None:
             _require(
-                self.prompts == "real",
+                any(name in PARTS for name in names),
                 "--spec-data",
-                "holds real data sets, which only --spec-prompts real reads; add it",
+                f"holds public data sets, which '{self.prompts}' prompts are not; add "
+                "--spec-prompts real, or name some",
             )
             _require(
                 Path(self.data_dir).is_dir(), "--spec-data", f"'{self.data_dir}' is not a folder"
             )
+        _require(
+            self.jsonl is None or OWN_PROMPTS in names,
+            "--spec-jsonl",
+            f"is read for --spec-prompts own, not for '{self.prompts}'; add ',own' to it",
+        )
+        _require(
+            self.jsonl is not None or OWN_PROMPTS not in names,
+            "--spec-prompts",
+            "'own' is the file of --spec-jsonl FILE; add it",
+        )
+        if self.jsonl is not None:
+            _require(Path(self.jsonl).is_file(), "--spec-jsonl", f"there is no file '{self.jsonl}'")
+        if self.columns is not None:
+            _require(
+                self.jsonl is not None, "--spec-columns", "describes --spec-jsonl FILE; add it"
+            )
+            parse_columns(self.columns)
+        _require(self.turns >= 1, "--spec-turns", f"{self.turns} asks nothing; give 1 or more")
 
     def _require_valid_rule(self) -> None:
         if self.rule == "auto":
@@ -236,10 +264,10 @@ class RunConfig:
     def fingerprint(self) -> str:
         """A hash that two runs share exactly when all their settings are the same.
 
-        Folders are left out, since the same prompts may lie in another one, and so is
-        `engine_timeout`, which moves no number.
+        Places are left out, since the same prompts may lie elsewhere, and so is `engine_timeout`,
+        which moves no number.
         """
-        left_out = ("data_dir", "draw_log", "engine_timeout")
+        left_out = ("data_dir", "jsonl", "draw_log", "engine_timeout")
         settings = {key: value for key, value in self.to_json().items() if key not in left_out}
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

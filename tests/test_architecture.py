@@ -14,7 +14,7 @@ PACKAGE = ROOT / "harness"
 
 LAYERS = (
     {"errors"},
-    {"laws"},
+    {"laws", "prompt_sources"},
     {"shapes"},
     {"config", "assets"},
     {
@@ -28,6 +28,7 @@ LAYERS = (
         "stopwatch",
         "token_texts",
         "data",
+        "scoring",
         "sampling",
     },
     {"models", "stopping"},
@@ -56,7 +57,9 @@ TORCH_FREE = (
     "harness.plugin",
     "harness.plugin.reporter",
     "harness.report",
+    "harness.prompt_sources",
     "harness.report.page",
+    "harness.scoring",
     "harness.shapes",
     "harness.statistics",
     "harness.trace",

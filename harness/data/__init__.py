@@ -1,4 +1,4 @@
-"""Prompts for the four domain suites: built in, from the hub, or from local files.
+"""Prompts for the domain suites: built in, from the hub, or from local files.
 
 Importing this package costs nothing: the `datasets` library is imported by the first call
 that reads real data, and neither torch nor transformers ever is.
@@ -7,14 +7,15 @@ that reads real data, and neither torch nor transformers ever is.
 from __future__ import annotations
 
 from harness.data.fingerprint import prompts_fingerprint
-from harness.data.load import SOURCES, load_prompts, load_records
+from harness.data.load import OTHER, PromptSource, load_prompts, load_records
 from harness.data.prompt import DOMAINS, Prompt
 from harness.data.record import Record
 
 __all__ = [
     "DOMAINS",
-    "SOURCES",
+    "OTHER",
     "Prompt",
+    "PromptSource",
     "Record",
     "load_prompts",
     "load_records",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 from harness.assets import asset_path
+from harness.data.json_lines import read_json_lines
 from harness.data.prompt import Prompt
 from harness.data.record import Record, Row, check_records, require_columns, text_in
 from harness.errors import DataError
 
 COLUMNS = ("prompt_id", "domain", "text", "answer")
 """The keys of every line of ``fixtures/prompts/DOMAIN.jsonl``; only the answer may be null."""
+
+SCORING = {"code": "label", "math": "number", "logic": "label", "chat": "label"}
+"""How the answers of each domain are compared; only math and logic have any."""
 
 
 def builtin_records(domain: str) -> list[Record]:
@@ -23,26 +25,12 @@ def builtin_records(domain: str) -> list[Record]:
         DataError: The file is missing, empty or not laid out as `COLUMNS` says.
     """
     path = asset_path("prompts", f"{domain}.jsonl")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    records = [
-        _record(f"{path}, line {number}", domain, line)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    records = [_record(where, domain, row) for where, row in read_json_lines(path)]
     check_records(str(path), records)
     return records
 
 
-def _record(where: str, domain: str, line: str) -> Record:
-    try:
-        row: Row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected a JSON object, found {type(row).__name__}")
+def _record(where: str, domain: str, row: Row) -> Record:
     require_columns(where, COLUMNS, row)
     try:
         prompt = Prompt(
@@ -50,6 +38,7 @@ def _record(where: str, domain: str, line: str) -> Record:
             domain=text_in(row, "domain"),
             text=text_in(row, "text"),
             answer=None if row["answer"] is None else text_in(row, "answer"),
+            scoring=None if row["answer"] is None else SCORING[domain],
         )
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error

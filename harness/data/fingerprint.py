@@ -12,9 +12,9 @@ from harness.data.prompt import Prompt
 def prompts_fingerprint(prompts: Iterable[Prompt]) -> str:
     """The SHA-256 of a set of prompts, in hexadecimal.
 
-    It covers ids, texts and answers, and says so if one character differs: an id alone does
-    not show that a data set was edited or another revision of it was loaded. The order of
-    the prompts does not matter, how often each occurs does.
+    It covers ids, earlier turns, texts and answers, and says so if one character differs: an id
+    alone does not show that a data set was edited or another revision of it was loaded. The order
+    of the prompts does not matter, how often each occurs does.
 
     Args:
         prompts: The prompts of a run, in any order.
@@ -33,6 +33,6 @@ def prompts_fingerprint(prompts: Iterable[Prompt]) -> str:
 
 
 def _digest(prompt: Prompt) -> bytes:
-    # JSON keeps the three fields apart, null apart from "null", and is ASCII for any text.
-    fields = json.dumps([prompt.prompt_id, prompt.text, prompt.answer], ensure_ascii=True)
-    return hashlib.sha256(fields.encode("ascii")).digest()
+    # JSON keeps the fields apart, null apart from "null", and is ASCII for any text.
+    fields = [prompt.prompt_id, *prompt.earlier, prompt.text, prompt.answer]
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode("ascii")).digest()

@@ -1,4 +1,4 @@
-"""The one place that calls the `datasets` library: rows from the hub or from a local file.
+"""The one place that calls the `datasets` library: rows from the hub, the web or a local file.
 
 Whatever goes wrong in there leaves as a `DataError` of one line. No data set runs code of its
 own: releases of `datasets` that could are refused.
@@ -7,9 +7,11 @@ own: releases of `datasets` that could are refused.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib
 import json
 import logging
+import re
 import shutil
 import tempfile
 import zlib
@@ -24,9 +26,15 @@ from harness.errors import DataError
 OLDEST_MAJOR_RELEASE = 4
 """The first major release of `datasets` that cannot run a script shipped with a data set."""
 
+LARGEST_BYTES = 1 << 30
+"""No data set here is near it: a file that unpacks to more is not what it says it is."""
+
+_SUFFIXES = (".json", ".jsonl", ".gz", ".parquet")
+_REVISION_IN_URL = re.compile(r"@([0-9a-f]{40})/")
+
 
 def read_local(path: Path, *, split: str, field: str | None = None) -> list[Row]:
-    """All rows of a JSON or JSON Lines file, which may be compressed with gzip.
+    """All rows of a Parquet, JSON or JSON Lines file, the last two perhaps compressed with gzip.
 
     The library's cache goes to a temporary folder and away again: reading works without
     network and home folder, and never returns rows of an older version of the file.
@@ -40,39 +48,45 @@ def read_local(path: Path, *, split: str, field: str | None = None) -> list[Row]
         DataError: The file is empty or corrupt, or cannot be read.
     """
     datasets = _datasets()
+    _require_size(path)
     try:
         with tempfile.TemporaryDirectory(
             prefix="draftproof-", ignore_cleanup_errors=True
         ) as folder:
             # The library takes a path for a pattern: [, *, ? and :: in a folder's name would
             # find no file, or others. A copy has a harmless name.
-            copy = Path(folder, "rows" + "".join(path.suffixes[-2:]))
+            suffixes = [suffix for suffix in path.suffixes[-2:] if suffix in _SUFFIXES]
+            copy = Path(folder, "rows" + "".join(suffixes))
             shutil.copyfile(path, copy)
+            options: dict[str, Any] = {
+                "split": split,
+                "cache_dir": str(Path(folder, "cache")),
+                "keep_in_memory": True,
+            }
             with _quiet(datasets):
                 # Not load_dataset("json"): it counts the use of its JSON reader over the
                 # network, and waits for that where packets are dropped.
-                return list(
-                    datasets.Dataset.from_json(
-                        str(copy),
-                        split=split,
-                        field=field,
-                        cache_dir=str(Path(folder, "cache")),
-                        keep_in_memory=True,
-                    )
-                )
+                if path.suffix == ".parquet":
+                    return list(datasets.Dataset.from_parquet(str(copy), **options))
+                return list(datasets.Dataset.from_json(str(copy), field=field, **options))
     except Exception as error:  # the library and its parsers raise a dozen unrelated types
         reason = _what_is_wrong(path, field) or f"cannot be read ({_cause(error)})"
         raise DataError(f"{path}: {reason}") from error
 
 
-def read_hub(hub_id: str, *, name: str | None, split: str, revision: str | None) -> list[Row]:
+def read_hub(
+    hub_id: str, *, name: str | None, split: str, revision: str | None
+) -> tuple[list[Row], str | None]:
     """All rows of one split on the hub, or of the library's cache where it has them.
 
     Args:
         hub_id: The repository, for example ``openai/gsm8k``.
         name: The configuration; None for the only one.
         split: The split.
-        revision: The commit; None for the current one.
+        revision: The commit, tag or branch; None for the current state.
+
+    Returns:
+        The rows, and the commit that they are of; None if the library does not say.
 
     Raises:
         DataError: The hub is out of reach and the cache does not hold the data set, or the
@@ -86,10 +100,38 @@ def read_hub(hub_id: str, *, name: str | None, split: str, revision: str | None)
         )
     try:
         with _quiet(datasets):
-            return list(datasets.load_dataset(hub_id, name, split=split, revision=revision))
+            found = datasets.load_dataset(hub_id, name, split=split, revision=revision)
+            rows = list(found)
     except Exception as error:  # network, hub, cache and format: each has its own types
         label = hub_id if name is None else f"{hub_id} ({name})"
         raise DataError(f"{label} cannot be loaded from the hub: {_cause(error)}") from error
+    return rows, _commit_of(found) or revision
+
+
+def read_web(url: str, *, sha256: str, split: str) -> list[Row]:
+    """All rows of a file at a fixed place on the web, or of the library's copy of it.
+
+    Args:
+        url: The file, JSON Lines.
+        sha256: What the file must hash to; another file is not read at all.
+        split: The name of the split that the file holds.
+
+    Raises:
+        DataError: The place is out of reach and there is no copy, or the file is another one.
+    """
+    datasets = _datasets()
+    try:
+        with _quiet(datasets):
+            path = Path(datasets.DownloadManager().download(url))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except Exception as error:  # network and cache: each has its own types
+        raise DataError(f"{url} cannot be loaded: {_cause(error)}") from error
+    if digest != sha256:
+        raise DataError(
+            f"{url} is not the file that is expected (sha256 {digest}, not {sha256}); delete "
+            f"{path} to load it again"
+        )
+    return read_local(path, split=split)
 
 
 def _datasets() -> Any:
@@ -130,12 +172,34 @@ def _quiet(datasets: Any) -> Iterator[None]:
         yield
 
 
+def _commit_of(found: Any) -> str | None:
+    """The commit in the addresses of the files that a data set was made from."""
+    sources = getattr(getattr(found, "info", None), "download_checksums", None) or ()
+    commits = {match[1] for source in sources if (match := _REVISION_IN_URL.search(str(source)))}
+    return commits.pop() if len(commits) == 1 else None
+
+
+def _require_size(path: Path) -> None:
+    """Refuse a file that unpacks to more than any data set here, before anything unpacks it."""
+    size = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while block := file.read(1 << 20):
+                size += len(block)
+                if size > LARGEST_BYTES:
+                    raise DataError(f"{path}: unpacks to more than {LARGEST_BYTES:,} bytes")
+    except (OSError, EOFError, zlib.error):
+        return  # said in full by what reads it
+
+
 def _what_is_wrong(path: Path, field: str | None) -> str | None:
     """What keeps a file from being read, or None if nothing is found.
 
     The library's own words name neither the file nor, often, the fault (an empty file is a
     bare StopIteration), and change between releases.
     """
+    if path.suffix == ".parquet":
+        return None
     try:
         if path.suffix == ".gz":
             content = gzip.decompress(path.read_bytes()).decode("utf-8")

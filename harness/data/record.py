@@ -20,10 +20,12 @@ class Record:
         prompt: What a suite runs.
         row: Every column of the data set, for scoring: HumanEval's rows also hold
             ``entry_point``, ``canonical_solution`` and ``test``.
+        turns: Everything the user says, for a conversation; its first is the prompt's text.
     """
 
     prompt: Prompt
     row: Row
+    turns: tuple[str, ...] = ()
 
 
 def require_columns(where: str, expected: Iterable[str], found: Iterable[str]) -> None:

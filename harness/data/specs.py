@@ -1,191 +1,172 @@
-"""The public data sets behind the four domains: where each lies, and how a row becomes a prompt.
+"""The table of public data sets.
 
-A data set is a list of tables. Each table exists twice with the same rows in the same order:
-as a configuration on the hub, and as the authors' own file in a local folder. The ids of the
-prompts come from the rows, so they do not depend on which of the two was read.
-
-A suite of one's own will be one more `DatasetSpec`, with a `to_prompt` made from the names of
-its columns; nothing else here knows the four data sets.
+A data set is a list of tables. Each table exists twice with the same rows in the same order: on the
+hub, or at the authors' place at a commit, and as a file in a local folder. The ids of the prompts
+come from the rows, so they do not depend on which of the two was read.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness.data.prompt import Prompt
-from harness.data.record import Row, text_in
+from harness.data import rows
+from harness.data.dataset import DatasetSpec, Table
+from harness.prompt_sources import BBH_DEDUCTIVE, BBH_TASKS, SPEC_BENCH_PARTS, SPEED_BENCH_PARTS
 
-BBH_TASKS: tuple[str, ...] = (
-    "boolean_expressions",
-    "formal_fallacies",
-    "logical_deduction_three_objects",
-    "logical_deduction_five_objects",
-    "logical_deduction_seven_objects",
-    "web_of_lies",
+_RAW = "https://raw.githubusercontent.com"
+_FAST_CHAT = f"{_RAW}/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d"
+_FOLIO = f"{_RAW}/Yale-LILY/FOLIO/5d7bb84c7edab3fb358e057d2807f19cf5cf5e2d"
+_SPEC_BENCH = f"{_RAW}/hemingkx/Spec-Bench/fd2c1cd7d2201ef71db4c5f4e455008f017967bf"
+
+
+def _domains(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(rows.domain_of(part) for part in parts)
+
+
+_ALL: tuple[DatasetSpec, ...] = (
+    DatasetSpec(
+        name="humaneval",
+        title="HumanEval",
+        domains=("code",),
+        licence="MIT",
+        hub_id="openai/openai_humaneval",
+        revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
+        split="test",
+        columns=("task_id", "prompt", "entry_point", "canonical_solution", "test"),
+        tables=(
+            Table(
+                hub_name="openai_humaneval",
+                local_path="humaneval/HumanEval.jsonl.gz",
+                id_prefix="HumanEval",
+            ),
+        ),
+        to_prompt=rows.human_eval,
+    ),
+    DatasetSpec(
+        name="gsm8k",
+        title="GSM8K",
+        domains=("math",),
+        licence="MIT",
+        hub_id="openai/gsm8k",
+        revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
+        split="test",
+        columns=("question", "answer"),
+        tables=(Table(hub_name="main", local_path="gsm8k/test.jsonl", id_prefix="gsm8k/test"),),
+        to_prompt=rows.gsm8k,
+    ),
+    DatasetSpec(
+        name="bbh",
+        title="BIG-Bench Hard",
+        domains=("logic",),
+        licence="MIT",
+        hub_id="SaylorTwift/bbh",
+        revision="b5306be6f827cfafbb545ff5a51f96916029b0fd",
+        split="test",
+        columns=("input", "target"),
+        # The task is always named: the hub's default configuration is another task.
+        tables=tuple(
+            Table(hub_name=task, local_path=f"bbh/{task}.json", id_prefix=f"bbh/{task}", part=task)
+            for task in BBH_TASKS
+        ),
+        to_prompt=rows.bbh,
+        default_parts=BBH_DEDUCTIVE,
+        local_field="examples",
+    ),
+    DatasetSpec(
+        name="mt_bench",
+        title="MT-Bench",
+        domains=("chat",),
+        licence="Apache-2.0",
+        hub_id="lighteval/mt-bench",
+        # No commit is known to us. A run records the one it got, and the texts' hash.
+        revision=None,
+        split="train",
+        columns=("question_id", "turns"),
+        tables=(Table(local_path="mt_bench/question.jsonl", id_prefix="mt_bench"),),
+        to_prompt=rows.mt_bench,
+        turns=rows.turns,
+    ),
+    DatasetSpec(
+        name="folio",
+        title="FOLIO v0",
+        domains=("logic",),
+        licence="CC BY-SA 4.0",
+        split="validation",
+        columns=("premises", "conclusion", "label"),
+        tables=(
+            Table(
+                local_path="folio/folio-validation.jsonl",
+                id_prefix="folio/v0",
+                url=f"{_FOLIO}/data/v0.0/folio-validation.jsonl",
+                sha256="6922c988ef10987bd6545568ee8e63e897af80994591fa20539767da58f8e3d1",
+            ),
+        ),
+        to_prompt=rows.folio,
+    ),
+    DatasetSpec(
+        name="folio_v2",
+        title="FOLIO v2",
+        domains=("logic",),
+        licence="CC BY-SA 4.0",
+        hub_id="tasksource/folio",
+        revision="295b95fb4fe9be4ff3f933b73142d142cf6b2c97",
+        split="validation",
+        columns=("premises", "conclusion", "label"),
+        tables=(Table(local_path="folio/folio_v2_validation.jsonl", id_prefix="folio/v2"),),
+        to_prompt=rows.folio,
+    ),
+    DatasetSpec(
+        name="vicuna",
+        title="Vicuna-80",
+        domains=("chat",),
+        licence="Apache-2.0",
+        split="test",
+        columns=("question_id", "turns"),
+        tables=(
+            Table(
+                local_path="vicuna_bench/question.jsonl",
+                id_prefix="vicuna",
+                url=f"{_FAST_CHAT}/fastchat/llm_judge/data/vicuna_bench/question.jsonl",
+                sha256="c248c5c98ba45bb0c2aadae2f270e643bd32679c6c306a3b2a503ac4254cdaa5",
+            ),
+        ),
+        to_prompt=rows.vicuna,
+        turns=rows.turns,
+    ),
+    DatasetSpec(
+        name="spec_bench",
+        title="Spec-Bench",
+        domains=_domains(SPEC_BENCH_PARTS),
+        licence="Apache-2.0 (holds texts of others)",
+        split="test",
+        columns=("question_id", "category", "turns"),
+        tables=(
+            Table(
+                local_path="spec_bench/question.jsonl",
+                id_prefix="spec_bench",
+                url=f"{_SPEC_BENCH}/data/spec_bench/question.jsonl",
+                sha256="4b6d33e79484f9841c487ee87d1cf6aa8c6066f61d5d482ff09e5a007fafdf04",
+            ),
+        ),
+        to_prompt=rows.spec_bench,
+        turns=rows.turns,
+        part_of=rows.spec_bench_part,
+    ),
+    DatasetSpec(
+        name="speed_bench",
+        title="SPEED-Bench (qualitative)",
+        domains=_domains(SPEED_BENCH_PARTS),
+        licence="NVIDIA Evaluation Dataset License",
+        split="test",
+        columns=("question_id", "category", "turns"),
+        tables=(Table(local_path="speed_bench/test.parquet", id_prefix="speed_bench"),),
+        to_prompt=rows.speed_bench,
+        turns=rows.speed_bench_turns,
+        part_of=rows.speed_bench_part,
+        obtain="the file that prepare_data.py of NVIDIA's specdec_bench writes",
+    ),
 )
-"""The deductive tasks of BIG-Bench Hard: premises are stated, and their logical form alone
-(connectives, quantifiers, an order relation, chained truth values) settles the answer.
 
-Left out, of the tasks that are often counted as logic: ``navigate`` and
-``tracking_shuffled_objects_*`` simulate a procedure (arithmetic on positions, swaps) rather
-than derive a statement; ``temporal_sequences`` needs clock times and premises that are not
-stated (nobody is in two places at once); ``causal_judgement`` asks what a typical person would
-say, which no deduction settles.
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """One table of a data set.
-
-    Attributes:
-        hub_name: Its configuration on the hub; None for the only one.
-        local_path: Its file below the local folder, with ``/``.
-        id_prefix: What the ids by position start with.
-    """
-
-    hub_name: str | None
-    local_path: str
-    id_prefix: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetSpec:
-    """A public data set.
-
-    Attributes:
-        title: Its name in messages.
-        hub_id: Its repository on the hub.
-        revision: The commit to load from the hub; None takes the current one.
-        split: Always named: left out, a bare file becomes ``train`` whatever it holds.
-        columns: What `to_prompt` reads; a row without them is refused.
-        tables: In natural order.
-        to_prompt: Makes a prompt from an id by position (the table's `id_prefix`, ``/`` and
-            the row's position from 0), for rows that have none of their own, and the row;
-            raises ValueError, saying what is wrong with the row.
-        local_layout: How the local files are named, for messages.
-        local_field: The key of the list of rows, where a local file is one JSON object.
-            Without it such a file loads without complaint, as a single row.
-    """
-
-    title: str
-    hub_id: str
-    # No commit is pinned yet: the hub was out of reach when this table was written. The
-    # fingerprint of the prompts shows when two runs were given different texts.
-    revision: str | None = None
-    split: str
-    columns: tuple[str, ...]
-    tables: tuple[Table, ...]
-    to_prompt: Callable[[str, Row], Prompt]
-    local_layout: str
-    local_field: str | None = None
-
-
-def _human_eval(_: str, row: Row) -> Prompt:
-    # No answer: a completion is scored by running `test` on it, which is in the record's row.
-    return Prompt(prompt_id=text_in(row, "task_id"), domain="code", text=text_in(row, "prompt"))
-
-
-def _gsm8k(position_id: str, row: Row) -> Prompt:
-    return Prompt(
-        prompt_id=position_id,
-        domain="math",
-        text=text_in(row, "question"),
-        answer=final_number(text_in(row, "answer")),
-    )
-
-
-def _bbh(position_id: str, row: Row) -> Prompt:
-    return Prompt(
-        prompt_id=position_id,
-        domain="logic",
-        text=text_in(row, "input"),
-        answer=text_in(row, "target"),
-    )
-
-
-def _mt_bench(_: str, row: Row) -> Prompt:
-    number = row["question_id"]
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise ValueError(f"'question_id' is {type(number).__name__}, expected a whole number")
-    turns = row["turns"]
-    if not isinstance(turns, list) or not turns or not isinstance(turns[0], str):
-        raise ValueError("'turns' is not a list that starts with a text")
-    # Later turns answer a reply, so they are no prompts of their own.
-    return Prompt(prompt_id=f"mt_bench/{number}", domain="chat", text=turns[0])
-
-
-def final_number(solution: str) -> str:
-    r"""The number after the last ``####`` of a GSM8K solution, without thousands commas.
-
-    Raises:
-        ValueError: There is no ``####``, or something else than a number follows it.
-
-    Example:
-        >>> final_number("2 + 3 = 5 thousand\n#### 5,000")
-        '5000'
-    """
-    _, marker, tail = solution.rpartition("####")
-    number = tail.strip().replace(",", "")
-    if not marker or not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", number):
-        raise ValueError("'answer' does not end in '#### NUMBER'")
-    return number
-
-
-REAL: Mapping[str, DatasetSpec] = MappingProxyType(
-    {
-        "code": DatasetSpec(
-            title="HumanEval",
-            hub_id="openai/openai_humaneval",
-            split="test",
-            columns=("task_id", "prompt", "entry_point", "canonical_solution", "test"),
-            tables=(
-                Table(
-                    hub_name="openai_humaneval",
-                    local_path="humaneval/HumanEval.jsonl.gz",
-                    id_prefix="HumanEval",
-                ),
-            ),
-            to_prompt=_human_eval,
-            local_layout="humaneval/HumanEval.jsonl.gz",
-        ),
-        "math": DatasetSpec(
-            title="GSM8K",
-            hub_id="openai/gsm8k",
-            split="test",
-            columns=("question", "answer"),
-            tables=(Table(hub_name="main", local_path="gsm8k/test.jsonl", id_prefix="gsm8k/test"),),
-            to_prompt=_gsm8k,
-            local_layout="gsm8k/test.jsonl",
-        ),
-        "logic": DatasetSpec(
-            title="BIG-Bench Hard",
-            hub_id="SaylorTwift/bbh",
-            split="test",
-            columns=("input", "target"),
-            # The task is always named: the hub's default configuration is another task.
-            tables=tuple(
-                Table(hub_name=task, local_path=f"bbh/{task}.json", id_prefix=f"bbh/{task}")
-                for task in BBH_TASKS
-            ),
-            to_prompt=_bbh,
-            local_layout="bbh/TASK.json",
-            local_field="examples",
-        ),
-        "chat": DatasetSpec(
-            title="MT-Bench",
-            hub_id="lighteval/mt-bench",
-            split="train",
-            columns=("question_id", "turns"),
-            tables=(
-                Table(hub_name=None, local_path="mt_bench/question.jsonl", id_prefix="mt_bench"),
-            ),
-            to_prompt=_mt_bench,
-            local_layout="mt_bench/question.jsonl",
-        ),
-    }
-)
-"""The data set of each domain."""
+DATASETS: Mapping[str, DatasetSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+"""Every public data set, by its name in ``--spec-prompts``."""

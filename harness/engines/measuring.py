@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from harness.config import RunConfig
-from harness.data.prompt import Prompt
+from harness.data.prompt import Prompt, turn_id
 from harness.decoding import within_context
 from harness.engines.law_test import evidence_of
 from harness.engines.protocol import (
@@ -63,7 +64,7 @@ class Bench:
             UsageError: The prompt is empty.
             ModelError: It leaves no room in the target's context.
         """
-        prompt_token_ids = self.pair.encode(prompt.text)
+        prompt_token_ids = self.pair.encode(prompt.text, self._answered(prompt))
         stopping = Stopping(
             max_new_tokens=self.config.max_new_tokens,
             stop_token_ids=self.pair.stop_token_ids,
@@ -123,6 +124,29 @@ class Bench:
         is_top_down = rule in RULES and RULES[rule].top_down
         broken = check_identities(record, top_down=is_top_down)
         return replace(record, contradictions=tuple(broken))
+
+    def _answered(self, prompt: Prompt) -> list[tuple[str, str]]:
+        """A conversation's earlier turns, each with the plain answer that its own case has.
+
+        They are decoded again, with the same seed and id, so that no case depends on which others
+        ran before it, or where. (Above temperature 0, an engine without seeds gives others.)
+        """
+        answered: list[tuple[str, str]] = []
+        for turn, text in enumerate(prompt.earlier, start=1):
+            asked = replace(
+                prompt, prompt_id=turn_id(prompt.prompt_id, turn), text=text, earlier=()
+            )
+            request = replace(
+                self.request(asked), prompt_token_ids=self.pair.encode(text, answered)
+            )
+            answer = self._plain_engine.plain(request)
+            self._check(answer, request, f"plain output of turn {turn}")
+            answered.append((text, self._said(answer.token_ids)))
+        return answered
+
+    def _said(self, token_ids: Sequence[int]) -> str:
+        """The text of an output without the tokens that end it."""
+        return self.pair.decode([t for t in token_ids if t not in self.pair.stop_token_ids])
 
     def _check(self, generation: Generation, request: Request, what: str) -> None:
         try:

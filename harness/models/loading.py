@@ -42,17 +42,29 @@ class ModelPair:
     stop_token_ids: frozenset[int]
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def encode(self, text: str) -> tuple[int, ...]:
+    def encode(self, text: str, earlier: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
         """The token ids of what a user says, in the tokenizer's chat template where it has one.
+
+        Args:
+            text: What the user says now.
+            earlier: What was said before: the user's text and the answer, for each turn.
 
         Raises:
             ModelError: The tokenizer has a token for which the target has no embedding.
         """
         if self.tokenizer.chat_template is None:
-            ids = self.tokenizer(text)["input_ids"]
+            said = [part for turn in earlier for part in turn]
+            ids = self.tokenizer("\n\n".join([*said, text]))["input_ids"]
         else:
+            messages = [
+                {"role": role, "content": content}
+                for turn in earlier
+                for role, content in zip(("user", "assistant"), turn, strict=True)
+            ]
             shaped = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+                [*messages, {"role": "user", "content": text}],
+                tokenize=False,
+                add_generation_prompt=True,
             )
             ids = self.tokenizer(shaped, add_special_tokens=False)["input_ids"]
         for token in ids:

@@ -41,10 +41,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parametrize_cases(metafunc)
 
 
-def pytest_collection_modifyitems(config: pytest.Config) -> None:
-    from harness.plugin.session import refuse_missing_prompts
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    from harness.plugin.session import check_prompts
 
-    refuse_missing_prompts(config)
+    check_prompts(config, items)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from harness.data import DOMAINS, Prompt, load_prompts
+from harness.config import RunConfig
+from harness.data import DOMAINS, OTHER, Prompt, PromptSource, prompts_fingerprint
+from harness.data.load import load_domain
 from harness.errors import DraftproofError, UsageError
 from harness.plugin.state import PROBLEM, PROMPTS, RUN_CONFIG
+from harness.prompt_sources import parse_columns
 
 MARKER = (
     "suite(domain, prompts=None): the tests of this module run once for each prompt of a domain; \
-prompts, a list of texts or of harness.Prompt, makes a suite of your own."
+prompts, a list of texts or of harness.Prompt, makes a suite of your own. The domain 'other' is \
+every one of --spec-prompts that has no suite of its name."
 )
 
 
@@ -32,6 +37,10 @@ def parametrize_cases(metafunc: pytest.Metafunc) -> None:
     except DraftproofError as error:
         # Raised only after collection, where pytest turns it into one line and exit code 4.
         metafunc.config.stash[PROBLEM] = str(error)
+    if not prompts:
+        # Not an empty list, of which pytest would make a skipped test.
+        metafunc.parametrize("case", [None], ids=["no prompts"], indirect=True)
+        return
     metafunc.parametrize(
         "case", prompts, ids=[prompt.prompt_id for prompt in prompts], indirect=True
     )
@@ -50,15 +59,61 @@ def suite_prompts(
         return own_prompts(domain, prompts)
     loaded = config.stash.setdefault(PROMPTS, {})
     if domain not in loaded:
-        settings = config.stash[RUN_CONFIG]
-        loaded[domain] = load_prompts(
-            domain,
-            source=settings.prompts,
-            data_dir=settings.data_dir,
-            limit=settings.limit,
-            seed=settings.seed,
-        )
-    return loaded[domain]
+        loaded[domain] = load_domain(domain, prompt_source(config.stash[RUN_CONFIG]))
+    return [record.prompt for record in loaded[domain].records]
+
+
+def prompt_source(settings: RunConfig) -> PromptSource:
+    """Which prompts the run's settings ask for."""
+    return PromptSource(
+        prompts=settings.prompts,
+        data_dir=settings.data_dir,
+        own_file=settings.jsonl,
+        columns=None if settings.columns is None else parse_columns(settings.columns),
+        limit=settings.limit,
+        seed=settings.seed,
+        turns=settings.turns,
+    )
+
+
+def described_prompts(config: pytest.Config) -> dict[str, Any]:
+    """What the session's suites were given, by domain, for the report and the journal.
+
+    Returns:
+        For each domain that was loaded: ``prompts``, how many; ``sha256`` of their ids, texts and
+        answers; ``origins``, a table each; ``duplicates``, by data set, where there are any.
+        Suites with prompts of their own are not in it.
+    """
+    return {
+        domain: {
+            "prompts": len(loaded.records),
+            "sha256": prompts_fingerprint(record.prompt for record in loaded.records),
+            "origins": [origin.to_json() for origin in loaded.origins],
+            **({"duplicates": dict(loaded.duplicates)} if loaded.duplicates else {}),
+        }
+        for domain, loaded in config.stash.get(PROMPTS, {}).items()
+        if loaded.records
+    }
+
+
+def drop_suites_without_prompts(items: list[pytest.Item]) -> int:
+    """Take the tests of suites without a prompt out of a list; returns how many there were."""
+    before = len(items)
+    items[:] = [item for item in items if not _has_no_prompt(item)]
+    return before - len(items)
+
+
+def _has_no_prompt(item: pytest.Item) -> bool:
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return params.get("case", "") is None
+
+
+def no_prompts(config: pytest.Config) -> str:
+    """What to say where suites were collected, and none of them has a prompt."""
+    return (
+        f"--spec-prompts {config.stash[RUN_CONFIG].prompts}: none of these data sets has a prompt "
+        "for the suites that were collected; run 'suites/', or add a data set of their domain"
+    )
 
 
 def own_prompts(domain: str, prompts: Sequence[str | Prompt]) -> list[Prompt]:
@@ -92,5 +147,5 @@ def check_real_data(config: pytest.Config) -> None:
     Raises:
         DataError: One of them cannot be loaded.
     """
-    for domain in DOMAINS:
+    for domain in (*DOMAINS, OTHER):
         suite_prompts(config, domain)

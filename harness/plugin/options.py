@@ -12,7 +12,6 @@ from harness.config import (
     DEVICES,
     DTYPES,
     PRESETS,
-    PROMPT_SOURCES,
     RULE_NAMES,
     RunConfig,
     Sampling,
@@ -20,6 +19,7 @@ from harness.config import (
 from harness.engines.names import BUILT_IN
 from harness.errors import UsageError, unknown_value
 from harness.laws import RULES
+from harness.prompt_sources import COLUMN_KEYS, OWN_PROMPTS, PARTS
 from harness.shapes import FORMS, parse_tree
 
 GROUP = "draftproof"
@@ -189,15 +189,35 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-prompts",
-        f"Prompts: {', '.join(PROMPT_SOURCES)}. 'builtin' (default) was written for draftproof; "
-        "'real' is HumanEval, GSM8K, BIG-Bench Hard logic tasks and MT-Bench, from the Hugging "
-        "Face hub or from --spec-data.",
-        "SOURCE",
+        "Prompts: 'builtin' (default) was written for draftproof; 'real' is HumanEval, GSM8K, "
+        "BIG-Bench Hard and MT-Bench; or data sets by name, with commas between: "
+        f"{', '.join(PARTS)}, {OWN_PROMPTS} (--spec-jsonl). A name may go on with parts and a "
+        "revision on the hub: bbh:navigate+web_of_lies@main. docs/data.md lists them.",
+        "NAMES",
     ),
     Option(
         "--spec-data",
-        "Folder with the real data sets (humaneval/, gsm8k/, bbh/, mt_bench/), instead of the hub.",
+        "Folder with the public data sets (humaneval/, gsm8k/, bbh/, mt_bench/, ...), instead of "
+        "the hub.",
         "DIR",
+    ),
+    Option(
+        "--spec-jsonl",
+        "Your own prompts: one JSON object a line; alone it stands for --spec-prompts own.",
+        "FILE",
+    ),
+    Option(
+        "--spec-columns",
+        "What the columns of --spec-jsonl hold, as in prompt=question,answer=solution. Keys: "
+        f"{', '.join(COLUMN_KEYS)}; one that is left out is the column of that name.",
+        "KEY=COLUMN,...",
+    ),
+    Option(
+        "--spec-turns",
+        "How many turns of a conversation (MT-Bench, Spec-Bench, ...) are asked, each a case of "
+        "its own; the target's own plain answers stand between. Default 1.",
+        "N",
+        int,
     ),
     Option(
         "--spec-check-state",
@@ -243,6 +263,9 @@ _CONFIG_FIELDS = {
     "spec_prompts": "prompts",
     "spec_data": "data_dir",
     "spec_law_alpha": "law_alpha",
+    "spec_jsonl": "jsonl",
+    "spec_columns": "columns",
+    "spec_turns": "turns",
     "spec_check_state": "check_state",
     "spec_log_draws": "draw_log",
     "spec_engine": "engine",
@@ -309,6 +332,8 @@ def run_config(config: pytest.Config) -> RunConfig:
         value = given(config, name)
         if value is not None or (name == "spec_limit" and _is_all(config)):
             settings[field] = value
+    if "jsonl" in settings:
+        settings.setdefault("prompts", OWN_PROMPTS)
     if "tree" in settings:
         settings["tree"] = parse_tree(settings["tree"])
     sampling: dict[str, Any] = settings.pop("sampling", {})

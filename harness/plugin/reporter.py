@@ -13,6 +13,7 @@ from harness.config import BUILTIN, RunConfig
 from harness.environment import hardware, versions
 from harness.errors import DraftproofError, TraceError, UsageError
 from harness.journal import Journal, read_journal
+from harness.plugin.collection import described_prompts
 from harness.plugin.junit import add_properties
 from harness.plugin.options import given
 from harness.plugin.progress import Progress
@@ -63,6 +64,10 @@ class RunReporter:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.total = len(session.items)
+        try:
+            self._require_same_prompts()
+        except TraceError as error:
+            raise pytest.UsageError(str(error)) from error
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
@@ -145,6 +150,23 @@ class RunReporter:
         if rejects(found) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _require_same_prompts(self) -> None:
+        """Refuse to go on with a run whose prompts had the same ids but other texts.
+
+        Raises:
+            TraceError: A domain that both sessions loaded has other prompts now.
+        """
+        path = self._directory / JOURNAL_FILE
+        if not self._resumed:
+            return
+        before = read_journal(path).run.get("data", {})
+        for domain, facts in described_prompts(self._config).items():
+            if domain in before and before[domain]["sha256"] != facts["sha256"]:
+                raise TraceError(
+                    f"{path} is the journal of a run on other prompts: those of {domain} have "
+                    "changed since; bring the data set back, or give another --report-dir"
+                )
+
     def _is_whole(self, session: pytest.Session) -> bool:
         interrupted = session.exitstatus in (
             pytest.ExitCode.INTERRUPTED,
@@ -163,6 +185,7 @@ class RunReporter:
             hardware=hardware(),
             command=("pytest", *self._config.invocation_params.args),
             law_test=self._law_test,
+            data=described_prompts(self._config),
         )
 
     def _print(self, line: str) -> None:

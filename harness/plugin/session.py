@@ -11,7 +11,12 @@ from harness.config import BUILTIN, RunConfig
 from harness.engines.names import BUILT_IN, engine_names
 from harness.errors import DraftproofError, unknown_value
 from harness.laws import labelled
-from harness.plugin.collection import MARKER, check_real_data
+from harness.plugin.collection import (
+    MARKER,
+    check_real_data,
+    drop_suites_without_prompts,
+    no_prompts,
+)
 from harness.plugin.options import given, run_config
 from harness.plugin.state import FINISHED, PROBLEM, RECORD, RUN_CONFIG
 
@@ -57,19 +62,21 @@ def start(session: pytest.Session) -> None:
     """
     config = session.config
     distributed = bool(getattr(config.option, "numprocesses", None))
-    if distributed and not is_worker(config) and config.stash[RUN_CONFIG].prompts == "real":
+    if distributed and not is_worker(config) and config.stash[RUN_CONFIG].prompts != BUILTIN:
         try:
             check_real_data(config)
         except DraftproofError as error:
             raise pytest.UsageError(str(error)) from error
 
 
-def refuse_missing_prompts(config: pytest.Config) -> None:
-    """End the session with exit code 4 where a suite's prompts could not be loaded.
+def check_prompts(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop suites of domains without a prompt; end the session where prompts cannot be loaded.
 
     Raises:
-        pytest.UsageError: Says which and why.
+        pytest.UsageError: Says which and why; or that no suite has a prompt.
     """
+    if drop_suites_without_prompts(items) and not items:
+        config.stash.setdefault(PROBLEM, no_prompts(config))
     if problem := config.stash.get(PROBLEM, None):
         raise pytest.UsageError(problem)
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.config import RunConfig
-from harness.data.prompt import Prompt
 
 if TYPE_CHECKING:
+    from harness.data.load import LoadedRecords
     from harness.trace import CaseRecord
 
 RUN_CONFIG = pytest.StashKey[RunConfig]()
 """The run's settings; in the configuration."""
 
-PROMPTS = pytest.StashKey[dict[str, list[Prompt]]]()
+PROMPTS = pytest.StashKey[dict[str, "LoadedRecords"]]()
 """Prompts that were loaded, by domain; in the configuration."""
 
 PROBLEM = pytest.StashKey[str]()

@@ -32,6 +32,8 @@ class RunInfo:
         command: The command line, one word each.
         law_test: The decision of the anytime-valid test, as
             `harness.lossless.evidence.verdict.LawCertificate.to_json`; None where it was not run.
+        data: By domain, what its suite was given: the number of prompts, a hash of their texts,
+            and where they came from (`harness.plugin.collection.described_prompts`).
     """
 
     name: str
@@ -43,6 +45,7 @@ class RunInfo:
     hardware: Mapping[str, Any] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     law_test: Mapping[str, Any] | None = None
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def uses_builtin(self) -> bool:
@@ -60,6 +63,7 @@ class RunInfo:
             "hardware": dict(self.hardware),
             "command": list(self.command),
             "law_test": None if self.law_test is None else dict(self.law_test),
+            "data": {domain: dict(facts) for domain, facts in self.data.items()},
         }
 
     @classmethod
@@ -79,8 +83,14 @@ class RunInfo:
                 raise TraceError(f"the description of a run has no '{name}'")
             if not isinstance(values[name], kind):
                 raise TraceError(f"the description of a run: '{name}' is not a {kind.__name__}")
-        if not all(isinstance(facts, dict) for facts in values["models"].values()):
-            raise TraceError("the description of a run: 'models' does not hold a mapping a model")
+        values = {"data": {}, **values}
+        for name, what in (("models", "model"), ("data", "domain")):
+            if not isinstance(values[name], dict) or not all(
+                isinstance(facts, dict) for facts in values[name].values()
+            ):
+                raise TraceError(
+                    f"the description of a run: '{name}' does not hold a mapping a {what}"
+                )
         return cls(**{**values, "command": tuple(values["command"])})
 
 

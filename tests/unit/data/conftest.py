@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.specs import BBH_TASKS
+from harness.prompt_sources import BBH_DEDUCTIVE
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -43,7 +43,7 @@ def write_data_folder(folder: Path) -> Path:
         {"question": "Two minus five?", "answer": "#### -3"},
     ]
     (folder / "gsm8k" / "test.jsonl").write_text(jsonl(sums))
-    for task in BBH_TASKS:
+    for task in BBH_DEDUCTIVE:
         rows = [{"input": f"{task}, case {case}?", "target": "True"} for case in range(3)]
         (folder / "bbh" / f"{task}.json").write_text(
             json.dumps({"canary": "not for training", "examples": rows})

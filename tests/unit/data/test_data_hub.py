@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from harness.data import DOMAINS, load_prompts
-from harness.data.specs import BBH_TASKS
+from harness.data import DOMAINS, PromptSource, load_prompts
+from harness.data.load import load_domain
+from harness.data.specs import DATASETS
 from harness.errors import DataError
+from harness.prompt_sources import BBH_DEDUCTIVE
 
 Asked = list[tuple[str, str | None, str, str | None]]
 
@@ -63,11 +65,35 @@ def test_configuration_and_split_are_always_named(hub: Asked) -> None:
     for domain in DOMAINS:
         load_prompts(domain, source="real")
     assert hub == [
-        ("openai/openai_humaneval", "openai_humaneval", "test", None),
-        ("openai/gsm8k", "main", "test", None),
-        *(("SaylorTwift/bbh", task, "test", None) for task in BBH_TASKS),
+        ("openai/openai_humaneval", "openai_humaneval", "test", DATASETS["humaneval"].revision),
+        ("openai/gsm8k", "main", "test", DATASETS["gsm8k"].revision),
+        *(("SaylorTwift/bbh", task, "test", DATASETS["bbh"].revision) for task in BBH_DEDUCTIVE),
         ("lighteval/mt-bench", None, "train", None),
     ]
+
+
+def test_a_revision_of_ones_own_replaces_the_pinned_one(hub: Asked) -> None:
+    load_prompts("math", source="gsm8k@refs/pr/7")
+    assert hub == [("openai/gsm8k", "main", "test", "refs/pr/7")]
+
+
+def test_the_commit_is_taken_from_what_the_library_loaded(
+    hub: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    found = datasets.Dataset.from_list([{"question": "One?", "answer": "#### 1"}])
+    found.info.download_checksums = {
+        f"hf://datasets/openai/gsm8k@{commit}/main/test.parquet": {"num_bytes": 1}
+    }
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: found)
+    (origin,) = load_domain("math", PromptSource(prompts="gsm8k@main")).origins
+    assert origin.to_json() == {
+        "dataset": "gsm8k",
+        "place": "openai/gsm8k main",
+        "revision": commit,
+    }
 
 
 def test_a_local_folder_never_asks_the_hub(hub: Asked, data_folder: Path) -> None:

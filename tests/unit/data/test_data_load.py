@@ -21,12 +21,12 @@ def test_an_unknown_domain_names_the_nearest() -> None:
 
 
 def test_an_unknown_source_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"source: unknown value 'reel'; did you mean 'real'\?"):
+    with pytest.raises(UsageError, match=r"-prompts: unknown value 'reel'; did you mean 'real'\?"):
         load_prompts("math", source="reel")
 
 
 def test_a_folder_for_the_builtin_prompts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"data_dir: .* use the source 'real'"):
+    with pytest.raises(UsageError, match=r"data_dir: .* name a public data set"):
         load_prompts("math", data_dir=tmp_path)
 
 

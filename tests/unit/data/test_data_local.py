@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from harness.data import DOMAINS, Prompt, load_prompts, load_records
-from harness.data.specs import BBH_TASKS
 from harness.errors import DataError
+from harness.prompt_sources import BBH_DEDUCTIVE
 
 GZIP = gzip.compress(b'{"task_id": "HumanEval/0"}\n' * 500, mtime=0)
 
@@ -28,7 +28,11 @@ def real(domain: str, folder: Path, limit: int | None = None) -> list[Prompt]:
 def test_human_eval_keeps_text_and_row(data_folder: Path) -> None:
     first, *_, last = load_records("code", source="real", data_dir=data_folder)
     assert first.prompt == Prompt(
-        prompt_id="HumanEval/0", domain="code", text='def add_0(x):\n    """Adds 0."""\n'
+        prompt_id="HumanEval/0",
+        domain="code",
+        text='def add_0(x):\n    """Adds 0."""\n',
+        answer="def check(f):\n    assert f(1) == 1\n\n\ncheck(add_0)\n",
+        scoring="code",
     )
     assert last.prompt.prompt_id == "HumanEval/2"
     assert last.row["entry_point"] == "add_2"
@@ -45,14 +49,16 @@ def test_gsm8k_answers_are_plain_numbers(data_folder: Path) -> None:
 
 def test_bbh_reads_the_examples_of_every_task(data_folder: Path) -> None:
     prompts = real("logic", data_folder)
-    assert [p.prompt_id for p in prompts] == [f"bbh/{t}/{n}" for t in BBH_TASKS for n in range(3)]
+    assert [p.prompt_id for p in prompts] == [
+        f"bbh/{t}/{n}" for t in BBH_DEDUCTIVE for n in range(3)
+    ]
     assert prompts[-1].text == "web_of_lies, case 2?"
     assert {p.answer for p in prompts} == {"True"}
 
 
 def test_bbh_samples_are_balanced_over_tasks(data_folder: Path) -> None:
-    chosen = real("logic", data_folder, limit=len(BBH_TASKS))
-    assert [p.prompt_id.split("/")[1] for p in chosen] == list(BBH_TASKS)
+    chosen = real("logic", data_folder, limit=len(BBH_DEDUCTIVE))
+    assert [p.prompt_id.split("/")[1] for p in chosen] == list(BBH_DEDUCTIVE)
 
 
 def test_mt_bench_takes_the_first_turn(data_folder: Path) -> None:
@@ -371,7 +377,7 @@ def test_local_files_need_no_network_no_home_no_models_and_print_nothing(
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     counts, calls, heavy = json.loads(done.stdout)
-    assert counts[:4] == [3, 3, 3 * len(BBH_TASKS), 2]
+    assert counts[:4] == [3, 3, 3 * len(BBH_DEDUCTIVE), 2]
     assert "line 1 is not valid JSON" in counts[4]
     assert calls == []
     assert heavy == []

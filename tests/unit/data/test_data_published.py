@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 
-from harness.data import DOMAINS, Prompt, load_prompts, load_records, prompts_fingerprint
-from harness.data.specs import BBH_TASKS
+from harness.data import (
+    DOMAINS,
+    OTHER,
+    Prompt,
+    PromptSource,
+    load_prompts,
+    load_records,
+    prompts_fingerprint,
+)
+from harness.data.load import LoadedRecords, load_domain
+from harness.data.specs import DATASETS
+from harness.prompt_sources import BBH_DEDUCTIVE, BBH_TASKS
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -44,13 +54,13 @@ def test_gsm8k(published_folder: Path) -> None:
 def test_bbh(published_folder: Path) -> None:
     expected = [
         (f"bbh/{task}/{index}", row["input"], row["target"])
-        for task in BBH_TASKS
+        for task in BBH_DEDUCTIVE
         for index, row in enumerate(
             json.loads((published_folder / "bbh" / f"{task}.json").read_text())["examples"]
         )
     ]
     prompts = real("logic", published_folder)
-    assert len(expected) == 250 * len(BBH_TASKS) == 1500
+    assert len(expected) == 250 * len(BBH_DEDUCTIVE) == 1500
     assert [(p.prompt_id, p.text, p.answer) for p in prompts] == expected
     letters = {f"({letter})" for letter in "ABCDEFG"}
     assert {p.answer for p in prompts} == letters | {
@@ -70,6 +80,55 @@ def test_mt_bench(published_folder: Path) -> None:
     assert [p.text for p in prompts] == [row["turns"][0] for row in rows]
 
 
+def load(domain: str, prompts: str, folder: Path, **more: Any) -> LoadedRecords:
+    return load_domain(domain, PromptSource(prompts=prompts, data_dir=folder, **more))
+
+
+def test_every_bbh_task_can_be_chosen(published_folder: Path) -> None:
+    names = "bbh:" + "+".join(BBH_TASKS)
+    found = load("logic", names, published_folder)
+    assert len(found.records) == 2937
+    assert len(found.origins) == 12
+
+
+def test_folio(published_folder: Path) -> None:
+    rows = rows_of(published_folder / "folio" / "folio-validation.jsonl")
+    records = load("logic", "folio", published_folder).records
+    assert len(records) == 204
+    assert [record.prompt.answer for record in records] == [row["label"].strip() for row in rows]
+    for record, row in zip(records, rows, strict=True):
+        assert all(premise.strip() in record.prompt.text for premise in row["premises"])
+
+
+def test_vicuna(published_folder: Path) -> None:
+    rows = rows_of(published_folder / "vicuna_bench" / "question.jsonl")
+    records = load("chat", "vicuna", published_folder).records
+    assert [record.prompt.text for record in records] == [row["turns"][0] for row in rows]
+
+
+def test_files_read_from_the_web_are_those_at_hand(published_folder: Path) -> None:
+    for name in ("folio", "vicuna", "spec_bench"):
+        (table,) = DATASETS[name].tables
+        (origin,) = load(DATASETS[name].domains[0], name, published_folder).origins
+        assert origin.sha256 == table.sha256
+
+
+def test_spec_bench_alone_and_beside_what_it_shares(published_folder: Path) -> None:
+    domains = {"chat": 80, "math": 80, "code": 0, "logic": 0, OTHER: 320}
+    for domain, count in domains.items():
+        assert len(load(domain, "spec_bench", published_folder).records) == count
+    assert load("chat", "mt_bench,spec_bench", published_folder).duplicates == {"spec_bench": 80}
+    assert load("math", "gsm8k,spec_bench", published_folder).duplicates == {"spec_bench": 80}
+    assert load("chat", "mt_bench,vicuna", published_folder).duplicates == {"vicuna": 2}
+
+
+def test_both_turns_of_mt_bench(published_folder: Path) -> None:
+    rows = rows_of(published_folder / "mt_bench" / "question.jsonl")
+    prompts = [r.prompt for r in load("chat", "mt_bench", published_folder, turns=2).records]
+    assert [p.text for p in prompts] == [turn for row in rows for turn in row["turns"]]
+    assert [p.earlier for p in prompts[1::2]] == [(row["turns"][0],) for row in rows]
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_study_of_fifty_prompts(published_folder: Path, domain: str) -> None:
     prompts = real(domain, published_folder, limit=50)
@@ -79,4 +138,4 @@ def test_a_study_of_fifty_prompts(published_folder: Path, domain: str) -> None:
     assert prompts_fingerprint(again) == prompts_fingerprint(prompts)
     if domain == "logic":
         tasks = [p.prompt_id.split("/")[1] for p in prompts]
-        assert sorted(tasks.count(task) for task in BBH_TASKS) == [8, 8, 8, 8, 9, 9]
+        assert sorted(tasks.count(task) for task in BBH_DEDUCTIVE) == [8, 8, 8, 8, 9, 9]

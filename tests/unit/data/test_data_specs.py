@@ -5,15 +5,44 @@ from __future__ import annotations
 import pytest
 
 from harness.data import DOMAINS
-from harness.data.specs import BBH_TASKS, REAL, final_number
+from harness.data.rows import final_number
+from harness.data.specs import DATASETS
+from harness.prompt_sources import BBH_TASKS, PARTS, REAL
 
 
-def test_every_domain_has_a_data_set() -> None:
-    assert tuple(REAL) == DOMAINS
+def test_real_is_one_data_set_for_each_domain() -> None:
+    assert [DATASETS[name].domains for name in REAL] == [(domain,) for domain in DOMAINS]
+
+
+def test_options_and_table_know_the_same_names_and_parts() -> None:
+    assert set(DATASETS) == set(PARTS)
+    for name, spec in DATASETS.items():
+        assert spec.name == name
+        parts = {table.part for table in spec.tables} - {None}
+        assert parts == (set(PARTS[name]) if spec.part_of is None else set())
+        assert bool(PARTS[name]) == bool(parts or spec.part_of)
+        assert set(spec.default_parts) <= set(PARTS[name])
+
+
+def test_every_data_set_comes_from_the_hub_from_a_hashed_file_or_says_how_to_get_it() -> None:
+    for spec in DATASETS.values():
+        for table in spec.tables:
+            on_the_web = table.url is not None
+            assert on_the_web == (table.sha256 is not None)
+            assert sum([spec.hub_id is not None, on_the_web, bool(spec.obtain)]) == 1, spec.name
+
+
+def test_no_local_path_leads_out_of_the_folder() -> None:
+    for spec in DATASETS.values():
+        for table in spec.tables:
+            folder, _, name = table.local_path.partition("/")
+            assert folder.isidentifier()
+            assert "/" not in name
+            assert not name.startswith(".")
 
 
 def test_bbh_names_its_task_everywhere() -> None:
-    spec = REAL["logic"]
+    spec = DATASETS["bbh"]
     assert spec.local_field == "examples"
     assert tuple(table.hub_name for table in spec.tables) == BBH_TASKS
     assert [t.local_path for t in spec.tables] == [f"bbh/{task}.json" for task in BBH_TASKS]

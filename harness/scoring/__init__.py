@@ -1,0 +1,12 @@
+"""Scores outputs against reference answers: numbers, labels, and code by running it.
+
+A lossless engine must not change a score; a lossy one is judged by how much it does. What is scored
+is the last answer that a text commits itself to, by rules that are stated with each function.
+"""
+
+from __future__ import annotations
+
+from harness.scoring.label import extract_label, score_label
+from harness.scoring.number import extract_number, parse_number, score_number
+
+__all__ = ["extract_label", "extract_number", "parse_number", "score_label", "score_number"]
