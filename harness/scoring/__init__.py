@@ -6,7 +6,18 @@ is the last answer that a text commits itself to, by rules that are stated with 
 
 from __future__ import annotations
 
+from harness.scoring.code import score_code
 from harness.scoring.label import extract_label, score_label
 from harness.scoring.number import extract_number, parse_number, score_number
+from harness.scoring.scores import score, score_pair
 
-__all__ = ["extract_label", "extract_number", "parse_number", "score_label", "score_number"]
+__all__ = [
+    "extract_label",
+    "extract_number",
+    "parse_number",
+    "score",
+    "score_code",
+    "score_label",
+    "score_number",
+    "score_pair",
+]

@@ -1,0 +1,110 @@
+"""Completions of functions: what program an output makes, and its score by running it."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.errors import DraftproofError
+from harness.scoring import score, score_code, score_pair
+from harness.scoring.code import completed
+from harness.scoring.sandbox import run_python
+
+HEAD = 'from typing import List\n\n\ndef total(numbers: List[int]) -> int:\n    """The sum."""\n'
+TEST = "assert total([1, 2, 3]) == 6\nassert total([]) == 0\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sandbox():
+    try:
+        run_python("pass")
+    except DraftproofError as error:
+        pytest.skip(str(error))
+
+
+RIGHT = {
+    "a continued body": "    return sum(numbers)\n",
+    "a body and something else": "    return sum(numbers)\n\nprint(total([1, 2\n",
+    "a body with blank lines": "    result = 0\n\n    for n in numbers:\n        result += n\n\n"
+    "    return result\n\n\ndef other():\n    1/0",
+    "the function in a fence": "Here it is:\n```python\ndef total(numbers: List[int]) -> int:\n"
+    "    return sum(numbers)\n```\nIt adds them. Done (really",
+    "a fence that was cut off": "```python\ndef total(numbers):\n    return sum(numbers)",
+    "the right one of two fences": "```\npip install x\n```\n```py\ndef total(numbers):\n"
+    "    return sum(numbers)\n```",
+    "the whole function without a fence": "from typing import List\ndef total(numbers):\n"
+    "    return sum(numbers)\n",
+    "a body in a fence": "```python\n    return sum(numbers)\n```",
+    "a body with an escape that Python warns of": "    '\\d'\n    return sum(numbers)\n",
+    "a body in a fence, not indented": "```python\nreturn sum(numbers)\n```",
+    "a helper and the function": "```python\ndef add(a, b):\n    return a + b\n\ndef total(numbers):"
+    "\n    result = 0\n    for n in numbers:\n        result = add(result, n)\n    return result\n```",
+}
+WRONG = {
+    "nothing": "",
+    "a wrong body": "    return len(numbers)\n",
+    "words": "You can add the numbers with a loop.",
+    "a body that ends the program": "    import os\n    os._exit(0)\n",
+    "a fence with an error": "```python\ndef total(numbers):\n    return sum(numbers\n```",
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_a_right_completion(case):
+    assert score_code(RIGHT[case], prompt=HEAD, answer=TEST) == 1.0
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_completion(case):
+    assert score_code(WRONG[case], prompt=HEAD, answer=TEST) == 0.0
+
+
+def test_a_body_ends_at_the_first_line_that_is_not_indented():
+    program = completed("    return 1\n# next\n    return 2", "def one():\n")
+    assert program == "def one():\n    return 1"
+
+
+def test_helpers_of_the_prompt_stay():
+    head = "def helper():\n    return 6\n\n\ndef total(numbers):\n    '''Six.'''\n"
+    output = "```python\ndef total(numbers):\n    return helper() if numbers else 0\n```"
+    assert score_code(output, prompt=head, answer=TEST) == 1.0
+
+
+def test_code_is_not_run_unless_that_is_asked_for(monkeypatch):
+    monkeypatch.delattr("harness.scoring.code.run_python")
+    assert score("    return 1", prompt=HEAD, answer=TEST, scoring="code") is None
+
+
+def test_equal_outputs_are_scored_once(monkeypatch):
+    scores = iter([1.0, 0.0])
+    monkeypatch.setattr("harness.scoring.scores.score_code", lambda *_, **__: next(scores))
+    same = score_pair("a", "a", prompt="p", answer="t", scoring="code", execute_code=True)
+    assert same == (1.0, 1.0)
+
+
+def test_what_is_not_scored_has_no_score():
+    assert score("7", prompt="p", answer=None, scoring=None) is None
+    assert score_pair("7", "8", prompt="p", answer="7", scoring="number") == (1.0, 0.0)
+
+
+def test_the_published_solutions_pass_and_empty_ones_fail():
+    """Every 16th problem of HumanEval, to be quick; DRAFTPROOF_ALL=1 runs all 164."""
+    folder = Path(os.environ.get("DRAFTPROOF_DATA", Path(__file__).parents[4] / "shared" / "data"))
+    path = folder / "humaneval" / "HumanEval.jsonl.gz"
+    if not path.is_file():
+        pytest.skip("needs the published data sets: set DRAFTPROOF_DATA to their folder")
+    from harness.data import load_prompts
+
+    rows = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+    step = 1 if os.environ.get("DRAFTPROOF_ALL") else 16
+    prompts = load_prompts("code", source="humaneval", data_dir=folder)
+    for row, prompt in list(zip(rows, prompts, strict=True))[::step]:
+        right, wrong = (
+            score(body, prompt=prompt.text, answer=prompt.answer, scoring="code", execute_code=True)
+            for body in (row["canonical_solution"], "    raise NotImplementedError")
+        )
+        assert (right, wrong) == (1.0, 0.0), prompt.prompt_id
+        fenced = f"Sure!\n```python\n{row['prompt']}{row['canonical_solution']}```\n"
+        assert completed(fenced, prompt.text).count(f"def {row['entry_point']}(") == 2

@@ -1,0 +1,433 @@
+"""Programs that try to break out of the sandbox, and fail to harm.
+
+Every program here is held by limits that are set before it starts; none could do worse than slow
+the machine for the seconds that it is given.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import DraftproofError
+from harness.scoring import inside
+from harness.scoring.sandbox import Isolation, Limits, run_python
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+SHORT = Limits(
+    seconds=1.5, cpu_seconds=1, memory_bytes=192 << 20, processes=6, file_bytes=1 << 20,
+    disk_bytes=2 << 20, output_bytes=4096,
+)  # fmt: skip
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tries the sandbox of Linux")
+
+
+def can_isolate():
+    try:
+        return run_python("pass", SHORT).isolation is Isolation.NAMESPACES
+    except DraftproofError:
+        return False
+
+
+@pytest.fixture(params=["namespaces", "limits"])
+def run(request, monkeypatch):
+    """Runs a program in one of the two ways; afterwards nothing of it is left."""
+    namespaces = request.param == "namespaces"
+    if namespaces and not can_isolate():
+        pytest.skip("the kernel permits no namespaces here")
+    if not namespaces and ROOT:
+        # Root runs code under a user id of its own, which may not read an interpreter in /root.
+        if not Path(SYSTEM_PYTHON).exists():
+            pytest.skip(f"needs {SYSTEM_PYTHON}, which every user can read")
+        monkeypatch.setattr(sys, "executable", SYSTEM_PYTHON)
+
+    def run(program, **changes):
+        limits = Limits(**{**{n: getattr(SHORT, n) for n in SHORT.__slots__}, **changes})
+        started = time.monotonic()
+        ended = run_python(textwrap.dedent(program), limits, namespaces=namespaces)
+        assert (ended.isolation is Isolation.NAMESPACES) == namespaces
+        assert time.monotonic() - started < limits.seconds + 10
+        assert left_over() == []
+        return ended
+
+    run.namespaces = namespaces
+    return run
+
+
+def left_over():
+    """Processes that run the bootstrap, wherever they are."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_bytes()
+        except OSError:
+            continue
+        if b"no network in the sandbox" in command:
+            found.append(entry.parent.name)
+    return found
+
+
+def test_a_program_that_ends_has_passed(run):
+    ended = run("import math, typing, collections, json\nprint(math.pi)")
+    assert (ended.passed, ended.reason, ended.output) == (True, "passed", "3.141592653589793\n")
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["assert 1 == 2", "1/0", "def f(:", "import sys; sys.exit(0)", "import os; os._exit(0)",
+     "raise KeyboardInterrupt", "quit()", "import numpy", "import os; os.kill(os.getpid(), 9)"],
+)  # fmt: skip
+def test_a_program_that_does_not_reach_its_last_line_has_failed(run, program):
+    ended = run(program)
+    assert (ended.passed, ended.reason) == (False, "failed")
+
+
+def test_a_fork_bomb_meets_its_limit_and_is_swept_up(run):
+    ended = run(
+        """
+        import os
+        while True:
+            try:
+                os.fork()
+            except OSError:
+                pass
+        """
+    )
+    assert ended.reason == "too slow"
+
+
+def test_a_bomb_of_threads_meets_the_same_limit(run):
+    ended = run(
+        """
+        import threading, time
+        for _ in range(100):
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        """
+    )
+    assert not ended.passed
+    assert "can't start new thread" in ended.output
+
+
+def test_endless_output_is_cut(run):
+    ended = run("while True: print('x' * 1000)", seconds=10.0)
+    assert ended.reason == "too much output"
+    assert len(ended.output) <= SHORT.output_bytes
+
+
+def test_endless_output_of_a_process_of_its_own_session_is_cut_too(run):
+    ended = run(
+        """
+        import os
+        if os.fork() == 0:
+            os.setsid()
+            while True:
+                os.write(2, b"y" * 1000)
+        while True:
+            pass
+        """,
+        seconds=10.0,
+    )
+    assert ended.reason == "too much output"
+
+
+def test_memory_ends(run):
+    ended = run("x = bytearray(1 << 30)")
+    assert "MemoryError" in ended.output
+    assert not ended.passed
+
+
+def test_files_end(run):
+    ended = run("open('big', 'wb').write(bytes(8 << 20))")
+    assert not ended.passed
+    assert "OSError" in ended.output
+
+
+def test_many_files_end_too(run):
+    if not run.namespaces:
+        pytest.skip("without namespaces, only the size of each file is limited")
+    ended = run("for n in range(64): open(str(n), 'wb').write(bytes(1 << 19))")
+    assert "No space left on device" in ended.output
+
+
+def test_processor_time_ends_even_where_the_signal_is_ignored(run):
+    ended = run(
+        """
+        import signal
+        signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+        while True:
+            pass
+        """,
+        seconds=20.0,
+    )
+    assert ended.reason == "failed"  # killed by the hard limit, long before the wall time
+
+
+def test_signals_that_are_ignored_do_not_help(run):
+    ended = run(
+        """
+        import signal, time
+        for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while True:
+            time.sleep(1)
+        """
+    )
+    assert ended.reason == "too slow"
+
+
+def test_a_stopped_program_is_ended(run):
+    assert run("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)").reason == "too slow"
+
+
+def test_closing_every_file_does_not_help(run):
+    ended = run("import os, time\nos.closerange(0, 64)\ntime.sleep(60)")
+    assert ended.reason == "too slow"
+
+
+GRANDCHILD = """
+import os, signal, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        time.sleep(60)
+    os._exit(0)
+time.sleep(0.2)
+"""
+
+
+def test_a_grandchild_of_its_own_session_ends_with_the_program(run):
+    assert run(GRANDCHILD).passed  # and `run` finds nothing left
+
+
+def test_a_grandchild_ends_with_a_program_that_is_too_slow(run):
+    assert run(GRANDCHILD + "time.sleep(60)").reason == "too slow"
+
+
+def test_the_home_folder_is_another_and_its_files_are_not_there(run, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    secret = home / "secret"
+    secret.write_text("do not tell")
+    ended = run("import os\nprint(os.path.expanduser('~'), os.getcwd(), *os.listdir('.'))")
+    folder, here, *files = ended.output.split()
+    assert folder == here
+    assert not Path(folder).exists()
+    assert files == ["program.py"] if run.namespaces else set(files) == {"program.py", "root"}
+    if not run.namespaces and not ROOT:
+        pytest.skip("without namespaces, code can read what the user can")
+    ended = run(f"print(open({str(secret)!r}).read())")
+    assert "do not tell" not in ended.output
+    assert not ended.passed
+
+
+def test_nothing_of_the_machine_is_there_but_python(run):
+    if not run.namespaces:
+        pytest.skip("without namespaces, code sees the machine's files and processes")
+    ended = run(
+        """
+        import os
+        print(sorted(set(os.listdir('/')) - {'root', 'home', 'opt'}))
+        for place in ('/proc/1', '/etc/passwd', '/tmp', '/var', '/sys', '/run'):
+            assert not os.path.exists(place), place
+        for place in ('/', '/usr', '/dev', os.path.dirname(os.__file__)):
+            try:
+                open(place + '/written', 'w')
+            except OSError:
+                continue
+            raise SystemExit(place)
+        """
+    )
+    assert ended.passed, ended.output
+
+
+def test_the_environment_holds_nothing_of_the_user(run, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "do not tell")
+    ended = run("import os; print(dict(os.environ))")
+    assert "do not tell" not in ended.output
+    assert "SECRET" not in ended.output
+
+
+@pytest.fixture
+def server():
+    """A server on this machine; gives its port and who has connected."""
+    callers = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.1)
+        stop = threading.Event()
+
+        def listen():
+            while not stop.is_set():
+                try:
+                    connection, address = listening.accept()
+                except TimeoutError:
+                    continue
+                connection.close()
+                callers.append(address)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield listening.getsockname()[1], callers
+        stop.set()
+        thread.join()
+
+
+def test_sockets_are_blocked_in_python(run, server):
+    port, callers = server
+    for call in ("socket.create_connection(('127.0.0.1', PORT))", "_socket.socket()"):
+        ended = run(f"import socket, _socket\n{call.replace('PORT', str(port))}")
+        assert "no network in the sandbox" in ended.output
+    assert callers == []
+
+
+RAW_CONNECT = """
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+handle = libc.socket(2, 1, 0)
+address = struct.pack("=H", 2) + struct.pack(">H", PORT) + bytes([127, 0, 0, 1]) + bytes(8)
+assert libc.connect(handle, address, len(address)) == 0, ctypes.get_errno()
+"""
+
+
+def test_there_is_no_network_below_python_either(run, server):
+    port, callers = server
+    if not run.namespaces:
+        pytest.skip("without namespaces, code that avoids Python's socket module has the network")
+    assert not run(RAW_CONNECT.replace("PORT", str(port))).passed
+    time.sleep(0.2)
+    assert callers == []
+
+
+def test_the_supervisor_cannot_be_killed_to_escape(run):
+    ended = run(
+        """
+        import os, signal, time
+        for process in {os.getppid(), 1} - ({1} if os.getppid() != 1 else set()):
+            try:
+                os.kill(process, signal.SIGKILL)
+            except PermissionError:
+                pass
+        time.sleep(60)
+        """
+    )
+    assert ended.reason in ("too slow", "failed")
+    assert not ended.passed
+
+
+def test_no_capability_is_left(run):
+    ended = run(
+        """
+        import ctypes, os
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.mount(b"none", b"/dev", b"tmpfs", 0, None) != 0
+        assert libc.unshare(0x10000) in (0, -1)
+        for call in (lambda: os.setuid(0), lambda: os.chroot("."), lambda: os.nice(-5)):
+            try:
+                call()
+            except PermissionError:
+                continue
+            raise SystemExit("permitted")
+        """
+    )
+    assert ended.passed, ended.output
+
+
+def test_what_is_left_in_the_folder_is_removed_and_links_are_not_followed(run, tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("here")
+    ended = run(
+        f"""
+        import os
+        os.symlink({str(kept)!r}, "link")
+        os.makedirs("a/b/c")
+        open("a/b/c/file", "w").close()
+        os.chmod("a/b", 0)
+        print(os.getcwd())
+        """
+    )
+    assert ended.passed, ended.output
+    assert not Path(ended.output.strip()).exists()
+    assert (kept / "file").read_text() == "here"
+
+
+def test_a_long_program_is_passed_whole(run):
+    assert run("x = 1\n" * 50_000 + "assert x == 1").passed
+
+
+def test_no_file_of_the_sandbox_stays_behind(run, tmp_path, monkeypatch):
+    if ROOT and not run.namespaces:
+        pytest.skip("another user cannot enter a folder of root's")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run("pass")
+    run("while True: pass")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_any_way_to_hold_it_code_is_not_run(monkeypatch, tmp_path):
+    broken = tmp_path / "inside.py"
+    broken.write_text(
+        Path(inside.__file__)
+        .read_text()
+        .replace("def _set_limits(", "def _set_limits(*_):\n    raise OSError(1)\n\n\ndef _unused(")
+    )
+    monkeypatch.setattr(inside, "__file__", str(broken))
+    mark = tmp_path / "ran"
+    with pytest.raises(DraftproofError, match="not executed: no sandbox can be made here"):
+        run_python(f"open({str(mark)!r}, 'w')", SHORT)
+    assert not mark.exists()
+
+
+USER = """
+import sys
+from harness.scoring.sandbox import Limits, run_python
+ended = run_python(sys.argv[1], Limits(seconds=5, processes=6))
+print(ended.isolation, ended.reason, ended.output)
+"""
+BOMB = """
+import os, socket
+print(os.getuid(), os.listdir("/draftproof-work"))
+started = 0
+try:
+    for started in range(20):
+        if os.fork() == 0:
+            while True: pass
+except OSError:
+    print("processes", started)
+"""
+
+
+def test_a_user_without_roots_rights_has_namespaces_too():
+    if not ROOT:
+        pytest.skip("the tests above have no root's rights already")
+    if not (shutil.which("setpriv") and Path(SYSTEM_PYTHON).exists()):
+        pytest.skip(f"needs setpriv and {SYSTEM_PYTHON}")
+    repository = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        ["setpriv", "--reuid=64999", "--regid=64999", "--clear-groups", "--inh-caps=-all",
+         SYSTEM_PYTHON, "-B", "-c", USER, BOMB],
+        env={"PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )  # fmt: skip
+    if done.returncode and "Permission" in done.stderr:
+        pytest.skip("another user cannot read this checkout")
+    assert done.returncode == 0, done.stderr
+    if "limits only" in done.stdout:
+        pytest.skip("the kernel permits no namespaces to users here")
+    assert "namespaces passed 65534 ['program.py']" in done.stdout
+    assert "processes 4" in done.stdout or "processes 5" in done.stdout
+    assert left_over() == []
