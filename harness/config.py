@@ -103,6 +103,8 @@ class RunConfig:
         jsonl: One's own file of prompts, behind ``own`` in `prompts`.
         columns: What that file's columns hold, as `harness.prompt_sources.parse_columns` reads it.
         turns: How many turns of a conversation are asked, each a case of its own.
+        execute_code: Whether outputs that are code are run to score them.
+        trust_remote_code: Whether code that comes with a model may run.
         check_state: Share of the steps at which both models' cached logits are compared with a
             recompute from scratch: 0 for none, 1 for every step (slow).
         draw_log: Folder for a file with every random draw of each case, None to write none.
@@ -130,6 +132,8 @@ class RunConfig:
     jsonl: str | None = None
     columns: str | None = None
     turns: int = 1
+    execute_code: bool = False
+    trust_remote_code: bool = False
     check_state: float = 0.02
     draw_log: str | None = None
     engine: str = "reference"

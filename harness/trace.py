@@ -175,6 +175,8 @@ class CaseRecord:
         token_texts: The text of token ids that occur in the outputs and the nodes; may be empty.
             A report keeps it once for all cases, in ``texts.json``.
         prompt_text: The prompt's text where it may be kept, else empty. Kept there too.
+        plain_score: 1 if the plain output answers the prompt rightly, 0 if not; None if not scored.
+        speculative_score: The same of the speculative output.
     """
 
     case_id: str
@@ -194,6 +196,8 @@ class CaseRecord:
     counts: Counts | None = None
     token_texts: Mapping[int, str] = field(default_factory=dict)
     prompt_text: str = ""
+    plain_score: float | None = None
+    speculative_score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, bit for bit; `from_json`'s inverse."""
@@ -215,6 +219,8 @@ class CaseRecord:
             "counts": None if self.counts is None else asdict(self.counts),
             "token_texts": {str(token): text for token, text in self.token_texts.items()},
             "prompt_text": self.prompt_text,
+            "plain_score": self.plain_score,
+            "speculative_score": self.speculative_score,
         }
 
     @classmethod
@@ -244,6 +250,8 @@ class CaseRecord:
                 # Journals of runs that kept no text do not have these two.
                 token_texts={int(k): text for k, text in values.get("token_texts", {}).items()},
                 prompt_text=values.get("prompt_text", ""),
+                plain_score=values.get("plain_score"),
+                speculative_score=values.get("speculative_score"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(

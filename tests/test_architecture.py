@@ -60,6 +60,7 @@ TORCH_FREE = (
     "harness.prompt_sources",
     "harness.report.page",
     "harness.scoring",
+    "harness.scoring.sandbox",
     "harness.shapes",
     "harness.statistics",
     "harness.trace",

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
+from harness.report.labels import (
+    ACCURACY_LABELS,
+    DEPTH_LABELS,
+    METRIC_LABELS,
+    VERDICT_LABELS,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,8 +59,9 @@ def test_the_readmes_example_fails_as_printed(pytester):
 def test_every_term_that_reports_print_is_in_the_glossary():
     terms = re.findall(r"^\| (.+?) \|", GLOSSARY, flags=re.MULTILINE)
     words = {part.strip() for term in terms for part in term.split(",")}
-    for label in (*METRIC_LABELS.values(), *DEPTH_LABELS.values()):
-        term = re.sub(r" \(.*\)| ÷ .*", "", label.term)
+    labels = (*METRIC_LABELS.values(), *DEPTH_LABELS.values(), *ACCURACY_LABELS.values())
+    for label in labels:
+        term = re.sub(r" \(.*\)| ÷ .*| of .* outputs", "", label.term)
         assert any(word.startswith(term) for word in words), label.term
     for verdict in ("identical", "numerical", "algorithmic", "sampled"):
         assert VERDICT_LABELS[verdict] == verdict

@@ -23,6 +23,7 @@ from harness.laws import RULES
 from harness.lossless.certificate import certify, explain
 from harness.models.loading import ModelPair
 from harness.sampling import TokenLaw
+from harness.scoring import score_pair
 from harness.statistics.identities import check_identities
 from harness.stopping import Stopping
 from harness.token_texts import TokenTexts
@@ -97,6 +98,7 @@ class Bench:
         verdict, forks, message = self._judge(request, plain, speculative)
         rule = str(self.engine.describe().get("rule", ""))
         evidence, control = self._evidence(request, plain, speculative, rule)
+        plain_score, speculative_score = self._scores(prompt, plain, speculative)
         record = CaseRecord(
             case_id=prompt.prompt_id,
             domain=prompt.domain,
@@ -112,6 +114,8 @@ class Bench:
             nodes=_columns(speculative.nodes, NODE_COLUMNS),
             draws=speculative.draws,
             counts=speculative.counts if speculative.steps is None else None,
+            plain_score=plain_score,
+            speculative_score=speculative_score,
         )
         record = replace(
             record,
@@ -143,6 +147,18 @@ class Bench:
             self._check(answer, request, f"plain output of turn {turn}")
             answered.append((text, self._said(answer.token_ids)))
         return answered
+
+    def _scores(
+        self, prompt: Prompt, plain: Generation, speculative: Generation
+    ) -> tuple[float | None, float | None]:
+        return score_pair(
+            self._said(plain.token_ids),
+            self._said(speculative.token_ids),
+            prompt=prompt.text,
+            answer=prompt.answer,
+            scoring=prompt.scoring,
+            execute_code=self.config.execute_code,
+        )
 
     def _said(self, token_ids: Sequence[int]) -> str:
         """The text of an output without the tokens that end it."""

@@ -220,6 +220,16 @@ OPTIONS: tuple[Option, ...] = (
         int,
     ),
     Option(
+        "--spec-execute-code",
+        "Score outputs that are code by running them, in a sandbox (SECURITY.md says what it keeps "
+        "out). Without, code is not scored.",
+    ),
+    Option(
+        "--spec-trust-remote-code",
+        "Let models run Python code that comes with them. Only for models whose code you have "
+        "read.",
+    ),
+    Option(
         "--spec-check-state",
         "Share of the steps at which both models' cached logits are compared with a recompute from "
         "scratch: 0 for none, 1 for every step (slow; for debugging an engine change). Default "
@@ -266,6 +276,8 @@ _CONFIG_FIELDS = {
     "spec_jsonl": "jsonl",
     "spec_columns": "columns",
     "spec_turns": "turns",
+    "spec_execute_code": "execute_code",
+    "spec_trust_remote_code": "trust_remote_code",
     "spec_check_state": "check_state",
     "spec_log_draws": "draw_log",
     "spec_engine": "engine",

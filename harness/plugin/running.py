@@ -114,6 +114,10 @@ class Speculation:
             from harness.engines.registry import make_engine
             from harness.models.loading import load_pair
 
+            if self.config.execute_code:
+                from harness.scoring.sandbox import sandbox_line
+
+                self._report(sandbox_line())
             pair = load_pair(self.config, self._report)
             self._bench = Bench(make_engine(pair, self.config, rule=self._rule), pair, self.config)
         return self._bench

@@ -48,14 +48,16 @@ CASE_COLUMNS = (
     "nodes",
     "draws",
     "counts",
+    "plain_score",
+    "speculative_score",
 )
 """A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
 how many rows it has in the other two files, in which cases come in the same order."""
 
-_ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions", "counts"})
-"""Columns of cases that schema version 1 lacks."""
-_OPTIONAL_CASE_COLUMNS = frozenset({"counts"})
+_OPTIONAL_CASE_COLUMNS = frozenset({"counts", "plain_score", "speculative_score"})
 """Columns that any version may lack; null where they are read."""
+_ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions"}) | _OPTIONAL_CASE_COLUMNS
+"""Columns of cases that schema version 1 lacks."""
 _FORK_TYPES = {"int": "int32", "float": "float64", "bool": "bool"}
 _VERSION_KEY = b"draftproof_schema_version"
 _ROWS_AT_ONCE = 1 << 20
@@ -117,6 +119,8 @@ def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
                 nodes=case_nodes,
                 draws=dict(row["draws"]),
                 counts=counts_from(row["counts"]),
+                plain_score=_score(row["plain_score"]),
+                speculative_score=_score(row["speculative_score"]),
             )
             for row, case_steps, case_nodes in zip(rows, steps, nodes, strict=True)
         )
@@ -138,6 +142,7 @@ def _case_schema() -> pa.Schema:
         pa.list_(pa.int32()), label, pa.float64(),
         pa.list_(fork), pa.list_(text), pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
         counts,
+        pa.float64(), pa.float64(),
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -168,12 +173,18 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         "contradictions": case.contradictions,
         "draws": list(case.draws.items()),
         "counts": None if case.counts is None else asdict(case.counts),
+        "plain_score": case.plain_score,
+        "speculative_score": case.speculative_score,
     }
     for name, output in (("plain", case.plain), ("speculative", case.speculative)):
         row[f"{name}_token_ids"] = None if output is None else output.token_ids
         row[f"{name}_stop_reason"] = None if output is None else str(output.stop_reason)
         row[f"{name}_seconds"] = None if output is None else output.seconds
     return row
+
+
+def _score(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else value
 
 
 def _output(row: dict[str, Any], name: str) -> DecodedOutput | None:

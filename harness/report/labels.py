@@ -48,6 +48,19 @@ SAMPLE_LABELS: dict[str, Label] = {
 }
 """Metrics whose n, design effect and effective n stand for all those over nodes, or over steps."""
 
+ACCURACY_LABELS: dict[str, Label] = {
+    "plain": Label("accuracy of plain outputs", "accuracy,\nplain"),
+    "speculative": Label("accuracy of speculative outputs", "accuracy,\nspeculative"),
+}
+"""By field of `harness.statistics.Accuracy`."""
+
+ACCURACY_COUNTS: dict[str, Label] = {
+    "gained": Label("right only with speculation", "right only\nspeculative", 0),
+    "lost": Label("right only without speculation", "right only\nplain", 0),
+    "cut": Label("cut off at the length limit", "cut off\nat limit", 0),
+}
+"""Likewise: numbers of prompts."""
+
 DESIGN_EFFECT = Label("design effect", "design\neffect", 1)
 EFFECTIVE = Label("effective sample size", "effective\nsample", 0)
 PROMPT_MEAN = "mean of prompts"

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.report.context import (
     engine_lines,
+    ACCURACY_LINE,
     failure_lines,
     hardware_line,
     interval_line,
@@ -21,6 +22,7 @@ from harness.report.run_info import TOY_NOTICE, RunInfo
 from harness.report.tables import (
     Cell,
     Table,
+    accuracy_table,
     depth_table,
     domain_table,
     findings_table,
@@ -66,6 +68,8 @@ def markdown_report(
         ),
         interval_line(summary),
     ]
+    if (scored := accuracy_table(summary)) is not None:
+        blocks += ["## Accuracy", markdown_table(scored), ACCURACY_LINE]
     if found is not None and (lines := study_lines(found)):
         blocks += ["\n".join(f"- {_inline(line)}" for line in lines)]
     if found is not None and found.findings:

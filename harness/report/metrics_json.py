@@ -19,7 +19,10 @@ def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[st
         ``schema_version``; ``domains``, by domain, and ``overall``, each with ``prompts``,
         ``steps``, ``nodes``, an estimate for each metric, ``prompt_means`` (the same figures as
         means of prompts' own), and its ``depth_profile``; ``depth_profile``, that of ``overall``;
-        and ``lossless``: the number of ``cases``, and how many ended in each verdict. An estimate
+        and ``lossless``: the number of ``cases``, and how many ended in each verdict; and, where
+        prompts were scored, ``accuracy``, by domain and ``overall``: ``plain`` and ``speculative``
+        (``value``, ``low``, ``high``, ``n``), and how many prompts were ``gained`` and ``lost`` by
+        speculation and ``cut`` off at the length limit. An estimate
         has ``value``, ``low``, ``high`` (95%, bootstrap over prompts) and ``n``; what is not
         estimable is null, and ``reason`` says why. ``design_effect`` and ``effective_n`` stand
         where they can be estimated. With `found`, the keys of `study_json` follow.
@@ -39,8 +42,32 @@ def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[st
             "sampled": verdicts.sampled,
             "errors": verdicts.errors,
         },
+        **_accuracies(summary),
         **({} if found is None else study_json(found)),
     }
+
+
+def _accuracies(summary: RunSummary) -> dict[str, Any]:
+    groups = {**summary.domains, "overall": summary.overall}
+    scored = {
+        name: {
+            **{
+                side: {
+                    "value": share.value,
+                    "low": share.low,
+                    "high": share.high,
+                    "n": share.prompts,
+                }
+                for side, share in (("plain", found.plain), ("speculative", found.speculative))
+            },
+            "gained": found.gained,
+            "lost": found.lost,
+            "cut": found.cut,
+        }
+        for name, group in groups.items()
+        if (found := group.accuracy) is not None
+    }
+    return {"accuracy": scored} if scored else {}
 
 
 def strict_json(values: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.report import labels
 from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, NOT_ESTIMABLE, Label
-from harness.statistics import Estimate, Finding, GroupSummary, RunSummary, VerdictCounts
+from harness.statistics import Estimate, Finding, GroupSummary, RunSummary, Share, VerdictCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,34 @@ def sample_table(summary: RunSummary) -> Table:
             ]
         rows.append(tuple(cells))
     return Table(columns=tuple(columns), rows=tuple(rows))
+
+
+def accuracy_table(summary: RunSummary) -> Table | None:
+    """One row a domain with scored prompts, and one for all of them; None if none was scored."""
+    if summary.overall.accuracy is None:
+        return None
+    rows = []
+    for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+        found = group.accuracy
+        if found is not None:
+            rows.append(
+                (
+                    Cell(text=name),
+                    Cell(text=str(found.plain.prompts)),
+                    _share(found.plain),
+                    _share(found.speculative),
+                    *(Cell(text=str(getattr(found, count))) for count in labels.ACCURACY_COUNTS),
+                )
+            )
+    return Table(
+        columns=(
+            _plain(labels.DOMAIN),
+            Label("scored prompts", "scored\nprompts", 0),
+            *labels.ACCURACY_LABELS.values(),
+            *labels.ACCURACY_COUNTS.values(),
+        ),
+        rows=tuple(rows),
+    )
 
 
 def has_design_effect(summary: RunSummary) -> bool:
@@ -233,6 +261,11 @@ def _estimate(estimate: Estimate, label: Label) -> Cell:
 def _count(value: int) -> str:
     """A number of steps or nodes; a dash for none, as an engine that does not tell has none."""
     return str(value) if value else NOT_ESTIMABLE
+
+
+def _share(share: Share) -> Cell:
+    low, high = (number(end, 3) for end in (share.low, share.high))
+    return Cell(text=number(share.value, 3), interval=f"{low}–{high}")
 
 
 def _plain(term: str) -> Label:

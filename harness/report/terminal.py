@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from harness.report import labels
 from harness.report.context import (
     engine_lines,
+    ACCURACY_LINE,
     failure_lines,
     hardware_line,
     interval_line,
@@ -20,6 +21,7 @@ from harness.report.context import (
 from harness.report.run_info import TOY_NOTICE, RunInfo
 from harness.report.tables import (
     Table,
+    accuracy_table,
     depth_table,
     domain_table,
     has_design_effect,
@@ -53,6 +55,8 @@ def terminal_report(
         blocks.append(terminal_table(depth_table(summary.overall)))
     if has_design_effect(summary):
         blocks.append(terminal_table(sample_table(summary)))
+    if (scored := accuracy_table(summary)) is not None:
+        blocks.append(terminal_table(scored) + "\n" + _wrapped(ACCURACY_LINE))
     if found is not None and (lines := study_lines(found)):
         blocks.append("\n".join(_wrapped(line) for line in lines))
     if found is not None and found.findings:

@@ -8,6 +8,7 @@ and the code itself. Settings come as one JSON argument, the code on standard in
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -103,7 +104,7 @@ def _supervise_namespace(
 def _supervise_limited(
     settings: dict[str, Any], program: bytes, user: int | None, spare: int
 ) -> NoReturn:
-    signal.signal(signal.SIGTERM, lambda *_: (_end_descendants(), os._exit(0)))
+    signal.signal(signal.SIGTERM, _end_at_once)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _write_program(program, settings["folder"], user)
     _tell(settings, LIMITED)
@@ -205,7 +206,7 @@ def _new_root(root: str, readable: list[str], disk_bytes: int) -> None:
             continue
         if os.path.islink(path):  # noqa: PTH114
             os.makedirs(os.path.dirname(inside), exist_ok=True)  # noqa: PTH103, PTH120
-            os.symlink(os.readlink(path), inside)  # noqa: PTH115
+            os.symlink(os.readlink(path), inside)  # noqa: PTH115, PTH211
         elif os.path.exists(path):  # noqa: PTH110
             _bind(path, inside)
     os.mkdir(root + "/dev")  # noqa: PTH102
@@ -236,6 +237,11 @@ def _bind(path: str, inside: str, *, read_only: bool = True) -> None:
         _mount(None, inside, None, MS_REMOUNT | MS_BIND | flags | relative)
 
 
+def _end_at_once(*_: object) -> NoReturn:
+    _end_descendants()
+    os._exit(0)
+
+
 def _end_descendants(*reaped: int) -> None:
     """Kill every process that the code left, those that started sessions of their own included.
 
@@ -243,16 +249,12 @@ def _end_descendants(*reaped: int) -> None:
     process that starts others meets its limit, and every killed one is waited for.
     """
     for group in reaped:
-        try:
+        with contextlib.suppress(OSError):
             os.killpg(group, signal.SIGKILL)
-        except OSError:
-            pass
     while True:
         for process in _descendants(os.getpid()):
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
-            except OSError:
-                pass
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

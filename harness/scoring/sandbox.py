@@ -150,6 +150,20 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
     )
 
 
+def sandbox_line() -> str:
+    """How code is run on this machine, in a line: tried, not looked up.
+
+    Raises:
+        DraftproofError: It cannot be run at all.
+    """
+    if run_python("pass").isolation is Isolation.NAMESPACES:
+        return "outputs that are code are executed in namespaces of their own, without network"
+    return (
+        "WARNING: the kernel permits no namespaces here, so outputs that are code are executed "
+        "under limits only, with this user's files and network in reach (SECURITY.md)"
+    )
+
+
 def _watch(
     supervisor: subprocess.Popen[bytes], program: bytes, limits: Limits
 ) -> tuple[bytes, str]:

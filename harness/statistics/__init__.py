@@ -5,6 +5,7 @@ Needs numpy and scipy only: a saved run is analysed without torch.
 
 from __future__ import annotations
 
+from harness.statistics.accuracy import Accuracy, Share, accuracy
 from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
 from harness.statistics.dependence import TaskOrDepth, WaldTest
 from harness.statistics.findings import Finding, FindingVerdict
@@ -29,6 +30,7 @@ __all__ = [
     "ENTROPY_METRIC",
     "METRICS",
     "PEERS",
+    "Accuracy",
     "DepthSummary",
     "DomainOrder",
     "Estimate",
@@ -44,10 +46,12 @@ __all__ = [
     "RatioSums",
     "Resampling",
     "RunSummary",
+    "Share",
     "Study",
     "TaskOrDepth",
     "VerdictCounts",
     "WaldTest",
+    "accuracy",
     "as_peers",
     "check_identities",
     "in_domain_order",

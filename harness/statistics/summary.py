@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from harness.data.prompt import DOMAINS
+from harness.statistics.accuracy import Accuracy, accuracy
 from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
 from harness.statistics.metrics import DEPTH_METRICS, METRICS, RatioMetric
 from harness.statistics.sums import PromptSums, prompt_sums
@@ -68,6 +69,7 @@ class GroupSummary:
             same, however many nodes or steps it has; n is the number of prompts.
         depth_profile: One entry a depth, from 1.
         verdicts: Of all its cases, errors included.
+        accuracy: Of those that were scored; None if none was.
     """
 
     prompts: int
@@ -77,6 +79,7 @@ class GroupSummary:
     depth_profile: tuple[DepthSummary, ...]
     verdicts: VerdictCounts
     prompt_means: dict[str, Estimate] = field(default_factory=dict)
+    accuracy: Accuracy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +125,11 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
                 sums,
                 members[domain],
                 estimates.by_stratum[domain],
-                verdict_counts(case for case in cases if case.domain == domain),
+                [case for case in cases if case.domain == domain],
             )
             for domain in domains
         },
-        overall=_group(
-            sums, np.arange(len(sums.case_ids)), estimates.pooled, verdict_counts(cases)
-        ),
+        overall=_group(sums, np.arange(len(sums.case_ids)), estimates.pooled, cases),
         resampling=resampling,
     )
 
@@ -194,7 +195,10 @@ def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
 
 
 def _group(
-    sums: PromptSums, rows: np.ndarray, estimates: Sequence[Estimate], verdicts: VerdictCounts
+    sums: PromptSums,
+    rows: np.ndarray,
+    estimates: Sequence[Estimate],
+    cases: Sequence[CaseRecord],
 ) -> GroupSummary:
     nodes_by_depth = sums.by_depth["nodes"][rows].sum(axis=0)
     remaining = iter(estimates)
@@ -215,5 +219,6 @@ def _group(
             )
             for depth, nodes in enumerate(nodes_by_depth, start=1)
         ),
-        verdicts=verdicts,
+        verdicts=verdict_counts(cases),
+        accuracy=accuracy(cases),
     )

@@ -39,8 +39,9 @@ RIGHT = {
     "a body in a fence": "```python\n    return sum(numbers)\n```",
     "a body with an escape that Python warns of": "    '\\d'\n    return sum(numbers)\n",
     "a body in a fence, not indented": "```python\nreturn sum(numbers)\n```",
-    "a helper and the function": "```python\ndef add(a, b):\n    return a + b\n\ndef total(numbers):"
-    "\n    result = 0\n    for n in numbers:\n        result = add(result, n)\n    return result\n```",
+    "a helper and the function": "```python\ndef add(a, b):\n    return a + b\n\n"
+    "def total(numbers):\n    result = 0\n    for n in numbers:\n"
+    "        result = add(result, n)\n    return result\n```",
 }
 WRONG = {
     "nothing": "",
@@ -97,7 +98,8 @@ def test_the_published_solutions_pass_and_empty_ones_fail():
         pytest.skip("needs the published data sets: set DRAFTPROOF_DATA to their folder")
     from harness.data import load_prompts
 
-    rows = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
     step = 1 if os.environ.get("DRAFTPROOF_ALL") else 16
     prompts = load_prompts("code", source="humaneval", data_dir=folder)
     for row, prompt in list(zip(rows, prompts, strict=True))[::step]:

@@ -85,8 +85,17 @@ def test_a_reference_that_is_no_number_is_an_error():
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("3", "3"), (" -1,450.50 ", "-1450.50"), ("$7", "7"), ("3 apples", None), ("", None)]
-    + [("1,23", None), ("1 000", None), ("x", None), ("(3)", None)],
+    [
+        ("3", "3"),
+        (" -1,450.50 ", "-1450.50"),
+        ("$7", "7"),
+        ("3 apples", None),
+        ("", None),
+        ("1,23", None),
+        ("1 000", None),
+        ("x", None),
+        ("(3)", None),
+    ],
 )
 def test_a_text_that_is_a_number(text, number):
     assert parse_number(text) == (None if number is None else Decimal(number))
