@@ -39,7 +39,10 @@ def load_tokenizer(source: ModelSource, role: str) -> PreTrainedTokenizerBase:
     """
     with _loading(source, role, "tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source.location, revision=source.revision, trust_remote_code=False, **_gguf_file(source)
+            source.location,
+            revision=source.revision,
+            trust_remote_code=source.trust_remote_code,
+            **_gguf_file(source),
         )
     return tokenizer
 
@@ -117,7 +120,7 @@ def _load_plain(
         source.location,
         revision=source.revision,
         dtype=dtype,
-        trust_remote_code=False,
+        trust_remote_code=source.trust_remote_code,
         # Checked here, where the weight can be named.
         ignore_mismatched_sizes=True,
         output_loading_info=True,
@@ -174,6 +177,9 @@ def _loading(source: ModelSource, role: str, what: str) -> Iterator[None]:
             if source.kind is SourceKind.HUB
             else "check that the files are whole and that transformers knows the architecture"
         )
+        if "trust_remote_code" in str(error):
+            summary = "it comes with Python code of its own, which was not run"
+            advice = "read that code, and add --spec-trust-remote-code if you trust it"
         raise ModelError(
             f"--spec-{role}: cannot load the {what} of {source.name}: {summary} ({advice})"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -50,23 +50,15 @@ class ModelPair:
             earlier: What was said before: the user's text and the answer, for each turn.
 
         Raises:
-            ModelError: The tokenizer has a token for which the target has no embedding.
+            ModelError: The chat template cannot be rendered (it runs in the sandboxed environment
+                that `transformers` gives it, and may have tried to leave it), or the tokenizer has
+                a token for which the target has no embedding.
         """
         if self.tokenizer.chat_template is None:
             said = [part for turn in earlier for part in turn]
             ids = self.tokenizer("\n\n".join([*said, text]))["input_ids"]
         else:
-            messages = [
-                {"role": role, "content": content}
-                for turn in earlier
-                for role, content in zip(("user", "assistant"), turn, strict=True)
-            ]
-            shaped = self.tokenizer.apply_chat_template(
-                [*messages, {"role": "user", "content": text}],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-            ids = self.tokenizer(shaped, add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(self._shaped(text, earlier), add_special_tokens=False)["input_ids"]
         for token in ids:
             if token >= self.target.vocabulary_size:
                 raise ModelError(
@@ -76,6 +68,26 @@ class ModelPair:
                     "belongs to the checkpoint"
                 )
         return tuple(ids)
+
+    def _shaped(self, text: str, earlier: Sequence[tuple[str, str]]) -> str:
+        """The conversation in the tokenizer's chat template, up to where the answer begins."""
+        messages = [
+            {"role": role, "content": content}
+            for turn in earlier
+            for role, content in zip(("user", "assistant"), turn, strict=True)
+        ]
+        try:
+            shaped: str = self.tokenizer.apply_chat_template(
+                [*messages, {"role": "user", "content": text}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except Exception as error:  # a template can fail in any way that Python can
+            raise ModelError(
+                f"the target's chat template cannot be rendered: {type(error).__name__}: {error}; "
+                "repair chat_template.jinja beside the tokenizer"
+            ) from error
+        return shaped
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of some token ids, special tokens included."""
@@ -97,6 +109,10 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         "target": model_source(config.target, "target"),
         "draft": model_source(config.draft, "draft"),
     }
+    if config.trust_remote_code:
+        sources = {
+            role: replace(source, trust_remote_code=True) for role, source in sources.items()
+        }
     tokenizers = {role: load_tokenizer(source, role) for role, source in sources.items()}
     vocabularies = {role: tokenizer.get_vocab() for role, tokenizer in tokenizers.items()}
     # Before the models are loaded, which can take long.

@@ -50,6 +50,7 @@ class ModelSource:
         location: A folder, or a hub id.
         gguf_file: Name of the file in that folder, for a GGUF.
         revision: Branch, tag or commit, for a model on the hub; None is its main branch.
+        trust_remote_code: Whether Python code that comes with the model may run.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ModelSource:
     location: str
     gguf_file: str | None = None
     revision: str | None = None
+    trust_remote_code: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
