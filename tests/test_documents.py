@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.plugin.options import OPTIONS
+from harness.prompt_sources import COLUMN_KEYS, parse_columns, parse_prompts
 from harness.report.labels import (
     ACCURACY_LABELS,
     DEPTH_LABELS,
@@ -54,6 +56,26 @@ def test_the_readmes_example_fails_as_printed(pytester):
     found = {without_digits(line) for line in result.outlines}
     for line in expected.splitlines():
         assert without_digits(line) in found, line
+
+
+def test_the_table_of_data_sets_is_that_of_the_code():
+    """When it fails: python docs/make_data.py."""
+    updated = runpy.run_path(str(ROOT / "docs" / "make_data.py"))["updated"]
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    assert page.count("| `speed_bench` |") == 1
+    assert updated(page) == page
+
+
+def test_the_options_of_the_data_page_are_understood():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    for text in re.findall(r"--spec-prompts ([^\s`]+)", page):
+        assert parse_prompts(text), text
+    for text in re.findall(r"--spec-columns ([^\s`]+=[^\s`]+)", page):
+        assert parse_columns(text), text
+    flags = {option.flag for option in OPTIONS}
+    assert set(re.findall(r"--(?:spec|report)[a-z-]*", page)) <= flags
+    for key in COLUMN_KEYS:
+        assert f"| `{key}` |" in page
 
 
 def test_every_term_that_reports_print_is_in_the_glossary():

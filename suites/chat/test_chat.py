@@ -1,4 +1,4 @@
-"""Chat: built-in requests to an assistant, or the first turns of MT-Bench."""
+"""Chat: built-in requests to an assistant, MT-Bench or Vicuna-80."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Logic: built-in deduction puzzles, or tasks of BIG-Bench Hard."""
+"""Logic: built-in deduction puzzles, tasks of BIG-Bench Hard, or FOLIO."""
 
 import pytest
 

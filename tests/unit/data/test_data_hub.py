@@ -167,10 +167,11 @@ def test_a_folder_that_would_stand_in_for_the_hub_is_refused(
 OFFLINE = """
 from harness.data import load_prompts
 from harness.errors import DataError
-try:
-    load_prompts("chat", source="real")
-except DataError as error:
-    print(error)
+for domain, source in (("chat", "real"), ("logic", "folio_v2"), ("chat", "vicuna")):
+    try:
+        load_prompts(domain, source=source)
+    except DataError as error:
+        print(error)
 """
 
 
@@ -192,7 +193,20 @@ def test_offline_without_a_cache_the_error_says_how_to_use_local_files(tmp_path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("MT-Bench: lighteval/mt-bench cannot be loaded from the hub: ")
-    assert "OfflineModeIsEnabled" in line
-    assert line.endswith("--spec-data DIR, where DIR holds mt_bench/question.jsonl")
+    for line, start, end in zip(
+        done.stdout.splitlines(),
+        (
+            "MT-Bench: lighteval/mt-bench cannot be loaded from the hub: ",
+            "FOLIO v2: tasksource/folio cannot be loaded from the hub: ",
+            "Vicuna-80: https://raw.githubusercontent.com/lm-sys/FastChat/",
+        ),
+        (
+            "mt_bench/question.jsonl",
+            "folio/folio_v2_validation.jsonl",
+            "vicuna_bench/question.jsonl",
+        ),
+        strict=True,
+    ):
+        assert line.startswith(start)
+        assert "OfflineModeIsEnabled" in line
+        assert line.endswith(f"--spec-data DIR, where DIR holds {end}")
