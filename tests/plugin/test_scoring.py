@@ -122,3 +122,35 @@ def test_scores_survive_a_resumed_run(scored, pytester):
     for case in cases.values():
         again = CaseRecord.from_json(json.loads(json.dumps(case.to_json())))
         assert (again.plain_score, again.speculative_score) == (0.0, 0.0)
+
+
+def test_each_score_has_its_own_column_and_files_without_them_are_read(tmp_path):
+    import pyarrow.parquet as pq
+
+    from harness.report import columns
+    from harness.trace import CaseRecord, Verdict
+
+    cases = [
+        CaseRecord(
+            case_id=str(number),
+            domain="math",
+            prompt_tokens=1,
+            verdict=Verdict.SAMPLED,
+            plain_score=plain,
+            speculative_score=speculative,
+        )
+        for number, (plain, speculative) in enumerate([(1.0, 0.0), (0.0, 1.0), (None, None)])
+    ]
+    for name in ("cases", "steps", "nodes"):
+        with (tmp_path / f"{name}.parquet").open("wb") as file:
+            getattr(columns, f"write_{name}")(file, cases)
+
+    def scores():
+        found = columns.read_cases(tmp_path)
+        return [(case.plain_score, case.speculative_score) for case in found]
+
+    assert scores() == [(1.0, 0.0), (0.0, 1.0), (None, None)]
+    path = tmp_path / "cases.parquet"
+    table = pq.read_table(path).drop_columns(["plain_score", "speculative_score"])
+    pq.write_table(table, path)
+    assert scores() == [(None, None)] * 3

@@ -24,6 +24,8 @@ RIGHT = [
     ("Delbert lies. So the answer is No.", "No"),
     ("The argument is deductively invalid.", "invalid"),
     ("The argument is valid.", "valid"),
+    ("At first it looks true. In the end it is false, since nobody came.", "False"),
+    ("Yes? Yes? No.", "No"),
     ("This is not valid", "invalid"),
     ("The answer is the grey hat.", "the grey hat"),
     ("The answer is Grey hat", "the grey hat"),
