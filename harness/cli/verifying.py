@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.result import Result
-from harness.config import BUILTIN, DEVICES, DTYPES, PROMPT_SOURCES, RunConfig, Sampling
+from harness.config import BUILTIN, DEVICES, DTYPES, RunConfig, Sampling
 from harness.errors import FAULT_EXIT_CODE, DraftproofError
 from harness.report.files import write_text
 from harness.report.metrics_json import strict_json
@@ -59,8 +59,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         default=3,
         help="prompts of each domain (default: %(default)s)",
     )
-    add("--prompts", choices=PROMPT_SOURCES, default=BUILTIN, help="where prompts come from")
-    add("--data", metavar="DIR", help="folder with the real data sets")
+    add("--prompts", metavar="NAMES", default=BUILTIN, help="data sets, as for --spec-prompts")
+    add("--data", metavar="DIR", help="folder with the public data sets")
     add("--max-new-tokens", metavar="N", type=int, default=32, help="(default: %(default)s)")
     add("--seed", metavar="N", type=int, default=0, help="(default: %(default)s)")
     add("--alpha", metavar="ALPHA", type=float, default=1e-4, help="(default: %(default)s)")

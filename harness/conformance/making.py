@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from harness.config import RunConfig
 from harness.conformance.subject import Subject
-from harness.data import DOMAINS, load_prompts
+from harness.data import DOMAINS, OTHER, load_prompts
 from harness.models.loading import load_pair
 
 PROMPTS = 2
@@ -30,7 +30,7 @@ def make_subject(
     limit = prompts if config.limit is None else min(prompts, config.limit)
     chosen = [
         prompt
-        for domain in DOMAINS
+        for domain in (*DOMAINS, OTHER)
         for prompt in load_prompts(
             domain,
             source=config.prompts,

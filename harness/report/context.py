@@ -146,6 +146,8 @@ def _e_value(test: Mapping[str, Any] | None) -> str:
     if test["impossible"]:
         return f"infinite: {test['impossible']} tokens of probability 0"
     return f"10^{test['log10_e']:.1f}"
+
+
 ACCURACY_LINE = (
     "Accuracy: Wilson's 95% intervals of the share of scored prompts. An output that the length "
     "limit cut off may not have come to its answer."
