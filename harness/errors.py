@@ -8,6 +8,12 @@ from collections.abc import Iterable
 USAGE_EXIT_CODE = 4
 """Exit code of a run refused for its options, as pytest's own usage errors."""
 
+GATE_FAILED_EXIT_CODE = 1
+"""Exit code where a gate failed: that of failing tests."""
+
+INCONCLUSIVE_EXIT_CODE = 7
+"""Exit code where no gate failed and one is inconclusive; pytest itself uses 0 to 6."""
+
 
 FAULT_EXIT_CODE = 1
 """Exit code of a verification that found a fault, as pytest's for failed tests."""

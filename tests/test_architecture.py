@@ -37,7 +37,7 @@ LAYERS = (
     {"decoding"},
     {"recording", "lossless", "statistics"},
     {"engines"},
-    {"report"},
+    {"report", "gate"},
     {"plugin", "cli", "conformance"},
 )
 """Each part may import from its own layer and from those above it in this list."""
@@ -49,6 +49,7 @@ TORCH_FREE = (
     "harness.config",
     "harness.data",
     "harness.errors",
+    "harness.gate",
     "harness.journal",
     "harness.laws",
     "harness.lossless.evidence",

@@ -19,10 +19,11 @@ examples:
   draftproof report reports/latest --open
   draftproof metrics reports/latest --as vllm,sglang
   draftproof study reports/latest --json > study.json
+  draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
 
-exit codes: 0 done, 1 a verification found a fault, 4 a name, an option or a folder that cannot be
-used.
+exit codes: 0 done, 1 a verification found a fault or a gate failed, 4 a name, an option or a folder
+that cannot be used, 7 no gate failed and one is inconclusive.
 """
 
 
@@ -41,14 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 4 where a name, an option or a folder cannot be used; the reason is
-        then one line on standard error. Of ``verify`` 1 where a fault was found.
+        then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
+        what its gates came to.
     """
-    from harness.cli import commands, verifying
+    from harness.cli import commands, comparing, verifying
 
     handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
         "metrics": commands.metrics,
         "study": commands.study,
         "report": commands.report,
+        "compare": comparing.compare,
         "verify": verifying.verify,
     }
     words = list(sys.argv[1:] if argv is None else argv)
@@ -77,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``draftproof`` and its commands."""
-    from harness.cli import verifying
+    from harness.cli import comparing, verifying
     from harness.statistics.peers import PEERS
 
     parser = _Parser(
@@ -118,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
         "and its page, report.html in the run's folder, made again.",
     )
     report.add_argument("--open", action="store_true", help="open the page in the browser")
+    comparing.add_parser(commands)
     verifying.add_parser(commands)
     for command in (metrics, study, report):
         command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")

@@ -6,7 +6,7 @@ that reads real data, and neither torch nor transformers ever is.
 
 from __future__ import annotations
 
-from harness.data.fingerprint import prompts_fingerprint
+from harness.data.fingerprint import prompt_digest, prompts_fingerprint
 from harness.data.load import OTHER, PromptSource, load_prompts, load_records
 from harness.data.prompt import DOMAINS, Prompt
 from harness.data.record import Record
@@ -19,5 +19,6 @@ __all__ = [
     "Record",
     "load_prompts",
     "load_records",
+    "prompt_digest",
     "prompts_fingerprint",
 ]

@@ -32,6 +32,16 @@ def prompts_fingerprint(prompts: Iterable[Prompt]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
+def prompt_digest(prompt: Prompt) -> str:
+    """16 hexadecimal digits that two prompts share exactly when id, text and answer are the same.
+
+    Example:
+        >>> prompt_digest(Prompt(prompt_id="a/0", domain="math", text="1 + 1?", answer="2"))
+        '7bd472d070e4da0f'
+    """
+    return _digest(prompt).hex()[:16]
+
+
 def _digest(prompt: Prompt) -> bytes:
     # JSON keeps the fields apart, null apart from "null", and is ASCII for any text.
     fields = [prompt.prompt_id, *prompt.earlier, prompt.text, prompt.answer]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,8 +34,8 @@ class ModelPair:
         draft: The model that proposes.
         tokenizer: The target's.
         stop_token_ids: Ids that end an output.
-        descriptions: What was loaded, by role: name, content hash, parameters, dtype, device, and
-            notes: what a user should know.
+        descriptions: What was loaded, by role: name, content hash, parameters, dtype, device,
+            the tokenizer's hash, and notes: what a user should know.
     """
 
     target: HuggingFaceLM
@@ -141,7 +143,11 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         tokenizer=tokenizers["target"],
         stop_token_ids=_stop_token_ids(models["target"], tokenizers["target"]),
         descriptions={
-            role: _describe(source, models[role], notes[role]) for role, source in sources.items()
+            role: {
+                **_describe(source, models[role], notes[role]),
+                "tokenizer_sha256": _tokenizer_hash(tokenizers[role]),
+            }
+            for role, source in sources.items()
         },
     )
 
@@ -232,3 +238,11 @@ def _describe(source: ModelSource, model: PreTrainedModel, notes: list[str]) -> 
         "device": str(model.device),
         **({"notes": notes} if notes else {}),
     }
+
+
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of everything that turns a prompt into token ids, the chat template included."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
+    text = json.dumps([rules, tokenizer.chat_template], ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

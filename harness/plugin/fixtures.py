@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.plugin.options import given
-from harness.plugin.state import FINISHED, RUN_CONFIG
+from harness.plugin.state import AGAINST, FINISHED, RUN_CONFIG
 
 if TYPE_CHECKING:
     from harness.acceptance import AcceptanceRule
@@ -51,6 +51,7 @@ def speculation(
         pytestconfig.stash.get(FINISHED, {}),
         lambda line: _announce(pytestconfig, line),
         acceptance_rule,
+        pytestconfig.stash.get(AGAINST, None),
         keep_prompts=bool(given(pytestconfig, "spec_keep_prompts")),
     )
     yield speculation

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -38,12 +39,14 @@ class Option:
         help: For ``--help``.
         metavar: Stands for the value in ``--help``; None for a switch.
         parse: From the text given to the value; raises `ValueError` or `UsageError`.
+        several: Whether it may be given more than once; in the ini file, a line each.
     """
 
     flag: str
     help: str
     metavar: str | None = None
     parse: Callable[[str], Any] = str
+    several: bool = False
 
     @property
     def name(self) -> str:
@@ -258,6 +261,53 @@ OPTIONS: tuple[Option, ...] = (
         "number that decided it, the probability and the outcome. Slow; for debugging randomness.",
         "DIR",
     ),
+    Option(
+        "--spec-save",
+        "Keep what was measured as the baseline NAME, for later runs to be compared with; replaces "
+        "an earlier one. Needs --report.",
+        "NAME",
+    ),
+    Option(
+        "--spec-save-traces",
+        "With --spec-save: keep every step and node too, so that the first step that changes can "
+        "be shown beside what it was.",
+    ),
+    Option("--spec-storage", "Folder of the baselines. Default: .draftproof.", "DIR"),
+    Option(
+        "--spec-compare",
+        "Compare the run with a baseline: its name, or the path of its file or of a report's "
+        "folder. Refused where models, prompts, settings, versions or device differ. Needs "
+        "--report.",
+        "NAME|PATH",
+    ),
+    Option(
+        "--spec-compare-anyway",
+        "With --spec-compare: compare runs of other models, prompts, settings, versions or devices "
+        "all the same.",
+    ),
+    Option(
+        "--spec-fail",
+        "Fail where a figure changed by more than a margin: METRIC[@SCOPE]:-MARGIN[%%], for "
+        "example 'acceptance_rate:-0.02' (in each domain, and both ways), "
+        "'block_efficiency@chat:-3%%', 'speedup@overall:-10%%', or 'identical'. May be given "
+        "several times. Exit code 1 where one fails, 7 where one is inconclusive. docs/gate.md.",
+        "EXPR",
+        several=True,
+    ),
+    Option(
+        "--spec-alpha",
+        "Chance that changes within their margins fail, over all --spec-fail together. Default "
+        "0.05.",
+        "ALPHA",
+        float,
+    ),
+    Option(
+        "--spec-against",
+        "Run every case with other settings too, in turn, and compare with those instead of a "
+        "baseline: KEY=VALUE[,KEY=VALUE...] of tree, rule, engine and option.NAME (the engine's "
+        "own). For gates on time.",
+        "SETTINGS",
+    ),
 )
 
 _CONFIG_FIELDS = {
@@ -305,12 +355,18 @@ def add_options(parser: pytest.Parser) -> None:
             group.addoption(option.flag, action="store_true", default=None, help=option.help)
             parser.addini(option.name, f"As {option.flag}.", type="bool", default=None)
         else:
-            group.addoption(option.flag, metavar=option.metavar, default=None, help=option.help)
-            parser.addini(option.name, f"As {option.flag}.", type="string", default=None)
+            action = "append" if option.several else "store"
+            group.addoption(
+                option.flag, action=action, metavar=option.metavar, default=None, help=option.help
+            )
+            kind: Literal["linelist", "string"] = "linelist" if option.several else "string"
+            parser.addini(option.name, f"As {option.flag}.", type=kind, default=None)
 
 
 def given(config: pytest.Config, name: str) -> Any:
     """The value of an option: from the command line, else from the ini file, else None.
+
+    A list, where it may be given several times.
 
     Raises:
         UsageError: The text cannot be read as the option's type.
@@ -319,7 +375,7 @@ def given(config: pytest.Config, name: str) -> Any:
     value = config.getoption(name)
     if value is None:
         value = config.getini(name)
-    if value is None or option.metavar is None:
+    if value is None or option.metavar is None or option.several:
         return value or None
     try:
         return option.parse(value)
@@ -328,6 +384,30 @@ def given(config: pytest.Config, name: str) -> Any:
         raise UsageError(
             f"{option.flag}: '{value}' is not {kind.get(option.parse, 'valid')}"
         ) from error
+
+
+def against_config(text: str, settings: RunConfig) -> RunConfig:
+    """The settings of ``--spec-against``: the run's own, but for those that it names.
+
+    Raises:
+        UsageError: It cannot be read, or a setting cannot differ within one session.
+    """
+    changed: dict[str, Any] = {}
+    options = dict(settings.engine_options)
+    for part in text.split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise UsageError(f"--spec-against: '{part}' is not KEY=VALUE")
+        if key.startswith("option."):
+            options[key.removeprefix("option.")] = value
+        elif key in ("tree", "rule", "engine"):
+            changed[key] = parse_tree(value) if key == "tree" else value
+        else:
+            raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
+    other = dataclasses.replace(settings, **changed, engine_options=tuple(options.items()))
+    if other == settings:
+        raise UsageError(f"--spec-against {text}: these are the run's own settings")
+    return other
 
 
 def run_config(config: pytest.Config) -> RunConfig:

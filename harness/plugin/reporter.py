@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import pytest
 
 from harness.config import BUILTIN, RunConfig
 from harness.environment import hardware, versions
-from harness.errors import DraftproofError, TraceError, UsageError
+from harness.errors import USAGE_EXIT_CODE, DraftproofError, TraceError, UsageError
 from harness.journal import Journal, read_journal
 from harness.plugin.collection import described_prompts
+from harness.plugin.gating import SessionGate, gate_options
 from harness.plugin.junit import add_properties
 from harness.plugin.options import given
 from harness.plugin.progress import Progress
@@ -40,6 +42,7 @@ class RunReporter:
         settings: The run's.
         directory: Where the report goes.
         finished: Cases that an earlier, unfinished session measured.
+        gate: Compares the run with an earlier one, or None.
     """
 
     def __init__(
@@ -48,8 +51,11 @@ class RunReporter:
         settings: RunConfig,
         directory: Path,
         finished: Mapping[str, CaseRecord],
+        gate: SessionGate | None = None,
     ) -> None:
         self._config = config
+        self._gate = gate
+        self._prompts: dict[str, str] = {}
         self._settings = settings
         self._directory = directory
         self._cases = dict(finished)
@@ -61,6 +67,7 @@ class RunReporter:
         self._report: Report | None = None
         self._problem = ""
         self._law_test: dict[str, Any] | None = None
+        self._gate_problem = ""
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.total = len(session.items)
@@ -68,6 +75,13 @@ class RunReporter:
             self._require_same_prompts()
         except TraceError as error:
             raise pytest.UsageError(str(error)) from error
+        if self._gate is not None:
+            with usage_errors():
+                self._gate.check_prompts(session.items)
+
+    def pytest_report_header(self) -> list[str]:
+        lines = [] if self._gate is None else self._gate.header_lines()
+        return [f"draftproof: {line}" for line in lines]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
@@ -78,7 +92,11 @@ class RunReporter:
 
         attached = attached_record(report)
         if attached is not None:
-            self._add(CaseRecord.from_json(attached["record"]), attached["models"])
+            record = CaseRecord.from_json(attached["record"])
+            self._prompts[record.case_id] = attached["prompt"]
+            self._add(record, attached["models"])
+            if "against" in attached and self._gate is not None:
+                self._gate.add_against(CaseRecord.from_json(attached["against"]))
 
     @pytest.hookimpl(tryfirst=True)  # before the file of --junitxml is written
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -99,6 +117,8 @@ class RunReporter:
                 (self._directory / JOURNAL_FILE).unlink(missing_ok=True)
             if given(self._config, "report_dir") is None:
                 point_latest(self._directory.parent, self._directory)
+            if self._gate is not None and self._is_whole(session):
+                self._compare(session, self._gate)
         except DraftproofError as error:
             self._problem = str(error)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
@@ -112,6 +132,7 @@ class RunReporter:
             return
         for line in self._report.terminal_text.splitlines():
             terminalreporter.write_line(line)
+        self._print_gate(terminalreporter)
         terminalreporter.write_line(f"Report: {_shown(self._directory)}")
         page = f"Page: {_shown(self._directory / PAGE_FILE)}"
         terminalreporter.write_line(self._report.problem or page)
@@ -123,8 +144,33 @@ class RunReporter:
                 f"--report-dir {_shown(self._directory)} and --spec-resume"
             )
 
+    def _compare(self, session: pytest.Session, gate: SessionGate) -> None:
+        """Compare with the earlier run; what the gates say counts where the tests passed."""
+        try:
+            code = gate.finish(self._run_info(), list(self._cases.values()), self._directory)
+        except (UsageError, TraceError) as error:
+            self._gate_problem, code = str(error), USAGE_EXIT_CODE
+        if session.exitstatus == pytest.ExitCode.OK and code:
+            session.exitstatus = code
+
+    def _print_gate(self, terminalreporter: pytest.TerminalReporter) -> None:
+        from harness.report.comparison_text import terminal_comparison
+
+        gate = self._gate
+        if gate is None:
+            return
+        if self._gate_problem:
+            terminalreporter.write_line(f"ERROR: {self._gate_problem}", red=True)
+        if gate.comparison is not None:
+            terminalreporter.section("draftproof: gate")
+            for line in terminal_comparison(gate.comparison).splitlines():
+                terminalreporter.write_line(line)
+        if gate.saved is not None:
+            terminalreporter.write_line(f"Baseline: {_shown(gate.saved)}")
+
     def _add(self, record: CaseRecord, models: dict[str, dict[str, Any]]) -> None:
         """Keep a case: in the journal first, so that nothing measured is lost."""
+        is_first = bool(models) and not self._models
         self._models = models or self._models
         if record.case_id not in self._resumed:
             if self._journal is None:
@@ -133,6 +179,8 @@ class RunReporter:
             self._journal.append(record)
         self._cases[record.case_id] = record
         self._progress.add(record)
+        if is_first:
+            self._check_models()
 
     def _judge(self, session: pytest.Session) -> None:
         """Decide whether the run's tokens follow the target's law, and fail a run that does not."""
@@ -167,10 +215,20 @@ class RunReporter:
                     "changed since; bring the data set back, or give another --report-dir"
                 )
 
+    def _check_models(self) -> None:
+        """End the session where the models that were loaded are not the baseline's."""
+        if self._gate is None:
+            return
+        try:
+            self._gate.check_models(self._run_info())
+        except UsageError as error:
+            pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)
+
     def _is_whole(self, session: pytest.Session) -> bool:
         interrupted = session.exitstatus in (
             pytest.ExitCode.INTERRUPTED,
             pytest.ExitCode.INTERNAL_ERROR,
+            pytest.ExitCode.USAGE_ERROR,
         )
         return not interrupted and not session.shouldstop and not session.shouldfail
 
@@ -186,6 +244,7 @@ class RunReporter:
             command=("pytest", *self._config.invocation_params.args),
             law_test=self._law_test,
             data=described_prompts(self._config),
+            prompts=self._prompts,
         )
 
     def _print(self, line: str) -> None:
@@ -203,8 +262,19 @@ def make_reporter(config: pytest.Config, settings: RunConfig) -> RunReporter:
             is none to resume.
         TraceError: Its journal is corrupt, or another run's.
     """
+    options = gate_options(config, settings)
+    gate = None if options is None else SessionGate(options)
     directory = report_directory(config, settings)
-    return RunReporter(config, settings, directory, unfinished_cases(config, settings))
+    return RunReporter(config, settings, directory, unfinished_cases(config, settings), gate)
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """What is wrong with options ends the session in one line, with exit code 4."""
+    try:
+        yield
+    except DraftproofError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def unfinished_cases(config: pytest.Config, settings: RunConfig) -> dict[str, CaseRecord]:

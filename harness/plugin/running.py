@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from harness.config import BUILTIN
+from harness.data.fingerprint import prompt_digest
+from harness.data.prompt import Prompt
 from harness.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
 from harness.plugin.fixtures import Case
 from harness.plugin.junit import case_properties
@@ -80,6 +82,7 @@ class Speculation:
         finished: Cases that need not be measured again.
         report: Told what is being loaded.
         rule: In place of the settings' acceptance rule, for one that is under test.
+        against: Settings that every case is run with too, in turn.
         keep_prompts: Whether records keep the text of every prompt; else only that of built-in
             ones, which is public.
     """
@@ -90,11 +93,16 @@ class Speculation:
         finished: dict[str, CaseRecord],
         report: Callable[[str], None],
         rule: AcceptanceRule | None = None,
+        against: RunConfig | None = None,
         *,
         keep_prompts: bool = False,
     ) -> None:
         self.config = config
         self._keep_prompts = keep_prompts
+        self._against = against
+        self._other: Bench | None = None
+        self._beside: CaseRecord | None = None
+        self._cases = 0
         self._rule = rule
         self._finished = finished
         self._report = report
@@ -120,12 +128,16 @@ class Speculation:
                 self._report(sandbox_line())
             pair = load_pair(self.config, self._report)
             self._bench = Bench(make_engine(pair, self.config, rule=self._rule), pair, self.config)
+            if self._against is not None:
+                other = make_engine(pair, self._against)
+                self._other = Bench(other, pair, self._against)
         return self._bench
 
     def close(self) -> None:
-        """Free what the engine holds."""
-        if self._bench is not None:
-            self._bench.engine.close()
+        """Free what the engines hold."""
+        for bench in (self._bench, self._other):
+            if bench is not None:
+                bench.engine.close()
 
     def run(self, case: Case) -> Outcome:
         """Decode a case plainly and speculatively, and record every step and node.
@@ -141,11 +153,12 @@ class Speculation:
         except DraftproofError as error:
             _stop(case.node, error)
         try:
-            record = bench.run(prompt)
+            record = self._measured(bench, prompt)
             if self._keep_prompts or prompt.prompt_id.startswith(f"{BUILTIN}/"):
                 record = replace(record, prompt_text=prompt.text)
             return self._keep(case, record)
         except Exception as error:
+            self._beside = None
             self._keep(
                 case,
                 CaseRecord(
@@ -161,6 +174,20 @@ class Speculation:
                 raise
         pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)
 
+    def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
+        """The case's record; where there are other settings too, each goes first in turn."""
+        self._beside = None
+        self._cases += 1
+        if self._other is None:
+            return bench.run(prompt)
+        if self._cases % 2:
+            record = bench.run(prompt)
+            self._beside = self._other.run(prompt)
+        else:
+            self._beside = self._other.run(prompt)
+            record = bench.run(prompt)
+        return record
+
     def _keep(self, case: Case, record: CaseRecord) -> Outcome:
         models = {}
         if self._bench is not None:
@@ -168,7 +195,10 @@ class Speculation:
             described = {**engine.describe(), "capabilities": sorted(engine.capabilities)}
             models = {**self._bench.pair.descriptions, "engine": described}
         case.node.user_properties.extend(case_properties(record))
-        case.node.stash[RECORD] = {"record": record.to_json(), "models": models}
+        kept = {"record": record.to_json(), "models": models, "prompt": prompt_digest(case.prompt)}
+        if self._beside is not None:
+            kept["against"] = self._beside.to_json()
+        case.node.stash[RECORD] = kept
         return Outcome(record, self._watch.add(record))
 
 

@@ -18,7 +18,7 @@ from harness.plugin.collection import (
     no_prompts,
 )
 from harness.plugin.options import given, run_config
-from harness.plugin.state import FINISHED, PROBLEM, RECORD, RUN_CONFIG
+from harness.plugin.state import AGAINST, FINISHED, PROBLEM, RECORD, RUN_CONFIG
 
 _RECORD_ATTRIBUTE = "draftproof"
 """A test report's attribute that carries the record from a worker to the controller."""
@@ -113,7 +113,13 @@ def _check_engine(settings: RunConfig) -> None:
 
 
 def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
+    from harness.plugin.gating import against_settings, gate_options
+
+    against = against_settings(config, settings)
+    if against is not None:
+        config.stash[AGAINST] = against
     if not given(config, "report"):
+        gate_options(config, settings)
         return
     from harness.plugin.reporter import make_reporter, unfinished_cases
 

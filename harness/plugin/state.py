@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 RUN_CONFIG = pytest.StashKey[RunConfig]()
 """The run's settings; in the configuration."""
 
+AGAINST = pytest.StashKey[RunConfig]()
+"""Settings that every case is run with too; in the configuration."""
+
 PROMPTS = pytest.StashKey[dict[str, "LoadedRecords"]]()
 """Prompts that were loaded, by domain; in the configuration."""
 

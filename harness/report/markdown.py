@@ -49,17 +49,17 @@ def markdown_report(
     """
     verdicts = verdict_lines(summary.overall.verdicts)
     blocks = [
-        f"# draftproof: {_inline(run.name)}",
-        f"{_inline(settings_line(run))}, started {_inline(run.started)}.",
-        "\n".join(f"- {_inline(line)}" for line in note_lines(run)),
+        f"# draftproof: {inline(run.name)}",
+        f"{inline(settings_line(run))}, started {inline(run.started)}.",
+        "\n".join(f"- {inline(line)}" for line in note_lines(run)),
         *([f"**{TOY_NOTICE}**"] if run.uses_builtin else []),
         "## Verdicts",
         f"{summary.overall.verdicts.cases} cases: {', '.join(verdicts) or 'none'}.",
-        "\n".join(f"- {_inline(line)}" for line in [*law_lines(run), *failure_lines(cases)]),
+        "\n".join(f"- {inline(line)}" for line in [*law_lines(run), *failure_lines(cases)]),
         "## By domain",
         markdown_table(domain_table(summary)),
         "\n".join(
-            f"- {_inline(line)}"
+            f"- {inline(line)}"
             for line in [
                 *not_estimable(summary),
                 *engine_lines(run),
@@ -71,7 +71,7 @@ def markdown_report(
     if (scored := accuracy_table(summary)) is not None:
         blocks += ["## Accuracy", markdown_table(scored), ACCURACY_LINE]
     if found is not None and (lines := study_lines(found)):
-        blocks += ["\n".join(f"- {_inline(line)}" for line in lines)]
+        blocks += ["\n".join(f"- {inline(line)}" for line in lines)]
     if found is not None and found.findings:
         blocks += ["## Findings of the study", markdown_table(findings_table(found.findings))]
     if summary.overall.depth_profile:
@@ -100,7 +100,7 @@ def _is_text(table: Table, column: int) -> bool:
 
 
 def _cell(cell: Cell) -> str:
-    text = _inline(", ".join(cell.text.splitlines()))
+    text = inline(", ".join(cell.text.splitlines()))
     return f"{text} [{cell.interval}]" if cell.interval else text
 
 
@@ -112,14 +112,14 @@ def _environment(run: RunInfo) -> str:
         f"- fingerprint: {run.fingerprint}",
         f"- command: {_code(shlex.join(run.command))}",
     ]
-    return "\n".join(line if line.startswith("- command") else _inline(line) for line in lines)
+    return "\n".join(line if line.startswith("- command") else inline(line) for line in lines)
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items()) or "not recorded"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Text that cannot end a table cell or a line, nor start markup that hides it."""
     text = " ".join(text.split())
     for mark in ("\\", "|", "<", "*", "`"):

@@ -34,6 +34,7 @@ class RunInfo:
             `harness.lossless.evidence.verdict.LawCertificate.to_json`; None where it was not run.
         data: By domain, what its suite was given: the number of prompts, a hash of their texts,
             and where they came from (`harness.plugin.collection.described_prompts`).
+        prompts: `prompt_digest` of each measured prompt, by case id; empty where it is not known.
     """
 
     name: str
@@ -46,6 +47,7 @@ class RunInfo:
     command: tuple[str, ...] = ()
     law_test: Mapping[str, Any] | None = None
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def uses_builtin(self) -> bool:
@@ -64,6 +66,7 @@ class RunInfo:
             "command": list(self.command),
             "law_test": None if self.law_test is None else dict(self.law_test),
             "data": {domain: dict(facts) for domain, facts in self.data.items()},
+            "prompts": dict(self.prompts),
         }
 
     @classmethod
@@ -78,6 +81,7 @@ class RunInfo:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise TraceError(f"the description of a run has an unknown field '{unknown[0]}'")
+        values = {"prompts": {}, **values}
         for name, kind in _KINDS.items():
             if name not in values:
                 raise TraceError(f"the description of a run has no '{name}'")
@@ -103,4 +107,5 @@ _KINDS: dict[str, type] = {
     "versions": dict,
     "hardware": dict,
     "command": list,
+    "prompts": dict,
 }

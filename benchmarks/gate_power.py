@@ -1,0 +1,276 @@
+"""How often the gate cries wolf, and how often it sees a fall: measured where the truth is known.
+
+    python benchmarks/gate_power.py --comparisons 1000 --reruns reruns.npz --write docs/gate.md
+
+False alarms are counted on comparisons in which nothing changed: simulated ones, steps of the
+committed report of the built-in pair drawn anew, and real runs of the built-in pair with other
+seeds (`benchmarks/builtin_reruns.py` makes them). Power is counted on simulated falls of the
+acceptance rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import scipy
+from scipy.stats import binomtest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from harness.environment import hardware
+from harness.gate.exchange import PairedSums
+from harness.gate.expression import OVERALL, RATIOS, Gate, parse_gate
+from harness.gate.judging import Outcome, decide, judge
+from harness.report import load_run
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- power:begin -->", "<!-- power:end -->"
+ALPHA = 0.05
+DOMAINS = {"code": 0.58, "math": 0.48, "logic": 0.45, "chat": 0.55}
+"""Simulated probability that a drafted token is accepted, given that the one before it was."""
+LENGTH, STEPS = 4, 20
+FALLS = (0.0, 0.01, 0.02, 0.05, 0.10)
+PROMPTS = (25, 50, 100, 200)
+POWER_GATES = ("acceptance_rate:-0%", "acceptance_rate:-5%", "acceptance_rate@overall:-2%")
+Sums = dict[str, np.ndarray]
+
+
+# Runs -----------------------------------------------------------------------------------------
+
+
+def simulated_pair(generator, rate, prompts, fall, *, same_texts):
+    """Two runs of a domain; the later one accepts nothing in a share `fall` of its steps.
+
+    Prompts differ (beta). Where the runs do not share their texts, a prompt's own rate moves from
+    run to run as well, and so does its number of steps.
+    """
+    logit = np.log(rate / (1 - rate)) + generator.normal(0, 0.5, prompts)
+    before = _simulated_run(generator, logit, same_texts=same_texts)
+    lengths, steps = before if same_texts else _simulated_run(generator, logit, same_texts=False)
+    struck = generator.random(lengths.shape) < fall
+    return _as_sums(*before), _as_sums(np.where(struck, 0, lengths), steps)
+
+
+def _simulated_run(generator, logit, *, same_texts):
+    own = logit + (0 if same_texts else generator.normal(0, 0.25, logit.shape))
+    rate = 1 / (1 + np.exp(-own))
+    draws = generator.geometric(1 - rate[:, None], (len(logit), 2 * STEPS)) - 1
+    steps = np.clip(generator.poisson(STEPS, len(logit)), 4, 2 * STEPS)
+    return np.minimum(draws, LENGTH), steps
+
+
+def _as_sums(lengths: np.ndarray, steps: np.ndarray) -> Sums:
+    counted = np.arange(lengths.shape[1]) < steps[:, None]
+    accepted = (lengths * counted).sum(axis=1).astype(float)
+    return {
+        "accepted": accepted,
+        "drafted": LENGTH * steps.astype(float),
+        "steps": steps.astype(float),
+        "committed_tokens": accepted + steps,
+    }
+
+
+def simulated(comparisons, prompts, fall, seed, *, same_texts):
+    for run in range(comparisons):
+        generator = np.random.default_rng([seed, run, prompts, round(1000 * fall)])
+        yield {
+            domain: simulated_pair(generator, rate, prompts, fall, same_texts=same_texts)
+            for domain, rate in DOMAINS.items()
+        }
+
+
+def resampled_report(comparisons, seed) -> Iterator[dict[str, tuple[Sums, Sums]]]:
+    """Both runs draw their steps anew from those of the built-in pair's committed report."""
+    cases = load_run(ROOT / "reports" / "builtin").cases
+    for run in range(comparisons):
+        generator = np.random.default_rng([seed, run])
+        pairs = {}
+        for domain in DOMAINS:
+            own = [case for case in cases if case.domain == domain]
+            pairs[domain] = tuple(_drawn(generator, own) for _ in range(2))
+        yield pairs
+
+
+def _drawn(generator, cases) -> Sums:
+    rows = []
+    for case in cases:
+        columns = [case.steps[name] for name in ("accepted_length", "nodes", "committed_tokens")]
+        drawn = generator.integers(0, len(columns[0]), len(columns[0]))
+        rows.append([column[drawn].sum() for column in columns] + [len(drawn)])
+    names = ("accepted", "drafted", "committed_tokens", "steps")
+    return dict(zip(names, np.array(rows, float).T, strict=True))
+
+
+def reruns(path, comparisons, prompts, seed) -> Iterator[dict[str, tuple[Sums, Sums]]]:
+    """Two runs with other seeds at temperature 1, the two seeds drawn anew for every prompt."""
+    stored = np.load(path)
+    totals, names, domains = stored["totals"], stored["names"].tolist(), stored["domains"]
+    for run in range(comparisons):
+        generator = np.random.default_rng([seed, run, prompts])
+        pairs = {}
+        for domain in DOMAINS:
+            columns = np.flatnonzero(domains == domain)
+            columns = generator.permutation(columns)[:prompts]
+            seeds = np.array([generator.permutation(len(totals))[:2] for _ in columns])
+            pairs[domain] = tuple(
+                {name: totals[seeds[:, side], i, columns] for i, name in enumerate(names)}
+                for side in range(2)
+            )
+        yield pairs
+
+
+# Gates ----------------------------------------------------------------------------------------
+
+
+def outcome(gates: list[Gate], pairs: dict[str, tuple[Sums, Sums]]) -> Outcome:
+    """What the gates come to together."""
+    whole = {OVERALL: tuple(_together(runs) for runs in zip(*pairs.values(), strict=True))}
+    judged = [
+        judge(gate, scope, _paired(gate, *runs), 0.95, interval=False)
+        for gate in gates
+        for scope, runs in (whole if gate.scope == OVERALL else pairs).items()
+    ]
+    outcomes = {judgement.outcome for judgement in decide(judged, ALPHA)}
+    worst = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+    return next(outcome for outcome in worst if outcome in outcomes)
+
+
+def _together(runs: tuple[Sums, ...]) -> Sums:
+    return {name: np.concatenate([sums[name] for sums in runs]) for name in runs[0]}
+
+
+def _paired(gate: Gate, before: Sums, now: Sums) -> PairedSums:
+    ratio = RATIOS[gate.metric]
+    return PairedSums(
+        numerator_before=before[ratio.numerator],
+        denominator_before=before[ratio.denominator],
+        numerator_now=now[ratio.numerator],
+        denominator_now=now[ratio.denominator],
+    )
+
+
+def shares(gates, comparisons) -> dict[Outcome, int]:
+    counts = dict.fromkeys(Outcome, 0)
+    for pairs in comparisons:
+        counts[outcome(gates, pairs)] += 1
+    return counts
+
+
+def false_alarm_rows(arguments):
+    """Nothing changed, and the margins are 0: whatever fails is a false alarm."""
+    texts = ("acceptance_rate:-0", "accepted_length:-0", "block_efficiency:-0")
+    gates = [parse_gate(text) for text in texts]
+    n, seed = arguments.comparisons, arguments.seed
+    runs = {
+        f"simulated, other texts, {prompts} prompts a domain": simulated(
+            n, prompts, 0.0, seed, same_texts=False
+        )
+        for prompts in PROMPTS
+    }
+    runs["built-in pair: steps of reports/builtin drawn anew, 50 prompts a domain"] = (
+        resampled_report(n, seed)
+    )
+    if arguments.reruns:
+        with_model = [*gates, parse_gate("acceptance_probability:-0")]
+        seeds = len(np.load(arguments.reruns)["totals"])
+        for prompts in (25, 50):
+            name = (
+                f"built-in pair at temperature 1, two of {seeds} seeds, {prompts} prompts a domain"
+            )
+            yield (
+                name,
+                len(with_model) * 4,
+                shares(with_model, reruns(arguments.reruns, n, prompts, seed)),
+            )
+    for name, pairs in runs.items():
+        yield name, len(gates) * 4, shares(gates, pairs)
+
+
+def power_rows(arguments):
+    for same_texts in (False, True):
+        for text in POWER_GATES:
+            for prompts in PROMPTS:
+                cells = [
+                    shares(
+                        [parse_gate(text)],
+                        simulated(
+                            arguments.comparisons,
+                            prompts,
+                            fall,
+                            arguments.seed,
+                            same_texts=same_texts,
+                        ),
+                    )
+                    for fall in FALLS
+                ]
+                yield "same texts" if same_texts else "other texts", text, prompts, cells
+
+
+# Table ----------------------------------------------------------------------------------------
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{count / total:.1%}"
+
+
+def table(arguments, command: str) -> str:
+    n = arguments.comparisons
+    lines = [
+        "| nothing changed; margins 0, α .05 | tests | comparisons | false alarms | 95% interval |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for name, tests, counts in false_alarm_rows(arguments):
+        failed, total = counts[Outcome.FAIL], sum(counts.values())
+        interval = binomtest(failed, total).proportion_ci()
+        lines.append(
+            f"| {name} | {tests} | {total} | {_percent(failed, total)} | "
+            f"{interval.low:.1%}–{interval.high:.1%} |"
+        )
+        print(lines[-1], flush=True)
+    falls = " | ".join(f"fall {fall:.0%}" for fall in FALLS)
+    lines += [
+        "",
+        f"| runs share | gate | prompts a domain | {falls} |",
+        "|---|---|---:|" + "---:|" * len(FALLS),
+    ]
+    for texts, gate, prompts, cells in power_rows(arguments):
+        shown = " | ".join(
+            f"{_percent(cell[Outcome.FAIL], n)} / {_percent(cell[Outcome.PASS], n)}"
+            for cell in cells
+        )
+        lines.append(f"| {texts} | `{gate}` | {prompts} | {shown} |")
+        print(lines[-1], flush=True)
+    machine = hardware()
+    head = (
+        f"`{command}`: {n:,} comparisons a cell, Python {platform.python_version()}, numpy "
+        f"{np.__version__}, scipy {scipy.__version__}; {machine['cpus']} × {machine['cpu']}. "
+        "Built-in pair: a toy pair, whose figures describe only itself."
+    )
+    return "\n".join([head, "", *lines])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--comparisons", type=int, default=1000)
+    parser.add_argument("--reruns", type=Path, help="what benchmarks/builtin_reruns.py wrote")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="put the tables between this file's markers")
+    arguments = parser.parse_args()
+    command = f"python benchmarks/gate_power.py --comparisons {arguments.comparisons}"
+    command += f" --reruns {arguments.reruns.name}" if arguments.reruns else ""
+    command += f" --seed {arguments.seed}"
+    text = table(arguments, command)
+    if arguments.write:
+        page = arguments.write.read_text(encoding="utf-8")
+        before, rest = page.split(BEGIN)
+        after = rest.split(END)[1]
+        arguments.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""draftproof compare: what it prints, its exit codes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from study_traces import study_run
+
+from harness.cli import main
+from harness.errors import INCONCLUSIVE_EXIT_CODE
+from harness.gate import Storage, measured_run
+from harness.report import write_report
+
+
+def run(capsys, *words):
+    code = main(["compare", *(str(word) for word in words)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, run_info):
+    """Two reports, the later of which accepts a little less, and a storage with the earlier one."""
+    root = tmp_path_factory.mktemp("compare")
+    cases = study_run(prompts=8, steps=6)
+    worse = []
+    for number, case in enumerate(cases):
+        lengths = case.steps["accepted_length"].copy()
+        lengths[number % 3 :: 2] = 0
+        worse.append(replace(case, steps={**case.steps, "accepted_length": lengths}))
+    write_report(root / "before", run_info, cases)
+    write_report(root / "worse", run_info, worse)
+    write_report(root / "other", replace(run_info, config={**run_info.config, "seed": 9}), cases)
+    Storage(root / "baselines").save("main", measured_run("main", run_info, cases), traces=False)
+    return root
+
+
+def test_a_gate_that_fails_is_exit_code_1(capsys, folders):
+    gate = "--fail=accepted_length@overall:-1%"
+    code, out, err = run(capsys, folders / "before", folders / "worse", gate)
+    assert (code, err) == (1, "")
+    assert out.startswith("GATE FAILED: worse against before, 32 cases, paired by prompt")
+    assert "First difference: synthetic/" in out
+
+
+def test_a_gate_that_passes_is_exit_code_0(capsys, folders):
+    code, out, _ = run(capsys, folders / "before", folders / "before", "--fail=identical")
+    assert code == 0
+    assert "GATE PASSED" in out
+
+
+def test_a_gate_that_is_inconclusive_has_an_exit_code_of_its_own(capsys, folders):
+    """At α = .0001, 32 prompts show no more than what exchanging labels 10,000 times can."""
+    words = [folders / "before", folders / "worse", "--fail=accepted_length:-60%", "--alpha=0.0001"]
+    code, out, _ = run(capsys, *words)
+    assert code == INCONCLUSIVE_EXIT_CODE == 7
+    assert code not in set(pytest.ExitCode)
+    assert "prompts would decide" in out
+
+
+def test_a_baseline_is_found_by_name(capsys, folders):
+    words = ["main", folders / "worse", "--storage", folders / "baselines"]
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert out.startswith("COMPARISON: worse against main")
+
+
+def test_json_and_markdown(capsys, folders):
+    words = [folders / "before", folders / "worse", "--fail=accepted_length@overall:-1%"]
+    code, out, _ = run(capsys, *words, "--json")
+    assert code == 1
+    assert json.loads(out, parse_constant=pytest.fail)["outcome"] == "fail"
+    code, out, _ = run(capsys, *words, "--markdown")
+    assert code == 1
+    assert out.startswith("# GATE FAILED")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "before"], "there is no baseline 'nowhere'"),
+        (["before", "before", "--fail=speed:-1%"], "metric: unknown value 'speed'; did you mean"),
+        (["before", "before", "--fail=speedup@sql:-1%"], "domain: unknown value 'sql'"),
+        (["before", "before", "--alpha=2"], "--alpha: 2.0 is not between 0 and 1"),
+        (["before", "other"], "setting seed: 7 → 9"),
+        (["before"], "NOW"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_and_exit_code_4(
+    capsys, folders, words, message, monkeypatch
+):
+    monkeypatch.chdir(folders)
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (4, "")
+    assert err.count("\n") == 1, err
+    assert message in err
+
+
+def test_runs_that_differ_are_compared_where_that_is_asked_for(capsys, folders):
+    code, out, _ = run(capsys, folders / "before", folders / "other", "--anyway")
+    assert code == 0
+    assert "setting seed: 7 → 9" in out

@@ -1,0 +1,217 @@
+"""Whole comparisons: scopes, plans, refusals, and what is printed."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.errors import UsageError
+from harness.gate import Outcome, compare, comparison_json, measured_run, parse_gate
+from harness.gate.comparison import check_metrics
+from harness.gate.planning import plan_lines, plans
+from harness.report.comparison_text import markdown_comparison, terminal_comparison
+from harness.report.metrics_json import strict_json
+from harness.report.tree_text import side_by_side, tree_lines
+from harness.trace import Verdict
+
+
+def gates(*texts):
+    return [parse_gate(text) for text in texts]
+
+
+def test_a_gate_is_applied_to_every_domain_unless_it_names_one(earlier, later):
+    found = compare(earlier, later(), gates("acceptance_rate:-1%", "accepted_length@overall:-1"))
+    scopes = [judgement.scope for judgement in found.judgements]
+    assert scopes == ["code", "math", "logic", "chat", "overall"]
+    assert [judgement.prompts for judgement in found.judgements] == [6, 6, 6, 6, 24]
+    assert found.outcome is Outcome.PASS
+
+
+def test_a_fall_is_found_in_its_domain(earlier, later, first_accepted_is_lost):
+    changed = later(first_accepted_is_lost(0.9, domains=("logic",)))
+    found = compare(earlier, changed, gates("accepted_length:-1%"), alpha=0.2)
+    outcomes = {judgement.scope: judgement.outcome for judgement in found.judgements}
+    assert outcomes == {
+        "code": Outcome.PASS,
+        "math": Outcome.PASS,
+        "logic": Outcome.FAIL,
+        "chat": Outcome.PASS,
+    }
+    assert found.outcome is Outcome.FAIL
+    assert found.first.case_id.startswith("synthetic/logic/")
+
+
+def test_without_gates_nothing_is_judged(earlier, later, first_accepted_is_lost):
+    found = compare(earlier, later(first_accepted_is_lost(0.9)))
+    assert found.outcome is None
+    assert len(found.judgements) == 6
+    text = terminal_comparison(found)
+    assert text.startswith("COMPARISON: later against earlier")
+    assert "inconclusive" not in text
+    assert {gate["outcome"] for gate in comparison_json(found)["gates"]} == {None}
+
+
+def test_only_common_cases_are_compared_and_the_others_are_told(earlier, cases, later):
+    found = compare(earlier, later(cases[:10]), gates("acceptance_rate:-1%"))
+    assert len(found.compared) == 10
+    assert any("14 cases of earlier are not in the other run" in note for note in found.notes)
+
+
+def test_cases_in_error_and_changed_outputs_are_told(earlier, cases, later):
+    changed = list(cases)
+    changed[0] = replace(cases[0], verdict=Verdict.ERROR)
+    changed[1] = replace(cases[1], verdict=Verdict.ALGORITHMIC)
+    notes = compare(earlier, later(changed)).notes
+    assert any("1 cases of later ended in an error: left out" in note for note in notes)
+    assert any("1 cases of later have an output that is not" in note for note in notes)
+
+
+def test_runs_without_a_common_case_are_refused(earlier, cases, later):
+    renamed = [replace(case, case_id=f"other/{i}") for i, case in enumerate(cases)]
+    with pytest.raises(UsageError, match=r"no case in common: it has synthetic/.*other/0"):
+        compare(earlier, later(renamed))
+    with pytest.raises(UsageError, match=r"no case in common: .*this run has none"):
+        compare(earlier, later([]))
+
+
+def test_runs_that_differ_are_refused_with_the_differences_unless_asked_for(earlier, later, run):
+    other = replace(run, config={**run.config, "seed": 8}, versions={"torch": "2.8.0"})
+    with pytest.raises(UsageError) as refusal:
+        compare(earlier, later(run=other))
+    assert "setting seed: 7 → 8; version of torch: 2.9.0 → 2.8.0" in str(refusal.value)
+    assert "--spec-compare-anyway" in str(refusal.value)
+    found = compare(earlier, later(run=other), anyway=True)
+    assert len(found.mismatches) == 2
+    assert "Compared although" in terminal_comparison(found)
+
+
+def test_a_domain_that_is_not_there_is_refused(earlier, later):
+    with pytest.raises(UsageError, match=r"unknown value 'chatt'; did you mean 'chat'\?"):
+        compare(earlier, later(), gates("acceptance_rate@chatt:-1%"))
+    with pytest.raises(UsageError, match="unknown value 'chatt'"):
+        plans(earlier, gates("acceptance_rate@chatt:-1%"), 0.05)
+
+
+def test_a_figure_that_the_baseline_does_not_have_is_refused(earlier):
+    lacking = {**earlier.totals, "known_nodes": np.zeros(len(earlier.case_ids))}
+    with pytest.raises(UsageError, match="has no acceptance_probability: no node has"):
+        check_metrics(replace(earlier, totals=lacking), gates("acceptance_probability:-1%"))
+    check_metrics(earlier, gates("acceptance_probability:-1%", "speedup:-1%", "identical"))
+
+
+def test_identical_fails_on_any_difference(earlier, later, with_column, run):
+    (gate,) = gates("identical")
+    assert compare(earlier, later(), [gate]).outcome is Outcome.PASS
+    changed = later(with_column(3, "nodes", "draft_rank", 5, 99))
+    assert compare(earlier, changed, [gate]).outcome is Outcome.PASS
+    changed = later(with_column(3, "nodes", "token_id", 5, 99))
+    found = compare(earlier, changed, [gate])
+    assert found.outcome is Outcome.FAIL
+    assert found.judgements[0].reason == "1 of 24 cases differ"
+    other = later(run=replace(run, config={**run.config, "seed": 8}))
+    assert compare(earlier, other, [gate], anyway=True).outcome is Outcome.PASS
+    verdict = compare(earlier, other, [gate], anyway=True).judgements[0]
+    assert verdict.outcome is Outcome.NO_VERDICT
+
+
+def test_plans_are_of_the_baselines_own_spread(earlier):
+    """By hand: the standard error of two unpaired runs of one domain."""
+    (plan,) = plans(earlier, gates("block_efficiency@code:-1"), 0.05)
+    rows = [i for i, domain in enumerate(earlier.domains) if domain == "code"]
+    a, b = (earlier.totals[name][rows] for name in ("committed_tokens", "steps"))
+    assert plan.baseline == pytest.approx(a.sum() / b.sum())
+    residuals = (a - plan.baseline * b) / b.mean()
+    error = residuals.std(ddof=1) * math.sqrt(2 / 6)
+    # Student's 95% quantile on 5 degrees of freedom, and the normal 80% one.
+    assert plan.detectable == pytest.approx(1 + (2.0150484 + 0.8416212) * error, rel=1e-6)
+
+
+def test_plans_say_when_nothing_can_fail_and_when_nothing_can_pass(earlier):
+    few = plans(earlier, gates("acceptance_rate:-1%"), 0.05)
+    assert all(math.isinf(plan.detectable) for plan in few)
+    (line,) = plan_lines(few)
+    assert "cannot fail" in line
+    assert f"at least {few[0].fewest} prompts are needed" in line
+    (line,) = plan_lines(plans(earlier, gates("accepted_length@overall:-0.001"), 0.05))
+    assert "fails with a chance of 80%" in line
+    assert "leaves unchanged engines inconclusive" in line
+    assert plans(earlier, gates("speedup:-1%", "identical"), 0.05) == []
+
+
+def test_the_terminal_shows_gates_reasons_and_both_trees(earlier, later, first_accepted_is_lost):
+    changed = later(first_accepted_is_lost(0.2))
+    found = compare(earlier, changed, gates("accepted_length:-1%", "speedup:-10%"))
+    text = terminal_comparison(found)
+    assert text.startswith("GATE INCONCLUSIVE: later against earlier, 24 cases, paired by prompt")
+    assert "prompts would decide (there are 6)" in text
+    assert "First difference: synthetic/" in text
+    assert "the commit changed (accepted length" in text
+    assert text.count("root at") == 2
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_markdown_and_json_say_the_same(earlier, later, first_accepted_is_lost):
+    found = compare(
+        earlier, later(first_accepted_is_lost(0.9)), gates("accepted_length@overall:-1%")
+    )
+    text = markdown_comparison(found)
+    assert text.startswith("# GATE FAILED: later against earlier")
+    assert "| accepted_length@overall:-1% | overall | 24 |" in text
+    assert "```\n" in text
+    values = json.loads(strict_json(comparison_json(found)))
+    assert values["outcome"] == "fail"
+    assert values["gates"][0]["high"] < -0.01
+    assert values["first_difference"]["changed"] == "commit"
+    assert len(values["first_difference"]["before"]["nodes"]["token_id"]) == 14
+
+
+def test_trees_side_by_side():
+    nodes = {
+        "node": [0, 1, 2],
+        "parent": [-1, -1, 0],
+        "token_id": [7, 8, 9],
+        "target_probability": [0.5, 0.25, 1.0],
+        "draft_probability": [0.75, float("nan"), None],
+        "reached": [True, False, True],
+        "accepted": [True, False, False],
+    }
+    lines = tree_lines(nodes, 12, marked=2)
+    assert side_by_side(lines, ["  (not known)"], ("  main", "  this run")) == (
+        "  main                             this run\n"
+        "  root at 12                       (not known)\n"
+        "  ├─ 7  p .500 q .750 kept\n"
+        "► │  └─ 9  p 1.000 q – reached\n"
+        "  └─ 8  p .250 q –"
+    )
+
+
+def test_a_large_tree_is_cut_around_the_marked_node():
+    n = 200
+    nodes = {
+        "node": list(range(n)),
+        "parent": [-1] * n,
+        "token_id": list(range(n)),
+        "target_probability": [0.5] * n,
+        "draft_probability": [0.5] * n,
+        "reached": [False] * n,
+        "accepted": [False] * n,
+    }
+    lines = side_by_side(tree_lines(nodes, 1, marked=150), ["x"], ("a", "b")).splitlines()
+    assert len(lines) < 50
+    assert any(line.startswith("►") and " 150 " in line for line in lines)
+    assert "lines above" in lines[1]
+    assert "lines below" in lines[-1]
+
+
+def test_the_order_of_cases_does_not_matter(earlier, cases, run, first_accepted_is_lost):
+    changed = first_accepted_is_lost(0.3)
+    forwards = compare(earlier, measured_run("a", run, changed), gates("accepted_length:-1%"))
+    backwards = compare(
+        earlier, measured_run("a", run, changed[::-1]), gates("accepted_length:-1%")
+    )
+    by_scope = {judgement.scope: judgement for judgement in forwards.judgements}
+    for judgement in backwards.judgements:
+        assert judgement.change.value == pytest.approx(by_scope[judgement.scope].change.value)
+        assert judgement.p_fail == pytest.approx(by_scope[judgement.scope].p_fail)

@@ -1,0 +1,59 @@
+"""What --spec-fail can say, and how it refuses."""
+
+import math
+
+import pytest
+
+from harness.errors import UsageError
+from harness.gate import parse_gate
+from harness.gate.expression import EVERY_DOMAIN, ONE_WAY, OVERALL, RATIOS
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "scope", "fall", "rise", "relative"),
+    [
+        ("acceptance_rate:-0.02", "acceptance_rate_drafted", EVERY_DOMAIN, 0.02, 0.02, False),
+        ("acceptance_rate_reached:-1%", "acceptance_rate_reached", "", 0.01, 0.01, True),
+        ("block_efficiency@chat:-3%", "block_efficiency", "chat", 0.03, math.inf, True),
+        ("block_efficiency:±3%", "block_efficiency", EVERY_DOMAIN, 0.03, 0.03, True),
+        ("block_efficiency:+-3%", "block_efficiency", EVERY_DOMAIN, 0.03, 0.03, True),
+        ("accepted_length@overall:+0.5", "accepted_length", OVERALL, math.inf, 0.5, False),
+        ("speedup:-10%", "speedup", OVERALL, 0.1, math.inf, True),
+        (" greedy_match:-0 ", "greedy_match", EVERY_DOMAIN, 0.0, 0.0, False),
+        ("identical", "identical", OVERALL, 0.0, 0.0, False),
+    ],
+)
+def test_an_expression_is_read(text, metric, scope, fall, rise, relative):
+    gate = parse_gate(text)
+    found = (gate.metric, gate.scope, gate.fall, gate.rise, gate.relative)
+    assert found == (metric, scope, fall, rise, relative)
+    assert parse_gate(gate.text) == gate
+
+
+@pytest.mark.parametrize("metric", RATIOS)
+def test_acceptance_is_watched_both_ways_and_speed_one_way(metric):
+    assert parse_gate(f"{metric}:-0.1").both_ways == (metric not in ONE_WAY)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("acceptence_rate:-0.02", "metric: unknown value 'acceptence_rate'; did you mean 'accept"),
+        ("acceptance_rate", "how much may it change"),
+        ("acceptance_rate:0.02", "cannot read it; give METRIC[@SCOPE]:-MARGIN"),
+        ("acceptance_rate:-", "cannot read it"),
+        ("acceptance_rate:-two", "'two' is not a number"),
+        ("acceptance_rate:-nan", "a margin is 0 or a positive number"),
+        ("acceptance_rate:--1", "a margin is 0 or a positive number"),
+        ("block_efficiency:-100%", "leaves nothing"),
+        ("speedup:-0.1", "speedup changes by a share"),
+        ("identical:-1%", "takes no margin"),
+        ("identical@chat", "takes no margin"),
+        ("", "cannot read it"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(text, message):
+    with pytest.raises(UsageError) as refusal:
+        parse_gate(text)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)

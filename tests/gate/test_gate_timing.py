@@ -1,0 +1,108 @@
+"""Gates on time: medians of paired ratios, and silence where noise is larger than the margin."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from harness.gate import Outcome, compare, measured_run, parse_gate
+from harness.gate.judging import decide
+from harness.gate.timing import judge_speed
+
+GATE = parse_gate("speedup:-10%")
+
+
+def speeds(factor, noise, prompts=50, seed=0):
+    """Speedups of two runs: a prompt's own, times log-normal noise of the clock."""
+    generator = np.random.default_rng(seed)
+    own = generator.uniform(1.2, 2.5, prompts)
+    return [own * f * np.exp(generator.normal(0, noise, prompts)) for f in (1.0, factor)]
+
+
+def judged(factor, noise, **more):
+    return decide([judge_speed(GATE, "overall", *speeds(factor, noise, **more), 0.95)], 0.05)[0]
+
+
+def test_a_slowdown_beyond_the_margin_fails_and_none_passes():
+    assert judged(0.7, 0.05).outcome is Outcome.FAIL
+    assert judged(1.0, 0.05).outcome is Outcome.PASS
+    assert judged(1.5, 0.05).outcome is Outcome.PASS
+
+
+def test_noise_larger_than_the_margin_gives_a_warning_and_no_verdict():
+    found = judged(0.7, 1.0)
+    assert found.outcome is Outcome.NO_VERDICT
+    assert "is larger than the margin (10.0%)" in found.reason
+    few = judged(0.7, 0.01, prompts=3)
+    assert few.outcome is Outcome.NO_VERDICT
+    assert "unbounded" in few.reason
+
+
+def test_the_change_is_the_median_of_paired_ratios():
+    before = np.array([1.0, 2.0, 4.0, 2.0, 3.0, 1.0, 2.0])
+    now = before * np.array([0.9, 0.95, 1.0, 1.05, 1.1, 0.2, 9.0])
+    found = judge_speed(GATE, "overall", before, now, 0.95)
+    assert found.change.value == pytest.approx(0.0)
+    assert found.prompts == 7
+
+
+def test_false_alarms_at_the_margin_are_at_most_alpha():
+    """A fall of exactly the margin, 25 prompts, 300 comparisons at α = .05."""
+    alarms = 0
+    for run in range(300):
+        before, now = speeds(0.9, 0.08, prompts=25, seed=[1, run])
+        found = judge_speed(GATE, "overall", before, now, 0.95)
+        alarms += found.p_fail <= 0.05
+    assert binomtest(alarms, 300, 0.05, "greater").pvalue > 1e-3
+    assert alarms > 0
+
+
+def timed(cases, slowdown=1.0, seed=0, first=1.0):
+    """The run with seconds; the first case of a run is slower by `first`."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for index, case in enumerate(cases):
+        noise = np.exp(generator.normal(0, 0.01, 2)) * (first if index == 0 else 1.0)
+        plain = replace(case.plain, seconds=0.05 * len(case.plain.token_ids) * noise[0])
+        tokens = len(case.speculative.token_ids)
+        seconds = 0.02 * tokens * slowdown * noise[1]
+        speculative = replace(case.speculative, seconds=seconds)
+        made.append(replace(case, plain=plain, speculative=speculative))
+    return made
+
+
+def test_speedups_of_saved_runs_are_judged_on_one_machine_only(cases, run):
+    before = measured_run("before", run, timed(cases))
+    slow = measured_run("now", run, timed(cases, 1.5, seed=1))
+    found = compare(before, slow, [GATE])
+    assert found.outcome is Outcome.FAIL
+    assert found.judgements[0].change.value == pytest.approx(1 / 1.5 - 1, abs=0.02)
+    elsewhere = replace(run, hardware={**run.hardware, "cpu": "Another CPU"})
+    found = compare(before, replace(slow, run=elsewhere), [GATE])
+    assert found.judgements[0].outcome is Outcome.NO_VERDICT
+    assert "another machine (cpu: Example CPU → Another CPU)" in found.judgements[0].reason
+    assert found.outcome is Outcome.PASS
+
+
+def test_plain_decoding_is_the_clock_of_saved_runs(cases, run):
+    """A machine that is twice as slow for everything has the same speedup."""
+    before = measured_run("before", run, timed(cases))
+    now = measured_run("now", run, timed(cases, seed=1))
+    twice = {name: column * (2 if "seconds" in name else 1) for name, column in now.seconds.items()}
+    assert compare(before, replace(now, seconds=twice), [GATE]).outcome is Outcome.PASS
+
+
+def test_runs_measured_in_turn_compare_speculative_seconds(cases, run):
+    before = measured_run("before", run, timed(cases))
+    now = measured_run("now", run, timed(cases, 1.5, seed=1))
+    noisy_plain = {**now.seconds, "plain_seconds": now.seconds["plain_seconds"] * 3}
+    found = compare(before, replace(now, seconds=noisy_plain), [GATE], alternated=True)
+    assert found.outcome is Outcome.FAIL
+    assert found.judgements[0].change.value == pytest.approx(1 / 1.5 - 1, abs=0.02)
+
+
+def test_the_case_that_a_run_begins_with_is_not_timed(cases, run):
+    before = measured_run("before", run, timed(cases, first=100.0))
+    found = compare(before, measured_run("now", run, timed(cases)), [GATE])
+    assert found.judgements[0].prompts == len(cases) - 1
