@@ -79,7 +79,7 @@ class ModelPair:
             for role, content in zip(("user", "assistant"), turn, strict=True)
         ]
         try:
-            shaped: str = self.tokenizer.apply_chat_template(
+            shaped = self.tokenizer.apply_chat_template(
                 [*messages, {"role": "user", "content": text}],
                 tokenize=False,
                 add_generation_prompt=True,
@@ -89,7 +89,7 @@ class ModelPair:
                 f"the target's chat template cannot be rendered: {type(error).__name__}: {error}; "
                 "repair chat_template.jinja beside the tokenizer"
             ) from error
-        return shaped
+        return str(shaped)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of some token ids, special tokens included."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.report.context import (
-    engine_lines,
     ACCURACY_LINE,
+    engine_lines,
     failure_lines,
     hardware_line,
     interval_line,
