@@ -185,8 +185,12 @@ def _bare(pair, texts):
     [
         ({"token_ids": None}, "text without token ids or logprobs"),
         (
-            {"token_ids": None, "logprobs": {"tokens": ["\ufffd", "no such token"]}},
-            "of the tokenizer's tokens are '",
+            {"token_ids": None, "logprobs": {"tokens": ["\ufffd"]}},
+            "of the tokenizer's tokens are '\ufffd' (token 0), so that its id is not known",
+        ),
+        (
+            {"token_ids": None, "logprobs": {"tokens": ["no such token"]}},
+            "and 0 of the tokenizer's tokens are 'no such token'",
         ),
         ({"token_ids": [5, 99_999] * 8}, "token 1 of the output is 99999"),
         ({"token_ids": [5, 6]}, "they are ids of another tokenizer"),
