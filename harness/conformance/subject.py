@@ -13,7 +13,7 @@ from harness.config import RunConfig, Sampling
 from harness.data.prompt import Prompt
 from harness.decoding import plain_decode
 from harness.drafting import Drafter
-from harness.engines.measuring import widths
+from harness.engines.measuring import certified
 from harness.engines.protocol import (
     Capability,
     Engine,
@@ -24,11 +24,10 @@ from harness.engines.protocol import (
 from harness.engines.reference import ReferenceEngine
 from harness.engines.registry import make_engine
 from harness.errors import EngineError
-from harness.lossless.certificate import certify, explain
+from harness.lossless.certificate import explain
 from harness.models.hugging_face import HuggingFaceLM
 from harness.models.loading import ModelPair
 from harness.randomness import SeededRandomness
-from harness.sampling import TokenLaw
 from harness.stopping import Stopping
 from harness.trace import Verdict
 
@@ -169,16 +168,7 @@ class Subject:
             check_generation(generation, request, self.pair.target.vocabulary_size)
         except EngineError as error:
             return generation, Verdict.ALGORITHMIC, str(error)
-        certificate = certify(
-            request.prompt_token_ids,
-            generation.token_ids,
-            self.pair.target,
-            TokenLaw(
-                request.sampling, len(request.prompt_token_ids), request.stopping.stop_token_ids
-            ),
-            widths=widths(generation, self.config),
-            tie_tolerance=self.config.tie_tolerance,
-        )
+        certificate = certified(request, generation, self.pair, self.config)
         message = explain(certificate, generation.token_ids, self.pair.decode)
         return generation, certificate.verdict, message
 

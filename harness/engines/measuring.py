@@ -20,7 +20,7 @@ from harness.engines.protocol import (
 from harness.engines.reference import ReferenceEngine
 from harness.errors import EngineError
 from harness.laws import RULES
-from harness.lossless.certificate import certify, explain
+from harness.lossless.certificate import Certificate, certify, explain
 from harness.models.loading import ModelPair
 from harness.sampling import TokenLaw
 from harness.scoring import score_pair
@@ -187,19 +187,37 @@ class Bench:
             return Verdict.SAMPLED, (), ""
         if plain.token_ids == speculative.token_ids:
             return Verdict.IDENTICAL, (), ""
-        certificate = certify(
-            request.prompt_token_ids,
-            speculative.token_ids,
-            self.pair.target,
-            TokenLaw(
-                request.sampling, len(request.prompt_token_ids), request.stopping.stop_token_ids
-            ),
-            widths=widths(speculative, self.config),
-            plain=plain.token_ids,
-            tie_tolerance=self.config.tie_tolerance,
-        )
+        certificate = certified(request, speculative, self.pair, self.config, plain.token_ids)
         message = explain(certificate, speculative.token_ids, self.pair.decode)
         return certificate.verdict, certificate.forks, message
+
+
+def certified(
+    request: Request,
+    generation: Generation,
+    pair: ModelPair,
+    config: RunConfig,
+    plain: tuple[int, ...] | None = None,
+) -> Certificate:
+    """The greedy certificate of an engine's answer.
+
+    Args:
+        request: What was asked, at temperature 0.
+        generation: The answer.
+        pair: The judge's models.
+        config: Its tie tolerance, and the size of drafts where the engine does not tell its steps.
+        plain: What plain decoding answered, where it is known; see `certify`.
+    """
+    prompt = request.prompt_token_ids
+    return certify(
+        prompt,
+        generation.token_ids,
+        pair.target,
+        TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids),
+        widths=widths(generation, config),
+        plain=plain,
+        tie_tolerance=config.tie_tolerance,
+    )
 
 
 def widths(generation: Generation, config: RunConfig) -> list[int]:

@@ -192,7 +192,7 @@ class Speculation:
         models = {}
         if self._bench is not None:
             engine = self._bench.engine
-            described = {**engine.describe(), "capabilities": sorted(engine.capabilities)}
+            described = {**engine.describe(), "capabilities": sorted(map(str, engine.capabilities))}
             models = {**self._bench.pair.descriptions, "engine": described}
         case.node.user_properties.extend(case_properties(record))
         kept = {"record": record.to_json(), "models": models, "prompt": prompt_digest(case.prompt)}

@@ -125,7 +125,7 @@ class KeepsHalf(Wrapped):
 
 class ImpossibleCounts(Wrapped):
     def speculate(self, request):
-        return replace(super().speculate(request), counts=Counts(steps=1, drafted=1, accepted=2))
+        return replace(super().speculate(request), counts=Counts(steps=1, drafted=5, accepted=2))
 
 
 class AnswersNothing(Wrapped):

@@ -183,7 +183,7 @@ def test_four_ids(rule, shape, length, sampling, models):
     ),
 )
 @given(models=pairs(sizes=(3,), positive=2), known=st.sampled_from([(0, 1), (0, 2), (1, 2)]))
-@settings(max_examples=2)
+@examples(2, nightly=20)
 def test_a_draft_model_that_lacks_an_id(rule, shape, length, sampling, models, known):
     target, draft = models
     widened = WidenedLM(draft, 3, known, stand_in=known[0])

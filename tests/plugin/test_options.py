@@ -1,5 +1,7 @@
 """Every option: in --help, in the ini file, and refused in one line before a model is loaded."""
 
+import json
+
 import pytest
 
 from harness.plugin.options import OPTIONS
@@ -100,7 +102,8 @@ def test_every_option_has_an_ini_equivalent(run, pytester, metrics, pair):
     )
     run(models=False).assert_outcomes(passed=3)
     assert metrics()["domains"]["letters"]["prompts"] == 3
-    assert (pytester.path / "out" / "run.json").read_text().count('"chain:2"') == 1
+    described = json.loads((pytester.path / "out" / "run.json").read_text())
+    assert described["config"]["tree"] == described["models"]["engine"]["tree"] == "chain:2"
     text = pytester.runpytest("--help").stdout.str()
     for option in OPTIONS:
         assert f"\n  {option.name} (" in text

@@ -10,7 +10,7 @@ from harness.report import load_run
 
 NODE_COLUMNS = (
     "case_id domain step node parent depth sibling_rank position token_id target_probability "
-    "draft_probability acceptance_probability target_entropy draft_entropy target_rank draft_rank "
+    "draft_probability acceptance_probability overlap target_entropy draft_entropy target_rank draft_rank "
     "reached accepted"
 ).split()
 METRICS = (
@@ -34,7 +34,7 @@ def test_the_report_has_every_table_and_file(run, pytester, metrics):
         ["*acceptance*greedy*", "letters *", "overall *", "depth *", "Report: *out"]
     )
     found = metrics()
-    assert found["schema_version"] == 1
+    assert found["schema_version"] == 2
     assert found["lossless"]["cases"] == found["lossless"]["identical"] == 3
     assert found["lossless"]["algorithmic"] == 0
     for scope in (found["domains"]["letters"], found["overall"]):
@@ -72,11 +72,11 @@ def test_a_difference_is_shown_with_text_tokens_and_logits(run, pytester, metric
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            "letters/*: speculative output parts from the target's own at token *",
-            "  text so far *",
-            "  plain * (id *, logit *), then *",
-            "  speculative * (id *, logit *), then *",
-            "*the target's argmax here is*",
+            "letters/*: the speculative output leaves the target's own at * tokens (algorithmic)",
+            "  token *, after *",
+            "    target * (id *)",
+            "    speculative * (id *), * below in logits, then *",
+            "    not rounding*",
         ]
     )
     assert "Traceback" not in result.stdout.str()
@@ -121,7 +121,10 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run, pytester
 
 
 def test_state_checks_can_be_switched_on(run):
-    run("--spec-check-state").assert_outcomes(passed=3)
+    run("--spec-check-state=1").assert_outcomes(passed=3)
+    refused = run("--spec-check-state=2")
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["*--spec-check-state: 2.0 is not a share of the steps*"])
 
 
 def test_models_that_do_not_fit_end_the_run_with_exit_code_4(run, pytester, tmp_path):

@@ -293,7 +293,16 @@ def test_latest_leads_to_the_report(tmp_path, make_cases, run_info, monkeypatch,
 
 def as_version_1(directory):
     """Rewrite a report as schema version 1 would have: without what version 2 added."""
-    added = {"cases.parquet": ["forks", "contradictions", "counts"], "nodes.parquet": ["overlap"]}
+    added = {
+        "cases.parquet": [
+            "forks",
+            "contradictions",
+            "counts",
+            "plain_score",
+            "speculative_score",
+        ],
+        "nodes.parquet": ["overlap"],
+    }
     for name in FILES[1:]:
         drop = added.get(name, [])
         rewrite(directory / name, lambda t, drop=drop: with_version(t.drop_columns(drop), b"1"))

@@ -52,7 +52,7 @@ def vllm(pair, ask, right):
 
 
 def make(pair, url, **options):
-    given = {"url": url, "retries": 0, "timeout": 0.5, **options}
+    given = {"url": url, "retries": 0, "timeout": 2.0, **options}
     return OpenAIEngine(
         RunConfig(engine="openai", engine_options=tuple((k, str(v)) for k, v in given.items())),
         pair,
