@@ -10,8 +10,8 @@ from harness.report import load_run
 
 NODE_COLUMNS = (
     "case_id domain step node parent depth sibling_rank position token_id target_probability "
-    "draft_probability acceptance_probability overlap target_entropy draft_entropy target_rank draft_rank "
-    "reached accepted"
+    "draft_probability acceptance_probability overlap target_entropy draft_entropy target_rank "
+    "draft_rank reached accepted"
 ).split()
 METRICS = (
     "acceptance_probability greedy_match acceptance_rate_drafted acceptance_rate_reached "
