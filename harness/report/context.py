@@ -8,7 +8,7 @@ from typing import Any
 from harness.engines.protocol import TELLING
 from harness.laws import labelled
 from harness.report.run_info import RunInfo
-from harness.statistics import RunSummary, Study
+from harness.statistics import RunSummary, Study, coupling
 from harness.trace import CaseRecord, Verdict
 
 SHOWN_IDS = 5
@@ -106,6 +106,22 @@ def study_lines(found: Study) -> list[str]:
             f"{late.value:+.3f} [{late.low:+.3f}, {late.high:+.3f}]."
         )
     return lines
+
+
+def coupling_lines(run: RunInfo, cases: Iterable[CaseRecord]) -> list[str]:
+    """How far drawn chains are from the bound; nothing of other drafts, or at temperature 0."""
+    sampling = run.config.get("sampling") or {}
+    if not sampling.get("temperature") or not str(run.config.get("tree")).startswith("chain"):
+        return []
+    found = coupling(list(cases))
+    if found is None or found.kept.reason:
+        return []
+    return [
+        f"drafted tokens at reached positions: {found.kept.value:.3f} kept; no rule with the "
+        f"target's law keeps more than the overlap Σ min(p, q), {found.overlap.value:.3f} on "
+        f"average; kept − overlap {found.difference.value:+.3f} "
+        f"[{found.difference.low:+.3f}, {found.difference.high:+.3f}]"
+    ]
 
 
 def law_lines(run: RunInfo) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.report.context import (
     ACCURACY_LINE,
+    coupling_lines,
     engine_lines,
     failure_lines,
     hardware_line,
@@ -55,7 +56,10 @@ def markdown_report(
         *([f"**{TOY_NOTICE}**"] if run.uses_builtin else []),
         "## Verdicts",
         f"{summary.overall.verdicts.cases} cases: {', '.join(verdicts) or 'none'}.",
-        "\n".join(f"- {inline(line)}" for line in [*law_lines(run), *failure_lines(cases)]),
+        "\n".join(
+            f"- {inline(line)}"
+            for line in [*coupling_lines(run, cases), *law_lines(run), *failure_lines(cases)]
+        ),
         "## By domain",
         markdown_table(domain_table(summary)),
         "\n".join(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from harness.report import labels
 from harness.report.context import (
     ACCURACY_LINE,
+    coupling_lines,
     engine_lines,
     failure_lines,
     hardware_line,
@@ -73,7 +74,7 @@ def terminal_report(
         *([TOY_NOTICE] if run.uses_builtin else []),
     ]
     blocks.append("\n".join(_wrapped(note) for note in notes))
-    if failures := [*law_lines(run), *failure_lines(cases)]:
+    if failures := [*coupling_lines(run, cases), *law_lines(run), *failure_lines(cases)]:
         blocks.append("\n".join(_wrapped(line) for line in failures))
     return "\n\n".join(blocks)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from harness.statistics.accuracy import Accuracy, Share, accuracy
 from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from harness.statistics.coupling import Coupling, coupling
 from harness.statistics.dependence import TaskOrDepth, WaldTest
 from harness.statistics.findings import Finding, FindingVerdict
 from harness.statistics.identities import check_identities
@@ -31,6 +32,7 @@ __all__ = [
     "METRICS",
     "PEERS",
     "Accuracy",
+    "Coupling",
     "DepthSummary",
     "DomainOrder",
     "Estimate",
@@ -54,6 +56,7 @@ __all__ = [
     "accuracy",
     "as_peers",
     "check_identities",
+    "coupling",
     "in_domain_order",
     "prompt_sums",
     "stratified_estimates",

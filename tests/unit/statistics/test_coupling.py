@@ -1,0 +1,86 @@
+"""Kept tokens beside the bound: exact figures by hand, and rejection meets the bound."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from study_traces import study_run
+from tables import adversarial, pair_from
+
+from harness.acceptance import make_rule
+from harness.config import Sampling
+from harness.decoding import speculate
+from harness.drafting import make_drafter
+from harness.randomness import SeededRandomness
+from harness.recording import StepRecorder, StepSeconds
+from harness.shapes import parse_tree
+from harness.statistics import coupling
+from harness.stopping import Stopping
+from harness.trace import NODE_COLUMNS, CaseRecord, Verdict, columns_from
+
+
+def chain_case(case_id, rows, domain="code"):
+    """Rows of (reached, accepted, overlap)."""
+    columns = {name: np.zeros(len(rows)) for name in NODE_COLUMNS}
+    columns["reached"], columns["accepted"], columns["overlap"] = map(
+        np.array, zip(*rows, strict=True)
+    )
+    return CaseRecord(
+        case_id=case_id,
+        domain=domain,
+        prompt_tokens=1,
+        verdict=Verdict.SAMPLED,
+        nodes=columns_from(NODE_COLUMNS, columns),
+    )
+
+
+def test_only_reached_positions_count():
+    cases = [
+        chain_case("a", [(1, 1, 0.5), (1, 0, 0.7), (0, 0, 0.1)]),
+        chain_case("b", [(1, 1, 0.9), (1, 1, np.nan)]),
+    ]
+    found = coupling(cases)
+    assert found.kept.value == pytest.approx(2 / 3)
+    assert found.overlap.value == pytest.approx((0.5 + 0.7 + 0.9) / 3)
+    assert found.difference.value == pytest.approx(2 / 3 - 0.7)
+    assert found.kept.n == 3
+
+
+def test_drafts_with_siblings_have_no_such_bound():
+    assert coupling(study_run(prompts=2, steps=3)) is None
+    assert coupling([]) is None
+    failed = replace(chain_case("a", [(1, 1, 0.5)]), verdict=Verdict.ERROR)
+    assert coupling([failed]) is None
+
+
+@pytest.mark.parametrize(("rule", "is_at_bound"), [("rejection", True), ("typical", False)])
+def test_rejection_meets_the_bound_and_a_lossy_rule_goes_over_it(rule, is_at_bound):
+    """Seeded; the interval of a rule at the bound misses 0 in one of twenty seeds, not in this."""
+    shape = parse_tree("chain:3")
+    cases = []
+    for index in range(40):
+        target, draft = pair_from(*list(adversarial().values())[index % 4])
+        recorder = StepRecorder(lambda: StepSeconds(0.0, 0.0))
+        speculate(
+            (0, 1),
+            target,
+            make_drafter(shape, draft),
+            make_rule(rule, shape, is_greedy=False),
+            sampling=Sampling(temperature=1.0),
+            stopping=Stopping(max_new_tokens=30),
+            randomness=SeededRandomness(1, str(index)),
+            observe=recorder,
+        )
+        cases.append(
+            CaseRecord(
+                case_id=str(index),
+                domain="code",
+                prompt_tokens=2,
+                verdict=Verdict.SAMPLED,
+                steps=recorder.steps,
+                nodes=recorder.nodes,
+            )
+        )
+    found = coupling(cases)
+    assert found.difference.low < found.difference.value < found.difference.high
+    assert (found.difference.low <= 0 <= found.difference.high) is is_at_bound, found
