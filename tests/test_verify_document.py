@@ -26,9 +26,9 @@ def test_the_checks_are_those_of_the_kit():
 
 
 def test_the_page_names_the_tolerances_in_force():
-    stated = re.search(r"0\.002 in float32, 0\.1 in float16, (\S+) in bfloat16", PAGE)
-    assert float(stated[1]) == TIE_TOLERANCE["bfloat16"]
-    assert (TIE_TOLERANCE["float32"], TIE_TOLERANCE["float16"]) == (2e-3, 0.1)
+    stated = re.search(r"by default (\S+) in float32, (\S+) in float16, (\S+)\s+in bfloat16", PAGE)
+    dtypes = ("float32", "float16", "bfloat16")
+    assert [float(value) for value in stated.groups()] == [TIE_TOLERANCE[d] for d in dtypes]
 
 
 def test_every_tolerance_covers_four_times_what_was_measured():

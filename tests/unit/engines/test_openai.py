@@ -224,7 +224,7 @@ def test_a_wrong_answer_fails_its_case(pair, prompts, vllm, changes, message):
 )
 def test_a_broken_answer_is_an_engine_error(pair, ask, reply, message):
     with serving(lambda path, body: reply) as fake:
-        engine = make(pair, fake.url)
+        engine = make(pair, fake.url, timeout=0.5 if reply is hang else 2.0)
         with pytest.raises(EngineError) as failed:
             engine.speculate(ask())
         engine.close()

@@ -6,6 +6,7 @@ the machine for the seconds that it is given.
 
 import functools
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -71,17 +72,40 @@ def run(request, monkeypatch):
     return run
 
 
+OWN = f"{os.getpid()}x"
+"""Begins the marks of this process's sandboxes: tests that run beside it have some of their own."""
+
+
 def left_over():
-    """Processes that run the bootstrap, wherever they are."""
+    """Processes that run the bootstrap for a sandbox of this process, wherever they are."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = entry.read_bytes()
+            environment = (entry.parent / "environ").read_bytes()
         except OSError:
             continue
-        if b"no network in the sandbox" in command:
+        if b"no network in the sandbox" in command and f"SANDBOX={OWN}".encode() in environment:
             found.append(entry.parent.name)
     return found
+
+
+@pytest.fixture(autouse=True)
+def _own_marks(monkeypatch):
+    drawn = secrets.token_hex
+    monkeypatch.setattr(secrets, "token_hex", lambda size: OWN + drawn(size))
+
+
+def test_what_is_left_would_be_seen():
+    """A process with the bootstrap's text and this process's mark, until it is ended."""
+    program = "import time; 'no network in the sandbox'; time.sleep(60)"
+    for mark, count in ((OWN, 1), ("1x", 0)):
+        environment = {"DRAFTPROOF_SANDBOX": f"{mark}abc"}
+        with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
+            try:
+                assert len(left_over()) == count
+            finally:
+                process.kill()
 
 
 def test_a_program_that_ends_has_passed(run):
