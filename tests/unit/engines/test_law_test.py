@@ -99,7 +99,7 @@ def test_temperature_and_filters_reach_both_laws(sampling):
 
 
 class NoResidual(RejectionRule):
-    """After a rejection it draws from p again (BUGS: V02)."""
+    """After a rejection it draws from p again."""
 
     def accept(self, draft, target_probs, randomness):
         kept = super().accept(draft, target_probs, randomness)
