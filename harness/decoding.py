@@ -66,6 +66,9 @@ class Step:
 Observer = Callable[[Step, tuple[int, ...]], None]
 """Called after each step with the tokens that it added to the output."""
 
+LawFactory = Callable[[Sampling, int, frozenset[int]], TokenLaw]
+"""From the settings, the prompt's length and the stop tokens to what tokens are drawn from."""
+
 
 def ignore(step: Step, committed: tuple[int, ...]) -> None:
     """The observer that does nothing."""
@@ -115,6 +118,7 @@ def speculate(
     stopping: Stopping,
     randomness: Randomness,
     observe: Observer = ignore,
+    make_law: LawFactory = TokenLaw,
 ) -> Output:
     """What the target produces with a drafter's help; with a lossless rule, the same law.
 
@@ -129,6 +133,8 @@ def speculate(
         stopping: Where the output ends, also inside a block.
         randomness: Draws for every purpose.
         observe: Called after each step.
+        make_law: Makes what logits become probabilities by; another one than `TokenLaw` is one
+            that is under test.
 
     Raises:
         UsageError: The prompt is empty.
@@ -136,7 +142,7 @@ def speculate(
         DraftError: The rule is not valid for the drafter's proposal law.
     """
     stopping = within_context(stopping, prompt, target)
-    law = TokenLaw(sampling, len(prompt), stopping.stop_token_ids)
+    law = make_law(sampling, len(prompt), stopping.stop_token_ids)
     first = draw_first(prompt, target, drafter, law, randomness)
     committed, stop_reason = stopping.cut((), (first,))
     sequence = [*prompt, *committed]

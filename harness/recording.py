@@ -38,34 +38,41 @@ class StepRecorder:
 
     def __init__(self, step_seconds: Callable[[], StepSeconds]) -> None:
         self._step_seconds = step_seconds
-        self._steps: list[tuple[float, ...]] = []
+        self._steps: list[dict[str, float]] = []
         self._nodes: list[dict[str, np.ndarray]] = []
 
     def __call__(self, step: Step, committed: tuple[int, ...]) -> None:
         """Take note of a step and of the tokens that it added to the output."""
-        tree = step.draft.tree
-        seconds = self._step_seconds()
         index = len(self._steps)
+        seconds = self._step_seconds()
         self._steps.append(
-            (
-                index,
-                len(tree),
-                tree.depth,
-                len(step.acceptance.path),
-                len(committed),
-                step.root_position,
-                seconds.draft,
-                seconds.verify,
-            )
+            {
+                **self.step_columns(index, step, committed),
+                "draft_seconds": seconds.draft,
+                "verify_seconds": seconds.verify,
+            }
         )
-        if len(tree):
-            self._nodes.append(self._node_columns(index, step))
+        if len(step.draft.tree):
+            self._nodes.append(self.node_columns(index, step))
+
+    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, float]:
+        """The value of each of `STEP_COLUMNS` but the seconds, for a step."""
+        tree = step.draft.tree
+        return {
+            "step": index,
+            "nodes": len(tree),
+            "depth": tree.depth,
+            "accepted_length": len(step.acceptance.path),
+            "committed_tokens": len(committed),
+            "root_position": step.root_position,
+        }
 
     @property
     def steps(self) -> Columns:
         """`STEP_COLUMNS` of everything seen so far."""
-        columns = list(zip(*self._steps, strict=True)) or [()] * len(STEP_COLUMNS)
-        return columns_from(STEP_COLUMNS, dict(zip(STEP_COLUMNS, columns, strict=True)))
+        return columns_from(
+            STEP_COLUMNS, {name: [step[name] for step in self._steps] for name in STEP_COLUMNS}
+        )
 
     @property
     def nodes(self) -> Columns:
@@ -78,7 +85,8 @@ class StepRecorder:
             },
         )
 
-    def _node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
+    def node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
+        """`NODE_COLUMNS` of a step's nodes, each ``[nodes]``."""
         draft, tree = step.draft, step.draft.tree
         n = len(tree)
         # Siblings share the distribution after their parent: each is looked at once.

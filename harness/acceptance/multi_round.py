@@ -15,7 +15,63 @@ from harness.randomness import Purpose, Randomness
 from harness.tree import ROOT
 
 
-class MultiRoundRule:
+class SiblingRejection:
+    """Descends a sampled tree by rejection sampling of each kept node's children."""
+
+    name: str
+
+    def accept(
+        self,
+        draft: Draft,
+        target: Distributions,
+        randomness: Randomness,
+    ) -> Acceptance:
+        require_valid(self, draft)
+        tree = draft.tree
+        path: list[int] = []
+        reached: list[int] = []
+        node = ROOT
+        while True:
+            p = target[node + 1]
+            children = tree.children(node)
+            q = proposal_distribution(draft, children[0]) if children else p
+            for child in children:
+                reached.append(child)
+                token = tree.token_ids[child]
+                if randomness.bernoulli(self.keeps(p, q, token), Purpose.ACCEPT):
+                    path.append(child)
+                    node = child
+                    break
+                p, q = self.left(p, q, token), self.narrowed(q, token)
+            else:
+                purpose = Purpose.CORRECTION if children else Purpose.BONUS
+                extra = randomness.categorical(p, purpose)
+                return Acceptance(path=tuple(path), extra_token=extra, reached=tuple(reached))
+
+    def keeps(
+        self,
+        p: Distribution,
+        q: Distribution,
+        token: int,
+    ) -> float:
+        """The probability with which a drawn sibling is kept."""
+        return acceptance_probability(p, q, token)
+
+    def left(
+        self,
+        p: Distribution,
+        q: Distribution,
+        token: int,
+    ) -> Distribution:
+        """What is left of p once a sibling was rejected."""
+        return residual(p, q)
+
+    def narrowed(self, q: Distribution, token: int) -> Distribution:
+        """What the sibling after this one was drawn from."""
+        return q
+
+
+class MultiRoundRule(SiblingRejection):
     """Tries siblings in turn; each rejection leaves the residual for the next.
 
     At each kept node p starts as the target's distribution. A sibling x is kept with probability
@@ -29,12 +85,8 @@ class MultiRoundRule:
 
     name = "multi-round"
 
-    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
-        require_valid(self, draft)
-        return recursive_rejection(draft, target, randomness, distinct=False)
 
-
-class WithoutReplacementRule:
+class WithoutReplacementRule(SiblingRejection):
     """Tries siblings in turn, where none can repeat an earlier one.
 
     As `MultiRoundRule`, but a sibling was drawn from what its earlier siblings left of q, so each
@@ -47,48 +99,8 @@ class WithoutReplacementRule:
 
     name = "without-replacement"
 
-    def accept(self, draft: Draft, target: Distributions, randomness: Randomness) -> Acceptance:
-        require_valid(self, draft)
-        return recursive_rejection(draft, target, randomness, distinct=True)
-
-
-def recursive_rejection(
-    draft: Draft,
-    target: Distributions,
-    randomness: Randomness,
-    *,
-    distinct: bool,
-) -> Acceptance:
-    """Descend the tree by rejection sampling of each node's children.
-
-    Args:
-        draft: A sampled tree, with the distributions its siblings were drawn from.
-        target: ``[n + 1, vocabulary]`` distributions, row 0 after the root.
-        randomness: For coins and the extra token.
-        distinct: Whether siblings were drawn without replacement.
-    """
-    tree = draft.tree
-    path: list[int] = []
-    reached: list[int] = []
-    node = ROOT
-    while True:
-        p = target[node + 1]
-        children = tree.children(node)
-        q = proposal_distribution(draft, children[0]) if children else p
-        for child in children:
-            reached.append(child)
-            token = tree.token_ids[child]
-            if randomness.bernoulli(acceptance_probability(p, q, token), Purpose.ACCEPT):
-                path.append(child)
-                node = child
-                break
-            p = residual(p, q)
-            if distinct:
-                q = without(q, token)
-        else:
-            purpose = Purpose.CORRECTION if children else Purpose.BONUS
-            extra = randomness.categorical(p, purpose)
-            return Acceptance(path=tuple(path), extra_token=extra, reached=tuple(reached))
+    def narrowed(self, q: Distribution, token: int) -> Distribution:
+        return without(q, token)
 
 
 def acceptance_probability(p: Distribution, q: Distribution, token: int) -> float:

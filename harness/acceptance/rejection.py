@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.acceptance.multi_round import acceptance_probability, residual
 from harness.acceptance.protocol import (
     Acceptance,
+    Distribution,
     Distributions,
     proposal_distribution,
     require_valid,
@@ -31,12 +32,30 @@ class RejectionRule:
         tree = draft.tree
         for node, token in enumerate(tree.token_ids):
             p, q = target[node], proposal_distribution(draft, node)
-            if not randomness.bernoulli(acceptance_probability(p, q, token), Purpose.ACCEPT):
+            if not randomness.bernoulli(self.keeps(p, q, token), Purpose.ACCEPT):
                 return Acceptance(
                     path=tuple(range(node)),
-                    extra_token=randomness.categorical(residual(p, q), Purpose.CORRECTION),
+                    extra_token=randomness.categorical(self.left(p, q, token), Purpose.CORRECTION),
                     reached=tuple(range(node + 1)),
                 )
         nodes = tuple(range(len(tree)))
         bonus = randomness.categorical(target[len(tree)], Purpose.BONUS)
         return Acceptance(path=nodes, extra_token=bonus, reached=nodes)
+
+    def keeps(
+        self,
+        p: Distribution,
+        q: Distribution,
+        token: int,
+    ) -> float:
+        """The probability with which a drawn token is kept."""
+        return acceptance_probability(p, q, token)
+
+    def left(
+        self,
+        p: Distribution,
+        q: Distribution,
+        token: int,
+    ) -> Distribution:
+        """What the correction token is drawn from once a token was rejected."""
+        return residual(p, q)

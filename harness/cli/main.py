@@ -21,9 +21,10 @@ examples:
   draftproof study reports/latest --json > study.json
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
+  draftproof selftest --class cache
 
-exit codes: 0 done, 1 a verification found a fault or a gate failed, 4 a name, an option or a folder
-that cannot be used, 7 no gate failed and one is inconclusive.
+exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 4 a name,
+an option or a folder that cannot be used, 7 no gate failed and one is inconclusive.
 """
 
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
         what its gates came to.
     """
-    from harness.cli import commands, comparing, verifying
+    from harness.cli import commands, comparing, selftesting, verifying
 
     handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
         "metrics": commands.metrics,
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": commands.report,
         "compare": comparing.compare,
         "verify": verifying.verify,
+        "selftest": selftesting.selftest,
     }
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``draftproof`` and its commands."""
-    from harness.cli import comparing, verifying
+    from harness.cli import comparing, selftesting, verifying
     from harness.statistics.peers import PEERS
 
     parser = _Parser(
@@ -123,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--open", action="store_true", help="open the page in the browser")
     comparing.add_parser(commands)
     verifying.add_parser(commands)
+    selftesting.add_parser(commands)
     for command in (metrics, study, report):
         command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")
         command.add_argument("--json", action="store_true", help="print JSON, for programs")

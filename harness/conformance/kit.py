@@ -23,6 +23,7 @@ CHECKS: dict[str, Check] = {
     "repetition penalty inside a block": output_checks.repetition_penalty,
     "shortest and longest prompts": output_checks.prompt_lengths,
     "same request twice": request_checks.same_request_twice,
+    "other seeds and other requests": request_checks.other_seeds,
     "drafts of other lengths": request_checks.other_draft_length,
     "self-draft": request_checks.self_draft,
     "nothing left of earlier requests": request_checks.earlier_requests,

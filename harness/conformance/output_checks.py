@@ -10,7 +10,6 @@ from harness.conformance.subject import (
     Finding,
     Status,
     Subject,
-    Tally,
     not_available,
 )
 from harness.engines.protocol import Capability, Request
@@ -25,7 +24,7 @@ PENALTY = 2.0
 
 def greedy_output(subject: Subject) -> Finding:
     """Every token of every prompt's output is the target's own choice after its own prefix."""
-    tally = Tally()
+    tally = subject.tally()
     tokens = 0
     with subject.engine() as engine:
         for prompt in subject.prompts:
@@ -95,7 +94,7 @@ def least_length(subject: Subject) -> Finding:
 
 def repetition_penalty(subject: Subject) -> Finding:
     """The penalty of a token counts from the token after it on, also inside a block."""
-    tally = Tally()
+    tally = subject.tally()
     sampling = Sampling(repetition_penalty=PENALTY)
     with subject.engine(sampling=sampling) as engine:
         if Capability.FILTERS not in engine.capabilities:
@@ -109,7 +108,7 @@ def repetition_penalty(subject: Subject) -> Finding:
 
 def prompt_lengths(subject: Subject) -> Finding:
     """A prompt of one token and one that fills the context are answered, an empty one is not."""
-    tally = Tally()
+    tally = subject.tally()
     whole = subject.pair.encode(subject.prompts[0].text)
     room = 4
     longest = min(subject.pair.target.max_length, _LONGEST) - room
@@ -144,7 +143,7 @@ Requests = Callable[[tuple[int, ...]], Iterator[tuple[str, Request]]]
 
 def _ends(subject: Subject, requests: Requests, capability: Capability | None = None) -> Finding:
     """Judge the answers to requests that end at places of the first prompt's own output."""
-    tally = Tally()
+    tally = subject.tally()
     prompt = subject.prompts[0]
     own = subject.own_output(subject.request(prompt, sampling=GREEDY))
     with subject.engine() as engine:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.config import Sampling
-from harness.conformance.subject import Finding, Subject, Tally, not_available
+from harness.conformance.subject import Finding, Subject, not_available
 from harness.engines.protocol import Capability, Generation
 from harness.lossless.certificate import target_dtype
 from harness.shapes import ChainShape, LookupShape, TreeShape
@@ -17,7 +19,7 @@ _LEAST_SHARE = {"bfloat16": 0.95, "float16": 0.95}
 
 def same_request_twice(subject: Subject) -> Finding:
     """The same request has the same answer: at temperature 0, and with a seed above it."""
-    tally = Tally()
+    tally = subject.tally()
     for sampling in (Sampling(), SAMPLED):
         with subject.engine(sampling=sampling) as engine:
             if not sampling.greedy and Capability.SEEDS not in engine.capabilities:
@@ -33,9 +35,39 @@ def same_request_twice(subject: Subject) -> Finding:
     return tally.finding()
 
 
+def other_seeds(subject: Subject) -> Finding:
+    """Above temperature 0 another seed, or the same prompt in another request, is drawn anew."""
+    tally = subject.tally()
+    sampling = _lively(subject)
+    with subject.engine(sampling=sampling) as engine:
+        if not {Capability.SEEDS, Capability.SAMPLING} <= engine.capabilities:
+            return not_available(Capability.SEEDS)
+        same = {"another seed": True, "another request": True}
+        for prompt in subject.prompts[:_REPEATS]:
+            asked = subject.request(prompt, sampling=sampling)
+            first = engine.speculate(asked).token_ids
+            others = {
+                "another seed": replace(asked, seed=asked.seed + 1),
+                "another request": replace(asked, request_id=f"{asked.request_id}/again"),
+            }
+            for what, other in others.items():
+                same[what] &= engine.speculate(other).token_ids == first
+    for what, all_same in same.items():
+        tally.require(
+            not all_same,
+            f"{what} has the same outputs token for token: draws do not depend on it",
+        )
+    return tally.finding()
+
+
+def _lively(subject: Subject) -> Sampling:
+    """A temperature at which two outputs of independent draws are not the same by chance."""
+    return Sampling(temperature=max(1.0, subject.config.sampling.temperature))
+
+
 def other_draft_length(subject: Subject) -> Finding:
     """At temperature 0 the output stays the target's own with drafts of other lengths."""
-    tally = Tally()
+    tally = subject.tally()
     for shape in (ChainShape(1), ChainShape(7)):
         tree: TreeShape = (
             LookupShape(shape.length) if isinstance(subject.config.tree, LookupShape) else shape
@@ -49,7 +81,7 @@ def other_draft_length(subject: Subject) -> Finding:
 
 def self_draft(subject: Subject) -> Finding:
     """With the target as its own draft model, every drafted token is kept at temperature 0."""
-    tally = Tally()
+    tally = subject.tally()
     drafted = kept = 0
     pair = subject.self_draft()
     dtype = target_dtype(pair.target)
@@ -77,7 +109,7 @@ def self_draft(subject: Subject) -> Finding:
 
 def earlier_requests(subject: Subject) -> Finding:
     """A long request leaves nothing behind: a short one after it is answered as by a new engine."""
-    tally = Tally()
+    tally = subject.tally()
     longest = max(subject.prompts, key=lambda prompt: len(prompt.text))
     others = [prompt for prompt in subject.prompts if prompt is not longest][:_REPEATS]
     for prompt in others:

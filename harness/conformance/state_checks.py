@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from harness.config import Sampling
-from harness.conformance.subject import GREEDY, Finding, Subject, Tally, not_available
+from harness.conformance.subject import GREEDY, Finding, Subject, not_available
 from harness.engines.measuring import Bench
 from harness.engines.protocol import Capability, Counts
 from harness.errors import StateError
+from harness.trace import Columns
 
 _PROMPTS = 3
 
 
 def state_equivalence(subject: Subject) -> Finding:
     """At every step both models' cached logits equal a recompute from scratch."""
-    tally = Tally()
+    tally = subject.tally()
     with subject.engine(check_state=1.0) as engine:
         if Capability.STATE_CHECKS not in engine.capabilities:
             return not_available(Capability.STATE_CHECKS)
@@ -29,7 +30,7 @@ def state_equivalence(subject: Subject) -> Finding:
 
 def metric_identities(subject: Subject) -> Finding:
     """The counts of every case hold together: by step, by node and with the output."""
-    tally = Tally()
+    tally = subject.tally()
     for sampling in (GREEDY, Sampling(temperature=1.0)):
         with subject.engine(sampling=sampling) as engine:
             if Capability.NODES not in engine.capabilities:
@@ -47,7 +48,7 @@ def metric_identities(subject: Subject) -> Finding:
 
 def acceptance_counts(subject: Subject) -> Finding:
     """An engine's own counters are possible for the output that it returned."""
-    tally = Tally()
+    tally = subject.tally()
     with subject.engine() as engine:
         if Capability.COUNTS not in engine.capabilities:
             return not_available(Capability.COUNTS)
@@ -55,7 +56,10 @@ def acceptance_counts(subject: Subject) -> Finding:
             generation = engine.speculate(subject.request(prompt))
             if generation.counts is None:
                 return not_available(Capability.COUNTS)
-            for problem in _impossible(generation.counts, len(generation.token_ids)):
+            problems = _impossible(generation.counts, len(generation.token_ids))
+            if generation.steps is not None:
+                problems += _not_the_steps(generation.counts, generation.steps)
+            for problem in problems:
                 tally.require(False, f"{prompt.prompt_id}: {problem}")
             tally.require(True, "")
     return tally.finding()
@@ -75,3 +79,17 @@ def _impossible(counts: Counts, tokens: int) -> list[str]:
     if tokens < 1 + counts.steps:
         problems.append(f"{counts.steps} steps cannot have made {tokens} tokens: each makes one")
     return problems
+
+
+def _not_the_steps(counts: Counts, steps: Columns) -> list[str]:
+    """Where counters leave what the engine itself tells of its steps."""
+    told = {
+        "steps": len(steps["step"]),
+        "drafted": int(steps["nodes"].sum()),
+        "accepted": int(steps["accepted_length"].sum()),
+    }
+    return [
+        f"the counter of {name} says {getattr(counts, name)}, and its steps add up to {value}"
+        for name, value in told.items()
+        if getattr(counts, name) != value
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -23,7 +23,7 @@ from harness.engines.protocol import (
 )
 from harness.engines.reference import ReferenceEngine
 from harness.engines.registry import make_engine
-from harness.errors import EngineError
+from harness.errors import DraftproofError, EngineError
 from harness.lossless.certificate import explain
 from harness.models.hugging_face import HuggingFaceLM
 from harness.models.loading import ModelPair
@@ -62,6 +62,10 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+class FirstProblemError(DraftproofError):
+    """A check ended at the first problem that it found, as it was asked to."""
+
+
 def not_available(capability: Capability) -> Finding:
     """The finding on an engine that lacks a capability."""
     return Finding(status=Status.NOT_AVAILABLE, lines=(f"the engine does not have: {capability}",))
@@ -77,6 +81,8 @@ class Subject:
         prompts: What it is asked, at least one.
         rule: An acceptance rule under test, for the reference engine.
         drafter: A drafter under test, likewise.
+        make: Makes the engine from models and settings, in place of the one that `config` names.
+        to_the_end: Whether a check goes on after the first problem that it finds.
     """
 
     pair: ModelPair
@@ -84,6 +90,8 @@ class Subject:
     prompts: Sequence[Prompt]
     rule: AcceptanceRule | None = None
     drafter: Drafter | None = None
+    make: Callable[[ModelPair, RunConfig], Engine] | None = None
+    to_the_end: bool = True
 
     @contextmanager
     def engine(
@@ -100,11 +108,14 @@ class Subject:
             sampling: What it will be asked for.
             settings: Fields of `RunConfig` that differ from the subject's.
         """
+        engine: Engine
         config = replace(self.config, sampling=sampling, check_state=0.0)
         if settings:
             config = replace(config, **settings)
-        if self.drafter is not None:
-            engine: Engine = ReferenceEngine(
+        if self.make is not None:
+            engine = self.make(pair or self.pair, config)
+        elif self.drafter is not None:
+            engine = ReferenceEngine(
                 pair or self.pair, config, rule=self.rule, drafter=self.drafter
             )
         else:
@@ -172,6 +183,10 @@ class Subject:
         message = explain(certificate, generation.token_ids, self.pair.decode)
         return generation, certificate.verdict, message
 
+    def tally(self) -> Tally:
+        """Adds up a check's verdicts."""
+        return Tally(to_the_end=self.to_the_end)
+
     def self_draft(self) -> ModelPair:
         """The pair with the target as its own draft model."""
         again = HuggingFaceLM(self.pair.target.model, self.pair.target.vocabulary_size)
@@ -181,13 +196,20 @@ class Subject:
 class Tally:
     """Adds up the verdicts of a check's outputs.
 
+    Args:
+        to_the_end: Whether to go on after a problem.
+
     Attributes:
         n: Outputs judged.
         numerical: Of these, those that part by rounding.
         problems: What went wrong.
+
+    Raises:
+        FirstProblemError: By `add` and `require`, at the first problem, unless to go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, to_the_end: bool = True) -> None:
+        self._to_the_end = to_the_end
         self.n = 0
         self.numerical = 0
         self.problems: list[str] = []
@@ -197,13 +219,18 @@ class Tally:
         self.n += 1
         self.numerical += verdict is Verdict.NUMERICAL
         if verdict is Verdict.ALGORITHMIC:
-            self.problems.append(f"{what}: {message}")
+            self._note(f"{what}: {message}")
 
     def require(self, condition: bool, problem: str) -> None:
         """Count a comparison, and a problem where it does not hold."""
         self.n += 1
         if not condition:
-            self.problems.append(problem)
+            self._note(problem)
+
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+        if not self._to_the_end:
+            raise FirstProblemError(problem)
 
     def finding(self, *lines: str, **facts: Any) -> Finding:
         """Failed if there was any problem."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +17,7 @@ from harness.config import Sampling
 from harness.engines.protocol import Generation, Request
 from harness.engines.sites import Place, declared_rule, places
 from harness.lossless.certificate import TIE_TOLERANCE, target_dtype
-from harness.lossless.evidence import Evidence, EvidenceMeter, Observation, Site
+from harness.lossless.evidence import DeclaredRule, Evidence, EvidenceMeter, Observation, Site
 from harness.models.protocol import CausalLM
 from harness.sampling import Contexts, TokenLaw, measured_distributions
 
@@ -23,6 +25,10 @@ Law = Float[np.ndarray, " vocabulary"]
 
 _SPREADS_IN_TOLERANCE = 4
 """`TIE_TOLERANCE` is this many times the largest spread between block widths that was measured."""
+
+
+_SMALLEST = 1e-6
+"""Differences of probabilities below this are put down to how they are stored."""
 
 
 class Laws(NamedTuple):
@@ -46,10 +52,20 @@ def evidence_of(
         target: The judge's.
         draft: The model whose law drafted tokens are said to be drawn from.
         rule: The acceptance rule that the engine names; empty for plain decoding.
+
+    Where the engine tells another draft probability of a kept token than the judge's draft model
+    has (it drafts at a temperature or with a filter of its own), how often tokens are kept does not
+    follow from what the judge knows: tokens alone are judged.
     """
     sequence = [*request.prompt_token_ids, *generation.token_ids]
+    tie = max(TIE_TOLERANCE.get(target_dtype(target), 1e-4), 1e-4)
+    declared = declared_rule(rule)
+    if declared is DeclaredRule.REJECTION and not _drafts_as_judged(
+        generation, request, draft, tie
+    ):
+        declared = DeclaredRule.OTHER
     tolerance = TIE_TOLERANCE.get(target_dtype(target), 1e-4) / _SPREADS_IN_TOLERANCE
-    meter = EvidenceMeter(declared_rule(rule), tolerance=max(tolerance, 1e-4))
+    meter = EvidenceMeter(declared, tolerance=max(tolerance, 1e-4))
     previous: Law | None = None
     coin = 1.0
     rows = zip(
@@ -84,6 +100,33 @@ def _observation(
         previous_target=previous,
         coin=coin,
     )
+
+
+def _drafts_as_judged(
+    generation: Generation, request: Request, draft: CausalLM, tolerance: float
+) -> bool:
+    """Whether an engine tells the judge's own probability of every drafted token it looked at.
+
+    Args:
+        generation: The engine's answer.
+        request: What it answers.
+        draft: The judge's draft model.
+        tolerance: By how much rounding may change a logit.
+    """
+    if generation.nodes is None or request.sampling.greedy:
+        return True
+    nodes, first = generation.nodes, len(request.prompt_token_ids)
+    told = defaultdict(list)
+    for row in np.flatnonzero(nodes["reached"] & ~np.isnan(nodes["draft_probability"])):
+        token, q = int(nodes["token_id"][row]), float(nodes["draft_probability"][row])
+        told[int(nodes["position"][row])].append((token, q))
+    sequence = [*request.prompt_token_ids, *generation.token_ids]
+    for position, laws in enumerate(_laws(draft, sequence, request), first):
+        for token, q in told.get(position, ()):
+            own = float(laws.sampled[token])
+            if abs(q - own) > math.expm1(2 * tolerance) * own + _SMALLEST:
+                return False
+    return True
 
 
 def _coin_after(coin: float, observation: Observation) -> float:

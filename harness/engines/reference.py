@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from harness.acceptance import AcceptanceRule, make_rule
+import torch
+
+from harness.acceptance import AcceptanceRule
 from harness.config import RunConfig
 from harness.decoding import Step, plain_decode, speculate
-from harness.drafting import Drafter, make_drafter
+from harness.drafting import Drafter
 from harness.drafting.timed import TimedDrafter
 from harness.draw_log import log_draws
+from harness.engines.parts import Parts, make_parts
 from harness.engines.protocol import Capability, Generation, Request
 from harness.environment import versions
 from harness.lossless.state import StepChecker
 from harness.models.loading import ModelPair
 from harness.models.timed import TimedLM
 from harness.randomness import SeededRandomness
-from harness.recording import StepRecorder, StepSeconds
+from harness.recording import StepSeconds
 from harness.stopwatch import Stopwatch
-from harness.trace import Columns, Counts
+from harness.trace import Columns
 
 
 class ReferenceEngine:
@@ -43,21 +46,32 @@ class ReferenceEngine:
         rule: AcceptanceRule | None = None,
         drafter: Drafter | None = None,
     ) -> None:
-        device = pair.target.device
-        self._device = device
-        self._draft_watch = Stopwatch(device)
-        self._verify_watch = Stopwatch(device)
-        self._target = pair.target
-        self._rule = rule or make_rule(config.rule, config.tree, is_greedy=config.sampling.greedy)
-        own = drafter or make_drafter(config.tree, pair.draft)
-        self._drafter = TimedDrafter(own, self._draft_watch)
+        self._assemble(
+            make_parts(pair.target, pair.draft, config, rule=rule, drafter=drafter), config
+        )
+
+    @classmethod
+    def of(cls, parts: Parts, config: RunConfig) -> Self:
+        """An engine of given parts, any of which may be under test.
+
+        Args:
+            parts: What it decodes with; models may be any `CausalLM`.
+            config: The run's settings: state checks are used.
+        """
+        engine = cls.__new__(cls)
+        engine._assemble(parts, config)
+        return engine
+
+    def _assemble(self, parts: Parts, config: RunConfig) -> None:
+        self._parts = parts
+        self._device = getattr(parts.target, "device", torch.device("cpu"))
+        self._draft_watch = Stopwatch(self._device)
+        self._verify_watch = Stopwatch(self._device)
+        self._drafter = TimedDrafter(parts.drafter, self._draft_watch)
         self._tree = str(config.tree)
         self._draw_log = None if config.draw_log is None else Path(config.draw_log)
         self._checker = config.check_state and StepChecker(
-            pair.target,
-            pair.draft,
-            new_drafter=None if drafter else lambda: make_drafter(config.tree, pair.draft),
-            share=config.check_state,
+            parts.target, parts.draft, new_drafter=parts.new_drafter, share=config.check_state
         )
 
     def speculate(self, request: Request) -> Generation:
@@ -67,26 +81,29 @@ class ReferenceEngine:
             DraftproofError: The prompt does not fit, a model returned what no probability can be
                 made of, or a state check failed.
         """
-        recorder = StepRecorder(self._step_seconds)
+        parts = self._parts
+        recorder = parts.make_recorder(self._step_seconds)
         watch = Stopwatch(self._device)
 
         def observe(step: Step, committed: tuple[int, ...]) -> None:
             recorder(step, committed)
-            if self._checker:
-                with watch.paused():
+            with watch.paused():
+                parts.observe(step, committed)
+                if self._checker:
                     self._checker(step, committed)
 
         with log_draws(self._draw_log, request.request_id) as observe_draw, watch.running():
-            randomness = SeededRandomness(request.seed, request.request_id, observe_draw)
+            randomness = parts.make_randomness(request.seed, request.request_id, observe_draw)
             output = speculate(
                 request.prompt_token_ids,
-                TimedLM(self._target, self._verify_watch),
+                TimedLM(parts.target, self._verify_watch),
                 self._drafter,
-                self._rule,
+                parts.rule,
                 sampling=request.sampling,
-                stopping=request.stopping,
+                stopping=parts.stopping(request.stopping),
                 randomness=randomness,
                 observe=observe,
+                make_law=parts.make_law,
             )
         steps = recorder.steps
         return Generation(
@@ -94,11 +111,7 @@ class ReferenceEngine:
             stop_reason=str(output.stop_reason),
             seconds=watch.seconds,
             accepted=accepted_tokens(steps, len(output.token_ids)),
-            counts=Counts(
-                steps=len(steps["step"]),
-                drafted=int(steps["nodes"].sum()),
-                accepted=int(steps["accepted_length"].sum()),
-            ),
+            counts=parts.counts(steps),
             steps=steps,
             nodes=recorder.nodes,
             draws={str(purpose): count for purpose, count in randomness.draws.items()},
@@ -110,7 +123,7 @@ class ReferenceEngine:
         with watch.running():
             output = plain_decode(
                 request.prompt_token_ids,
-                self._target,
+                self._parts.target,
                 sampling=request.sampling,
                 stopping=request.stopping,
                 randomness=SeededRandomness(request.seed, request.request_id),
@@ -124,7 +137,7 @@ class ReferenceEngine:
             "name": self.name,
             "version": versions()["draftproof"],
             "tree": self._tree,
-            "rule": self._rule.name,
+            "rule": self._parts.rule.name,
         }
 
     def close(self) -> None:

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from harness.acceptance.protocol import Acceptance, AcceptanceRule, Distributions
 from harness.config import Sampling
-from harness.decoding import Output, draw_first, plain_decode, take_step, within_context
+from harness.decoding import (
+    LawFactory,
+    Output,
+    draw_first,
+    plain_decode,
+    take_step,
+    within_context,
+)
 from harness.drafting.protocol import Draft, Drafter
 from harness.enumeration import DEFAULT_BUDGET, enumerate_branches, exact_law
 from harness.models.protocol import CausalLM
@@ -43,6 +50,7 @@ def speculative_law(
     sampling: Sampling,
     stopping: Stopping,
     budget: int = DEFAULT_BUDGET,
+    make_law: LawFactory = TokenLaw,
 ) -> dict[Output, float]:
     """The exact probability of every output of `speculate`.
 
@@ -57,12 +65,13 @@ def speculative_law(
         sampling: Temperature and filters.
         stopping: Ends outputs after few tokens.
         budget: The most branches of one step's draft, and of accepting one draft.
+        make_law: As for `speculate`.
 
     Raises:
         EnumerationBudgetError: A step has more branches than the budget.
     """
     stopping = within_context(stopping, prompt, target)
-    law = TokenLaw(sampling, len(prompt), stopping.stop_token_ids)
+    law = make_law(sampling, len(prompt), stopping.stop_token_ids)
     ended: dict[Output, float] = defaultdict(float)
     going: dict[tuple[int, ...], float] = defaultdict(float)
 

@@ -201,6 +201,11 @@ def _path(record: CaseRecord, top_down: bool) -> Iterator[str]:
     yield from _where(
         reached & (rank > kept_rank[family]), "node", "reached, and an earlier sibling is kept"
     )
+    yield from _where(
+        ~reached & parent_kept & (rank <= kept_rank[family]),
+        "node",
+        "not reached, although its parent is kept and no earlier sibling is",
+    )
 
 
 def _values(nodes: Columns) -> Iterator[str]:

@@ -1,0 +1,136 @@
+"""``draftproof selftest``: plants the catalogue's faults, and prints what catches them."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from harness.cli.result import Result
+from harness.errors import FAULT_EXIT_CODE, DraftproofError
+from harness.report.files import write_text
+from harness.report.metrics_json import strict_json
+
+_DESCRIPTION = """\
+Plants faults that engines really shipped, one at a time, in the reference engine on the built-in
+pair, and runs the instruments in increasing cost until one catches it. Lossless controls meet every
+instrument, and none may flag them. docs/mutants.md says what is planted and how to add a fault.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """The options of ``draftproof selftest``."""
+    parser = commands.add_parser(
+        "selftest",
+        help="plant known faults, and see whether the instruments catch them",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--class",
+        dest="classes",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="only this class of faults, such as cache; several",
+    )
+    add(
+        "--mutant",
+        dest="mutants",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="only this fault or control; several",
+    )
+    add("--all", action="store_true", help="every instrument on every fault, for the full table")
+    add(
+        "--false-alarms",
+        metavar="RUNS",
+        type=int,
+        default=0,
+        help="seeded runs of lossless engines by the anytime-valid test (default: none)",
+    )
+    add("--prompts-per-domain", metavar="N", type=int, default=1, help="(default: %(default)s)")
+    add("--list", action="store_true", help="print the catalogue and leave")
+    add("--json", metavar="FILE", type=Path, help="write the scoreboard as JSON")
+    add("--markdown", metavar="FILE", type=Path, help="write the scoreboard as Markdown")
+
+
+def selftest(arguments: argparse.Namespace) -> Result:
+    """Examine mutants, each printed as it is done, and write the scoreboard.
+
+    Raises:
+        DraftproofError: There is no such mutant or class, or a file cannot be written.
+    """
+    from harness.config import RunConfig
+    from harness.conformance.making import make_subject
+    from harness.environment import hardware, versions
+    from harness.selftest.catalogue import chosen
+    from harness.selftest.false_alarms import false_alarms
+    from harness.selftest.instruments import Surroundings
+    from harness.selftest.rendering import (
+        SelfTest,
+        json_document,
+        markdown,
+        result_line,
+        terminal,
+    )
+    from harness.selftest.scoreboard import examine
+
+    mutants = chosen(arguments.mutants, arguments.classes)
+    if arguments.list:
+        lines = [f"{mutant.id:<13} {mutant.fault_class:<22} {mutant.title}" for mutant in mutants]
+        return Result("\n".join(lines))
+    for path in (arguments.json, arguments.markdown):
+        if path is not None and not path.parent.is_dir():
+            raise DraftproofError(f"there is no folder {path.parent} to write {path.name} to")
+    subject = make_subject(RunConfig(), prompts=arguments.prompts_per_domain, report=_say)
+    around = Surroundings(pair=subject.pair, prompts=subject.prompts)
+    scores = []
+    for score in examine(mutants, around, all_instruments=arguments.all):
+        _say(result_line(score))
+        scores.append(score)
+    alarms = None
+    if arguments.false_alarms:
+        controls = [mutant for mutant in chosen() if mutant.lossless]
+        alarms = false_alarms(controls, around, runs=arguments.false_alarms, tell=_say)
+    found = SelfTest(
+        scores=tuple(scores),
+        all_instruments=arguments.all,
+        alarms=alarms,
+        command=_command(arguments),
+        models=dict(subject.pair.descriptions),
+        versions=versions(),
+        hardware=hardware(),
+    )
+    if arguments.json is not None:
+        write_text(arguments.json, strict_json(json_document(found)))
+    if arguments.markdown is not None:
+        write_text(arguments.markdown, markdown(found))
+    wrong = found.missed or found.flagged
+    return Result("\n" + terminal(found), FAULT_EXIT_CODE if wrong else 0)
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """What was asked for, as it is typed."""
+    words = ["draftproof", "selftest"]
+    words += [word for name in arguments.classes for word in ("--class", name)]
+    words += [word for name in arguments.mutants for word in ("--mutant", name)]
+    words += ["--all"] * arguments.all
+    if arguments.false_alarms:
+        words += ["--false-alarms", str(arguments.false_alarms)]
+    if arguments.prompts_per_domain != 1:
+        words += ["--prompts-per-domain", str(arguments.prompts_per_domain)]
+    words += [
+        word
+        for option in ("json", "markdown")
+        if (path := getattr(arguments, option)) is not None
+        for word in (f"--{option}", str(path))
+    ]
+    return shlex.join(words)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,1 @@
+"""The self-test: faults that engines really ship, planted in this one, and what catches them."""
