@@ -19,7 +19,9 @@ from harness.trace import Verdict
 EDGES = 10
 """Offsets at which an output is made to end: more than one block of the usual drafts."""
 
-PENALTY = 2.0
+PENALTIES = (1.3, 2.0)
+"""A usual one, and one so strong that hardly a token comes twice: then any that was not counted
+comes back."""
 
 
 def greedy_output(subject: Subject) -> Finding:
@@ -95,14 +97,15 @@ def least_length(subject: Subject) -> Finding:
 def repetition_penalty(subject: Subject) -> Finding:
     """The penalty of a token counts from the token after it on, also inside a block."""
     tally = subject.tally()
-    sampling = Sampling(repetition_penalty=PENALTY)
-    with subject.engine(sampling=sampling) as engine:
-        if Capability.FILTERS not in engine.capabilities:
-            return not_available(Capability.FILTERS)
-        for prompt in subject.prompts:
-            asked = subject.request(prompt, sampling=sampling)
-            _, verdict, message = subject.judged(engine, asked)
-            tally.add(prompt.prompt_id, verdict, message)
+    for penalty in PENALTIES:
+        sampling = Sampling(repetition_penalty=penalty)
+        with subject.engine(sampling=sampling) as engine:
+            if Capability.FILTERS not in engine.capabilities:
+                return not_available(Capability.FILTERS)
+            for prompt in subject.prompts:
+                asked = subject.request(prompt, sampling=sampling)
+                _, verdict, message = subject.judged(engine, asked)
+                tally.add(f"{prompt.prompt_id}, penalty {penalty:g}", verdict, message)
     return tally.finding()
 
 

@@ -52,7 +52,12 @@ class NoisyBlocks(WrappedLM):
     def __init__(self, model: CausalLM, scale: float) -> None:
         super().__init__(model)
         self._scale = scale
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator()
+
+    def reset(self) -> None:
+        # A kernel rounds the same block in the same way each time.
+        self._generator.manual_seed(0)
+        super().reset()
 
     def score(
         self, token_ids: Sequence[int], parents: Sequence[int]

@@ -260,8 +260,8 @@ def _summary(found: SelfTest) -> list[str]:
         steps = sorted(score.catches[0].request_steps for score in soon)
         lines.append(
             f"{len(soon)} of {len(hidden)} faults that leave the output lossless and only cost "
-            f"acceptance caught, in the median after {statistics.median(steps or [0]):.0f} steps of the "
-            f"request that showed it, at most after {max(steps, default=0)}"
+            f"acceptance caught, in the median after {statistics.median(steps or [0]):.0f} steps of "
+            f"the request that showed it, at most after {max(steps, default=0)}"
         )
     if controls:
         lines.append(f"{len(found.flagged)} of {len(controls)} lossless controls flagged")
