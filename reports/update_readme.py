@@ -1,4 +1,4 @@
-"""Copies the domain tables of committed reports into the README, between their markers."""
+"""Copies tables of committed reports into the README, between their markers."""
 
 from __future__ import annotations
 
@@ -49,8 +49,40 @@ def excerpt(folder: str) -> str:
     return "\n".join(rows)
 
 
+def scoreboard() -> str:
+    """The self-test's scoreboard by class, with what it was made with."""
+    path = ROOT / "reports" / "selftest" / "scoreboard.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = ["| class of fault | planted | caught | median tokens |", "|---|---:|---:|---:|"]
+    for row in found["classes"]:
+        tokens = "–" if row["median_tokens"] is None else f"{row['median_tokens']:.0f}"
+        rows.append(f"| {row['class']} | {row['planted']} | {row['caught']} | {tokens} |")
+    summary, alarms = found["summary"], found["false_alarms"]
+    missed = ", ".join(summary["missed"]) or "none"
+    low, high = alarms["interval"]
+    target, draft = found["models"]["target"], found["models"]["draft"]
+    hardware, versions = found["hardware"], found["versions"]
+    rows += [
+        "",
+        f"Missed: {missed}. Lossless controls flagged: {len(summary['flagged'])} of "
+        f"{summary['controls']}. Seeded runs of lossless engines flagged by the anytime-valid "
+        f"test: {len(alarms['flagged'])} of {alarms['runs']} (95% interval {low:.4f}–{high:.4f}). "
+        f"Target {_model(target)}, draft {_model(draft)}, {target['dtype']} on {target['device']}; "
+        f"{hardware['cpus']} × {hardware['cpu']}; torch {versions['torch']}, transformers "
+        f"{versions['transformers']}. From [reports/selftest](reports/selftest/scoreboard.md), "
+        f"made by `{found['command']}`.",
+    ]
+    return "\n".join(rows)
+
+
 def updated(text: str) -> str:
     """The README with every excerpt as its report has it."""
+    text = re.sub(
+        r"(<!-- selftest -->)\n.*?(<!-- end of selftest -->)",
+        lambda match: f"{match[1]}\n{scoreboard()}\n{match[2]}",
+        text,
+        flags=re.DOTALL,
+    )
 
     def fill(match: re.Match[str]) -> str:
         return f"{match[1]}\n{excerpt(match[2])}\n{match[3]}"

@@ -38,7 +38,7 @@ LAYERS = (
     {"recording", "lossless", "statistics"},
     {"engines"},
     {"report", "gate"},
-    {"plugin", "cli", "conformance"},
+    {"plugin", "cli", "conformance", "selftest"},
 )
 """Each part may import from its own layer and from those above it in this list."""
 

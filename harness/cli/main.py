@@ -23,8 +23,8 @@ examples:
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
   draftproof selftest --class cache
 
-exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 4 a name,
-an option or a folder that cannot be used, 7 no gate failed and one is inconclusive.
+exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 4 a
+name, an option or a folder that cannot be used, 7 no gate failed and one is inconclusive.
 """
 
 

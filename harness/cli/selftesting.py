@@ -18,6 +18,9 @@ pair, and runs the instruments in increasing cost until one catches it. Lossless
 instrument, and none may flag them. docs/mutants.md says what is planted and how to add a fault.
 """
 
+_LAW_TOKENS = {False: 1500, True: 3000}
+"""The most tokens of the anytime-valid test on tables, without and with ``--all``."""
+
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """The options of ``draftproof selftest``."""
@@ -87,7 +90,9 @@ def selftest(arguments: argparse.Namespace) -> Result:
         if path is not None and not path.parent.is_dir():
             raise DraftproofError(f"there is no folder {path.parent} to write {path.name} to")
     subject = make_subject(RunConfig(), prompts=arguments.prompts_per_domain, report=_say)
-    around = Surroundings(pair=subject.pair, prompts=subject.prompts)
+    around = Surroundings(
+        pair=subject.pair, prompts=subject.prompts, law_tokens=_LAW_TOKENS[arguments.all]
+    )
     scores = []
     for score in examine(mutants, around, all_instruments=arguments.all):
         _say(result_line(score))

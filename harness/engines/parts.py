@@ -19,7 +19,7 @@ from harness.trace import Columns, Counts
 
 
 class MakeRandomness(Protocol):
-    """From a request's seed and id, and what is told of every draw, to where its draws come from."""
+    """From a request's seed and id, and what is told of draws, to where they come from."""
 
     def __call__(
         self, seed: int, case_id: str, observe: Callable[[Draw], None] | None = None, /

@@ -8,12 +8,14 @@ from harness.errors import unknown_value
 from harness.selftest import (
     cache,
     controls,
+    distributions,
     dynamic_length,
     metrics,
     numerics,
     positions,
     randomness,
     requests,
+    siblings,
     stopping,
     verification,
     vocabulary,
@@ -24,6 +26,8 @@ CATALOGUE: dict[str, Mutant] = {
     mutant.id: mutant
     for module in (
         verification,
+        siblings,
+        distributions,
         positions,
         cache,
         stopping,

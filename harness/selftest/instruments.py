@@ -104,7 +104,7 @@ class Surroundings:
 
     pair: ModelPair
     prompts: Sequence[Prompt]
-    law_tokens: int = 3000
+    law_tokens: int = 1500
     max_new_tokens: int = 32
     seed: int = 0
 

@@ -258,10 +258,11 @@ def _summary(found: SelfTest) -> list[str]:
     if hidden:
         soon = [s for s in hidden if s.caught]
         steps = sorted(score.catches[0].request_steps for score in soon)
+        median = statistics.median(steps or [0])
         lines.append(
             f"{len(soon)} of {len(hidden)} faults that leave the output lossless and only cost "
-            f"acceptance caught, in the median after {statistics.median(steps or [0]):.0f} steps of "
-            f"the request that showed it, at most after {max(steps, default=0)}"
+            f"acceptance caught, in the median after {median:.0f} steps of the request that showed "
+            f"it, at most after {max(steps, default=0)}"
         )
     if controls:
         lines.append(f"{len(found.flagged)} of {len(controls)} lossless controls flagged")

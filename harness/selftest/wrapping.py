@@ -177,3 +177,38 @@ class SoundLawDrafter(WrappedDrafter):
     ) -> Draft:
         sound = TokenLaw(law.sampling, law.prompt_length, law.stop_token_ids)
         return self.inner.draft(sequence, room, sound, randomness)
+
+
+def greedy_only(make: type[AcceptanceRule]) -> Plant:
+    """A wrong rule at temperature 0 only."""
+
+    def plant(parts: Parts, config: RunConfig) -> Parts:
+        return replace(parts, rule=make()) if config.sampling.greedy else parts
+
+    return plant
+
+
+class Replaced:
+    """A `Randomness` that draws tokens for one purpose from another distribution."""
+
+    def __init__(
+        self, inner: Randomness, purpose: Purpose, law: Callable[[], torch.Tensor | None]
+    ) -> None:
+        self._inner = inner
+        self._purpose = purpose
+        self._law = law
+
+    def bernoulli(self, probability: float, purpose: Purpose) -> bool:
+        return self._inner.bernoulli(probability, purpose)
+
+    def categorical(
+        self, probabilities: Float[torch.Tensor, " vocabulary"], purpose: Purpose
+    ) -> int:
+        other = self._law() if purpose is self._purpose else None
+        return self._inner.categorical(probabilities if other is None else other, purpose)
+
+
+def normalised(weights: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
+    """Weights that add up to 1; another distribution where there is none."""
+    total = float(weights.sum())
+    return weights / total if total > 0 else otherwise
