@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -10,9 +11,10 @@ from jaxtyping import Float
 
 from harness.config import RunConfig
 from harness.engines.parts import Parts
-from harness.randomness import Purpose, SeededRandomness, inverse_cdf
+from harness.randomness import Draw, Purpose, SeededRandomness, inverse_cdf
 from harness.selftest.mutant import OWN, FaultClass, Mutant, Plant
 
+Observe = Callable[[Draw], None] | None
 Law = Float[torch.Tensor, " vocabulary"]
 
 
@@ -71,18 +73,26 @@ def drawn_by(make: type[SeededRandomness]) -> Plant:
 
 
 def _same_for_all_requests(parts: Parts, config: RunConfig) -> Parts:
-    return replace(parts, make_randomness=lambda seed, request_id: SeededRandomness(seed, ""))
+    def make(seed: int, request_id: str, observe: Observe = None) -> SeededRandomness:
+        return SeededRandomness(seed, "", observe)
+
+    return replace(parts, make_randomness=make)
 
 
 def _seed_ignored(parts: Parts, config: RunConfig) -> Parts:
-    return replace(parts, make_randomness=lambda seed, request_id: SeededRandomness(0, request_id))
+    def make(seed: int, request_id: str, observe: Observe = None) -> SeededRandomness:
+        return SeededRandomness(0, request_id, observe)
+
+    return replace(parts, make_randomness=make)
 
 
 def _never_seeded(parts: Parts, config: RunConfig) -> Parts:
     made = iter(range(1 << 30))
-    return replace(
-        parts, make_randomness=lambda seed, request_id: SeededRandomness(next(made), request_id)
-    )
+
+    def make(seed: int, request_id: str, observe: Observe = None) -> SeededRandomness:
+        return SeededRandomness(next(made), request_id, observe)
+
+    return replace(parts, make_randomness=make)
 
 
 _planted = partial(Mutant, fault_class=FaultClass.RANDOMNESS)
