@@ -55,7 +55,7 @@ class StepRecorder:
         if len(step.draft.tree):
             self._nodes.append(self.node_columns(index, step))
 
-    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, float]:
+    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, int]:
         """The value of each of `STEP_COLUMNS` but the seconds, for a step."""
         tree = step.draft.tree
         return {

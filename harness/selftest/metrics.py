@@ -21,7 +21,7 @@ from harness.trace import CaseRecord, Columns
 class CountsAfterRejection(StepRecorder):
     """M01: every drafted token that is the target's choice counts as accepted."""
 
-    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, float]:
+    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, int]:
         tree = step.draft.tree
         best = step.target_logits.argmax(-1).tolist()
         matches = sum(
@@ -34,7 +34,7 @@ class CountsAfterRejection(StepRecorder):
 class CountsBeforeTruncation(StepRecorder):
     """M05: tokens after a stop token, which were cut off, are counted."""
 
-    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, float]:
+    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, int]:
         columns = super().step_columns(index, step, committed)
         return {**columns, "committed_tokens": len(step.emitted)}
 
@@ -58,7 +58,7 @@ class NoneReached(StepRecorder):
 class PositionsFromTheOutput(StepRecorder):
     """Positions are those in the output, not in the sequence."""
 
-    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, float]:
+    def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, int]:
         columns = super().step_columns(index, step, committed)
         position = columns["root_position"] - step.law.prompt_length
         return {**columns, "root_position": position}

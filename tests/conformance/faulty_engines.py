@@ -160,3 +160,21 @@ class MiscountsSteps(Wrapped):
         accepted = generation.steps["accepted_length"].copy()
         accepted[:1] += 1
         return replace(generation, steps={**generation.steps, "accepted_length": accepted})
+
+
+class IgnoresTheSeed(Wrapped):
+    def speculate(self, request):
+        return super().speculate(replace(request, seed=0))
+
+
+class SharesItsDraws(Wrapped):
+    def speculate(self, request):
+        return super().speculate(replace(request, request_id="any"))
+
+
+class CountsTheBonus(Wrapped):
+    def speculate(self, request):
+        generation = super().speculate(request)
+        counts = generation.counts
+        more = replace(counts, drafted=counts.drafted + counts.steps)
+        return replace(generation, counts=more)

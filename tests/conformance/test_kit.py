@@ -68,6 +68,9 @@ def test_the_reference_engine_passes(subject, name):
         ("KeepsLessLater", "nothing left of earlier requests", "something is left over"),
         ("MiscountsSteps", "metric identities", "accepted"),
         ("ImpossibleCounts", "acceptance counts", "14 tokens cannot come of 1 steps that kept 2"),
+        ("CountsTheBonus", "acceptance counts", "the counter of drafted says"),
+        ("IgnoresTheSeed", "other seeds and other requests", "another seed has the same outputs"),
+        ("SharesItsDraws", "other seeds and other requests", "another request has the same"),
         ("TooHot", "law of the output", "output differs"),
         ("Unfiltered", "law of the output under filters", "output differs"),
         ("Dies", "greedy output", "RuntimeError: the engine has died"),
@@ -80,6 +83,17 @@ def test_a_faulty_engine_fails_and_the_message_says_how(subject, engine, name, w
     assert any(re.search(why, line) for line in examined.finding.lines)
 
 
+def test_a_check_may_end_at_its_first_problem(subject):
+    eager = replace(
+        subject,
+        config=replace(subject.config, engine="faulty_engines:WrongToken"),
+        to_the_end=False,
+    )
+    [examined] = examine(eager, ["greedy output"])
+    assert examined.finding.status is Status.FAILED
+    assert len(examined.finding.lines) == 1
+
+
 def test_what_an_engine_cannot_tell_is_not_available(subject):
     missing = {
         name
@@ -90,6 +104,7 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         "stop string at every offset",
         "min_new_tokens at every offset",
         "repetition penalty inside a block",
+        "other seeds and other requests",
         "self-draft",
         "state equivalence",
         "metric identities",

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tables import adversarial, pair_from
@@ -122,16 +123,29 @@ def test_typical_acceptance_is_rejected():
     assert verdict("2x2", rule, cases=12).verdict is LawVerdict.OUTPUT
 
 
-def test_a_draft_drawn_from_another_law_shows_in_how_often_tokens_are_kept():
-    """The output stays lossless: the rule knows what was drawn from; the judge is told another."""
+def drafted_by_another(change=lambda generation: generation):
+    """The output stays lossless: the rule knows what was drawn from; the judge has another draft."""
     uniform, _ = pair_from(torch.full((3,), 1 / 3).double(), torch.full((3,), 1 / 3).double())
     evidence = []
     for case in range(40):
         target, draft = pair_from(*PAIRS[0])
         asked = request(case)
         generation = speculated(asked, target, uniform, parse_tree("chain:3"), RejectionRule())
-        evidence.append(evidence_of(generation, asked, target, draft, rule="rejection"))
-    assert judge(evidence).verdict is LawVerdict.ACCEPTANCE
+        told = change(generation)
+        evidence.append(evidence_of(told, asked, target, draft, rule="rejection"))
+    return judge(evidence).verdict
+
+
+def test_a_draft_drawn_from_another_law_than_told_shows_in_how_often_tokens_are_kept():
+    def untold(generation):
+        unknown = np.full(len(generation.nodes["step"]), np.nan)
+        return replace(generation, nodes={**generation.nodes, "draft_probability": unknown})
+
+    assert drafted_by_another(untold) is LawVerdict.ACCEPTANCE
+
+
+def test_an_engine_that_tells_another_draft_law_is_judged_by_its_tokens():
+    assert drafted_by_another() is LawVerdict.CONSISTENT
 
 
 def test_plain_decoding_is_consistent_and_another_temperature_is_not():

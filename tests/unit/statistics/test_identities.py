@@ -108,6 +108,7 @@ NODE_FAULTS = [
     ("accepted", not_looked_at, True, "accepted, and its parent is not"),
     ("reached", kept, False, "accepted, and not reached"),
     ("reached", not_looked_at, True, "reached, and its parent is not kept"),
+    ("reached", passed_over, False, "not reached, although its parent is kept"),
     ("acceptance_probability", kept, 1.5, "not in [0, 1]"),
     ("acceptance_probability", kept, lambda c: c / 2, "not min(1, p/q)"),
     ("acceptance_probability", kept, np.nan, "not min(1, p/q)"),
