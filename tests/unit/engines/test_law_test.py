@@ -124,7 +124,7 @@ def test_typical_acceptance_is_rejected():
 
 
 def drafted_by_another(change=lambda generation: generation):
-    """The output stays lossless: the rule knows what was drawn from; the judge has another draft."""
+    """Lossless: the rule knows what was drawn from, and the judge has another draft model."""
     uniform, _ = pair_from(torch.full((3,), 1 / 3).double(), torch.full((3,), 1 / 3).double())
     evidence = []
     for case in range(40):
