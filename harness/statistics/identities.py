@@ -189,14 +189,14 @@ def _path(record: CaseRecord, top_down: bool) -> Iterator[str]:
     yield from _where(accepted & ~reached, "node", "accepted, and not reached")
     parent_kept = np.where(at_root, True, accepted[parent])
     yield from _where(accepted & ~parent_kept, "node", "accepted, and its parent is not")
-    kept_siblings = np.bincount(family, weights=accepted, minlength=2 * len(step) + 1)[family]
+    kept_siblings = np.bincount(family, weights=accepted)[family]
     yield from _where(accepted & (kept_siblings > 1), "node", "accepted, and so is a sibling")
     if not top_down:
         parent_reached = np.where(at_root, True, reached[parent])
         yield from _where(reached & ~parent_reached, "node", "reached, and its parent is not")
         return
     yield from _where(reached & ~parent_kept, "node", "reached, and its parent is not kept")
-    kept_rank = np.full(2 * len(step) + 1, np.iinfo(np.int64).max)
+    kept_rank = np.full(family.max() + 1, np.iinfo(np.int64).max)
     np.minimum.at(kept_rank, family[accepted], rank[accepted])
     yield from _where(
         reached & (rank > kept_rank[family]), "node", "reached, and an earlier sibling is kept"

@@ -24,4 +24,4 @@ def around():
 
     torch.set_num_threads(1)
     subject = make_subject(RunConfig(), prompts=1, report=lambda line: None)
-    return Surroundings(pair=subject.pair, prompts=subject.prompts, law_tokens=1500)
+    return Surroundings(pair=subject.pair, prompts=subject.prompts, law_tokens=1000)

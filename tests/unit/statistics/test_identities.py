@@ -49,6 +49,27 @@ def test_a_truncated_last_step_is_sound(sound):
     assert check_identities(record) == []
 
 
+def test_a_case_with_more_steps_than_nodes_is_sound(sound):
+    """As prompt lookup makes them: most steps find nothing to propose."""
+    count = len(sound.steps["step"])
+    last = (np.arange(count) == count - 1).astype(int)
+    roots = sound.prompt_tokens + np.arange(count)
+    steps = {
+        **sound.steps,
+        "nodes": last,
+        "depth": last,
+        "accepted_length": 0 * last,
+        "committed_tokens": 0 * last + 1,
+        "root_position": roots,
+    }
+    nodes = {name: column[:1].copy() for name, column in sound.nodes.items()}
+    nodes["step"][:], nodes["position"][:] = count - 1, roots[-1] + 1
+    nodes["accepted"][:], nodes["reached"][:] = False, True
+    output = replace(sound.speculative, token_ids=sound.speculative.token_ids[: count + 1])
+    record = replace(sound, steps=steps, nodes=nodes, plain=output, speculative=output)
+    assert check_identities(record) == []
+
+
 STEP_FAULTS = [
     ("step", 2, 3, "numbered"),
     ("accepted_length", 2, 15, "more tokens accepted than drafted"),
