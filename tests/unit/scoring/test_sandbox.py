@@ -98,11 +98,14 @@ def _own_marks(monkeypatch):
 
 def test_what_is_left_would_be_seen():
     """A process with the bootstrap's text and this process's mark, until it is ended."""
-    program = "import time; 'no network in the sandbox'; time.sleep(60)"
+    program = "import time; print('no network in the sandbox', flush=True); time.sleep(60)"
     for mark, count in ((OWN, 1), ("1x", 0)):
         environment = {"DRAFTPROOF_SANDBOX": f"{mark}abc"}
-        with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
+        command = [sys.executable, "-c", program]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
             try:
+                assert process.stdout is not None
+                process.stdout.readline()  # Only a started program has its arguments to show.
                 assert len(left_over()) == count
             finally:
                 process.kill()
