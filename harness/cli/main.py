@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(words)
         if arguments.command is None:
             raise UsageError(f"draftproof: give a command: {', '.join(handlers)}; or --help")
+        # As it was typed: what a command writes names the command.
+        arguments.typed = shlex.join(["draftproof", *words])
         result = handlers[arguments.command](arguments)
     except DraftproofError as error:
         print(error, file=sys.stderr)

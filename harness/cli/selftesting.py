@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def selftest(arguments: argparse.Namespace) -> Result:
         scores=tuple(scores),
         all_instruments=arguments.all,
         alarms=alarms,
-        command=_command(arguments),
+        command=arguments.typed,
         models=dict(subject.pair.descriptions),
         versions=versions(),
         hardware=hardware(),
@@ -116,25 +115,6 @@ def selftest(arguments: argparse.Namespace) -> Result:
         write_text(arguments.markdown, markdown(found))
     wrong = found.missed or found.flagged
     return Result("\n" + terminal(found), FAULT_EXIT_CODE if wrong else 0)
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    """What was asked for, as it is typed."""
-    words = ["draftproof", "selftest"]
-    words += [word for name in arguments.classes for word in ("--class", name)]
-    words += [word for name in arguments.mutants for word in ("--mutant", name)]
-    words += ["--all"] * arguments.all
-    if arguments.false_alarms:
-        words += ["--false-alarms", str(arguments.false_alarms)]
-    if arguments.prompts_per_domain != 1:
-        words += ["--prompts-per-domain", str(arguments.prompts_per_domain)]
-    words += [
-        word
-        for option in ("json", "markdown")
-        if (path := getattr(arguments, option)) is not None
-        for word in (f"--{option}", str(path))
-    ]
-    return shlex.join(words)
 
 
 def _say(line: str) -> None:

@@ -95,7 +95,7 @@ def verify(arguments: argparse.Namespace) -> Result:
     for check in examine(subject, names):
         _say(result_line(check))
         done.append(check)
-    made = certificate(subject, done)
+    made = certificate(subject, done, command=arguments.typed)
     if arguments.json is not None:
         write_text(arguments.json, strict_json(json_document(made)))
     if arguments.markdown is not None:

@@ -67,6 +67,7 @@ class Certificate:
         checks: Every check, in order.
         versions: Of whatever can move a number.
         hardware: Facts of the machine.
+        command: What made it.
     """
 
     engine: dict[str, Any]
@@ -75,6 +76,7 @@ class Certificate:
     checks: tuple[Examined, ...]
     versions: dict[str, str]
     hardware: dict[str, Any]
+    command: str
 
     @property
     def failed(self) -> tuple[Examined, ...]:
@@ -121,8 +123,8 @@ def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
         yield Examined(name=name, finding=finding, seconds=time.perf_counter() - start)
 
 
-def certificate(subject: Subject, checks: Iterable[Examined]) -> Certificate:
-    """The certificate of an engine that was examined."""
+def certificate(subject: Subject, checks: Iterable[Examined], *, command: str) -> Certificate:
+    """The certificate of an engine that was examined, with the command that did."""
     with subject.engine() as engine:
         described = engine.describe()
     return Certificate(
@@ -132,4 +134,5 @@ def certificate(subject: Subject, checks: Iterable[Examined]) -> Certificate:
         checks=tuple(checks),
         versions=versions(),
         hardware=hardware(),
+        command=command,
     )

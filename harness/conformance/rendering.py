@@ -104,6 +104,7 @@ def json_document(certificate: Certificate) -> dict[str, Any]:
         ],
         "versions": certificate.versions,
         "hardware": certificate.hardware,
+        "command": certificate.command,
     }
 
 
@@ -119,7 +120,8 @@ def _settings(certificate: Certificate) -> list[str]:
     config = certificate.config
     return [
         f"settings: tree {config['tree']}, rule {config['rule']}, {config['max_new_tokens']} new "
-        f"tokens, seed {config['seed']}, α {config['law_alpha']:g}"
+        f"tokens, seed {config['seed']}, α {config['law_alpha']:g}",
+        f"made by `{certificate.command}`",
     ]
 
 

@@ -118,9 +118,11 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
 def test_a_certificate_says_what_was_found_with_what(subject):
     faulty = replace(subject, config=replace(subject.config, engine="faulty_engines:Dies"))
     checks = list(examine(faulty, ["greedy output", "self-draft"]))
-    made = certificate(faulty, checks)
+    made = certificate(faulty, checks, command="draftproof verify --engine faulty")
     assert [check.name for check in made.failed] == ["greedy output", "self-draft"]
     document = json.loads(json.dumps(json_document(made), allow_nan=False))
+    assert document["command"] == made.command
+    assert f"made by `{made.command}`" in markdown(made)
     assert document["faults_found"] == 2
     assert document["engine"]["name"] == "Dies"
     assert document["models"]["target"]["name"] == "builtin"
