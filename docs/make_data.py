@@ -18,8 +18,7 @@ START, END = "<!-- table: docs/make_data.py -->\n", "<!-- end of table -->"
 def source(spec: DatasetSpec) -> str:
     """Where a data set is loaded from without --spec-data, and at which commit."""
     if spec.hub_id is not None:
-        commit = f"`{spec.revision[:7]}`" if spec.revision else "not pinned"
-        return f"hub `{spec.hub_id}`, {commit}"
+        return f"hub `{spec.hub_id}`, `{str(spec.revision)[:7]}`"
     if spec.obtain:
         return f"a file only: {spec.obtain}"
     (table,) = spec.tables

@@ -78,12 +78,16 @@ _ALL: tuple[DatasetSpec, ...] = (
         title="MT-Bench",
         domains=("chat",),
         licence="Apache-2.0",
-        hub_id="lighteval/mt-bench",
-        # No commit is known to us. A run records the one it got, and the texts' hash.
-        revision=None,
-        split="train",
+        split="test",
         columns=("question_id", "turns"),
-        tables=(Table(local_path="mt_bench/question.jsonl", id_prefix="mt_bench"),),
+        tables=(
+            Table(
+                local_path="mt_bench/question.jsonl",
+                id_prefix="mt_bench",
+                url=f"{_FAST_CHAT}/fastchat/llm_judge/data/mt_bench/question.jsonl",
+                sha256="119565adbab82227089cefdb44c8d7e2cf04dc0a0ec233634c82e7d4e2a944f7",
+            ),
+        ),
         to_prompt=rows.mt_bench,
         turns=rows.turns,
     ),

@@ -18,6 +18,8 @@ from harness.data.specs import DATASETS
 from harness.errors import DataError
 from harness.prompt_sources import BBH_DEDUCTIVE
 
+ON_THE_HUB = ("code", "math", "logic")
+
 Asked = list[tuple[str, str | None, str, str | None]]
 
 
@@ -36,8 +38,8 @@ def hub(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         elif path == "SaylorTwift/bbh":
             rows = json.loads((data_folder / f"bbh/{name}.json").read_text())["examples"]
         else:
-            file = "gsm8k/test.jsonl" if path == "openai/gsm8k" else "mt_bench/question.jsonl"
-            rows = [json.loads(line) for line in (data_folder / file).read_text().splitlines()]
+            text = (data_folder / "gsm8k/test.jsonl").read_text()
+            rows = [json.loads(line) for line in text.splitlines()]
         return datasets.Dataset.from_list(rows)
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
@@ -51,7 +53,7 @@ def failing(error: Exception) -> Any:
     return load_dataset
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", ON_THE_HUB)
 def test_the_hub_and_a_folder_give_the_same_prompts(
     hub: Asked, data_folder: Path, domain: str
 ) -> None:
@@ -62,13 +64,12 @@ def test_the_hub_and_a_folder_give_the_same_prompts(
 
 
 def test_configuration_and_split_are_always_named(hub: Asked) -> None:
-    for domain in DOMAINS:
+    for domain in ON_THE_HUB:
         load_prompts(domain, source="real")
     assert hub == [
         ("openai/openai_humaneval", "openai_humaneval", "test", DATASETS["humaneval"].revision),
         ("openai/gsm8k", "main", "test", DATASETS["gsm8k"].revision),
         *(("SaylorTwift/bbh", task, "test", DATASETS["bbh"].revision) for task in BBH_DEDUCTIVE),
-        ("lighteval/mt-bench", None, "train", None),
     ]
 
 
@@ -139,10 +140,10 @@ def test_the_cause_is_shown_in_place_of_a_wrapper(monkeypatch: pytest.MonkeyPatc
 def test_other_columns_on_the_hub_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    other = datasets.Dataset.from_list([{"prompt": ["Say hello."], "prompt_id": 81}])
+    other = datasets.Dataset.from_list([{"problem": "One?", "solution": "1"}])
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: other)
-    with pytest.raises(DataError, match=r"lighteval/mt-bench: no columns 'question_id', 'turns'"):
-        load_prompts("chat", source="real")
+    with pytest.raises(DataError, match=r"openai/gsm8k main: no columns 'question', 'answer'"):
+        load_prompts("math", source="real")
 
 
 def test_an_empty_data_set_on_the_hub_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +197,7 @@ def test_offline_without_a_cache_the_error_says_how_to_use_local_files(tmp_path:
     for line, start, end in zip(
         done.stdout.splitlines(),
         (
-            "MT-Bench: lighteval/mt-bench cannot be loaded from the hub: ",
+            "MT-Bench: https://raw.githubusercontent.com/lm-sys/FastChat/",
             "FOLIO v2: tasksource/folio cannot be loaded from the hub: ",
             "Vicuna-80: https://raw.githubusercontent.com/lm-sys/FastChat/",
         ),

@@ -14,6 +14,7 @@ from harness.data import OTHER, Prompt, PromptSource, load_prompts
 from harness.data.load import LoadedRecords, load_domain
 from harness.data.reading import read_web
 from harness.data.rows import SPEED_BENCH_PLACEHOLDER
+from harness.data.specs import DATASETS
 from harness.errors import DataError, UsageError
 from harness.prompt_sources import SPEC_BENCH_PARTS
 
@@ -210,10 +211,22 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
         load("code", "speed_bench", tmp_path)
 
 
+def test_every_data_set_from_afar_is_pinned() -> None:
+    for spec in DATASETS.values():
+        if spec.hub_id is not None:
+            assert len(spec.revision) == 40, spec.name
+        else:
+            assert spec.obtain or all(table.url and table.sha256 for table in spec.tables)
+
+
 def test_a_revision_is_for_the_hub_only(tmp_path: Path) -> None:
-    for prompts, folder in (("vicuna@main", None), ("mt_bench@main", tmp_path)):
+    for domain, prompts, folder in (
+        ("chat", "vicuna@main", None),
+        ("chat", "mt_bench@main", None),
+        ("math", "gsm8k@main", tmp_path),
+    ):
         with pytest.raises(UsageError, match="not read from the hub here, so it has no revision"):
-            load_domain("chat", PromptSource(prompts=prompts, data_dir=folder))
+            load_domain(domain, PromptSource(prompts=prompts, data_dir=folder))
 
 
 @pytest.fixture
@@ -260,6 +273,4 @@ def test_a_small_file_that_unpacks_to_too_much_is_refused(
 
 
 def test_every_subtask_of_spec_bench_has_a_domain() -> None:
-    from harness.data.specs import DATASETS
-
     assert len(DATASETS["spec_bench"].domains) == len(SPEC_BENCH_PARTS)
