@@ -49,3 +49,17 @@ def test_its_example_runs_and_is_lossless(text, tmp_path, monkeypatch):
         accepted += record.counts.accepted
     assert accepted > 0
     bench.engine.close()
+
+
+def test_the_reproduction_of_a_missed_stop_string_reproduces_it(capsys):
+    """When it fails, transformers has mended it: say so in docs/engines.md."""
+    path = DOCS / "examples" / "transformers_stop_string.py"
+    spec = importlib.util.spec_from_file_location("transformers_stop_string", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    models = (module.MODELS / name for name in ("builtin-target", "builtin-draft"))
+    assert module.main(*map(str, models)) == 1
+    plain, assisted = re.findall(r"^(?:plain|assisted) +'(.*)'$", capsys.readouterr().out, re.M)
+    assert plain.endswith(module.STOP)
+    assert assisted.startswith(plain)
+    assert assisted != plain
