@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 
-from harness.lossless.widths import spread, target_alone
+from harness.lossless.widths import scored_as_decoded, spread, target_alone
 from harness.models.protocol import CausalLM
 from harness.sampling import TokenLaw, argmax
 from harness.trace import Fork, Verdict
@@ -56,9 +56,10 @@ def certify(
     """Whether a greedy output is the target's own, token for token, each after its own prefix.
 
     A fork is *numerical* where the target's margin is within the tolerance **and** the target alone
-    comes to the emitted token in a block of the same width, or varies there between block widths by
-    so much that it could. Anything else is *algorithmic*: the tolerance alone would pass a wrong
-    tie-break, and reproduction alone a model whose cache is wrong.
+    comes to the emitted token in a block of the same width or with a cache that was filled in
+    blocks of the same widths, or varies there between these ways by so much that it could. Anything
+    else is *algorithmic*: the tolerance alone would pass a wrong tie-break, and reproduction alone
+    a model whose cache is wrong.
 
     Args:
         prompt: ``[≥ 1]`` token ids.
@@ -87,7 +88,7 @@ def certify(
             places.add(parting)
             own[parting] = plain[parting]
     forks = tuple(
-        _fork(index, own[index], sequence, first, logits[index], target, law, widths[index])
+        _fork(index, own[index], sequence, first, logits[index], target, law, widths, tie_tolerance)
         for index in sorted(places)
     )
     return Certificate(
@@ -152,16 +153,26 @@ def _fork(
     row: Float[torch.Tensor, " vocabulary"],
     target: CausalLM,
     law: TokenLaw,
-    width: int,
+    widths: Sequence[int],
+    tie_tolerance: float,
 ) -> Fork:
     end = first + index
-    token = sequence[end]
-    alone = target_alone(target, sequence[:end], width)
-    context = sequence[:end]
-    alone = law.penalised(alone, lambda: [context] * len(alone))
-    varies = spread(alone)
+    token, context, width = sequence[end], sequence[:end], widths[index]
     margin = abs(float(row[own] - row[token]))
-    reproduced = token in argmax(alone).tolist() or margin < 2 * varies
+
+    def seen(logits: Float[torch.Tensor, "ways vocabulary"]) -> tuple[bool, float]:
+        varies = spread(logits)
+        return token in argmax(logits).tolist() or margin < 2 * varies, varies
+
+    def penalised(logits: torch.Tensor) -> Float[torch.Tensor, "ways vocabulary"]:
+        return law.penalised(logits, lambda: [context] * len(logits))
+
+    alone = penalised(target_alone(target, context, width))
+    reproduced, varies = seen(alone)
+    if not reproduced and margin <= tie_tolerance:
+        # As many forward passes as tokens: only where nothing quicker explains the fork.
+        decoded = scored_as_decoded(target, context[:first], context[first:], widths)
+        reproduced, varies = seen(torch.cat([alone, penalised(decoded[None])]))
     return Fork(
         index=index,
         token_id=token,

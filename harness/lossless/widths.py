@@ -54,6 +54,33 @@ def target_alone(
     return torch.stack(ways)
 
 
+def scored_as_decoded(
+    model: CausalLM, prompt: Sequence[int], output: Sequence[int], widths: Sequence[int]
+) -> Float[torch.Tensor, " vocabulary"]:
+    """The logits after a prompt and an output, fed token by token in blocks as wide as decoding's.
+
+    A cache entry, too, is rounded as in the block that it was computed in, and every later logit
+    depends on it. So each token leads a block of the width in which the token after it was
+    emitted; the rest of the block is filler, and dropped.
+
+    Args:
+        model: Reset and left with what was fed.
+        prompt: ``[≥ 1]`` token ids, fed in one block.
+        output: ``[n]`` the tokens after it.
+        widths: ``[≥ n + 1]`` tokens scored in one block when each token was emitted; the first is
+            that of the first token after the prompt.
+
+    Mutates: model.
+    """
+    model.reset()
+    logits = model.advance(prompt)
+    for index, token in enumerate(output):
+        width = min(widths[index + 1], model.max_length - model.length)
+        logits = model.score([token] * width, range(-1, width - 1))[0]
+        model.commit([0])
+    return promoted(logits)
+
+
 def spread(logits: Float[torch.Tensor, "ways vocabulary"]) -> float:
     """The largest difference of one logit among the most probable tokens between two ways.
 

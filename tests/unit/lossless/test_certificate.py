@@ -11,7 +11,7 @@ from harness.config import Sampling
 from harness.decoding import plain_decode, speculate
 from harness.drafting import make_drafter
 from harness.lossless.certificate import certify, explain
-from harness.lossless.widths import scored_at_width, spread, target_alone
+from harness.lossless.widths import scored_as_decoded, scored_at_width, spread, target_alone
 from harness.models.table import TableLM
 from harness.randomness import SeededRandomness
 from harness.sampling import TokenLaw
@@ -46,6 +46,31 @@ class RoundingLM(TableLM):
         rows = super().score(token_ids, parents)
         generator = torch.Generator().manual_seed(len(token_ids))
         return rows + self.noise * torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
+
+
+class CacheRoundingLM(TableLM):
+    """A table of two tokens whose logits depend a little on the blocks that filled its cache."""
+
+    def __init__(self, margin, noise):
+        row = torch.tensor([1 + margin, 1.0], dtype=torch.float64)
+        super().__init__(lambda context: row / row.sum(), 2)
+        self.noise = noise
+        self.drift = 0.0
+        self.width = 1
+
+    def reset(self):
+        super().reset()
+        self.drift = 0.0
+
+    def score(self, token_ids, parents):
+        self.width = len(token_ids)
+        rows = super().score(token_ids, parents)
+        rows[:, 1] += self.drift + self.noise * (self.width > 1)
+        return rows
+
+    def commit(self, path):
+        self.drift += self.noise * len(path) * (self.width > 1)
+        super().commit(path)
 
 
 def certificate(model, output, prompt=(1,), width=4, **options):
@@ -96,6 +121,28 @@ def test_what_the_target_alone_rounds_to_is_numerical_and_a_wrong_token_is_not(s
     last = int(base.argmin())
     assert certificate(model, (first, last), tie_tolerance=0.01).verdict is Verdict.ALGORITHMIC
     assert certificate(model, (first, second), tie_tolerance=1e-5).verdict is Verdict.ALGORITHMIC
+
+
+def test_rounding_that_lies_in_the_cache_explains_a_fork_in_a_narrow_block():
+    """The last block is narrow, but what it attends to was computed in wide ones."""
+    model = CacheRoundingLM(margin=0.01, noise=2e-3)
+    output = (0, 0, 0, 0, 0, 0, 0, 1)
+    wide = certify((1,), output, model, LAW, widths=[1, *[4] * 6, 1], tie_tolerance=0.1)
+    assert wide.verdict is Verdict.NUMERICAL
+    assert wide.forks[0].spread == pytest.approx(6 * 2e-3)
+    narrow = certify((1,), output, model, LAW, widths=[1] * 8, tie_tolerance=0.1)
+    assert narrow.verdict is Verdict.ALGORITHMIC
+    strict = certify((1,), output, model, LAW, widths=[1, *[4] * 6, 1], tie_tolerance=1e-3)
+    assert strict.verdict is Verdict.ALGORITHMIC
+
+
+@given(st.integers(0, 11), st.lists(st.integers(1, 9), min_size=2, max_size=9))
+@settings(max_examples=25)
+def test_blocks_as_wide_as_decodings_score_the_same_context(seed, widths):
+    model = tiny_lm(seed)
+    output = [width % 5 for width in widths[1:]]
+    expected = model.recompute([3, 1, *output])[-1]
+    torch.testing.assert_close(scored_as_decoded(model, [3, 1], output, widths), expected)
 
 
 def test_where_plain_decoding_parts_is_judged_although_the_whole_pass_agrees():
