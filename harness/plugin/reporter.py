@@ -172,6 +172,8 @@ class RunReporter:
         """Keep a case: in the journal first, so that nothing measured is lost."""
         is_first = bool(models) and not self._models
         self._models = models or self._models
+        if is_first:
+            self._require_same_models()
         if record.case_id not in self._resumed:
             if self._journal is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
@@ -213,6 +215,21 @@ class RunReporter:
                 raise TraceError(
                     f"{path} is the journal of a run on other prompts: those of {domain} have "
                     "changed since; bring the data set back, or give another --report-dir"
+                )
+
+    def _require_same_models(self) -> None:
+        """End a session that goes on with a run of other models under the same names."""
+        path = self._directory / JOURNAL_FILE
+        if not self._resumed or not path.exists():
+            return
+        before = read_journal(path).run.get("models", {})
+        for role, facts in self._models.items():
+            digest = before.get(role, {}).get("sha256")
+            if digest is not None and digest != facts.get("sha256"):
+                pytest.exit(
+                    f"draftproof: {path} is the journal of a run with another {role} model than "
+                    f"{facts.get('name')} is now: bring it back, or give another --report-dir",
+                    returncode=USAGE_EXIT_CODE,
                 )
 
     def _check_models(self) -> None:

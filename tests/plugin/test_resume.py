@@ -1,6 +1,7 @@
 """A run that was interrupted goes on where it stopped, and loses nothing."""
 
 import pytest
+from checkpoints import save_checkpoint
 from plugin_sources import SUITE
 
 from harness.journal import read_journal
@@ -87,3 +88,19 @@ def test_a_corrupt_journal_is_refused_and_kept(run, pytester):
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: *journal.jsonl, line 1 is corrupt*"])
     assert journal.read_bytes() == before
+
+
+def test_other_models_under_the_same_name_cannot_go_on_with_it(run, pytester):
+    save_checkpoint(pytester.path / "draft", seed=1)
+    models = ("--spec-target=draft", "--spec-draft=draft")
+    interrupted(run, pytester, *models)
+    journal = pytester.path / "out" / "journal.jsonl"
+    before = journal.read_bytes()
+    save_checkpoint(pytester.path / "draft", seed=2)
+    result = run("--report", "--report-dir=out", "--spec-resume", *models)
+    assert result.ret == 4
+    result.stdout.fnmatch_lines(["*journal of a run with another target model than draft is now*"])
+    assert journal.read_bytes() == before
+    save_checkpoint(pytester.path / "draft", seed=1)
+    again = run("--report", "--report-dir=out", "--spec-resume", *models)
+    again.assert_outcomes(passed=3)
