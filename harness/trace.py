@@ -120,8 +120,9 @@ class Fork:
         margin: By how much the target's logit of its own choice is larger, from one forward pass
             over the whole output.
         width: Tokens that were scored in one block when the token was emitted.
-        spread: How far the target alone varies there between blocks of width 1, of this width, and
-            of the whole output: the largest difference of a logit among its most probable tokens.
+        spread: How far the target alone varies with the width of its blocks, there or, where that
+            explains nothing, anywhere in the output: the largest difference of a logit among the
+            most probable tokens.
         reproduced: Whether the target alone, without a drafter, also comes to the emitted token at
             one of these widths, or varies by enough to.
     """

@@ -56,8 +56,8 @@ def target_alone(
 
 def scored_as_decoded(
     model: CausalLM, prompt: Sequence[int], output: Sequence[int], widths: Sequence[int]
-) -> Float[torch.Tensor, " vocabulary"]:
-    """The logits after a prompt and an output, fed token by token in blocks as wide as decoding's.
+) -> Float[torch.Tensor, "output vocabulary"]:
+    """The logits before each token of an output, fed one by one in blocks as wide as decoding's.
 
     A cache entry, too, is rounded as in the block that it was computed in, and every later logit
     depends on it. So each token leads a block of the width in which the token after it was
@@ -66,19 +66,18 @@ def scored_as_decoded(
     Args:
         model: Reset and left with what was fed.
         prompt: ``[≥ 1]`` token ids, fed in one block.
-        output: ``[n]`` the tokens after it.
-        widths: ``[≥ n + 1]`` tokens scored in one block when each token was emitted; the first is
-            that of the first token after the prompt.
+        output: ``[n ≥ 1]`` the tokens after it.
+        widths: ``[n]`` tokens scored in one block when each token was emitted.
 
     Mutates: model.
     """
     model.reset()
-    logits = model.advance(prompt)
-    for index, token in enumerate(output):
-        width = min(widths[index + 1], model.max_length - model.length)
-        logits = model.score([token] * width, range(-1, width - 1))[0]
+    rows = [model.advance(prompt)]
+    for token, after in zip(output[:-1], widths[1:], strict=True):
+        width = min(after, model.max_length - model.length)
+        rows.append(model.score([token] * width, range(-1, width - 1))[0])
         model.commit([0])
-    return promoted(logits)
+    return promoted(torch.stack(rows))
 
 
 def spread(logits: Float[torch.Tensor, "ways vocabulary"]) -> float:
