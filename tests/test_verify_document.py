@@ -1,5 +1,6 @@
 """docs/verify.md: its table is that of the code, and its tolerances are those in force."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -36,3 +37,13 @@ def test_every_tolerance_covers_four_times_what_was_measured():
     assert set(measured) == set(TIE_TOLERANCE)
     for dtype, largest in measured.items():
         assert TIE_TOLERANCE[dtype] >= 4 * largest, dtype
+
+
+def test_a_failed_check_of_a_committed_certificate_is_explained():
+    """Every check that a public engine fails is named below the table."""
+    found = ROOT / "reports" / "certificates"
+    text = PAGE.partition("<!-- end of certificates -->")[2]
+    for path in found.glob("*.json"):
+        for check in json.loads(path.read_text(encoding="utf-8"))["checks"]:
+            if check["status"] == "failed":
+                assert f"*{check['name']}*" in text, f"{path.name}: {check['name']}"

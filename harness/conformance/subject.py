@@ -180,6 +180,10 @@ class Subject:
         except EngineError as error:
             return generation, Verdict.ALGORITHMIC, str(error)
         certificate = certified(request, generation, self.pair, self.config)
+        if certificate.verdict is Verdict.ALGORITHMIC and Capability.PLAIN in engine.capabilities:
+            # What the engine comes to without drafts is of its own kernels, not of speculation.
+            plain = engine.plain(request).token_ids
+            certificate = certified(request, generation, self.pair, self.config, plain)
         message = explain(certificate, generation.token_ids, self.pair.decode)
         return generation, certificate.verdict, message
 

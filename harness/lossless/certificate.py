@@ -7,6 +7,7 @@ forced through the target in one forward pass, and each token is judged after it
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -57,9 +58,11 @@ def certify(
 
     A fork is *numerical* where the target's margin is within the tolerance **and** the target alone
     comes to the emitted token in a block of the same width or with a cache that was filled in
-    blocks of the same widths, or varies between these ways by more than half the margin: at the
-    fork, or with the cache anywhere in the output. Anything else is *algorithmic*: the tolerance
-    alone would pass a wrong tie-break, and reproduction alone a model whose cache is wrong.
+    blocks of the same widths, or `plain` came to it after the same tokens; or where the target
+    varies between these ways by more than half the margin: at the fork, or with the cache anywhere
+    in the output. A model that varies at all is taken to vary by the last digit of its type.
+    Anything else is *algorithmic*: the tolerance alone would pass a wrong tie-break, and
+    reproduction alone a model whose cache is wrong.
 
     Args:
         prompt: ``[≥ 1]`` token ids.
@@ -83,14 +86,16 @@ def certify(
     own = argmax(logits).tolist()
     places = {i for i, token in enumerate(output) if token != own[i]}
     if plain is not None:
-        parting = next((i for i, (a, b) in enumerate(zip(plain, output)) if a != b), None)  # noqa: B905
-        if parting is not None:
+        parting = _common_length(output, plain)
+        if parting < min(len(output), len(plain)):
             places.add(parting)
             own[parting] = plain[parting]
     forks = [
         _fork(index, own[index], sequence, first, logits[index], target, law, widths[index])
         for index in sorted(places)
     ]
+    agreed = _common_length(output, plain or ())
+    forks = [replace(fork, reproduced=fork.reproduced or fork.index < agreed) for fork in forks]
     if any(fork.margin <= tie_tolerance and not fork.reproduced for fork in forks):
         # As many forward passes as tokens: only where nothing quicker explains a fork.
         decoded = scored_as_decoded(target, prompt, output, widths)
@@ -164,7 +169,7 @@ def _fork(
     token, context = sequence[first + index], sequence[: first + index]
     alone = target_alone(target, context, width)
     alone = law.penalised(alone, lambda: [context] * len(alone))
-    varies = spread(alone)
+    varies = max(spread(alone), _step(alone, row[own], target_dtype(target)))
     margin = abs(float(row[own] - row[token]))
     reproduced = token in argmax(alone).tolist() or margin < 2 * varies
     return Fork(
@@ -176,6 +181,21 @@ def _fork(
         spread=varies,
         reproduced=reproduced,
     )
+
+
+def _step(
+    alone: Float[torch.Tensor, "ways vocabulary"], logit: Float[torch.Tensor, ""], dtype: str
+) -> float:
+    """The distance of a logit to the next that its type can hold, if the model rounds at all."""
+    if not spread(alone):
+        return 0.0
+    return float(torch.finfo(getattr(torch, dtype)).eps * 2.0 ** logit.abs().log2().floor())
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two outputs begin with alike."""
+    both = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both))
 
 
 def _seen_again(fork: Fork, row: Float[torch.Tensor, " vocabulary"], varies: float) -> Fork:

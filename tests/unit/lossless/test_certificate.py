@@ -1,5 +1,7 @@
 """The greedy certificate tells a wrong token from a rounded one, at every fork."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -146,6 +148,31 @@ def test_rounding_of_half_the_margin_anywhere_in_the_output_explains_a_fork(nois
     found = certify((1,), (0, 1, *[0] * 7), model, LAW, widths=widths, tie_tolerance=0.1)
     assert found.verdict is verdict
     assert found.forks[0].spread == pytest.approx(6 * -noise)
+
+
+def test_what_plain_decoding_came_to_as_well_is_not_of_speculation():
+    """Within the tolerance only, and only as far as both outputs are the same."""
+    row = torch.tensor([0.5, 0.4999, 0.0001], dtype=torch.float64)
+    model = TableLM(lambda context: row, 3)
+    near = {"tie_tolerance": 0.01}
+    assert certificate(model, (0, 1), **near).verdict is Verdict.ALGORITHMIC
+    assert certificate(model, (0, 1), plain=(0, 1, 0), **near).verdict is Verdict.NUMERICAL
+    assert certificate(model, (0, 1), plain=(1, 1), **near).verdict is Verdict.ALGORITHMIC
+    assert certificate(model, (0, 2), plain=(0, 2), **near).verdict is Verdict.ALGORITHMIC
+
+
+def test_a_model_that_rounds_varies_by_the_last_digit_of_its_type():
+    """The same margin, of a model that rounds a little in float64 and in bfloat16."""
+    row = torch.tensor([4.0, 3.9], dtype=torch.float64)
+    model = RoundingLM(lambda context: row.exp(), 2, noise=1e-9)
+    assert certificate(model, (0, 1), tie_tolerance=1).verdict is Verdict.ALGORITHMIC
+    model.model = SimpleNamespace(dtype=torch.bfloat16)
+    assert certificate(model, (0, 1), tie_tolerance=1).verdict is Verdict.ALGORITHMIC
+    row[1] = 3.97
+    assert certificate(model, (0, 1), tie_tolerance=1).verdict is Verdict.NUMERICAL
+    assert certificate(model, (0, 1), tie_tolerance=0.02).verdict is Verdict.ALGORITHMIC
+    model.noise = 0
+    assert certificate(model, (0, 1), tie_tolerance=1).verdict is Verdict.ALGORITHMIC
 
 
 @given(st.integers(0, 11), st.lists(st.integers(1, 9), min_size=2, max_size=9))
