@@ -1,6 +1,6 @@
 """Runs the worked example of the gate and writes what it printed into ``docs/gate-example.md``.
 
-    python docs/make_gate_example.py [--limit 25]
+    python docs/make_gate_example.py [--limit 50] [--page FILE]
 
 An engine of one's own (``docs/examples/my_engine.py``) is measured, one line of it is changed, and it
 is measured again, by the commands that the page shows.
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "gate-example.md"
 ENGINE = ROOT / "docs" / "examples" / "my_engine.py"
-RIGHT = "unseen = sequence[self.model.length :]"
-WRONG = "unseen = sequence[-1:]"
+RIGHT = "kept = path[: len(self._levels)]"
+WRONG = "kept = [level[0] for level in self._levels[: len(path)]]"
 BEGIN, END = "<!-- example:begin -->", "<!-- example:end -->"
 GATES = ("acceptance_rate@overall:-1%", "identical")
 
@@ -32,7 +33,8 @@ def options(limit: int) -> list[str]:
         "--report",
         "--spec-engine=my_engine:make_engine",
         f"--spec-limit={limit}",
-        "--spec-max-new-tokens=24",
+        "--spec-tree=5x2",
+        "--spec-max-new-tokens=48",
         "--spec-check-state=0",
     ]
 
@@ -51,8 +53,13 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def example(limit: int) -> str:
-    """What the page shows between its markers."""
+def example(limit: int, page: Path | None) -> str:
+    """What the page shows between its markers.
+
+    Args:
+        limit: Prompts a domain.
+        page: Where to keep ``comparison.html``, or None.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = ENGINE.read_text(encoding="utf-8")
@@ -67,7 +74,9 @@ def example(limit: int) -> str:
         comparison = json.loads((folder / "after" / "comparison.json").read_text("utf-8"))
         metrics = json.loads((folder / "after" / "metrics.json").read_text("utf-8"))
         described = json.loads((folder / "after" / "run.json").read_text("utf-8"))
-    printed = re.search(r"^GATE .*?(?=^Report: )", after.stdout, flags=re.DOTALL | re.MULTILINE)
+        if page is not None:
+            shutil.copy(folder / "after" / "comparison.html", page)
+    printed = re.search(r"^GATE .*?(?=^Comparison: )", after.stdout, flags=re.DOTALL | re.MULTILINE)
     plan = re.findall(r"^draftproof: (?:compared|gate) .*$", after.stdout, flags=re.MULTILINE)
     assert printed is not None, after.stdout
     gate = comparison["gates"][0]
@@ -108,8 +117,10 @@ def example(limit: int) -> str:
 def main() -> None:
     """Writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, default=25)
-    text = example(parser.parse_args().limit)
+    parser.add_argument("--limit", type=int, default=50)
+    parser.add_argument("--page", type=Path, help="keep the comparison's page there")
+    arguments = parser.parse_args()
+    text = example(arguments.limit, arguments.page)
     page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")

@@ -39,6 +39,24 @@ def _two_threads():
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium, for tests of the pages."""
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install -e '.[browser]'"
+    )
+    from page_tools import browser_path
+
+    path = browser_path()
+    if path is None:
+        pytest.skip("no Chromium on the path; install one, or name it in DRAFTPROOF_CHROMIUM")
+    with api.sync_playwright() as playwright:
+        # Containers often run as root, where Chromium's sandbox does not start.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say how many (rule, draft, sampling setting, table) combinations were proved lossless."""
     import proofs

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +14,41 @@ import numpy as np
 from harness.report.page import PageSource, page_html
 from harness.report.texts import Texts, texts_of
 from harness.statistics import Resampling, study, summarise
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def browser_path():
+    """The browser of DRAFTPROOF_CHROMIUM, or the first that is on the path."""
+    return os.environ.get("DRAFTPROOF_CHROMIUM") or next(
+        (found for name in BROWSERS if (found := shutil.which(name))), None
+    )
+
+
+def opened(browser, path, noise, **settings):
+    """A page opened from its file; what it writes to the console or asks for is added to noise."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+    page = context.new_page()
+    own = (path.as_uri(), "data:", "blob:")
+    page.on("console", lambda message: noise.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: noise.append(f"error: {error}"))
+    page.on(
+        "request",
+        lambda request: request.url.startswith(own) or noise.append(f"request: {request.url}"),
+    )
+    page.goto(path.as_uri())
+    return page
+
+
+def beyond(page, scrolling):
+    """The elements that reach beyond the screen, those within a part that scrolls excepted."""
+    return page.evaluate(
+        """(scrolling) => [...document.querySelectorAll("main *, header *")].filter((element) => {
+            const box = element.getBoundingClientRect();
+            return box.right > innerWidth + 1 && !element.closest(scrolling);
+        }).map((element) => element.outerHTML.slice(0, 120))""",
+        scrolling,
+    )
 
 
 def make_source(run, cases, *, texts=None, resamples=200, **facts):

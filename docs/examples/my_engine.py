@@ -1,6 +1,6 @@
 """An engine of one's own, for the worked example of docs/gate-example.md.
 
-The reference engine, with a drafter that feeds its draft model itself.
+The reference engine, with a drafter that keeps its own account of its draft model's cache.
 """
 
 from __future__ import annotations
@@ -8,16 +8,23 @@ from __future__ import annotations
 from harness.drafting.draft_model import DraftModel
 from harness.drafting.static_tree import StaticTreeDrafter
 from harness.engines.reference import ReferenceEngine
-from harness.tree import ROOT
 
 
 class MyDraftModel(DraftModel):
-    """The draft model's side of a step."""
+    """The draft model's side of a step. It scores a draft level by level, its leaves excepted."""
 
-    def catch_up(self, sequence):
-        self._pending = {ROOT: ROOT}
-        unseen = sequence[self.model.length :]
-        return self.model.advance(unseen)
+    def __init__(self, model):
+        super().__init__(model)
+        self._levels = []
+
+    def score(self, nodes, token_ids, parents):
+        self._levels.append(nodes)
+        return super().score(nodes, token_ids, parents)
+
+    def commit(self, path):
+        kept = path[: len(self._levels)]
+        super().commit(kept)
+        self._levels = []
 
 
 class MyDrafter(StaticTreeDrafter):

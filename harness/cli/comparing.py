@@ -14,6 +14,7 @@ from harness.gate import compare as compare_runs
 from harness.gate.comparison import check_metrics
 from harness.report.comparison_text import markdown_comparison, terminal_comparison
 from harness.report.metrics_json import strict_json
+from harness.report.page.comparison import write_comparison_page
 
 EXIT_CODES: dict[Outcome | None, int] = {
     Outcome.FAIL: GATE_FAILED_EXIT_CODE,
@@ -59,17 +60,24 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, for programs")
     form.add_argument("--markdown", action="store_true", help="print Markdown, for a CI summary")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page too, with both trees side by side"
+    )
 
 
 def compare(arguments: argparse.Namespace) -> Result:
-    """The comparison as text, Markdown or JSON.
+    """The comparison as text, Markdown or JSON, and as a page where one is asked for.
 
     Raises:
-        UsageError: A gate cannot be read, or the runs differ in what must be the same.
+        UsageError: A gate cannot be read, the runs differ in what must be the same, or the page
+            has no folder to lie in.
         TraceError: There is no such run.
+        DraftproofError: The page cannot be written.
     """
     if not 0 < arguments.alpha < 1:
         raise UsageError(f"--alpha: {arguments.alpha} is not between 0 and 1")
+    if arguments.html is not None:
+        _require_file(arguments.html)
     gates = [parse_gate(text) for text in arguments.fail]
     storage = Storage(arguments.storage)
     before, now = storage.load(arguments.before), storage.load(arguments.now)
@@ -83,7 +91,18 @@ def compare(arguments: argparse.Namespace) -> Result:
         text = markdown_comparison(found).rstrip("\n")
     else:
         text = terminal_comparison(found)
+    if arguments.html is not None:
+        page = write_comparison_page(arguments.html, found)
+        if not (arguments.json or arguments.markdown):
+            text += f"\nComparison: {page}"
     return Result(text, EXIT_CODES.get(found.outcome, 0))
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"--html {path}: it is a folder; give a file's path")
+    if not path.parent.is_dir():
+        raise UsageError(f"--html {path}: there is no folder {path.parent}; make it first")
 
 
 def _shown(name: str) -> str:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.gate.exact import Aspect, StepFacts, first_changed_step
+import numpy as np
+
+from harness.gate.exact import KEPT_ASIDE, KEPT_WHOLE, Aspect, StepFacts, first_changed_step
 
 PLACES: dict[Aspect, str] = {
     Aspect.TREE: "After the same tokens another tree was proposed: look at the drafter, at what it "
@@ -22,6 +24,28 @@ PLACES: dict[Aspect, str] = {
     Aspect.LENGTH: "Every step that both runs have is the same, but one goes on: look at stop "
     "rules and the length limit.",
 }
+EVENTS: tuple[tuple[int, int, str, str], ...] = (
+    (
+        KEPT_WHOLE,
+        KEPT_WHOLE,
+        "a draft that was kept to its full depth",
+        "look at what happens after a fully kept path",
+    ),
+    (
+        KEPT_WHOLE,
+        0,
+        "a draft that was not kept to its full depth",
+        "look at what is dropped and kept after a rejection",
+    ),
+    (
+        KEPT_ASIDE,
+        KEPT_ASIDE,
+        "a kept path with a node that was not the first of its siblings",
+        "look at whose cache entries are kept (commit), the path's or those of its siblings",
+    ),
+)
+"""What a step may have been, as a mask of `StepFacts` and its value, in words, and where to look
+where the steps after such ones are the first to differ."""
 SURE = 1e-3
 """Below this p-value, what precedes the differences is not put down to chance."""
 
@@ -59,28 +83,34 @@ def clues(changed: Changes, before: Mapping[str, StepFacts]) -> list[str]:
     most = counts.most_common(1)[0][0]
     first = ", ".join(f"{aspect} in {count}" for aspect, count in counts.most_common())
     lines = [f"What changed first in a case: {first}.", PLACES[most]]
-    lines += _after_whole_paths(changed, before)
+    lines += _after_an_event(changed, before)
     lines += _from_case_to_case(changed)
     return lines
 
 
-def _after_whole_paths(changed: Changes, before: Mapping[str, StepFacts]) -> list[str]:
+def _after_an_event(changed: Changes, before: Mapping[str, StepFacts]) -> list[str]:
+    """What the steps before the first differing ones have in common; the strongest alone."""
     from scipy.stats import binomtest
 
-    preceded = [before[case_id].rows["kept_whole"][:-1] for case_id in changed.compared]
-    everywhere = sum(len(rows) for rows in preceded)
+    kept = {case_id: before[case_id].rows["kept"] for case_id in changed.compared}
+    everywhere = np.concatenate([rows[:-1] for rows in kept.values()])
     later = [(case_id, step) for case_id, (step, _) in changed.first.items() if step > 0]
-    if not later or not everywhere:
+    if not later or not len(everywhere):
         return []
-    share = sum(int(rows.sum()) for rows in preceded) / everywhere
-    after = sum(bool(before[case_id].rows["kept_whole"][step - 1]) for case_id, step in later)
-    if share in (0.0, 1.0) or binomtest(after, len(later), share, "greater").pvalue > SURE:
-        return []
-    return [
-        f"{after} of the {len(later)} differ first in the step after a draft that was kept to "
-        f"its full depth, as {share:.0%} of all steps are: look at what happens after a fully "
-        "kept path."
-    ]
+    preceding = np.array([kept[case_id][step - 1] for case_id, step in later])
+    found = []
+    for mask, value, what, where in EVENTS:
+        share = float(np.mean(everywhere & mask == value))
+        after = int(np.sum(preceding & mask == value))
+        if share in (0.0, 1.0):
+            continue
+        sentence = (
+            f"{after} of the {len(later)} differ first in the step after {what}, as {share:.0%} of "
+            f"all steps are: {where}."
+        )
+        found.append((binomtest(after, len(later), share, "greater").pvalue, sentence))
+    chance, sentence = min(found, default=(1.0, ""))
+    return [sentence] if chance <= SURE else []
 
 
 def _from_case_to_case(changed: Changes) -> list[str]:

@@ -20,6 +20,10 @@ from harness.trace import CaseRecord, Columns
 ROUNDING = 1e-5
 """Probabilities that are no further apart are the same: sums in float32 depend on their order."""
 
+KEPT_WHOLE, KEPT_ASIDE = 1, 2
+"""Bits of a step's kept path: it reaches the draft's full depth; it has a node that was not the
+first proposed among its siblings."""
+
 
 class Aspect(StrEnum):
     """What of a step changed; in the order in which one follows from another."""
@@ -36,7 +40,7 @@ _STEP = np.dtype(
     [
         *((name, "<u4") for name in ("tree", "ranks", "acceptance", "commit")),
         *((name, "<f4") for name in ("target", "draft")),
-        ("kept_whole", "|b1"),
+        ("kept", "|u1"),
     ]
 )
 
@@ -48,8 +52,8 @@ class StepFacts:
     Attributes:
         rows: ``[steps]`` checksums of the tree (parents, tokens), of the target's ranks, of which
             nodes were reached and accepted, and of how many tokens were kept and committed where;
-            the sums of both models' probabilities; and whether the step kept a path to the draft's
-            full depth.
+            the sums of both models' probabilities; and `KEPT_WHOLE` and `KEPT_ASIDE` of the kept
+            path.
     """
 
     rows: np.ndarray
@@ -149,7 +153,9 @@ def step_facts(case: CaseRecord) -> StepFacts:
         [steps[name] for name in ("accepted_length", "committed_tokens", "root_position")], axis=1
     ).astype("<i4")
     rows["commit"] = [zlib.crc32(row.tobytes()) for row in committed]
-    rows["kept_whole"] = (steps["accepted_length"] == steps["depth"]) & (steps["depth"] > 0)
+    whole = (steps["accepted_length"] == steps["depth"]) & (steps["depth"] > 0)
+    aside = nodes["step"][nodes["accepted"] & (nodes["sibling_rank"] > 0)]
+    rows["kept"] = KEPT_WHOLE * whole + KEPT_ASIDE * np.isin(steps["step"], aside)
     return StepFacts(rows)
 
 

@@ -62,6 +62,20 @@ def mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     ]
 
 
+def described(run: RunInfo) -> dict[str, Any]:
+    """Every recorded setting and fact of a run, named as in `Mismatch`."""
+    return {
+        **{f"setting {name}": value for name, value in _flat(run.config)},
+        **{
+            f"{role} {fact}": value
+            for role, facts in run.models.items()
+            for fact, value in facts.items()
+        },
+        **{f"version of {name}": version for name, version in run.versions.items()},
+        **run.hardware,
+    }
+
+
 def timing_mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     """The facts of the two machines without which seconds cannot be compared."""
     return _different(

@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.gate.exact import StepFacts, step_facts
 from harness.report.run_info import RunInfo
+from harness.report.texts import Texts, texts_of
 from harness.statistics.sums import TOTALS, prompt_sums
 from harness.trace import CaseRecord, DecodedOutput, Verdict
 
@@ -35,6 +36,7 @@ class MeasuredRun:
         errors: Cases that ended in an error; they are in nothing else.
         different: Cases whose output was not the target's own.
         traces: The records by case id, where they were kept.
+        texts: The text of their tokens, as far as it was kept.
     """
 
     name: str
@@ -47,6 +49,7 @@ class MeasuredRun:
     errors: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
     traces: Mapping[str, CaseRecord] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
 
     def rows(self, case_ids: Sequence[str]) -> np.ndarray:
         """``[len(case_ids)]`` the rows of some cases."""
@@ -54,8 +57,16 @@ class MeasuredRun:
         return np.array([row_of[case_id] for case_id in case_ids], np.intp)
 
 
-def measured_run(name: str, run: RunInfo, cases: Sequence[CaseRecord]) -> MeasuredRun:
+def measured_run(
+    name: str, run: RunInfo, cases: Sequence[CaseRecord], texts: Texts | None = None
+) -> MeasuredRun:
     """What comparisons need of a run's records.
+
+    Args:
+        name: What messages call it.
+        run: What it was.
+        cases: Its records.
+        texts: The text of its tokens, where the records do not carry it.
 
     Raises:
         TraceError: A record is not a trace, or an id occurs twice.
@@ -75,6 +86,7 @@ def measured_run(name: str, run: RunInfo, cases: Sequence[CaseRecord]) -> Measur
         errors=tuple(case.case_id for case in cases if case.verdict is Verdict.ERROR),
         different=tuple(case.case_id for case in cases if case.verdict is Verdict.ALGORITHMIC),
         traces={case.case_id: case for case in measured},
+        texts=texts_of(measured) if texts is None else texts,
     )
 
 

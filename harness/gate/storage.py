@@ -18,11 +18,11 @@ from harness.errors import TraceError, UsageError
 from harness.gate.exact import StepFacts
 from harness.gate.measured import SECONDS, MeasuredRun, measured_run
 from harness.report.files import write_text
-from harness.report.reading import load_run
+from harness.report.reading import SavedRun, load_run
 from harness.report.run_info import RunInfo
+from harness.report.texts import Texts
 from harness.report.writing import write_report
 from harness.statistics.sums import TOTALS
-from harness.trace import CaseRecord
 
 FOLDER = ".draftproof"
 """Where baselines lie unless ``--spec-storage`` says otherwise."""
@@ -90,7 +90,7 @@ class Storage:
             return read_baseline(stored)
         if path.is_dir() or path.name == "latest":
             saved = load_run(path)
-            return measured_run(name, saved.run, saved.cases)
+            return measured_run(name, saved.run, saved.cases, saved.texts)
         if path.is_file():
             return read_baseline(path)
         raise self._missing(name)
@@ -165,6 +165,7 @@ def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
         case_id: StepFacts.from_bytes(base64.b64decode(values["steps"][case_id], validate=True))
         for case_id in case_ids
     }
+    kept = _kept(path.with_suffix("")) if values["traces"] else None
     domains = tuple(values["domains"])
     if len(domains) != len(case_ids) or len(set(case_ids)) != len(case_ids):
         raise ValueError("its cases and domains do not fit together")
@@ -178,15 +179,14 @@ def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
         steps=steps,
         errors=tuple(values["errors"]),
         different=tuple(values["different"]),
-        traces=_traces(path.with_suffix("")) if values["traces"] else {},
+        traces={} if kept is None else {case.case_id: case for case in kept.cases},
+        texts=Texts() if kept is None else kept.texts,
     )
 
 
-def _traces(folder: Path) -> dict[str, CaseRecord]:
-    """The records of the report beside a baseline; none where it was not kept with it."""
-    if not folder.is_dir():
-        return {}
-    return {case.case_id: case for case in load_run(folder).cases}
+def _kept(folder: Path) -> SavedRun | None:
+    """The report beside a baseline; None where it was not kept with it."""
+    return load_run(folder) if folder.is_dir() else None
 
 
 def _numbers(column: np.ndarray) -> list[float | int | None]:

@@ -126,6 +126,7 @@ class SessionGate:
         self.options = options
         self.comparison: Comparison | None = None
         self.saved: Path | None = None
+        self.page: Path | None = None
         self._against: list[CaseRecord] = []
 
     def header_lines(self) -> list[str]:
@@ -191,7 +192,7 @@ class SessionGate:
                 alpha=options.alpha,
                 alternated=options.against is not None,
             )
-            _write(self.comparison, directory)
+            self.page = _write(self.comparison, directory)
         if options.save is not None:
             self.saved = options.storage.save(options.save, now, traces=options.traces)
         outcome = None if self.comparison is None else self.comparison.outcome
@@ -221,14 +222,17 @@ class SessionGate:
         return measured_run("other settings", described, self._against)
 
 
-def _write(comparison: Comparison, directory: Path) -> None:
+def _write(comparison: Comparison, directory: Path) -> Path:
+    """Every form of the comparison; the path of its page."""
     from harness.gate import comparison_json
     from harness.report.comparison_text import markdown_comparison
     from harness.report.files import write_text
     from harness.report.metrics_json import strict_json
+    from harness.report.page.comparison import COMPARISON_PAGE, write_comparison_page
 
     write_text(directory / COMPARISON_FILE, strict_json(comparison_json(comparison)))
     write_text(directory / COMPARISON_SUMMARY, markdown_comparison(comparison))
+    return write_comparison_page(directory / COMPARISON_PAGE, comparison)
 
 
 def _refuse_mismatch(options: GateOptions, now: RunInfo) -> None:

@@ -165,6 +165,8 @@ class RunReporter:
             terminalreporter.section("draftproof: gate")
             for line in terminal_comparison(gate.comparison).splitlines():
                 terminalreporter.write_line(line)
+        if gate.page is not None:
+            terminalreporter.write_line(f"Comparison: {_shown(gate.page)}")
         if gate.saved is not None:
             terminalreporter.write_line(f"Baseline: {_shown(gate.saved)}")
 

@@ -4,42 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from page_tools import make_source
+from page_tools import beyond, make_source, opened
 
 from harness.report import write_page
 
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright: pip install -e '.[browser]'"
-)
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FIGURES = 10
 NODES = 14
-
-
-def browser_path():
-    """The browser of DRAFTPROOF_CHROMIUM, or the first that is on the path."""
-    return os.environ.get("DRAFTPROOF_CHROMIUM") or next(
-        (found for name in NAMES if (found := shutil.which(name))), None
-    )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = browser_path()
-    if path is None:
-        pytest.skip("no Chromium on the path; install one, or name it in DRAFTPROOF_CHROMIUM")
-    with playwright_api.sync_playwright() as playwright:
-        # Containers often run as root, where Chromium's sandbox does not start.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +31,9 @@ def written(tmp_path_factory, cases, run_facts):
     return write_page(tmp_path_factory.mktemp("page"), make_source(run_facts, cases))
 
 
-def opened(browser, path, noise, **settings):
-    """A page opened from its file; what it writes to the console or asks for is added to noise."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
-    page = context.new_page()
-    own = (path.as_uri(), "data:", "blob:")
-    page.on("console", lambda message: noise.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-    page.on(
-        "request",
-        lambda request: request.url.startswith(own) or noise.append(f"request: {request.url}"),
-    )
-    page.goto(path.as_uri())
+def drawn(browser, path, noise, **settings):
+    """A page whose charts are drawn; what it writes to the console or asks for is noise."""
+    page = opened(browser, path, noise, **settings)
     page.wait_for_selector("html[data-charts=drawn]", timeout=60_000)
     return page
 
@@ -79,7 +44,7 @@ def visit(browser, written):
     pages, noise = [], []
 
     def visit(path=written, **settings):
-        pages.append(opened(browser, path, noise, **settings))
+        pages.append(drawn(browser, path, noise, **settings))
         return pages[-1]
 
     yield visit
@@ -92,7 +57,7 @@ def visit(browser, written):
 def shared(browser, written):
     """The page on a wide screen, for tests that leave it as it was but for the viewer's place."""
     noise = []
-    page = opened(browser, written, noise)
+    page = drawn(browser, written, noise)
     yield page
     page.context.close()
     assert noise == []
@@ -129,14 +94,7 @@ def test_every_plot_is_drawn_with_marks_from_its_data(shared):
 def test_nothing_is_wider_than_the_screen(visit, width):
     page = visit(viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    beyond = page.evaluate(
-        """() => [...document.querySelectorAll("main *, header *")].filter((element) => {
-            const box = element.getBoundingClientRect();
-            const scrolls = element.closest(".scroll, .tree, nav, .text, .skip");
-            return box.right > innerWidth + 1 && !scrolls;
-        }).map((element) => element.outerHTML.slice(0, 120))"""
-    )
-    assert beyond == []
+    assert beyond(page, ".scroll, .tree, nav, .text, .skip") == []
     # What scrolls by itself, such as the tree on a phone, fits where it can.
     assert page.evaluate(
         "(tree => tree.scrollWidth <= tree.clientWidth)(document.getElementById('tree'))"

@@ -8,6 +8,7 @@ from typing import Any
 from harness.report import labels
 from harness.report.context import failure_lines, interval_line, law_lines, study_lines
 from harness.report.page.source import PageSource
+from harness.report.run_info import RunInfo
 from harness.report.tables import (
     interval,
     not_estimable,
@@ -125,30 +126,30 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share == share else labels.NOT_ESTIMABLE
 
 
-def model_names(source: PageSource) -> dict[str, str]:
+def model_names(run: RunInfo) -> dict[str, str]:
     """The models by what people call them: a file's or folder's name, not its path."""
-    models = source.run.models
+    models = run.models
     return {
         role: Path(
-            str(models.get(role, {}).get("name") or source.run.config.get(role, "not recorded"))
+            str(models.get(role, {}).get("name") or run.config.get(role, "not recorded"))
         ).name
         for role in _ROLES
     }
 
 
-def model_sizes(source: PageSource) -> dict[str, str]:
+def model_sizes(run: RunInfo) -> dict[str, str]:
     """The models' parameters in millions, as " (3.9 M)"; empty where they are not known."""
-    counts = {role: source.run.models.get(role, {}).get("parameters") for role in _ROLES}
+    counts = {role: run.models.get(role, {}).get("parameters") for role in _ROLES}
     return {
         role: f" ({count / 1e6:,.{1 if count < 1e8 else 0}f} M)" if isinstance(count, int) else ""
         for role, count in counts.items()
     }
 
 
-def settings(source: PageSource) -> list[tuple[str, str]]:
+def settings(run: RunInfo) -> list[tuple[str, str]]:
     """Every setting of the run as a row; nested ones by their own names."""
     rows = []
-    for name, value in source.run.config.items():
+    for name, value in run.config.items():
         if isinstance(value, dict):
             rows += [(key.replace("_", " "), _shown(inner)) for key, inner in value.items()]
         else:
@@ -164,7 +165,7 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def models(source: PageSource) -> list[tuple[str, list[tuple[str, str]]]]:
+def models(run: RunInfo) -> list[tuple[str, list[tuple[str, str]]]]:
     """The facts of each model, by role."""
     return [
         (
@@ -174,33 +175,33 @@ def models(source: PageSource) -> list[tuple[str, list[tuple[str, str]]]]:
                 for name, value in facts.items()
             ],
         )
-        for role, facts in source.run.models.items()
+        for role, facts in run.models.items()
     ]
 
 
-def run_line(source: PageSource) -> str:
+def run_line(run: RunInfo) -> str:
     """Models, hardware and versions in short, as every figure names them."""
-    run, names, sizes = source.run, model_names(source), model_sizes(source)
+    names, sizes = model_names(run), model_sizes(run)
     target = run.models.get("target", {})
     where = [str(target[key]) for key in ("dtype", "device") if key in target]
     parts = [
         *(f"{'draft model' if r == 'draft' else r} {names[r]}{sizes[r]}" for r in _ROLES),
         " on ".join(where),
         f"tree {run.config.get('tree', 'not recorded')}",
-        f"temperature {_temperature(source)}",
-        _hardware(source),
+        f"temperature {_temperature(run)}",
+        _hardware(run),
         ", ".join(f"{name} {run.versions[name]}" for name in _VERSIONS if name in run.versions),
     ]
     return " · ".join(part for part in parts if part)
 
 
-def _temperature(source: PageSource) -> str:
-    sampling = source.run.config.get("sampling")
+def _temperature(run: RunInfo) -> str:
+    sampling = run.config.get("sampling")
     return _shown(sampling.get("temperature")) if isinstance(sampling, dict) else "not recorded"
 
 
-def _hardware(source: PageSource) -> str:
-    facts = source.run.hardware
+def _hardware(run: RunInfo) -> str:
+    facts = run.hardware
     cpus = f"{facts['cpus']} × " if "cpus" in facts else ""
     kinds = [str(facts[name]) for name in ("accelerator", "gpu", "cpu") if name in facts]
     return cpus + ", ".join(kinds) if kinds else "hardware not recorded"
