@@ -1,4 +1,4 @@
-"""The comparison's page in headless Chromium: it fits, is readable in both themes, and is silent."""
+"""The comparison's page in headless Chromium: it fits, has both themes, and is silent."""
 
 from __future__ import annotations
 
