@@ -1,4 +1,4 @@
-"""A comparison as JSON values: for programs, and for the page that shows it."""
+"""A comparison as JSON values, for programs."""
 
 from __future__ import annotations
 

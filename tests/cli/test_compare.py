@@ -77,9 +77,24 @@ def test_json_and_markdown(capsys, folders):
     assert out.startswith("# GATE FAILED")
 
 
+def test_the_page_is_written_where_it_is_asked_for(capsys, folders, tmp_path):
+    path = tmp_path / "page.html"
+    words = [folders / "before", folders / "worse", "--html", path]
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert out.endswith(f"\nComparison: {path}\n")
+    assert path.read_text(encoding="utf-8").count('class="outline"') == 2
+    path.unlink()
+    _, out, _ = run(capsys, *words, "--json")
+    assert json.loads(out)["cases_compared"] == 32
+    assert path.is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["before", "worse", "--html=nowhere/page.html"], "there is no folder nowhere"),
+        (["before", "worse", "--html=before"], "--html before: it is a folder"),
         (["nowhere", "before"], "there is no baseline 'nowhere'"),
         (["before", "before", "--fail=speed:-1%"], "metric: unknown value 'speed'; did you mean"),
         (["before", "before", "--fail=speedup@sql:-1%"], "domain: unknown value 'sql'"),

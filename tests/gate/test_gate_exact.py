@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from study_traces import study_run
 
 from harness.gate import Storage, compare, comparison_json
 from harness.gate.exact import ROUNDING, Aspect
@@ -124,18 +125,62 @@ def _draft_differs(cases, where):
     return changed
 
 
-def test_a_change_after_fully_kept_drafts_is_told_from_one_anywhere(cases, earlier, later):
-    def fully_kept(number, case):
-        return case.steps["accepted_length"] == case.steps["depth"]
+def fully_kept(number, case):
+    return case.steps["accepted_length"] == case.steps["depth"]
 
-    def every_other(number, case):
-        return np.arange(len(case.steps["step"])) % 2 == number % 2
 
-    told = compare(earlier, later(_draft_differs(cases, fully_kept))).clues
-    assert any("draft that was kept to its full depth" in clue for clue in told)
-    assert any("draft model's cache" in clue or "look at its cache" in clue for clue in told)
-    told = compare(earlier, later(_draft_differs(cases, every_other))).clues
-    assert not any("full depth" in clue for clue in told)
+def cut_short(number, case):
+    return ~fully_kept(number, case)
+
+
+def every_other(number, case):
+    return np.arange(len(case.steps["step"])) % 2 == number % 2
+
+
+@pytest.mark.parametrize(
+    ("where", "said", "leads"),
+    [
+        (fully_kept, "a draft that was kept to its full depth", "after a fully kept path"),
+        (cut_short, "a draft that was not kept to its full depth", "after a rejection"),
+        (every_other, None, None),
+    ],
+)
+def test_what_precedes_the_first_differences_is_told(cases, earlier, later, where, said, leads):
+    told = compare(earlier, later(_draft_differs(cases, where))).clues
+    assert any("look at its cache" in clue for clue in told)
+    after = [clue for clue in told if "differ first in the step after" in clue]
+    if said is None:
+        assert after == []
+    else:
+        (clue,) = after
+        assert f"step after {said}, as " in clue
+        assert leads in clue
+
+
+def test_a_change_after_paths_beside_the_first_siblings_is_told(run):
+    """Some steps keep the second child of the root; the draft model differs after those alone."""
+    cases = study_run(prompts=12, steps=16, between=0.1, seed=3)
+    before = []
+    for number, case in enumerate(cases):
+        nodes = {name: column.copy() for name, column in case.nodes.items()}
+        chosen = np.random.default_rng([7, number]).random(len(case.steps["step"])) < 0.2
+        kept_one = chosen & (case.steps["accepted_length"] == 1)
+        rows = np.isin(nodes["step"], case.steps["step"][kept_one]) & (nodes["depth"] == 1)
+        nodes["accepted"][rows] = nodes["sibling_rank"][rows] == 1
+        before.append(replace(case, nodes=nodes))
+
+    def beside(number, case):
+        aside = case.nodes["accepted"] & (case.nodes["sibling_rank"] > 0)
+        return np.isin(case.steps["step"], case.nodes["step"][aside])
+
+    now = measured_run("now", run, _draft_differs(before, beside))
+    (clue,) = (
+        clue
+        for clue in compare(measured_run("before", run, before), now).clues
+        if "differ first in the step after" in clue
+    )
+    assert "a kept path with a node that was not the first of its siblings" in clue
+    assert "cache entries" in clue
 
 
 def test_a_change_from_case_to_case_is_told(cases, earlier, later, with_column):

@@ -66,6 +66,8 @@ def test_save_compare_pass_and_the_plan_before_it(report, pytester, self_draft):
     values = json.loads((pytester.path / "out" / "comparison.json").read_text())
     assert (values["outcome"], values["identical"]) == ("pass", True)
     assert (pytester.path / "out" / "comparison.md").read_text().startswith("# GATE PASSED")
+    assert "Gate passed</h1>" in (pytester.path / "out" / "comparison.html").read_text()
+    result.stdout.fnmatch_lines(["Comparison: out/comparison.html"])
     assert not (pytester.path / ".draftproof" / "main").exists()
 
 

@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page of a run, with charts and a viewer of its trees."""
+"""``report.html`` and ``comparison.html``: one self-contained page of a run, or of two."""
 
 from __future__ import annotations
 

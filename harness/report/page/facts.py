@@ -1,4 +1,4 @@
-"""What the page says in words and tables: facts of the run and figures as text."""
+"""What the pages say in words and tables: facts of a run and figures as text."""
 
 from __future__ import annotations
 
