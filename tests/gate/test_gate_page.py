@@ -131,7 +131,7 @@ def test_both_trees_are_there_with_the_node_marked_in_both(found, cases):
     # Above the trees: what both had said so far, up to the root.
     said = cases[9].speculative.token_ids[: 1 + int(cases[9].steps["committed_tokens"][:3].sum())]
     assert "".join(f" w{token}" for token in said[:-1]) in page.html
-    assert f'<span class="root"> w{said[-1]}</span>' in page.html
+    assert f'<span class="root">·w{said[-1]}</span>' in page.html
     assert page.html.count(f"<b>root</b> ·w{said[-1]} at position {step.root_position}") == 2
 
 

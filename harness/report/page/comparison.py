@@ -146,9 +146,13 @@ def _tokens_before(run: MeasuredRun, first: FirstDifference) -> list[int]:
 def _output_before(
     comparison: Comparison, first: FirstDifference, texts: Mapping[int, str]
 ) -> list[str]:
-    """The last tokens before the step, as text; up to here, both runs have the same."""
+    """The last tokens up to the root, as text, the root's white space visible.
+
+    Up to here, both runs have the same.
+    """
     tokens = _tokens_before(comparison.now, first)
     shown = [texts.get(token, f"⟨{token}⟩") for token in tokens[-SHOWN_TOKENS:]]
+    shown[-1:] = [shown_token(token, texts) for token in tokens[-1:]]
     return ["…", *shown] if len(tokens) > SHOWN_TOKENS else shown
 
 

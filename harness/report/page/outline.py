@@ -102,13 +102,15 @@ def fraction(value: float | None) -> str:
     """A probability in few characters.
 
     Example:
-        >>> [fraction(value) for value in (0.5, 0.99999, 1.0, 0.00012, 0.0, float("nan"))]
+        >>> [fraction(value) for value in (0.5, 0.99999, 1.0, 0.00012, 0.00002, float("nan"))]
         ['.500', '>.999', '1', '.0001', '<.0001', '–']
     """
     if value is None or math.isnan(value):
         return NOT_ESTIMABLE
-    if value in (0.0, 1.0):
-        return "1" if value else "<.0001"
+    if value < 0.00005:
+        return "<.0001"
+    if value == 1.0:
+        return "1"
     if value >= 0.9995:
         return ">.999"
     return f"{value:.{4 if value < 0.001 else 3}f}".removeprefix("0")
