@@ -88,8 +88,9 @@ def self_draft(subject: Subject) -> Finding:
     with subject.engine(pair=pair, tree=ChainShape(_SELF_DRAFT), rule="auto") as engine:
         if Capability.COUNTS not in engine.capabilities:
             return not_available(Capability.COUNTS)
-        if isinstance(subject.config.tree, LookupShape):
-            return not_available(Capability.COUNTS)
+        is_lookup = isinstance(subject.config.tree, LookupShape)
+        if is_lookup or Capability.PAIR_DRAFT not in engine.capabilities:
+            return not_available(Capability.PAIR_DRAFT)
         for prompt in subject.prompts[:_REPEATS]:
             generation = engine.speculate(subject.request(prompt))
             if generation.counts is None:

@@ -66,7 +66,7 @@ def acceptance_counts(subject: Subject) -> Finding:
 
 
 def _impossible(counts: Counts, tokens: int) -> list[str]:
-    """What cannot be: the first token has no step, and a step emits what it keeps and one more."""
+    """What cannot be: a step emits what it keeps and one more; the first token may have none."""
     problems = []
     if not 0 <= counts.accepted <= counts.drafted:
         problems.append(f"{counts.accepted} of {counts.drafted} drafted tokens accepted")
@@ -76,7 +76,7 @@ def _impossible(counts: Counts, tokens: int) -> list[str]:
             f"{tokens} tokens cannot come of {counts.steps} steps that kept {counts.accepted}: "
             f"they make {most} at most"
         )
-    if tokens < 1 + counts.steps:
+    if tokens < counts.steps:
         problems.append(f"{counts.steps} steps cannot have made {tokens} tokens: each makes one")
     return problems
 

@@ -204,6 +204,7 @@ class LookupEngine(TransformersEngine):
     """Assisted generation by prompt lookup."""
 
     name = "transformers-lookup"
+    capabilities = _CAPABILITIES - {Capability.PAIR_DRAFT}
     _settings: LookupSettings
 
     def _read(self, config: RunConfig) -> LookupSettings:
