@@ -10,11 +10,12 @@ import pytest
 
 from harness.cli import main
 from harness.config import RunConfig, Sampling
-from harness.conformance import output_checks
+from harness.conformance import output_checks, state_checks
 from harness.conformance.kit import CHECKS, certificate, chosen, examine
 from harness.conformance.making import make_subject
 from harness.conformance.rendering import json_document, markdown, result_line, terminal_summary
 from harness.conformance.subject import Status
+from harness.engines.protocol import Counts
 from harness.errors import UsageError
 from harness.shapes import parse_tree
 
@@ -165,3 +166,25 @@ def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
 def test_verify_refuses_what_it_cannot_use(words, problem, capsys):
     assert main(["verify", "--prompts-per-domain", "1", *words]) == 4
     assert problem in capsys.readouterr().err
+
+
+def test_a_lookup_that_finds_nothing_at_first_passes_and_has_no_draft_model_to_replace(subject):
+    """Its first steps draft nothing, so that there may be as many steps as tokens."""
+    config = replace(subject.config, engine="transformers-lookup", max_new_tokens=3)
+    lookup = replace(subject, config=config)
+    (counts,) = examine(lookup, ["acceptance counts"])
+    assert counts.finding.status is Status.PASSED, result_line(counts)
+    with lookup.engine() as engine:
+        answers = [engine.speculate(lookup.request(prompt)) for prompt in lookup.prompts]
+    assert any(answer.counts.steps == len(answer.token_ids) for answer in answers)
+    (own,) = examine(lookup, ["self-draft"])
+    assert own.finding.status is Status.NOT_AVAILABLE
+    assert "the pair's draft model" in own.finding.lines[0]
+
+
+def test_more_steps_than_tokens_are_impossible():
+    assert state_checks._impossible(Counts(drafted=4, accepted=2, steps=3), 3) == []
+    (problem,) = state_checks._impossible(Counts(drafted=4, accepted=2, steps=4), 3)
+    assert "4 steps cannot have made 3 tokens" in problem
+    (problem,) = state_checks._impossible(Counts(drafted=4, accepted=2, steps=3), 7)
+    assert "they make 6 at most" in problem
