@@ -68,6 +68,12 @@ def cases(cases):
 
 
 @pytest.fixture
+def earlier(cases, run):
+    """Of these cases: the one of all files may have been made of cases without texts."""
+    return measured_run("earlier", run, cases)
+
+
+@pytest.fixture
 def found(earlier, later, with_column):
     """A comparison in which a token of the tree of step 3 is another."""
     return compare(earlier, later(with_column(9, "nodes", "token_id", 47, 9)), gates("identical"))
