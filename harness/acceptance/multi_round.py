@@ -15,7 +15,29 @@ from harness.randomness import Purpose, Randomness
 from harness.tree import ROOT
 
 
-class SiblingRejection:
+class ByRejection:
+    """What rejection sampling does with one drawn token; tests and faults override it."""
+
+    def keeps(
+        self,
+        p: Distribution,
+        q: Distribution,
+        token: int,
+    ) -> float:
+        """The probability with which a drawn token is kept."""
+        return acceptance_probability(p, q, token)
+
+    def left(
+        self,
+        p: Distribution,
+        q: Distribution,
+        token: int,
+    ) -> Distribution:
+        """What is left of p once a token was rejected."""
+        return residual(p, q)
+
+
+class SiblingRejection(ByRejection):
     """Descends a sampled tree by rejection sampling of each kept node's children."""
 
     name: str
@@ -47,24 +69,6 @@ class SiblingRejection:
                 purpose = Purpose.CORRECTION if children else Purpose.BONUS
                 extra = randomness.categorical(p, purpose)
                 return Acceptance(path=tuple(path), extra_token=extra, reached=tuple(reached))
-
-    def keeps(
-        self,
-        p: Distribution,
-        q: Distribution,
-        token: int,
-    ) -> float:
-        """The probability with which a drawn sibling is kept."""
-        return acceptance_probability(p, q, token)
-
-    def left(
-        self,
-        p: Distribution,
-        q: Distribution,
-        token: int,
-    ) -> Distribution:
-        """What is left of p once a sibling was rejected."""
-        return residual(p, q)
 
     def narrowed(self, q: Distribution, token: int) -> Distribution:
         """What the sibling after this one was drawn from."""

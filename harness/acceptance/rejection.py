@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from harness.acceptance.multi_round import acceptance_probability, residual
+from harness.acceptance.multi_round import ByRejection
 from harness.acceptance.protocol import (
     Acceptance,
-    Distribution,
     Distributions,
     proposal_distribution,
     require_valid,
@@ -14,7 +13,7 @@ from harness.drafting.protocol import Draft
 from harness.randomness import Purpose, Randomness
 
 
-class RejectionRule:
+class RejectionRule(ByRejection):
     """Keeps each token of a sampled chain with probability min(1, p/q), up to the first rejection.
 
     After a rejection the correction token is drawn from norm(max(p − q, 0)), the residual; after a
@@ -41,21 +40,3 @@ class RejectionRule:
         nodes = tuple(range(len(tree)))
         bonus = randomness.categorical(target[len(tree)], Purpose.BONUS)
         return Acceptance(path=nodes, extra_token=bonus, reached=nodes)
-
-    def keeps(
-        self,
-        p: Distribution,
-        q: Distribution,
-        token: int,
-    ) -> float:
-        """The probability with which a drawn token is kept."""
-        return acceptance_probability(p, q, token)
-
-    def left(
-        self,
-        p: Distribution,
-        q: Distribution,
-        token: int,
-    ) -> Distribution:
-        """What the correction token is drawn from once a token was rejected."""
-        return residual(p, q)

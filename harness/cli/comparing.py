@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.cli.outputs import require_file
 from harness.cli.result import Result
 from harness.errors import GATE_FAILED_EXIT_CODE, INCONCLUSIVE_EXIT_CODE, UsageError
 from harness.gate import ALPHA, FOLDER, Outcome, Storage, comparison_json, parse_gate
@@ -76,8 +77,7 @@ def compare(arguments: argparse.Namespace) -> Result:
     """
     if not 0 < arguments.alpha < 1:
         raise UsageError(f"--alpha: {arguments.alpha} is not between 0 and 1")
-    if arguments.html is not None:
-        _require_file(arguments.html)
+    require_file("--html", arguments.html)
     gates = [parse_gate(text) for text in arguments.fail]
     storage = Storage(arguments.storage)
     before, now = storage.load(arguments.before), storage.load(arguments.now)
@@ -96,13 +96,6 @@ def compare(arguments: argparse.Namespace) -> Result:
         if not (arguments.json or arguments.markdown):
             text += f"\nComparison: {page}"
     return Result(text, EXIT_CODES.get(found.outcome, 0))
-
-
-def _require_file(path: Path) -> None:
-    if path.is_dir():
-        raise UsageError(f"--html {path}: it is a folder; give a file's path")
-    if not path.parent.is_dir():
-        raise UsageError(f"--html {path}: there is no folder {path.parent}; make it first")
 
 
 def _shown(name: str) -> str:

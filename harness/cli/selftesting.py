@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from harness.cli.outputs import require_file
 from harness.cli.result import Result
-from harness.errors import FAULT_EXIT_CODE, DraftproofError
+from harness.errors import FAULT_EXIT_CODE
 from harness.report.files import write_text
 from harness.report.metrics_json import strict_json
 
@@ -85,9 +86,8 @@ def selftest(arguments: argparse.Namespace) -> Result:
     if arguments.list:
         lines = [f"{mutant.id:<13} {mutant.fault_class:<22} {mutant.title}" for mutant in mutants]
         return Result("\n".join(lines))
-    for path in (arguments.json, arguments.markdown):
-        if path is not None and not path.parent.is_dir():
-            raise DraftproofError(f"there is no folder {path.parent} to write {path.name} to")
+    require_file("--json", arguments.json)
+    require_file("--markdown", arguments.markdown)
     subject = make_subject(RunConfig(), prompts=arguments.prompts_per_domain, report=_say)
     around = Surroundings(
         pair=subject.pair, prompts=subject.prompts, law_tokens=_LAW_TOKENS[arguments.all]

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from harness.cli.outputs import require_file
 from harness.cli.result import Result
 from harness.config import BUILTIN, DEVICES, DTYPES, RunConfig, Sampling
-from harness.errors import FAULT_EXIT_CODE, DraftproofError
+from harness.errors import FAULT_EXIT_CODE
 from harness.report.files import write_text
 from harness.report.metrics_json import strict_json
 from harness.shapes import FORMS, parse_tree
@@ -87,9 +88,8 @@ def verify(arguments: argparse.Namespace) -> Result:
 
     config = _settings(arguments)
     names = chosen(arguments.check)
-    for path in (arguments.json, arguments.markdown):
-        if path is not None and not path.parent.is_dir():
-            raise DraftproofError(f"there is no folder {path.parent} to write {path.name} to")
+    require_file("--json", arguments.json)
+    require_file("--markdown", arguments.markdown)
     subject = make_subject(config, prompts=arguments.prompts_per_domain, report=_say)
     done = []
     for check in examine(subject, names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -58,10 +58,11 @@ def evidence_of(
     follow from what the judge knows: tokens alone are judged.
     """
     sequence = [*request.prompt_token_ids, *generation.token_ids]
+    target_logits, draft_logits = (_logits(model, sequence, request) for model in (target, draft))
     tie = max(TIE_TOLERANCE.get(target_dtype(target), 1e-4), 1e-4)
     declared = declared_rule(rule)
     if declared is DeclaredRule.REJECTION and not _drafts_as_judged(
-        generation, request, draft, tie
+        generation, request, _laws(draft_logits, sequence, request), tie
     ):
         declared = DeclaredRule.OTHER
     tolerance = TIE_TOLERANCE.get(target_dtype(target), 1e-4) / _SPREADS_IN_TOLERANCE
@@ -71,8 +72,8 @@ def evidence_of(
     rows = zip(
         generation.token_ids,
         places(generation, rule),
-        _laws(target, sequence, request),
-        _laws(draft, sequence, request),
+        _laws(target_logits, sequence, request),
+        _laws(draft_logits, sequence, request),
         strict=True,
     )
     for token, place, p, q in rows:
@@ -103,14 +104,14 @@ def _observation(
 
 
 def _drafts_as_judged(
-    generation: Generation, request: Request, draft: CausalLM, tolerance: float
+    generation: Generation, request: Request, laws: Iterable[Laws], tolerance: float
 ) -> bool:
     """Whether an engine tells the judge's own probability of every drafted token it looked at.
 
     Args:
         generation: The engine's answer.
         request: What it answers.
-        draft: The judge's draft model.
+        laws: The judge's draft model's, before each token of the output.
         tolerance: By how much rounding may change a logit.
     """
     if generation.nodes is None or request.sampling.greedy:
@@ -120,10 +121,9 @@ def _drafts_as_judged(
     for row in np.flatnonzero(nodes["reached"] & ~np.isnan(nodes["draft_probability"])):
         token, q = int(nodes["token_id"][row]), float(nodes["draft_probability"][row])
         told[int(nodes["position"][row])].append((token, q))
-    sequence = [*request.prompt_token_ids, *generation.token_ids]
-    for position, laws in enumerate(_laws(draft, sequence, request), first):
+    for position, law in enumerate(laws, first):
         for token, q in told.get(position, ()):
-            own = float(laws.sampled[token])
+            own = float(law.sampled[token])
             if abs(q - own) > math.expm1(2 * tolerance) * own + _SMALLEST:
                 return False
     return True
@@ -137,10 +137,14 @@ def _coin_after(coin: float, observation: Observation) -> float:
     return min(coin, float(p / q)) if 0 < p < q else coin
 
 
-def _laws(model: CausalLM, sequence: Sequence[int], request: Request) -> Iterator[Laws]:
+def _logits(model: CausalLM, sequence: Sequence[int], request: Request) -> torch.Tensor:
+    """``[output, vocabulary]`` a model's logits before each token of the output."""
+    return model.recompute(sequence)[len(request.prompt_token_ids) - 1 : -1]
+
+
+def _laws(logits: torch.Tensor, sequence: Sequence[int], request: Request) -> Iterator[Laws]:
     """A model's laws before each token of the output, one at a time: vocabularies are large."""
     first = len(request.prompt_token_ids)
-    logits = model.recompute(sequence)[first - 1 : -1]
     sampling, stops = request.sampling, request.stopping.stop_token_ids
     law = TokenLaw(sampling, first, stops)
     has_filters = bool(sampling.top_k) or sampling.top_p < 1 or sampling.min_p > 0

@@ -92,7 +92,7 @@ class _AtPositions:
         self._next = first
 
     def bernoulli(self, probability: float, purpose: Purpose) -> bool:
-        raise NotImplementedError("a drafter tosses no coins")
+        raise RuntimeError("noise by position decides tokens, not coins")
 
     def categorical(self, probabilities: torch.Tensor, purpose: Purpose) -> int:
         self._next += 1
