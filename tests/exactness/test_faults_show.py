@@ -4,7 +4,7 @@ import pytest
 import torch
 from tables import adversarial, pair_from
 
-from harness.acceptance import block, make_rule, multi_round, rejection, traversal
+from harness.acceptance import block, make_rule, multi_round, traversal
 from harness.config import Sampling
 from harness.drafting import chain, make_drafter, sampled_tree
 from harness.errors import DraftError
@@ -64,14 +64,14 @@ def forgetful_remainder(p, q, weight):
 
 
 FAULTS = {
-    "ratio inverted": (rejection, "acceptance_probability", inverted, "rejection", "chain:2"),
-    "leniency": (rejection, "acceptance_probability", lenient, "rejection", "chain:2"),
-    "accept everything": (rejection, "acceptance_probability", always, "rejection", "chain:2"),
-    "no residual": (rejection, "residual", lambda p, q: p, "rejection", "chain:2"),
+    "ratio inverted": (multi_round, "acceptance_probability", inverted, "rejection", "chain:2"),
+    "leniency": (multi_round, "acceptance_probability", lenient, "rejection", "chain:2"),
+    "accept everything": (multi_round, "acceptance_probability", always, "rejection", "chain:2"),
+    "no residual": (multi_round, "residual", lambda p, q: p, "rejection", "chain:2"),
     "residual of the wrong sign": (
-        rejection, "residual", reversed_residual, "rejection", "chain:2",
+        multi_round, "residual", reversed_residual, "rejection", "chain:2",
     ),
-    "softmax of the residual": (rejection, "residual", softmax_residual, "rejection", "chain:2"),
+    "softmax of the residual": (multi_round, "residual", softmax_residual, "rejection", "chain:2"),
     "no residual between siblings": (
         multi_round, "residual", lambda p, q: p, "multi-round", "sampled:1x2",
     ),
