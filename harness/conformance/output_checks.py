@@ -14,7 +14,6 @@ from harness.conformance.subject import (
 )
 from harness.engines.protocol import Capability, Request
 from harness.errors import DraftproofError
-from harness.trace import Verdict
 
 EDGES = 10
 """Offsets at which an output is made to end: more than one block of the usual drafts."""
@@ -30,9 +29,9 @@ def greedy_output(subject: Subject) -> Finding:
     tokens = 0
     with subject.engine() as engine:
         for prompt in subject.prompts:
-            generation, verdict, message = subject.judged(engine, subject.request(prompt))
-            tally.add(prompt.prompt_id, verdict, message)
-            tokens += len(generation.token_ids)
+            judged = subject.judged(engine, subject.request(prompt))
+            tally.add(prompt.prompt_id, judged)
+            tokens += len(judged.generation.token_ids)
     return tally.finding(tokens=tokens)
 
 
@@ -104,8 +103,8 @@ def repetition_penalty(subject: Subject) -> Finding:
                 return not_available(Capability.FILTERS)
             for prompt in subject.prompts:
                 asked = subject.request(prompt, sampling=sampling)
-                _, verdict, message = subject.judged(engine, asked)
-                tally.add(f"{prompt.prompt_id}, penalty {penalty:g}", verdict, message)
+                judged = subject.judged(engine, asked)
+                tally.add(f"{prompt.prompt_id}, penalty {penalty:g}", judged)
     return tally.finding()
 
 
@@ -120,10 +119,11 @@ def prompt_lengths(subject: Subject) -> Finding:
         for name, token_ids in (("one token", whole[:1]), ("a full context", full)):
             asked = subject.request(token_ids, max_new_tokens=room)
             try:
-                _, verdict, message = subject.judged(engine, asked)
+                judged = subject.judged(engine, asked)
             except DraftproofError as error:
-                verdict, message = Verdict.ALGORITHMIC, f"refused: {error}"
-            tally.add(name, verdict, message)
+                tally.require(False, f"{name}: refused: {error}")
+            else:
+                tally.add(name, judged)
         try:
             answer = engine.speculate(subject.request((), max_new_tokens=room))
         except DraftproofError:
@@ -153,8 +153,7 @@ def _ends(subject: Subject, requests: Requests, capability: Capability | None = 
         if capability is not None and capability not in engine.capabilities:
             return not_available(capability)
         for name, asked in requests(own):
-            _, verdict, message = subject.judged(engine, asked)
-            tally.add(name, verdict, message)
+            tally.add(name, subject.judged(engine, asked))
     if not tally.n:
         return Finding(
             status=Status.NOT_AVAILABLE,

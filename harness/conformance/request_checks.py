@@ -74,8 +74,8 @@ def other_draft_length(subject: Subject) -> Finding:
         )
         with subject.engine(tree=tree, rule="auto") as engine:
             for prompt in subject.prompts[:_REPEATS]:
-                _, verdict, message = subject.judged(engine, subject.request(prompt))
-                tally.add(f"{prompt.prompt_id} with {tree}", verdict, message)
+                judged = subject.judged(engine, subject.request(prompt))
+                tally.add(f"{prompt.prompt_id} with {tree}", judged)
     return tally.finding()
 
 

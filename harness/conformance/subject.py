@@ -13,7 +13,7 @@ from harness.config import RunConfig, Sampling
 from harness.data.prompt import Prompt
 from harness.decoding import plain_decode
 from harness.drafting import Drafter
-from harness.engines.measuring import certified
+from harness.engines.measuring import certified, plain_decides
 from harness.engines.protocol import (
     Capability,
     Engine,
@@ -166,10 +166,11 @@ class Subject:
             randomness=SeededRandomness(request.seed, request.request_id),
         ).token_ids
 
-    def judged(self, engine: Engine, request: Request) -> tuple[Generation, Verdict, str]:
+    def judged(self, engine: Engine, request: Request) -> Judged:
         """An engine's greedy answer, its verdict, and why.
 
-        An answer that no engine may give is algorithmic.
+        An answer that no engine may give is algorithmic. One that leaves the judge's target as the
+        plain decoding of an engine with kernels of its own does is judged from there on.
 
         Raises:
             DraftproofError: The engine refused the request.
@@ -178,14 +179,19 @@ class Subject:
         try:
             check_generation(generation, request, self.pair.target.vocabulary_size)
         except EngineError as error:
-            return generation, Verdict.ALGORITHMIC, str(error)
+            return Judged(generation, Verdict.ALGORITHMIC, str(error))
         certificate = certified(request, generation, self.pair, self.config)
+        as_plain = False
         if certificate.verdict is Verdict.ALGORITHMIC and Capability.PLAIN in engine.capabilities:
             # What the engine comes to without drafts is of its own kernels, not of speculation.
             plain = engine.plain(request).token_ids
-            certificate = certified(request, generation, self.pair, self.config, plain)
+            decides = plain_decides(engine)
+            certificate = certified(
+                request, generation, self.pair, self.config, plain, plain_decides=decides
+            )
+            as_plain = decides and certificate.verdict is not Verdict.ALGORITHMIC
         message = explain(certificate, generation.token_ids, self.pair.decode)
-        return generation, certificate.verdict, message
+        return Judged(generation, certificate.verdict, message, as_plain=as_plain)
 
     def tally(self) -> Tally:
         """Adds up a check's verdicts."""
@@ -197,6 +203,24 @@ class Subject:
         return replace(self.pair, draft=again)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An engine's greedy answer and what was found of it.
+
+    Attributes:
+        generation: The answer.
+        verdict: Of its tokens.
+        message: Why, where a token is not the judge's target's own.
+        as_plain: Whether the engine's own plain decoding had to be taken for the target: it leaves
+            the judge's, too.
+    """
+
+    generation: Generation
+    verdict: Verdict
+    message: str
+    as_plain: bool = False
+
+
 class Tally:
     """Adds up the verdicts of a check's outputs.
 
@@ -206,6 +230,7 @@ class Tally:
     Attributes:
         n: Outputs judged.
         numerical: Of these, those that part by rounding.
+        as_plain: Of these, those that leave the judge's target as the engine's plain decoding does.
         problems: What went wrong.
 
     Raises:
@@ -216,14 +241,16 @@ class Tally:
         self._to_the_end = to_the_end
         self.n = 0
         self.numerical = 0
+        self.as_plain = 0
         self.problems: list[str] = []
 
-    def add(self, what: str, verdict: Verdict, message: str) -> None:
+    def add(self, what: str, judged: Judged) -> None:
         """Count an output, named by what it is the answer to."""
         self.n += 1
-        self.numerical += verdict is Verdict.NUMERICAL
-        if verdict is Verdict.ALGORITHMIC:
-            self._note(f"{what}: {message}")
+        self.numerical += judged.verdict is Verdict.NUMERICAL
+        self.as_plain += judged.as_plain
+        if judged.verdict is Verdict.ALGORITHMIC:
+            self._note(f"{what}: {judged.message}")
 
     def require(self, condition: bool, problem: str) -> None:
         """Count a comparison, and a problem where it does not hold."""
@@ -237,9 +264,17 @@ class Tally:
             raise FirstProblemError(problem)
 
     def finding(self, *lines: str, **facts: Any) -> Finding:
-        """Failed if there was any problem."""
+        """Failed if there was any problem, and not available where no output could be judged."""
+        status = Status.FAILED if self.problems else Status.PASSED
+        if self.as_plain:
+            lines += (
+                f"{self.as_plain} of {self.n} outputs leave the judge's target where the engine's "
+                "plain decoding does: the judge's numerics or settings are not the engine's",
+            )
+            if self.as_plain == self.n:
+                status = Status.NOT_AVAILABLE
         return Finding(
-            status=Status.FAILED if self.problems else Status.PASSED,
+            status=status,
             n=self.n,
             numerical=self.numerical,
             lines=(*self.problems, *lines),

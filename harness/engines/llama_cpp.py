@@ -41,6 +41,11 @@ class LlamaCppSettings:
     ngram: int = setting("longest run of last tokens that is looked up", 2)
     context: int = setting("tokens that the context holds", 2048)
     threads: int = setting("threads; 0 leaves the choice to llama.cpp", 0)
+    logits_all: bool = setting(
+        "have the library keep every token's logits, without which it dies of drafts beyond 512 "
+        "tokens; takes 4 bytes times vocabulary times context",
+        False,
+    )
 
 
 class LlamaCppEngine:
@@ -282,6 +287,7 @@ def _load(settings: LlamaCppSettings, path: str, draft_model: Any = None) -> Lla
             n_threads=settings.threads or None,
             n_threads_batch=settings.threads or None,
             draft_model=draft_model,
+            logits_all=settings.logits_all and draft_model is not None,
             verbose=False,
         )
     except (ValueError, OSError) as error:

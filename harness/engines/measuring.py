@@ -187,7 +187,14 @@ class Bench:
             return Verdict.SAMPLED, (), ""
         if plain.token_ids == speculative.token_ids:
             return Verdict.IDENTICAL, (), ""
-        certificate = certified(request, speculative, self.pair, self.config, plain.token_ids)
+        certificate = certified(
+            request,
+            speculative,
+            self.pair,
+            self.config,
+            plain.token_ids,
+            plain_decides=plain_decides(self.engine),
+        )
         message = explain(certificate, speculative.token_ids, self.pair.decode)
         return certificate.verdict, certificate.forks, message
 
@@ -198,6 +205,8 @@ def certified(
     pair: ModelPair,
     config: RunConfig,
     plain: tuple[int, ...] | None = None,
+    *,
+    plain_decides: bool = False,
 ) -> Certificate:
     """The greedy certificate of an engine's answer.
 
@@ -207,6 +216,7 @@ def certified(
         pair: The judge's models.
         config: Its tie tolerance, and the size of drafts where the engine does not tell its steps.
         plain: What plain decoding answered, where it is known; see `certify`.
+        plain_decides: Whether it is from other weights or kernels than the judge's.
     """
     prompt = request.prompt_token_ids
     return certify(
@@ -216,7 +226,16 @@ def certified(
         TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids),
         widths=widths(generation, config),
         plain=plain,
+        plain_decides=plain_decides,
         tie_tolerance=config.tie_tolerance,
+    )
+
+
+def plain_decides(engine: Engine) -> bool:
+    """Whether an engine's plain decoding is of weights or kernels that are not the judge's."""
+    return (
+        Capability.PLAIN in engine.capabilities
+        and Capability.PAIR_TARGET not in engine.capabilities
     )
 
 

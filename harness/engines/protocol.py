@@ -29,6 +29,8 @@ class Capability(StrEnum):
     """It ends an output with the token that completes a text."""
     SEEDS = "seeds"
     """At a temperature above 0, the same request gives the same output."""
+    PAIR_TARGET = "the pair's target"
+    """It computes with the target of the pair that it was given, with that model's own kernels."""
     PAIR_DRAFT = "the pair's draft model"
     """It drafts with the draft model of the pair that it was given."""
     ACCEPTED = "accepted tokens"

@@ -52,6 +52,7 @@ def certify(
     *,
     widths: Sequence[int],
     plain: Sequence[int] | None = None,
+    plain_decides: bool = False,
     tie_tolerance: float | None = None,
 ) -> Certificate:
     """Whether a greedy output is the target's own, token for token, each after its own prefix.
@@ -74,6 +75,9 @@ def certify(
         plain: What the target's plain decoding gave for this prompt; where it parts from the
             output, that place is judged too, although the pass over everything may agree with the
             output.
+        plain_decides: Whether `plain` comes from other weights or kernels than `target`'s, such as
+            an engine's quantised ones. What it emitted after the same tokens is then the choice of
+            the target that was speculated for, and no fork, whatever `target` holds of it.
         tie_tolerance: Margin in logits; None for the dtype's entry of `TIE_TOLERANCE`.
 
     Mutates: target.
@@ -84,17 +88,16 @@ def certify(
     first = len(prompt)
     logits = _penalised(target.recompute(sequence)[first - 1 : -1], sequence, first, law)
     own = argmax(logits).tolist()
-    places = {i for i, token in enumerate(output) if token != own[i]}
-    if plain is not None:
-        parting = _common_length(output, plain)
-        if parting < min(len(output), len(plain)):
-            places.add(parting)
-            own[parting] = plain[parting]
+    agreed = _common_length(output, plain or ())
+    begin = agreed if plain_decides else 0
+    places = {i for i in range(begin, len(output)) if output[i] != own[i]}
+    if plain is not None and agreed < min(len(output), len(plain)):
+        places.add(agreed)
+        own[agreed] = plain[agreed]
     forks = [
         _fork(index, own[index], sequence, first, logits[index], target, law, widths[index])
         for index in sorted(places)
     ]
-    agreed = _common_length(output, plain or ())
     forks = [replace(fork, reproduced=fork.reproduced or fork.index < agreed) for fork in forks]
     if any(fork.margin <= tie_tolerance and not fork.reproduced for fork in forks):
         # As many forward passes as tokens: only where nothing quicker explains a fork.

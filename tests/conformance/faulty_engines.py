@@ -5,6 +5,7 @@ from dataclasses import replace
 from harness.config import Sampling
 from harness.engines.protocol import Capability, Counts
 from harness.engines.reference import ReferenceEngine
+from harness.models.hugging_face import HuggingFaceLM
 
 
 class Wrapped:
@@ -86,6 +87,24 @@ class WrongToken(Wrapped):
         if len(tokens) > 2:
             tokens[2] = 5 if tokens[2] != 5 else 6
         return replace(generation, token_ids=tuple(tokens))
+
+
+class ClaimsTheTarget(Wrapped):
+    """Decodes losslessly for another target than the one that it was given."""
+
+    def __init__(self, config, pair):
+        own = HuggingFaceLM(pair.draft.model, pair.target.vocabulary_size)
+        super().__init__(config, replace(pair, target=own))
+
+
+class OtherTarget(ClaimsTheTarget):
+    """The same, and says so: what an engine with quantised kernels is to its judge."""
+
+    capabilities = frozenset(Capability) - {Capability.PAIR_TARGET}
+
+
+class WrongTokenOfOtherTarget(WrongToken, OtherTarget):
+    pass
 
 
 class CountsRequests(Wrapped):

@@ -14,10 +14,11 @@ from harness.conformance import output_checks, state_checks
 from harness.conformance.kit import CHECKS, certificate, chosen, examine
 from harness.conformance.making import make_subject
 from harness.conformance.rendering import json_document, markdown, result_line, terminal_summary
-from harness.conformance.subject import Status
+from harness.conformance.subject import Judged, Status
 from harness.engines.protocol import Counts
 from harness.errors import UsageError
 from harness.shapes import parse_tree
+from harness.trace import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -82,6 +83,22 @@ def test_a_faulty_engine_fails_and_the_message_says_how(subject, engine, name, w
     examined = found(subject, name, engine)
     assert examined.finding.status is Status.FAILED, result_line(examined)
     assert any(re.search(why, line) for line in examined.finding.lines)
+
+
+def test_the_target_of_an_engine_with_kernels_of_its_own_is_its_plain_decoding(subject):
+    off = "outputs leave the judge's target where the engine's plain decoding does"
+    everywhere = found(subject, "greedy output", "OtherTarget").finding
+    assert everywhere.status is Status.NOT_AVAILABLE
+    assert everywhere.lines[-1].startswith(f"4 of 4 {off}")
+    tally = subject.tally()
+    tally.add("one", Judged(None, Verdict.IDENTICAL, "", as_plain=True))
+    tally.add("another", Judged(None, Verdict.IDENTICAL, ""))
+    assert tally.finding().status is Status.PASSED
+    assert tally.finding().lines[-1].startswith(f"1 of 2 {off}")
+    assert found(subject, "greedy output", "ClaimsTheTarget").finding.status is Status.FAILED
+    wrong = found(subject, "greedy output", "WrongTokenOfOtherTarget").finding
+    assert wrong.status is Status.FAILED
+    assert "token 2, after" in wrong.lines[0]
 
 
 def test_a_check_may_end_at_its_first_problem(subject):

@@ -5,10 +5,13 @@ DRAFTPROOF_GGUF_DRAFT, a real pair runs as well.
 """
 
 import os
+import re
+import runpy
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -159,6 +162,26 @@ def test_the_draft_length_is_kept(pair, make):
     for length in (1, 4):
         generation = make("draft", draft_length=length).speculate(ask(pair, limit=40))
         assert generation.steps["nodes"].max() == length
+
+
+def test_drafts_beyond_512_tokens_need_logits_all(pair, make, prompts):
+    """The library's own fault. When this fails it has mended it: say so in docs/engines.md."""
+    long = ask(pair, "Write a short list. " * 200, limit=4)
+    assert len(long.prompt_token_ids) > 512
+    with pytest.raises(ValueError, match="could not broadcast"):
+        make("draft", context=2048).speculate(long)
+    mended = make("draft", context=2048, logits_all="true")
+    assert mended.plain(long).token_ids == mended.speculate(long).token_ids
+
+
+def test_the_reproduction_with_the_library_alone_reproduces_it(files, capsys):
+    path = Path(__file__).parents[2] / "docs" / "examples" / "llama_cpp_long_prompt.py"
+    assert runpy.run_path(str(path))["main"](files["target"]) == 1
+    plain, drafts, mended = re.findall(
+        r"^(?:no drafts|drafts|drafts and logits_all) {2,}(.*)$", capsys.readouterr().out, re.M
+    )
+    assert plain == mended
+    assert drafts.startswith("ValueError: could not broadcast")
 
 
 def test_a_request_that_does_not_fit(pair, make):

@@ -161,6 +161,17 @@ def test_what_plain_decoding_came_to_as_well_is_not_of_speculation():
     assert certificate(model, (0, 2), plain=(0, 2), **near).verdict is Verdict.ALGORITHMIC
 
 
+def test_plain_decoding_of_other_kernels_is_the_target_as_far_as_the_output_follows_it():
+    lm = counting_lm()
+    plain = (2, 5, 6, 7)
+    assert certificate(lm, plain, plain=plain).verdict is Verdict.ALGORITHMIC
+    assert certificate(lm, plain, plain=plain, plain_decides=True).verdict is Verdict.IDENTICAL
+    output = (2, 5, 3, 4, 6)
+    found = certificate(lm, output, plain=plain, plain_decides=True)
+    assert found.verdict is Verdict.ALGORITHMIC
+    assert [(f.index, f.target_token_id) for f in found.forks] == [(2, 6), (4, 5)]
+
+
 def test_a_model_that_rounds_varies_by_the_last_digit_of_its_type():
     """The same margin, of a model that rounds a little in float64 and in bfloat16."""
     row = torch.tensor([4.0, 3.9], dtype=torch.float64)
