@@ -146,6 +146,27 @@ def test_of_the_typical_paths_the_first_of_the_deepest_is_kept():
     assert (kept.path, kept.reached) == ((1, 3), tuple(range(6)))
 
 
+@pytest.mark.parametrize(
+    ("last", "path", "purpose", "extra"),
+    [(0.08, (0, 1), Purpose.CORRECTION, 1), (0.1, (0, 1, 2), Purpose.BONUS, 5)],
+)
+def test_typical_by_the_distribution_after_the_parent_with_medusas_defaults(
+    last, path, purpose, extra
+):
+    """The threshold is .09 but after node 0, where it is .3 / 12 of a uniform distribution."""
+    target = torch.zeros(4, 12, dtype=torch.float64)
+    target[0, :2] = torch.tensor([0.9, 0.1])
+    target[1] = 1 / 12
+    target[2, :2] = torch.tensor([last, 1 - last])
+    target[3, 5] = 1.0
+    tree = DraftTree(token_ids=(1, 2, 0), parents=(-1, 0, 1), law=ProposalLaw.DETERMINISTIC)
+    draws = []
+    randomness = InjectedRandomness(0.5, observe=draws.append)
+    kept = rule("typical").accept(Draft(tree=tree, rows=(0, 1, 2)), target, randomness)
+    assert (kept.path, kept.extra_token) == (path, extra)
+    assert [draw.purpose for draw in draws] == [purpose]
+
+
 @pytest.mark.parametrize("left", [1e-17, 1e-300])
 def test_what_is_left_of_rounding_alone_is_no_division_by_zero(left):
     """p and q that differ in the last bits: so little is left that 1 + left is 1."""

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from strategies import parents, trees
 
+from harness.decoding import contexts
 from harness.errors import DraftError
 from harness.laws import ProposalLaw
 from harness.tree import ROOT, DraftTree, ancestor_mask, depths, path_to
@@ -48,7 +49,11 @@ def test_a_mask_cannot_be_written():
     ("token_ids", "parents", "message"),
     [
         ((1, 2), (-1,), "2 token ids but 1 parents"),
-        ((1, 2), (-1, 1), "node 1 has parent 1"),
+        (
+            (1, 2),
+            (-1, 1),
+            r"node 1 has parent 1; a parent is -1 \(the root\) or a node before its child$",
+        ),
         ((1, 2), (1, -1), "node 0 has parent 1"),
         ((1,), (-2,), "node 0 has parent -2"),
         ((-3,), (-1,), "negative token id -3"),
@@ -62,3 +67,8 @@ def test_check_names_the_node_and_the_rule(token_ids, parents, message):
 
 def test_independent_siblings_may_repeat_a_token():
     tree((4, 4), (-1, -1), ProposalLaw.INDEPENDENT).check()
+
+
+def test_the_context_of_a_row_goes_down_to_its_node():
+    made = tree((7, 8, 9), (-1, 0, -1))
+    assert contexts((1, 2), made) == [[1, 2], [1, 2, 7], [1, 2, 7, 8], [1, 2, 9]]

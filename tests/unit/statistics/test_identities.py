@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +35,18 @@ def test_a_sound_case_breaks_none():
         assert check_identities(record) == []
 
 
+def test_probabilities_at_their_ends_are_sound(sound):
+    """Of 0, and of a quotient that float32 cannot hold, min(1, p/q) says nothing or 0."""
+    row = first(sound, kept)
+    for p, q, alpha in ((0, 0.5, 0), (0, 0, 0), (0.5, 0, 1), (1e-32, 1e-31, 0.7), (1, 1, 1)):
+        record = sound
+        values = {"target": p, "draft": q, "acceptance": alpha}
+        for name, value in values.items():
+            record = edit(record, "nodes", f"{name}_probability", row, value)
+        record = edit(record, "nodes", "overlap", row, min(p, q))
+        assert check_identities(record) == []
+
+
 def test_a_truncated_last_step_is_sound(sound):
     longest = int(np.flatnonzero(sound.steps["accepted_length"] > 0)[-1])
     cut = longest + 1
@@ -49,41 +62,56 @@ def test_a_truncated_last_step_is_sound(sound):
     assert check_identities(record) == []
 
 
-def test_a_case_with_more_steps_than_nodes_is_sound(sound):
+@pytest.mark.parametrize("found_at", [0, -1])
+def test_a_case_with_more_steps_than_nodes_is_sound(sound, found_at):
     """As prompt lookup makes them: most steps find nothing to propose."""
     count = len(sound.steps["step"])
-    last = (np.arange(count) == count - 1).astype(int)
+    drafted = np.zeros(count, int)
+    drafted[found_at] = 1
     roots = sound.prompt_tokens + np.arange(count)
     steps = {
         **sound.steps,
-        "nodes": last,
-        "depth": last,
-        "accepted_length": 0 * last,
-        "committed_tokens": 0 * last + 1,
+        "nodes": drafted,
+        "depth": drafted,
+        "accepted_length": 0 * drafted,
+        "committed_tokens": 0 * drafted + 1,
         "root_position": roots,
     }
     nodes = {name: column[:1].copy() for name, column in sound.nodes.items()}
-    nodes["step"][:], nodes["position"][:] = count - 1, roots[-1] + 1
+    nodes["step"][:], nodes["position"][:] = range(count)[found_at], roots[found_at] + 1
     nodes["accepted"][:], nodes["reached"][:] = False, True
     output = replace(sound.speculative, token_ids=sound.speculative.token_ids[: count + 1])
     record = replace(sound, steps=steps, nodes=nodes, plain=output, speculative=output)
     assert check_identities(record) == []
 
 
+def says(broken, what, rule):
+    """Whether a line names a step or node and breaks exactly this rule."""
+    wanted = re.compile(rf"{what} \d+: {re.escape(rule)}( \(and \d+ more\))?")
+    return any(wanted.fullmatch(line) for line in broken)
+
+
+NOT_AS_FAR = "its root is not as far from the one before as tokens were committed"
+
 STEP_FAULTS = [
-    ("step", 2, 3, "numbered"),
+    ("step", 2, 3, "steps are not numbered 0, 1, 2, …"),
     ("accepted_length", 2, 15, "more tokens accepted than drafted"),
     ("accepted_length", 2, 4, "accepted length is more than the depth"),
-    ("accepted_length", 2, -1, "negative"),
-    ("depth", 2, 2, "deepest node"),
+    ("accepted_length", 2, -1, "accepted_length is negative or no number"),
+    ("depth", 2, 2, "its deepest node is not at its depth"),
     ("depth", 2, 15, "depth is more than nodes"),
-    ("nodes", 2, 13, "another number of nodes"),
-    ("nodes", 2, 0, "nodes and depth, or none"),
+    ("nodes", 2, 13, "it drafted another number of nodes"),
+    ("nodes", 2, 0, "a draft has nodes and depth, or none"),
     ("committed_tokens", 2, 0, "no token committed"),
-    ("committed_tokens", 2, lambda c: c + 1, "more tokens committed"),
-    ("root_position", 0, lambda c: c + 1, "first root"),
-    ("root_position", 3, lambda c: c + 1, "as far from the one before"),
-    ("draft_seconds", 1, -1.0, "draft_seconds is negative"),
+    ("committed_tokens", 2, lambda c: c + 1, "more tokens committed than accepted length + 1"),
+    ("root_position", 0, lambda c: c + 1, "the first root is not the token after the prompt"),
+    (
+        "root_position",
+        3,
+        lambda c: c + 1,
+        "its root is not as far from the one before as tokens were committed",
+    ),
+    ("draft_seconds", 1, -1.0, "draft_seconds is negative or no number"),
     ("verify_seconds", 1, np.nan, "verify_seconds is negative or no number"),
 ]
 
@@ -91,13 +119,13 @@ STEP_FAULTS = [
 @pytest.mark.parametrize(("column", "row", "value", "rule"), STEP_FAULTS)
 def test_a_corrupt_step_is_named(sound, column, row, value, rule):
     broken = check_identities(edit(sound, "steps", column, row, value))
-    assert any(rule in line and line.startswith("step ") for line in broken), broken
+    assert says(broken, "step", rule), broken
 
 
 def test_truncation_before_the_last_step_is_named(sound):
     row = int(np.flatnonzero(sound.steps["accepted_length"][:-1] > 0)[0])
     broken = check_identities(edit(sound, "steps", "committed_tokens", row, 1))
-    assert any("not the last step" in line for line in broken)
+    assert says(broken, "step", "truncated, and it is not the last step")
 
 
 def kept(nodes):
@@ -112,50 +140,63 @@ def not_looked_at(nodes):
     return ~nodes["reached"] & (nodes["depth"] == 3)
 
 
+NO_QUOTIENT = "its acceptance probability is not min(1, p/q)"
+NOT_REACHED = "not reached, although its parent is kept and no earlier sibling is"
+
 NODE_FAULTS = [
     ("step", kept, 99, "its step is not one of the case's"),
-    ("step", kept, lambda c: c + 2, "order of steps"),
-    ("node", kept, lambda c: c + 1, "not numbered"),
-    ("parent", kept, -2, "its parent is neither"),
-    ("parent", kept, 13, "its parent is neither"),
-    ("parent", not_looked_at, 0, "its depth is not one more"),
-    ("depth", kept, lambda c: c + 1, "its depth is not one more"),
-    ("sibling_rank", kept, lambda c: c + 1, "sibling rank"),
+    ("step", kept, lambda c: c + 2, "nodes are not in the order of steps"),
+    ("node", kept, lambda c: c + 1, "nodes of a step are not numbered 0, 1, 2, …"),
+    ("parent", kept, -2, "its parent is neither the root (−1) nor an earlier node"),
+    ("parent", kept, 13, "its parent is neither the root (−1) nor an earlier node"),
+    ("parent", not_looked_at, 0, "its depth is not one more than its parent's"),
+    ("depth", kept, lambda c: c + 1, "its depth is not one more than its parent's"),
+    ("sibling_rank", kept, lambda c: c + 1, "its sibling rank is not its place among siblings"),
     ("position", kept, lambda c: c + 1, "its position is not its root's + its depth"),
-    ("token_id", kept, lambda c: c + 1, "the output has another token"),
-    ("accepted", kept, False, "not as many as its accepted length"),
-    ("accepted", passed_over, True, "not as many as its accepted length"),
+    ("token_id", kept, lambda c: c + 1, "it was accepted, and the output has another token there"),
     ("accepted", not_looked_at, True, "accepted, and not reached"),
     ("accepted", not_looked_at, True, "accepted, and its parent is not"),
     ("reached", kept, False, "accepted, and not reached"),
     ("reached", not_looked_at, True, "reached, and its parent is not kept"),
-    ("reached", passed_over, False, "not reached, although its parent is kept"),
-    ("acceptance_probability", kept, 1.5, "not in [0, 1]"),
-    ("acceptance_probability", kept, lambda c: c / 2, "not min(1, p/q)"),
-    ("acceptance_probability", kept, np.nan, "not min(1, p/q)"),
-    ("target_probability", kept, -0.1, "target_probability is not in"),
-    ("draft_probability", kept, 1.1, "draft_probability is not in"),
-    ("overlap", kept, 1.1, "overlap is not in"),
-    ("overlap", kept, 0.0, "overlap is less than"),
+    ("reached", passed_over, False, NOT_REACHED),
+    ("reached", kept, False, NOT_REACHED),
+    ("acceptance_probability", kept, 1.5, "acceptance_probability is not in [0, 1]"),
+    (
+        "acceptance_probability",
+        kept,
+        lambda c: c / 2,
+        "its acceptance probability is not min(1, p/q)",
+    ),
+    ("acceptance_probability", kept, np.nan, NO_QUOTIENT),
+    ("target_probability", kept, -0.1, "target_probability is not in [0, 1]"),
+    ("draft_probability", kept, 1.1, "draft_probability is not in [0, 1]"),
+    ("overlap", kept, 1.1, "overlap is not in [0, 1]"),
+    ("overlap", kept, 0.0, "overlap is less than its own min(p, q)"),
     ("target_entropy", kept, -0.1, "target_entropy is negative"),
     ("draft_entropy", kept, -0.1, "draft_entropy is negative"),
-    ("target_rank", kept, -2, "target_rank is below"),
-    ("draft_rank", kept, -2, "draft_rank is below"),
+    ("target_rank", kept, -2, "target_rank is below −1"),
+    ("draft_rank", kept, -2, "draft_rank is below −1"),
 ]
 
 
 @pytest.mark.parametrize(("column", "which", "value", "rule"), NODE_FAULTS)
 def test_a_corrupt_node_is_named(sound, column, which, value, rule):
     broken = check_identities(edit(sound, "nodes", column, first(sound, which), value))
-    assert any(rule in line for line in broken), broken
+    assert says(broken, "node", rule), broken
+
+
+@pytest.mark.parametrize(("which", "value"), [(kept, False), (passed_over, True)])
+def test_a_step_that_kept_another_number_of_nodes_is_named(sound, which, value):
+    broken = check_identities(edit(sound, "nodes", "accepted", first(sound, which), value))
+    assert says(broken, "step", "its accepted nodes are not as many as its accepted length")
 
 
 def test_two_kept_siblings_are_no_path(sound):
     row = first(sound, lambda n: n["accepted"] & (n["sibling_rank"] == 0))
     record = edit(sound, "nodes", "accepted", row + 1, True)
     broken = check_identities(edit(record, "nodes", "reached", row + 1, True))
-    assert any("and so is a sibling" in line for line in broken)
-    assert any("an earlier sibling is kept" in line for line in broken)
+    assert says(broken, "node", "accepted, and so is a sibling")
+    assert says(broken, "node", "reached, and an earlier sibling is kept")
 
 
 def test_rules_from_the_leaves_reach_nodes_whose_parents_they_drop(sound):
@@ -165,11 +206,15 @@ def test_rules_from_the_leaves_reach_nodes_whose_parents_they_drop(sound):
     reached = edit(record, "nodes", "reached", parent, True)
     assert check_identities(reached, top_down=False) == []
     assert check_identities(reached)
-    orphan = first(sound, lambda n: ~n["reached"] & (n["depth"] == 3))
-    row = orphan - int(sound.nodes["node"][orphan]) + int(sound.nodes["parent"][orphan])
-    if not sound.nodes["reached"][row]:
-        broken = check_identities(edit(sound, "nodes", "reached", orphan, True), top_down=False)
-        assert any("its parent is not" in line for line in broken)
+    orphan = first(sound, lambda n: ~n["reached"] & (n["depth"] == 3) & above(n, ~n["reached"]))
+    broken = check_identities(edit(sound, "nodes", "reached", orphan, True), top_down=False)
+    assert says(broken, "node", "reached, and its parent is not")
+
+
+def above(nodes, wanted):
+    """Of each node below depth 1, whether its parent is one of those wanted."""
+    rows = np.arange(len(wanted)) - nodes["node"] + nodes["parent"]
+    return (nodes["parent"] >= 0) & wanted[np.maximum(rows, 0)]
 
 
 def output(record, **changes):

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from harness.errors import TraceError
 from harness.statistics import DEPTH_METRICS, METRICS, Resampling, prompt_sums, summarise, sums
 from harness.statistics.batches import batches
-from harness.trace import NODE_COLUMNS, STEP_COLUMNS, CaseRecord, Verdict, columns_from
+from harness.trace import (
+    NODE_COLUMNS,
+    STEP_COLUMNS,
+    CaseRecord,
+    Counts,
+    DecodedOutput,
+    Verdict,
+    columns_from,
+)
 
 NAN = float("nan")
 FEW = Resampling(resamples=20)
@@ -63,6 +71,76 @@ def chain(probability, rank, accepted, committed):
         (0, probability, rank, accepted >= 1, accepted >= 2),
     ]
     return accepted, committed, nodes
+
+
+def test_every_sum_of_a_prompt_worked_by_hand():
+    """Two children of the root, each with one; a chain of two, the second unknown; no draft."""
+    tree = [
+        (-1, 0.5, 3, True, False),
+        (-1, 0.25, 0, True, True),
+        (0, 0.5, 0, False, False),
+        (1, 1.0, 2, True, False),
+    ]
+    unknown = [(-1, 0.75, 0, True, True), (0, NAN, -1, True, True)]
+    record = case("a", [(1, 2, tree), (2, 1, unknown), (0, 1, [])])
+    entropy = np.array([1.0, 2.0, NAN, 0.5, 3.0, 0.0], np.float32)
+    found = prompt_sums([replace(record, nodes={**record.nodes, "draft_entropy": entropy})])
+    quarter = 0.25 * math.log(0.25) + 0.75 * math.log(0.75)
+    expected = {
+        "steps": 3,
+        "drafted": 6,
+        "accepted": 3,
+        "committed_tokens": 4,
+        "path_steps": 2,
+        "path_length": 0.5 + 0.5 * 0.5,
+        "reached": 5,
+        "accepted_nodes": 3,
+        "known_nodes": 5,
+        "acceptance_probability": 3.0,
+        "ranked_nodes": 5,
+        "greedy_matches": 3,
+        "accepted_squares": 1 + 4,
+        "committed_squares": 4 + 1 + 1,
+        "path_squares": 0.75**2,
+        "acceptance_probability_squares": 0.25 + 0.0625 + 0.25 + 1 + 0.5625,
+        "acceptance_log_likelihood": 2 * math.log(0.5) + 2 * quarter,
+        "entropy_nodes": 5,
+        "draft_entropy": 6.5,
+        "draft_entropy_squares": 1 + 4 + 0.25 + 9,
+    }
+    assert {name: column.tolist() for name, column in found.totals.items()} == {
+        name: [pytest.approx(value, rel=1e-12)] for name, value in expected.items()
+    }
+    assert {name: column.tolist() for name, column in found.by_depth.items()} == {
+        "nodes": [[3, 3]],
+        "known_nodes": [[3, 2]],
+        "acceptance_probability": [[1.5, 1.5]],
+        "acceptance_probability_squares": [[0.25 + 0.0625 + 0.5625, 0.25 + 1]],
+        "ranked_nodes": [[3, 2]],
+        "greedy_matches": [[2, 1]],
+        "steps_at_least": [[2, 1]],
+        "steps_at_least_previous": [[3, 2]],
+    }
+
+
+def test_sums_of_counters_alone_are_those_counters_and_leave_squares_unknown():
+    told = replace(
+        case("b", []),
+        counts=Counts(steps=4, drafted=12, accepted=5),
+        speculative=DecodedOutput(token_ids=(1,) * 10, stop_reason="length", seconds=1.0),
+    )
+    untold = replace(told, case_id="c", counts=None)
+    totals = prompt_sums([case("a", [chain(1.0, 0, 2, 3)]), untold, told]).totals
+    assert totals["steps"].tolist() == [1, 4, 0]
+    assert totals["drafted"].tolist() == [2, 12, 0]
+    assert totals["accepted"].tolist() == [2, 5, 0]
+    assert totals["committed_tokens"].tolist() == [3, 9, 0]
+    for name in ("accepted_squares", "committed_squares"):
+        assert np.isnan(totals[name]).tolist() == [False, True, False]
+
+
+def test_cases_without_a_draft_have_no_depth():
+    assert prompt_sums([case("a", [(0, 1, [])])]).depths == 0
 
 
 def test_nothing_is_accepted_at_acceptance_0():
