@@ -112,7 +112,7 @@ def _outcome(certificate: Certificate) -> str:
     passed = certificate.count(Status.PASSED)
     skipped = certificate.count(Status.NOT_AVAILABLE)
     failed = len(certificate.failed)
-    found = "no fault found" if not failed else f"{failed} checks found a fault"
+    found = f"{failed} check{'s' * (failed > 1)} found a fault" if failed else "no fault found"
     return f"{found}: {passed} checks passed, {failed} failed, {skipped} not available"
 
 

@@ -10,6 +10,7 @@ import pytest
 from harness.errors import UsageError
 from harness.journal import Journal, read_journal
 from harness.statistics import PEERS, as_peers
+from harness.statistics.counters import case_counters
 from harness.trace import STEP_COLUMNS, CaseRecord, DecodedOutput, Verdict, columns_from
 
 NAN = float("nan")
@@ -298,3 +299,11 @@ def test_the_pooled_rate_is_no_mean_of_rates():
 def test_an_unknown_project_is_refused_with_the_nearest():
     with pytest.raises(UsageError, match="--as: unknown value 'vlm'; did you mean 'vllm'"):
         as_peers([], ["vlm"])
+
+
+def test_counters_are_whole_numbers_of_the_measured_cases_whatever_stands_between_them():
+    error = case("b", [0], [1], verdict=Verdict.ERROR)
+    counters = case_counters([case("c", [1], [2]), error, case("a", [2, 0], [3, 1])])
+    assert [c.accepted.tolist() for c in counters] == [[2, 0], [1]]
+    for column in ("accepted", "committed", "drafted", "depth"):
+        assert {getattr(c, column).dtype for c in counters} == {np.dtype(np.int64)}
