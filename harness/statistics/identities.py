@@ -239,7 +239,6 @@ def _values(nodes: Columns) -> Iterator[str]:
 
 
 def _first_rows(groups: np.ndarray) -> np.ndarray:
-    """``[rows]`` the first row of each row's run of equal values."""
-    rows = np.arange(len(groups))
-    begins = np.append(True, groups[1:] != groups[:-1]) if len(groups) else np.zeros(0, bool)
-    return np.asarray(np.maximum.accumulate(np.where(begins, rows, 0)) if len(groups) else rows)
+    """``[rows ≥ 1]`` the first row of each row's run of equal values."""
+    begins = np.append(True, groups[1:] != groups[:-1])
+    return np.asarray(np.maximum.accumulate(np.where(begins, np.arange(len(groups)), 0)))

@@ -132,6 +132,10 @@ def kept(nodes):
     return nodes["accepted"]
 
 
+def first_of_a_step(nodes):
+    return nodes["node"] == 0
+
+
 def passed_over(nodes):
     return nodes["reached"] & ~nodes["accepted"]
 
@@ -144,10 +148,12 @@ NO_QUOTIENT = "its acceptance probability is not min(1, p/q)"
 NOT_REACHED = "not reached, although its parent is kept and no earlier sibling is"
 
 NODE_FAULTS = [
-    ("step", kept, 99, "its step is not one of the case's"),
+    ("step", kept, 6, "its step is not one of the case's"),
+    ("step", kept, -1, "its step is not one of the case's"),
     ("step", kept, lambda c: c + 2, "nodes are not in the order of steps"),
     ("node", kept, lambda c: c + 1, "nodes of a step are not numbered 0, 1, 2, …"),
     ("parent", kept, -2, "its parent is neither the root (−1) nor an earlier node"),
+    ("parent", first_of_a_step, 0, "its parent is neither the root (−1) nor an earlier node"),
     ("parent", kept, 13, "its parent is neither the root (−1) nor an earlier node"),
     ("parent", not_looked_at, 0, "its depth is not one more than its parent's"),
     ("depth", kept, lambda c: c + 1, "its depth is not one more than its parent's"),
@@ -262,7 +268,23 @@ def test_a_case_in_error_or_without_steps_or_nodes(sound):
     assert check_identities(replace(sound, nodes=empty_columns(NODE_COLUMNS))) == []
 
 
-def test_a_line_says_how_many_more_there_are(sound):
-    nodes = {**sound.nodes, "position": sound.nodes["position"] + 1}
-    broken = check_identities(replace(sound, nodes=nodes))
-    assert f"(and {len(nodes['step']) - 1} more)" in broken[0]
+def test_a_line_names_the_first_row_and_says_how_many_more_there_are(sound):
+    rule = "its position is not its root's + its depth"
+    for rows, more in (
+        (slice(3, 4), ""),
+        (slice(3, 5), " (and 1 more)"),
+        (slice(3, 9), " (and 5 more)"),
+    ):
+        nodes = {**sound.nodes, "position": sound.nodes["position"].copy()}
+        nodes["position"][rows] += 1
+        assert check_identities(replace(sound, nodes=nodes))[0] == f"node 3: {rule}{more}"
+
+
+def test_the_node_that_comes_before_the_step_of_another_is_named(sound):
+    broken = check_identities(edit(sound, "nodes", "step", 4, 2))
+    assert broken[0] == "node 5: nodes are not in the order of steps"
+    late = {name: column[1:] for name, column in sound.nodes.items()}
+    late["step"] = np.append(-1, late["step"][1:])
+    assert "node 0: nodes are not in the order of steps" in check_identities(
+        replace(sound, nodes=late)
+    )
