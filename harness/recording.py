@@ -158,10 +158,7 @@ def overlaps(
     """
     pairs = list(zip(p_rows, q_rows, strict=True))
     distinct = sorted(set(pairs))
-    shared = min(p.shape[-1], q.shape[-1])
-    both = torch.minimum(
-        p[[row for row, _ in distinct], :shared], q[[row for _, row in distinct], :shared]
-    )
+    both = torch.minimum(p[[row for row, _ in distinct]], q[[row for _, row in distinct]])
     value = dict(zip(distinct, both.sum(-1).tolist(), strict=True))
     return np.array([value[pair] for pair in pairs])
 

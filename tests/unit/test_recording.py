@@ -15,7 +15,7 @@ from harness.decoding import speculate
 from harness.drafting import make_drafter
 from harness.laws import RULES, valid_rules
 from harness.randomness import SeededRandomness
-from harness.recording import StepRecorder, StepSeconds, choice_facts
+from harness.recording import StepRecorder, StepSeconds, choice_facts, overlaps
 from harness.shapes import ChainShape, KAryShape, parse_tree
 from harness.statistics.identities import check_identities
 from harness.stopping import Stopping
@@ -45,18 +45,21 @@ def record(drafter, target, sampling, max_new_tokens=12, rule=None):
     return output, recorder.steps, recorder.nodes
 
 
-def law(model, tokens, temperature):
-    """Softmax in plain Python; at temperature 0, unscaled."""
-    logits = [float(x) / (temperature or 1.0) for x in model.recompute(tokens)[-1]]
-    top = max(logits)
-    weights = [math.exp(x - top) for x in logits]
+def law(model, tokens, temperature, penalty):
+    """Softmax in plain Python, at temperature 0 unscaled, and the model's own logits."""
+    logits = [float(x) for x in model.recompute(tokens)[-1]]
+    weighed = [
+        (x / penalty if x > 0 else x * penalty) if token in tokens else x
+        for token, x in enumerate(logits)
+    ]
+    weights = [math.exp(x / (temperature or 1.0)) for x in weighed]
     return [weight / sum(weights) for weight in weights], logits
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize(("temperature", "penalty"), [(0.0, 1.0), (0.7, 1.0), (0.7, 1.4)])
 @pytest.mark.parametrize("shape", [ChainShape(3), KAryShape(3, 2)])
-def test_every_fact_of_every_node(shape, temperature):
-    sampling = Sampling(temperature=temperature)
+def test_every_fact_of_every_node(shape, temperature, penalty):
+    sampling = Sampling(temperature=temperature, repetition_penalty=penalty)
     target, draft = tiny_lm(1), tiny_lm(2)
     output, steps, nodes = record(make_drafter(shape, draft), target, sampling)
     sequence = [*PROMPT, *output.token_ids]
@@ -72,13 +75,14 @@ def test_every_fact_of_every_node(shape, temperature):
         assert nodes["depth"][i] == len(above) + 1
         assert nodes["position"][i] == len(context)
         token = nodes["token_id"][i]
-        p, p_logits = law(target, context, temperature)
-        q, q_logits = law(draft, context, temperature)
+        p, p_logits = law(target, context, temperature, penalty)
+        q, q_logits = law(draft, context, temperature, penalty)
         assert nodes["target_probability"][i] == pytest.approx(p[token], rel=1e-5)
         assert nodes["draft_probability"][i] == pytest.approx(q[token], rel=1e-5)
         assert nodes["acceptance_probability"][i] == pytest.approx(
             min(1, p[token] / q[token]), rel=1e-5
         )
+        assert nodes["overlap"][i] == pytest.approx(sum(map(min, p, q)), rel=1e-5)
         for name, probabilities in (("target_entropy", p), ("draft_entropy", q)):
             entropy = -sum(x * math.log(x) for x in probabilities)
             assert nodes[name][i] == pytest.approx(entropy, rel=1e-5)
@@ -98,6 +102,13 @@ def test_step_identities_hold_for_any_tree(script):
     assert np.isnan(nodes["draft_probability"]).all()
     assert (nodes["draft_rank"] == -1).all()
     np.testing.assert_array_equal(np.diff(steps["root_position"]), steps["committed_tokens"][:-1])
+
+
+def test_the_overlap_of_two_rows_is_the_sum_of_the_smaller_probabilities():
+    p = torch.tensor([[0.1, 0.2, 0.7], [0.7, 0.1, 0.2]])
+    q = torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
+    found = overlaps(p, q, [1, 0, 1, 0], [0, 0, 1, 0]).tolist()
+    assert found == pytest.approx([0.8, 0.55, 0.2, 0.55])
 
 
 def test_rank_0_is_the_argmax_also_where_logits_are_equal():
