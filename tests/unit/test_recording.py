@@ -15,7 +15,13 @@ from harness.decoding import speculate
 from harness.drafting import make_drafter
 from harness.laws import RULES, valid_rules
 from harness.randomness import SeededRandomness
-from harness.recording import StepRecorder, StepSeconds, choice_facts, overlaps
+from harness.recording import (
+    StepRecorder,
+    StepSeconds,
+    acceptance_probability,
+    choice_facts,
+    overlaps,
+)
 from harness.shapes import ChainShape, KAryShape, parse_tree
 from harness.statistics.identities import check_identities
 from harness.stopping import Stopping
@@ -147,3 +153,8 @@ def test_what_every_rule_leaves_keeps_the_identities(name, text):
     )
     assert len(steps["step"]) > 4
     assert check_identities(case, top_down=RULES[name].top_down) == []
+
+
+def test_the_acceptance_probability_at_the_ends_of_p_and_q():
+    p, q = np.array([0.5, 0.2, 0.3, 0.0]), np.array([0.25, 0.8, 0.0, 0.0])
+    np.testing.assert_array_equal(acceptance_probability(p, q), [1.0, 0.25, 1.0, np.nan])
