@@ -1,8 +1,17 @@
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import ScriptedDrafter
 
+from harness.acceptance import GreedyRule
+from harness.config import Sampling
+from harness.decoding import plain_decode, speculate
+from harness.laws import ProposalLaw
+from harness.models.table import TableLM
+from harness.randomness import InjectedRandomness
 from harness.stopping import Stopping, StopReason
+from harness.tree import DraftTree
 
 TOKENS = st.integers(0, 3)
 
@@ -59,3 +68,18 @@ def test_a_stop_string_may_begin_in_an_earlier_block_and_end_inside_one():
     assert stopping.cut((2, 1), (0, 2)) == ((0,), StopReason.STOP_STRING)
     assert stopping.cut((0,), (1, 0, 2)) == ((1, 0), StopReason.STOP_STRING)
     assert stopping.cut((0, 1), (2, 0)) == ((2, 0), None)
+
+
+@pytest.mark.parametrize("least", [0, 1, 3, 5])
+def test_stop_tokens_are_held_back_with_drafts_and_without(least):
+    """The likelier of two tokens is the stop token; blocks are as long as drafts of it allow."""
+    target = TableLM(lambda context: torch.tensor([0.0, 0.6, 0.4], dtype=torch.float64), 3)
+    options = {
+        "sampling": Sampling(min_new_tokens=least),
+        "stopping": Stopping(max_new_tokens=9, stop_token_ids=frozenset({1})),
+        "randomness": InjectedRandomness(0.5),
+    }
+    script = [DraftTree(token_ids=(2, 2, 2), parents=(-1, 0, 1), law=ProposalLaw.DETERMINISTIC)]
+    drafted = speculate((2,), target, ScriptedDrafter(script), GreedyRule(), **options)
+    expected = (*(2,) * least, 1)
+    assert drafted.token_ids == plain_decode((2,), target, **options).token_ids == expected
