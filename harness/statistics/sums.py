@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import entr
 
 from harness.errors import TraceError
 from harness.statistics.batches import Batch, batches
@@ -200,18 +201,11 @@ def _totals(batch: Batch) -> dict[str, np.ndarray]:
         "committed_squares": by_step(committed**2),
         "path_squares": by_step(path_length**2),
         "acceptance_probability_squares": by_node(probability**2),
-        "acceptance_log_likelihood": by_node(-_coin_entropy(probability)),
+        "acceptance_log_likelihood": by_node(-entr(probability) - entr(1 - probability)),
         "entropy_nodes": by_node(entropy_known),
         "draft_entropy": by_node(entropy),
         "draft_entropy_squares": by_node(entropy**2),
     }
-
-
-def _coin_entropy(probability: np.ndarray) -> np.ndarray:
-    """−p ln p − (1−p) ln(1−p), 0 at 0 and at 1."""
-    heads = np.log(probability, out=np.zeros_like(probability), where=probability > 0)
-    tails = np.log1p(-probability, out=np.zeros_like(probability), where=probability < 1)
-    return np.asarray(-probability * heads - (1 - probability) * tails)
 
 
 def _deepest(case: CaseRecord) -> int:
