@@ -40,17 +40,15 @@ class BlockRule:
             ratio = likelihood_ratio(target[node], q, token)
             weights.append(min(1.0, weights[-1] * ratio))
         nodes = tuple(range(length))
-        if length and randomness.bernoulli(weights[length], Purpose.ACCEPT):
+        if not length or randomness.bernoulli(weights[length], Purpose.ACCEPT):
             bonus = randomness.categorical(target[length], Purpose.BONUS)
             return Acceptance(path=nodes, extra_token=bonus, reached=nodes)
-        if not length:
-            bonus = randomness.categorical(target[0], Purpose.BONUS)
-            return Acceptance(path=(), extra_token=bonus, reached=())
-        for kept in range(length - 1, -1, -1):
+        for kept in reversed(range(length)):
             weight, left = remainder(
                 target[kept], proposal_distribution(draft, kept), weights[kept]
             )
+            # The empty prefix is always kept.
             if kept == 0 or randomness.bernoulli(weight, Purpose.ACCEPT):
-                extra = randomness.categorical(left, Purpose.CORRECTION)
-                return Acceptance(path=nodes[:kept], extra_token=extra, reached=nodes)
-        raise AssertionError("the empty prefix is always kept")
+                break
+        extra = randomness.categorical(left, Purpose.CORRECTION)
+        return Acceptance(path=nodes[:kept], extra_token=extra, reached=nodes)

@@ -124,7 +124,8 @@ def test_a_corrupt_step_is_named(sound, column, row, value, rule):
 
 def test_truncation_before_the_last_step_is_named(sound):
     row = int(np.flatnonzero(sound.steps["accepted_length"][:-1] > 0)[0])
-    broken = check_identities(edit(sound, "steps", "committed_tokens", row, 1))
+    accepted = sound.steps["accepted_length"][row]
+    broken = check_identities(edit(sound, "steps", "committed_tokens", row, accepted))
     assert says(broken, "step", "truncated, and it is not the last step")
 
 
