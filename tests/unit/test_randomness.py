@@ -182,3 +182,17 @@ def test_a_log_that_cannot_be_written_is_an_error_that_names_the_option(tmp_path
         log_draws(tmp_path / "file", "case"),
     ):
         pass
+
+
+def test_the_draws_of_a_seed_do_not_move_between_versions():
+    """When it fails, seeded outputs are others than before: say so in CHANGELOG.md under Numbers."""
+    randomness = SeededRandomness(7, "builtin/code/00")
+    drawn = [randomness.uniform(purpose) for purpose in (*Purpose, Purpose.DRAFT)]
+    assert drawn == [
+        0.3485053300153258,
+        0.5900803844000361,
+        0.6636663030023424,
+        0.6230866394333513,
+        0.7753434054054065,
+        0.8088154517186403,
+    ]

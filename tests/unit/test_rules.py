@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from harness.acceptance import TypicalRule, make_rule
+from harness.acceptance.multi_round import without
 from harness.acceptance.traversal import remainder
 from harness.drafting.protocol import Draft
 from harness.errors import DraftError
@@ -176,3 +177,8 @@ def test_what_is_left_of_rounding_alone_is_no_division_by_zero(left):
     assert (weight, rest.tolist()) == (1.0, [0.0, 1.0, 0.0])
     weight, _ = remainder(p, q, 0.5)
     assert weight == pytest.approx(0, abs=1e-16)
+
+
+def test_nothing_is_left_of_a_point_mass_without_its_token():
+    assert without(torch.tensor([0.0, 1.0, 0.0]), 1).tolist() == [0.0, 0.0, 0.0]
+    assert without(torch.tensor([0.25, 0.5, 0.25]), 1).tolist() == [0.5, 0.0, 0.5]
