@@ -185,7 +185,7 @@ def test_a_log_that_cannot_be_written_is_an_error_that_names_the_option(tmp_path
 
 
 def test_the_draws_of_a_seed_do_not_move_between_versions():
-    """When it fails, seeded outputs are others than before: say so in CHANGELOG.md under Numbers."""
+    """When it fails, seeded outputs are others than before: CHANGELOG.md, under Numbers."""
     randomness = SeededRandomness(7, "builtin/code/00")
     drawn = [randomness.uniform(purpose) for purpose in (*Purpose, Purpose.DRAFT)]
     assert drawn == [
