@@ -51,8 +51,17 @@ def test_a_total_too_small_to_be_multiplied_cannot_run_off_the_end():
 
 @pytest.mark.parametrize("bad", [[float("nan"), 1.0], [0.0, 0.0], [float("inf"), 1.0]])
 def test_weights_that_are_no_law_are_refused(bad):
-    with pytest.raises(NumericsError, match="cannot draw"):
+    reasons = "the model returned NaN or infinite logits, or a filter removed every token$"
+    with pytest.raises(NumericsError, match=f"^cannot draw from weights .*: {reasons}"):
         inverse_cdf(torch.tensor(bad), 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_add_up_without_rounding_whatever_their_type(dtype):
+    """As many as a large vocabulary; a sum in bfloat16 stands still at 256."""
+    weights = torch.ones(200_000, dtype=dtype)
+    for share in (0.1, 0.5, 0.9):
+        assert inverse_cdf(weights, share) == int(share * len(weights))
 
 
 def test_a_certain_coin_is_certain():
