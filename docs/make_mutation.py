@@ -30,12 +30,25 @@ EQUIVALENT = [
     (r'"NAN"', r'"nan"', "the same number"),
     (r'"STABLE"', r'"stable"', "the same sort"),
     (r"device=None|, \)", r"device=", "on a processor, its only device; to be seen on a GPU only"),
-    (r"rows\[?.* (> 0|>= 1)\]", r"rows >= 0", "row 0 is a child of the root, and nobody's first child"),
+    (
+        r"rows\[?.* (> 0|>= 1)\]",
+        r"rows >= 0",
+        "row 0 is a child of the root, and nobody's first child",
+    ),
     (r"-2\)", r"-1\)$", "any negative number says that there is no child"),
     (r"max\(\) \+ 2", r"max\(\) \+ 1", "a longer table whose last place is never looked at"),
     (r"at (> 0|>= 1)", r"at >= 0", "place 0 is prefill's token, and no node's"),
     (r"np\.append\((None|False), groups", r"np\.append\(True", "row 0 begins a group in any case"),
-    (r">= (_TOLERANCE|1 \+ 1e-6|1e-30)", r"> (_TOLERANCE|1 \+ 1e-6|1e-30)", "a bound that no quotient is equal to"),
+    (
+        r">= (_TOLERANCE|1 \+ 1e-6|1e-30)",
+        r"> (_TOLERANCE|1 \+ 1e-6|1e-30)",
+        "a bound that no quotient is equal to",
+    ),
+    (
+        r"weights\[index\]\) >= 0",
+        r"> 0",
+        "on a processor a sum only passes a value at a weight above 0",
+    ),
 ]
 """What no test can see: a pattern of the changed line, one of the line it was, and the reason."""
 
