@@ -91,4 +91,4 @@ def remainder(p: Distribution, q: Distribution, weight: float) -> tuple[float, D
     if total == 0:
         return (1.0 if weight == 1 else 0.0), p
     # `1 - weight` first: beside 1, a total that is mere rounding would vanish, and divide by 0.
-    return min(1.0, total / (total + (1 - weight))), left / total
+    return total / (total + (1 - weight)), left / total

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.acceptance import TypicalRule, make_rule
-from harness.acceptance.multi_round import without
+from harness.acceptance.multi_round import residual, without
 from harness.acceptance.traversal import remainder
 from harness.drafting.protocol import Draft
 from harness.errors import DraftError
@@ -182,3 +182,12 @@ def test_what_is_left_of_rounding_alone_is_no_division_by_zero(left):
 def test_nothing_is_left_of_a_point_mass_without_its_token():
     assert without(torch.tensor([0.0, 1.0, 0.0]), 1).tolist() == [0.0, 0.0, 0.0]
     assert without(torch.tensor([0.25, 0.5, 0.25]), 1).tolist() == [0.5, 0.0, 0.5]
+
+
+def test_where_nothing_is_left_of_p_it_stays_p():
+    """Such a rejection has probability 0 but for rounding."""
+    p = torch.tensor([0.25, 0.0, 0.75], dtype=torch.float64)
+    assert residual(p, p).tolist() == p.tolist()
+    for weight, left in ((1.0, 1.0), (0.5, 0.0)):
+        found, rest = remainder(p, p, weight)
+        assert (found, rest.tolist()) == (left, p.tolist())
