@@ -96,7 +96,7 @@ def _sglang(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
             [c.output_tokens / c.steps for c in counters if c.steps]
         ),
         "spec_accept_rate": ratio(accepted, drafted),
-        "spec_accept_histogram": tuple(np.bincount(lengths).tolist()) if steps else (),
+        "spec_accept_histogram": tuple(np.bincount(lengths).tolist()),
     }
 
 

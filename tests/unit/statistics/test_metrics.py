@@ -280,23 +280,56 @@ def test_no_case_at_all():
     assert all(math.isnan(figure) for figure in values(summary.overall).values())
 
 
+NO_ORDER = "nodes are not ordered by step and numbered 0, 1, 2, … in each"
+NO_PARENT = "its parent is neither the root (−1) nor an earlier node"
+
+
 @pytest.mark.parametrize(
-    ("column", "row", "value", "rule"),
+    ("table", "column", "row", "value", "rule"),
     [
-        ("parent", 1, 1, "parent is neither"),
-        ("parent", 0, -2, "parent is neither"),
-        ("step", 1, 1, "not one of the case's"),
-        ("node", 1, 2, "not ordered by step"),
-        ("depth", 1, 1, "depth is not one more"),
+        ("node", "parent", 1, 1, NO_PARENT),
+        ("node", "parent", 0, -2, NO_PARENT),
+        ("node", "step", 1, 2, "its step is not one of the case's"),
+        ("node", "step", 1, -1, "its step is not one of the case's"),
+        ("node", "node", 1, 2, NO_ORDER),
+        ("node", "step", 2, 0, NO_ORDER),
+        ("node", "depth", 1, 1, "its depth is not one more than its parent's"),
+        ("step", "step", 1, 0, "steps are not numbered 0, 1, 2, …"),
+        ("step", "nodes", 1, -1, "nodes is negative"),
+        ("step", "depth", 0, -1, "depth is negative"),
+        ("step", "accepted_length", 1, -1, "accepted_length is negative"),
+        ("step", "committed_tokens", 1, -1, "committed_tokens is negative"),
     ],
 )
-def test_columns_that_are_no_trace_are_refused_by_name(column, row, value, rule):
-    good = case("builtin/code/01", [chain(0.5, 0, 1, 2)])
-    broken = dict(good.nodes)
-    broken[column] = broken[column].copy()
-    broken[column][row] = value
-    with pytest.raises(TraceError, match=rf"case builtin/code/01, node row {row}: .*{rule}"):
-        prompt_sums([case("builtin/code/00", [chain(0.5, 0, 1, 2)]), replace(good, nodes=broken)])
+def test_columns_that_are_no_trace_are_refused_by_name(table, column, row, value, rule):
+    good = case("builtin/code/01", [chain(0.5, 0, 1, 2)] * 2)
+    columns = dict(getattr(good, f"{table}s"))
+    columns[column] = columns[column].copy()
+    columns[column][row] = value
+    broken = replace(good, **{f"{table}s": columns})
+    with pytest.raises(TraceError) as refused:
+        prompt_sums([case("builtin/code/00", [chain(0.5, 0, 1, 2)]), broken])
+    assert str(refused.value) == f"case builtin/code/01, {table} row {row}: {rule}"
+
+
+def test_nodes_of_a_later_step_before_those_of_an_earlier_are_refused():
+    good = case("a", [(0, 1, [(-1, 0.5, 0, True, False)])] * 2)
+    swapped = {**good.nodes, "step": good.nodes["step"][::-1]}
+    with pytest.raises(TraceError, match=f"^case a, node row 1: {NO_ORDER}$"):
+        prompt_sums([replace(good, nodes=swapped)])
+
+
+def test_a_batch_knows_every_rows_case_step_and_parent():
+    tree = [(-1, 0.5, 0, True, True), (-1, 0.5, 0, True, True), (1, 0.5, 0, True, True)]
+    cases = [case("a", [(0, 1, []), chain(0.5, 0, 1, 2)]), case("b", [(1, 2, tree)] * 2)]
+    (batch,) = batches(cases, max_rows=100)
+    assert batch.cases == 2
+    assert batch.case_of_step.tolist() == [0, 0, 1, 1]
+    assert batch.case_of_node.tolist() == [0] * 2 + [1] * 6
+    assert batch.step_of_node.tolist() == [1, 1, 2, 2, 2, 3, 3, 3]
+    assert batch.parent_row.tolist() == [-1, 0, -1, -1, 3, -1, -1, 6]
+    assert batch.steps["nodes"].tolist() == [0, 2, 3, 3]
+    assert batch.nodes["depth"].tolist() == [1, 2, 1, 1, 2, 1, 1, 2]
 
 
 def test_a_case_that_occurs_twice_is_refused():

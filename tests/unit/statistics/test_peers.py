@@ -307,3 +307,13 @@ def test_counters_are_whole_numbers_of_the_measured_cases_whatever_stands_betwee
     assert [c.accepted.tolist() for c in counters] == [[2, 0], [1]]
     for column in ("accepted", "committed", "drafted", "depth"):
         assert {getattr(c, column).dtype for c in counters} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize(
+    ("committed", "growth"),
+    [([3, 1, 3, 2], (3 + 1 + 3 + 3) / 4), ([3, 1, 3, 4], (3 + 1 + 3 + 4 + 1) / 5)],
+)
+def test_what_a_stop_token_cuts_off_is_taken_off_the_last_step(committed, growth):
+    """Steps that accept 2, 0, 2 and 3: the last is cut after its second token, or not at all."""
+    stopped = case("a", [2, 0, 2, 3], committed, stop=True, nodes=3, depth=3)
+    assert as_peers([stopped], ["spec_bench"])["spec_bench"]["mean_accepted_tokens"] == growth
