@@ -62,7 +62,7 @@ def test_a_truncated_last_step_is_sound(sound):
     assert check_identities(record) == []
 
 
-@pytest.mark.parametrize("found_at", [0, -1])
+@pytest.mark.parametrize("found_at", [[0, 1], [5]])
 def test_a_case_with_more_steps_than_nodes_is_sound(sound, found_at):
     """As prompt lookup makes them: most steps find nothing to propose."""
     count = len(sound.steps["step"])
@@ -77,8 +77,8 @@ def test_a_case_with_more_steps_than_nodes_is_sound(sound, found_at):
         "committed_tokens": 0 * drafted + 1,
         "root_position": roots,
     }
-    nodes = {name: column[:1].copy() for name, column in sound.nodes.items()}
-    nodes["step"][:], nodes["position"][:] = range(count)[found_at], roots[found_at] + 1
+    nodes = {name: np.repeat(column[:1], len(found_at)) for name, column in sound.nodes.items()}
+    nodes["step"][:], nodes["position"][:] = found_at, roots[found_at] + 1
     nodes["accepted"][:], nodes["reached"][:] = False, True
     output = replace(sound.speculative, token_ids=sound.speculative.token_ids[: count + 1])
     record = replace(sound, steps=steps, nodes=nodes, plain=output, speculative=output)
@@ -229,27 +229,31 @@ def output(record, **changes):
 
 
 def test_outputs_and_verdicts(sound):
+    length = len(sound.speculative.token_ids)
     short = output(sound, token_ids=sound.speculative.token_ids[:-1])
-    assert any(
-        "prefill's 1" in line
-        for line in check_identities(replace(sound, plain=short, speculative=short))
+    assert check_identities(replace(sound, plain=short, speculative=short))[0] == (
+        f"case: the output has {length - 1} tokens, and prefill's 1 + the steps' {length - 1} are "
+        f"{length}"
     )
     other = output(sound, token_ids=(*sound.speculative.token_ids[:-1], 99_999))
-    assert any("outputs are not" in line for line in check_identities(replace(sound, plain=other)))
-    same = replace(sound, verdict=Verdict.ALGORITHMIC)
-    assert any("outputs are equal" in line for line in check_identities(same))
-    assert not check_identities(replace(sound, plain=other, verdict=Verdict.ALGORITHMIC))
-    assert not check_identities(replace(sound, plain=other, verdict=Verdict.SAMPLED))
-    assert any(
-        "no speculative output" in line
-        for line in check_identities(replace(sound, speculative=None))
-    )
-    late = replace(sound, plain=output(sound, seconds=-1.0))
-    assert any("seconds of the plain output" in line for line in check_identities(late))
-    assert any(
-        "draws for accept" in line
-        for line in check_identities(replace(sound, draws={"accept": -1}))
-    )
+    late = output(sound, seconds=-1.0)
+    for changes, line in (
+        ({"plain": other}, "the verdict is identical, and the outputs are not"),
+        ({"verdict": Verdict.ALGORITHMIC}, "the verdict is algorithmic, and the outputs are equal"),
+        ({"verdict": Verdict.NUMERICAL}, "the verdict is numerical, and the outputs are equal"),
+        ({"speculative": None}, "it is not in error, and has no speculative output"),
+        ({"plain": late}, "seconds of the plain output are negative or no number"),
+        ({"speculative": late}, "seconds of the speculative output are negative or no number"),
+        ({"draws": {"accept": -1}}, "a negative number of draws for accept"),
+    ):
+        assert f"case: {line}" in check_identities(replace(sound, **changes))
+    instant = output(sound, seconds=0.0)
+    for changes in (
+        {"plain": other, "verdict": Verdict.ALGORITHMIC},
+        {"plain": other, "verdict": Verdict.SAMPLED},
+        {"plain": instant, "speculative": instant, "draws": {"accept": 0}},
+    ):
+        assert check_identities(replace(sound, **changes)) == []
 
 
 def test_a_case_in_error_or_without_steps_or_nodes(sound):

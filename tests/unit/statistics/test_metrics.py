@@ -484,6 +484,12 @@ def test_batches_are_bounded_and_hold_every_case_in_order():
     assert len(made) > 1
 
 
+def test_a_batch_is_filled_to_the_last_row():
+    cases = [case(f"c{i}", [chain(0.5, 0, 1, 2)]) for i in range(5)]
+    assert [batch.cases for batch in batches(cases, max_rows=6)] == [2, 2, 1]
+    assert [batch.cases for batch in batches(cases, max_rows=5)] == [1] * 5
+
+
 def test_sums_do_not_overflow_or_round_in_small_types():
     record = case("a", [(30_000, 30_000, [(-1, 1.0, 0, True, True)])] * 3)
     assert record.steps["accepted_length"].dtype == np.int16
