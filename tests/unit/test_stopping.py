@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -6,7 +8,8 @@ from strategies import ScriptedDrafter
 
 from harness.acceptance import GreedyRule
 from harness.config import Sampling
-from harness.decoding import plain_decode, speculate
+from harness.decoding import plain_decode, speculate, within_context
+from harness.errors import ModelError, UsageError
 from harness.laws import ProposalLaw
 from harness.models.table import TableLM
 from harness.randomness import InjectedRandomness
@@ -83,3 +86,18 @@ def test_stop_tokens_are_held_back_with_drafts_and_without(least):
     drafted = speculate((2,), target, ScriptedDrafter(script), GreedyRule(), **options)
     expected = (*(2,) * least, 1)
     assert drafted.token_ids == plain_decode((2,), target, **options).token_ids == expected
+
+
+def test_an_output_ends_where_the_targets_context_does():
+    target = SimpleNamespace(max_length=10)
+    stopping = Stopping(max_new_tokens=4, stop_token_ids=frozenset({9}))
+    for tokens, room in ((6, 4), (7, 3), (9, 1)):
+        expected = Stopping(max_new_tokens=room, stop_token_ids=frozenset({9}))
+        assert within_context(stopping, (1,) * tokens, target) == expected
+    for tokens in (10, 11):
+        message = f"the prompt has {tokens} tokens and the target's context holds 10; shorten"
+        with pytest.raises(ModelError, match=f"^{message} the prompt$"):
+            within_context(stopping, (1,) * tokens, target)
+    message = "the prompt has no tokens; a model needs at least one to start from"
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        within_context(stopping, (), target)
