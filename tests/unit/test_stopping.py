@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from hypothesis import given
@@ -89,7 +87,7 @@ def test_stop_tokens_are_held_back_with_drafts_and_without(least):
 
 
 def test_an_output_ends_where_the_targets_context_does():
-    target = SimpleNamespace(max_length=10)
+    target = TableLM(lambda context: torch.ones(3), 3, max_length=10)
     stopping = Stopping(max_new_tokens=4, stop_token_ids=frozenset({9}))
     for tokens, room in ((6, 4), (7, 3), (9, 1)):
         expected = Stopping(max_new_tokens=room, stop_token_ids=frozenset({9}))
