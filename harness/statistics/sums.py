@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import entr
 
 from harness.errors import TraceError
 from harness.statistics.batches import Batch, batches
@@ -171,6 +170,8 @@ def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> N
 
 
 def _totals(batch: Batch) -> dict[str, np.ndarray]:
+    from scipy.special import entr  # takes a while to import
+
     def by_step(values: np.ndarray | None = None) -> np.ndarray:
         return _counted(batch.case_of_step, values, batch.cases)
 
