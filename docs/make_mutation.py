@@ -1,4 +1,4 @@
-"""Writes the score of a finished mutmut run into docs/mutants.md, with every survivor explained or named.
+"""Writes the score of a finished mutmut run into docs/mutants.md, each survivor explained or named.
 
 python docs/make_mutation.py [FOLDER]
 
@@ -35,7 +35,7 @@ EQUIVALENT = [
         r"rows >= 0",
         "row 0 is a child of the root, and nobody's first child",
     ),
-    (r"-2\)", r"-1\)$", "any negative number says that there is no child"),
+    (r"np\.full\(.*-2\)", r"np\.full\(.*-1\)", "any negative number says that there is no child"),
     (r"max\(\) \+ 2", r"max\(\) \+ 1", "a longer table whose last place is never looked at"),
     (r"at (> 0|>= 1)", r"at >= 0", "place 0 is prefill's token, and no node's"),
     (r"np\.append\((None|False), groups", r"np\.append\(True", "row 0 begins a group in any case"),
