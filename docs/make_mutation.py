@@ -40,8 +40,8 @@ EQUIVALENT = [
     (r"at (> 0|>= 1)", r"at >= 0", "place 0 is prefill's token, and no node's"),
     (r"np\.append\((None|False), groups", r"np\.append\(True", "row 0 begins a group in any case"),
     (
-        r">= (_TOLERANCE|1 \+ 1e-6|1e-30)",
-        r"> (_TOLERANCE|1 \+ 1e-6|1e-30)",
+        r">= (_TOLERANCE|1 \+ 1e-[56]|1e-30)|<= .*- ?1e-5",
+        r"> (_TOLERANCE|1 \+ 1e-[56]|1e-30)|< .*- ?1e-5",
         "a bound that no quotient is equal to",
     ),
     (

@@ -62,10 +62,12 @@ def test_at_temperature_0_the_first_of_equal_logits_is_certain(weights, penalty,
         (Sampling(temperature=0.5, min_p=0.3), [1, 0, 0]),
         (Sampling(temperature=0.5, top_p=0.75), [1, 0, 0]),
         (Sampling(temperature=1.0, top_k=2, top_p=0.6), [1, 0, 0]),
+        (Sampling(temperature=2.0, top_k=2), [2 - 2**0.5, 2**0.5 - 1, 0]),
     ],
 )
 def test_temperature_comes_before_filters_and_top_k_before_top_p(sampling, expected):
-    """Weights 4, 2, 1; at temperature 0.5 their squares; without the last one 2/3 and 1/3."""
+    """Weights 4, 2, 1; their squares at temperature 0.5, their roots at 2; without the last one
+    2/3 and 1/3."""
     logits = torch.tensor([[4.0, 2.0, 1.0]], dtype=torch.float64).log()
     [found] = TokenLaw(sampling).distributions(logits, lambda: [()])
     assert found.tolist() == pytest.approx(expected)

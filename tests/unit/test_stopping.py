@@ -99,3 +99,15 @@ def test_an_output_ends_where_the_targets_context_does():
     message = "the prompt has no tokens; a model needs at least one to start from"
     with pytest.raises(UsageError, match=f"^{message}$"):
         within_context(stopping, (), target)
+
+
+def test_stop_strings_need_text_and_nothing_else_does():
+    message = "^stop strings need the tokenizer that turns tokens into text$"
+    with pytest.raises(UsageError, match=message):
+        Stopping(max_new_tokens=1, stop_strings=("a",))
+
+    def decode(token_ids):
+        raise AssertionError(f"{token_ids} were decoded for no stop string")
+
+    stopping = Stopping(max_new_tokens=2, decode=decode)
+    assert stopping.cut((), [1, 2]) == ((1, 2), StopReason.LENGTH)

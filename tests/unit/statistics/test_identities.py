@@ -192,6 +192,12 @@ def test_a_corrupt_node_is_named(sound, column, which, value, rule):
     assert says(broken, "node", rule), broken
 
 
+@pytest.mark.parametrize("column", ["target_entropy", "draft_entropy"])
+@pytest.mark.parametrize("value", [0.0, -1e-6])
+def test_certainty_has_no_entropy_but_for_rounding(sound, column, value):
+    assert check_identities(edit(sound, "nodes", column, first(sound, kept), value)) == []
+
+
 @pytest.mark.parametrize(("which", "value"), [(kept, False), (passed_over, True)])
 def test_a_step_that_kept_another_number_of_nodes_is_named(sound, which, value):
     broken = check_identities(edit(sound, "nodes", "accepted", first(sound, which), value))
