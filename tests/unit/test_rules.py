@@ -56,8 +56,20 @@ def test_a_rule_refuses_drafts_it_is_not_valid_for_and_names_valid_ones(name, pa
 @pytest.mark.parametrize("name", ["rejection", "multi-round", "block", "traversal"])
 def test_a_sampled_draft_without_its_distributions_is_refused(name):
     bare = draft(CHAIN, ProposalLaw.INDEPENDENT, probabilities=False)
-    with pytest.raises(DraftError, match="must carry the distributions"):
+    message = "^a sampled draft must carry the distributions that it was drawn from$"
+    with pytest.raises(DraftError, match=message):
         rule(name).accept(bare, P, InjectedRandomness(0.5))
+
+
+@pytest.mark.parametrize("name", ["rejection", "multi-round", "block", "traversal"])
+def test_a_token_that_cannot_have_been_drawn_is_refused(name):
+    false = draft(CHAIN, ProposalLaw.INDEPENDENT, token_ids=(2, 0))
+    message = (
+        "^token 2 was drafted, and has probability 0 under the distribution that it is said to be "
+        "drawn from; the drafter must report the one it draws from$"
+    )
+    with pytest.raises(DraftError, match=message):
+        rule(name).accept(false, P, InjectedRandomness(0.5))
 
 
 @pytest.mark.parametrize("uniform", BOUNDARY_DRAWS)
