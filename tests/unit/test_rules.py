@@ -49,7 +49,9 @@ P = torch.tensor([[0.2, 0.3, 0.5], [0.0, 0.6, 0.4], [1.0, 0.0, 0.0]], dtype=torc
     ],
 )
 def test_a_rule_refuses_drafts_it_is_not_valid_for_and_names_valid_ones(name, parents, law, use):
-    with pytest.raises(DraftError, match=f"'{name}' is not valid for .* use one of: .*{use}"):
+    kind = "chain" if parents == CHAIN else "tree"
+    message = f"'{name}' is not valid for a {kind} whose siblings are {law}; use one of: .*{use}"
+    with pytest.raises(DraftError, match=message):
         rule(name).accept(draft(parents, law), P, InjectedRandomness(0.5))
 
 
