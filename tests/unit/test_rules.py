@@ -9,8 +9,8 @@ from harness.acceptance import TypicalRule, make_rule
 from harness.acceptance.multi_round import residual, without
 from harness.acceptance.traversal import remainder
 from harness.drafting.protocol import Draft
-from harness.errors import DraftError
-from harness.laws import ProposalLaw
+from harness.errors import DraftError, UsageError
+from harness.laws import RULES, ProposalLaw
 from harness.randomness import BOUNDARY_DRAWS, InjectedRandomness, Purpose
 from harness.shapes import parse_tree
 from harness.tree import ROOT, DraftTree
@@ -34,6 +34,31 @@ def rule(name):
 
 
 P = torch.tensor([[0.2, 0.3, 0.5], [0.0, 0.6, 0.4], [1.0, 0.0, 0.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("tree", "is_greedy", "name"),
+    [
+        ("chain:3", False, "rejection"),
+        ("sampled:3x2", False, "multi-round"),
+        ("distinct:3x2", False, "without-replacement"),
+        ("3x2", False, "point-mass"),
+        ("lookup:3", False, "point-mass"),
+        ("chain:3", True, "greedy"),
+        ("3x2", True, "greedy"),
+    ],
+)
+def test_auto_is_the_rule_for_what_is_drafted(tree, is_greedy, name):
+    assert make_rule("auto", parse_tree(tree), is_greedy=is_greedy).name == name
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest_and_all():
+    with pytest.raises(UsageError) as caught:
+        make_rule("rejecton", parse_tree("3x2"), is_greedy=False)
+    assert str(caught.value) == (
+        "--spec-rule: unknown value 'rejecton'; did you mean 'rejection'? "
+        f"Valid: auto, {', '.join(sorted(RULES))}"
+    )
 
 
 @pytest.mark.parametrize(
