@@ -101,6 +101,30 @@ def test_an_output_ends_where_the_targets_context_does():
         within_context(stopping, (), target)
 
 
+def test_drafters_are_told_how_many_positions_are_left():
+    """Of ten positions four are the prompt's and one is prefill's token; three drafts are kept."""
+    rooms = []
+
+    class Listening(ScriptedDrafter):
+        def draft(self, sequence, room, law, randomness):
+            rooms.append(room)
+            return super().draft(sequence, room, law, randomness)
+
+    target = TableLM(lambda context: torch.tensor([0.1, 0.9]).double(), 2, max_length=10)
+    chain = DraftTree(token_ids=(1, 1, 1), parents=(-1, 0, 1), law=ProposalLaw.DETERMINISTIC)
+    output = speculate(
+        (0,) * 4,
+        target,
+        Listening([chain]),
+        GreedyRule(),
+        sampling=Sampling(),
+        stopping=Stopping(max_new_tokens=6),
+        randomness=InjectedRandomness(0.5),
+    )
+    assert output.token_ids == (1,) * 6
+    assert rooms == [5, 1]
+
+
 def test_stop_strings_need_text_and_nothing_else_does():
     message = "^stop strings need the tokenizer that turns tokens into text$"
     with pytest.raises(UsageError, match=message):
