@@ -54,7 +54,11 @@ EQUIVALENT = [
     (r"np\.append\(None", r"np\.append\(False", "no truth and no number are one in a mask"),
     (r"top_p (<= 1|< 2):", r"top_p < 1:", "a filter that takes out what has no probability"),
     (r"is_greedy=None", r"is_greedy=False", "no truth and no number are one in a condition"),
-    (r"probabilities\[\.\.\., 1\]", r"\.\.\., 0\]", "a softmax is NaN everywhere or nowhere"),
+    (
+        r"probabilities\[\.\.\., 1\]",
+        r"\.\.\., 0\]",
+        "a softmax is NaN in all of a row or none of it",
+    ),
     (r"\[row\] = None", r"= np\.nan", "the same number in a column of float64"),
 ]
 """What no test can see: a pattern of the changed line, one of the line it was, and the reason."""
