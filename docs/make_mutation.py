@@ -23,7 +23,7 @@ CAUGHT = ("killed", "timeout", "segfault")
 
 EQUIVALENT = [
     (r"strict=(None|False)|, \)", r"strict=True", "a `zip` whose lengths were compared before"),
-    (r"\+1\)|shape\[\+1", r"-1\)|shape\[-1", "the last axis of a table with two"),
+    (r"\+1[,)]|shape\[\+1", r"-1[,)]|shape\[-1", "the last axis of a table with two"),
     (r"astype\(None\)", r"astype\(np\.(int|float)64\)", "the same whole numbers as float64"),
     (r"np\.(zeros|empty)\(.*, (None)?\)", r"bool\)|np\.int64\)", "truths or ranks as float64"),
     (r"np\.array\(.*, (None)?\)", r"np\.int64\)", "whole numbers are int64 without being asked"),

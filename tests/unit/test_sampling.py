@@ -71,3 +71,17 @@ def test_temperature_comes_before_filters_and_top_k_before_top_p(sampling, expec
     logits = torch.tensor([[4.0, 2.0, 1.0]], dtype=torch.float64).log()
     [found] = TokenLaw(sampling).distributions(logits, lambda: [()])
     assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_penalty_of_2_halves_what_is_above_0_and_doubles_what_is_below():
+    logits = torch.tensor([[2.0, -1.0, 0.5]], dtype=torch.float64)
+    law = TokenLaw(Sampling(temperature=1.0, repetition_penalty=2.0))
+    penalised = law.penalised(logits, lambda: [(0, 1)])
+    assert penalised.tolist() == [[1.0, -2.0, 0.5]]
+
+
+def test_stop_tokens_beyond_the_vocabulary_need_no_holding_back():
+    """A checkpoint may name more stop tokens than its embedding has rows."""
+    law = TokenLaw(Sampling(min_new_tokens=1), stop_token_ids=frozenset({0, 3}))
+    [found] = law.penalised(torch.ones((1, 3)), lambda: [()])
+    assert found.tolist() == [-torch.inf, 1.0, 1.0]
