@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from oracles import next_token_law
 
 from harness.config import Sampling
+from harness.errors import NumericsError
 from harness.models.table import TableLM
-from harness.sampling import TokenLaw
+from harness.sampling import TokenLaw, argmax, measured_distributions
 
 SIZE = 6
 PROMPT = (0, 3)
@@ -85,3 +86,38 @@ def test_stop_tokens_beyond_the_vocabulary_need_no_holding_back():
     law = TokenLaw(Sampling(min_new_tokens=1), stop_token_ids=frozenset({0, 3}))
     [found] = law.penalised(torch.ones((1, 3)), lambda: [()])
     assert found.tolist() == [-torch.inf, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("given_in", "computed_in"),
+    [
+        (torch.bfloat16, torch.float32),
+        (torch.float16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0, top_k=2)])
+def test_probabilities_are_computed_in_float32_at_least(given_in, computed_in, sampling):
+    logits = torch.tensor([[1.0, 0.5, 0.25]], dtype=given_in)
+    found = TokenLaw(sampling).distributions(logits, lambda: [()])
+    assert found.dtype == measured_distributions(logits).dtype == computed_in
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    "look",
+    [
+        argmax,
+        measured_distributions,
+        lambda logits: TokenLaw(Sampling(temperature=1.0)).distributions(logits, lambda: [(), ()]),
+    ],
+    ids=["argmax", "measured", "drawn from"],
+)
+def test_logits_that_are_no_numbers_are_refused(value, look):
+    with pytest.raises(NumericsError) as caught:
+        look(torch.tensor([[0.0, 1.0], [0.0, value]]))
+    assert str(caught.value) == (
+        "the model returned logits that are NaN or all infinite; "
+        "try --spec-dtype float32, or check the checkpoint"
+    )
