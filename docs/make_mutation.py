@@ -22,9 +22,15 @@ PAGE = Path(__file__).parent / "mutants.md"
 CAUGHT = ("killed", "timeout", "segfault")
 
 EQUIVALENT = [
-    (r"strict=(None|False)|, \)", r"strict=True", "a `zip` whose lengths were compared before"),
+    (r"prepend=(\+1|-2)", r"prepend=-1", "row 0 begins a group in any case"),
+    (
+        r"(token_ids, (self|tree)\.parents|tolist\(\)), (strict=(None|False))?\)",
+        r"strict=True",
+        "a `zip` of two that are as many: compared before, or made of one another",
+    ),
     (r"\+1[,)]|shape\[\+1", r"-1[,)]|shape\[-1", "the last axis of a table with two"),
-    (r"astype\(None\)", r"astype\(np\.(int|float)64\)", "the same whole numbers as float64"),
+    (r"astype\(None\)", r"astype\(np\.float64\)", "the same type by another name"),
+    (r"astype\(None\)", r"astype\(np\.int64\)", "the same whole numbers as float64"),
     (r"np\.(zeros|empty)\(.*, (None)?\)", r"bool\)|np\.int64\)", "truths or ranks as float64"),
     (r"np\.array\(.*, (None)?\)", r"np\.int64\)", "whole numbers are int64 without being asked"),
     (r'"NAN"', r'"nan"', "the same number"),
@@ -50,7 +56,6 @@ EQUIVALENT = [
         "on a processor a sum only passes a value at a weight above 0",
     ),
     (r"AssertionError\(", r"the root is always kept", "the message of an error that cannot occur"),
-    (r"prepend=(\+1|-2)", r"prepend=-1", "row 0 begins a group in any case"),
     (r"np\.append\(None", r"np\.append\(False", "no truth and no number are one in a mask"),
     (r"top_p (<= 1|< 2):", r"top_p < 1:", "a filter that takes out what has no probability"),
     (r"is_greedy=None", r"is_greedy=False", "no truth and no number are one in a condition"),
@@ -110,6 +115,8 @@ def table(statuses: dict[str, Counter[str]]) -> list[str]:
     ]
     total = sum(statuses.values(), Counter())
     for name, count in [*statuses.items(), ("all", total)]:
+        if not count:
+            continue
         counts = " | ".join(f"{count[column]:,}" for column in columns)
         real = count.total() - count["equivalent"]
         rows.append(f"| {name} | {count.total():,} | {counts} | {count['caught'] / real:.1%} |")

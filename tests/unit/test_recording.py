@@ -158,3 +158,11 @@ def test_what_every_rule_leaves_keeps_the_identities(name, text):
 def test_the_acceptance_probability_at_the_ends_of_p_and_q():
     p, q = np.array([0.5, 0.2, 0.3, 0.0]), np.array([0.25, 0.8, 0.0, 0.0])
     np.testing.assert_array_equal(acceptance_probability(p, q), [1.0, 0.25, 1.0, np.nan])
+
+
+def test_facts_of_unequal_numbers_of_rows_are_refused():
+    rows = torch.full((2, 2), 0.5)
+    with pytest.raises(ValueError, match="zip"):
+        overlaps(rows, rows, [0, 1], [0])
+    with pytest.raises(ValueError, match="zip"):
+        choice_facts(rows.log(), rows, [0], [0, 1])

@@ -121,3 +121,9 @@ def test_logits_that_are_no_numbers_are_refused(value, look):
         "the model returned logits that are NaN or all infinite; "
         "try --spec-dtype float32, or check the checkpoint"
     )
+
+
+def test_every_row_of_logits_has_its_context():
+    law = TokenLaw(Sampling(repetition_penalty=2.0))
+    with pytest.raises(ValueError, match="zip"):
+        law.penalised(torch.ones((2, 3)), lambda: [(0,)])
