@@ -8,6 +8,7 @@ FOLDER is the checkout in which mutmut ran (default: this one). Needs mutmut.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
 PAGE = Path(__file__).parent / "mutants.md"
+TOOLS = ("mutmut", "pytest", "hypothesis", "torch", "transformers", "numpy")
 CAUGHT = ("killed", "timeout", "segfault")
 
 EQUIVALENT = [
@@ -128,7 +130,8 @@ def section() -> str:
     statuses, reasons, unexplained = collected()
     if left := sum(count["not checked"] for count in statuses.values()):
         sys.exit(f"{left} mutants were not checked; run mutmut to its end")
-    lines = [*table(statuses), "", f"mutmut {metadata.version('mutmut')}.", ""]
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in TOOLS)
+    lines = [*table(statuses), "", f"Python {platform.python_version()}, {versions}.", ""]
     lines += [f"- {count} × {why}" for why, count in reasons.most_common()]
     if unexplained:
         lines += ["", "Survived, and not shown to be equivalent:", ""]
