@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.conformance import law_checks, output_checks, request_checks, state_checks
+from harness.conformance import (
+    law_checks,
+    node_facts,
+    output_checks,
+    request_checks,
+    state_checks,
+)
 from harness.conformance.subject import Finding, Status, Subject
 from harness.environment import hardware, versions
 from harness.errors import DraftproofError, unknown_value
@@ -29,6 +35,7 @@ CHECKS: dict[str, Check] = {
     "nothing left of earlier requests": request_checks.earlier_requests,
     "state equivalence": state_checks.state_equivalence,
     "metric identities": state_checks.metric_identities,
+    "facts of nodes": node_facts.node_facts,
     "acceptance counts": state_checks.acceptance_counts,
     "law of the output": law_checks.target_law,
     "law of the output under filters": law_checks.filtered_law,

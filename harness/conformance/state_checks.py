@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.config import Sampling
 from harness.conformance.subject import GREEDY, Finding, Subject, not_available
 from harness.engines.measuring import Bench
 from harness.engines.protocol import Capability, Counts
+from harness.engines.reference import accepted_tokens
 from harness.errors import StateError
 from harness.trace import Columns
 
@@ -47,7 +50,7 @@ def metric_identities(subject: Subject) -> Finding:
 
 
 def acceptance_counts(subject: Subject) -> Finding:
-    """An engine's own counters are possible for the output that it returned."""
+    """An engine's counters, and the tokens that it calls accepted, are possible for its output."""
     tally = subject.tally()
     with subject.engine() as engine:
         if Capability.COUNTS not in engine.capabilities:
@@ -59,6 +62,8 @@ def acceptance_counts(subject: Subject) -> Finding:
             problems = _impossible(generation.counts, len(generation.token_ids))
             if generation.steps is not None:
                 problems += _not_the_steps(generation.counts, generation.steps)
+            if generation.accepted is not None:
+                problems += _not_accepted(generation.accepted, generation.counts, generation.steps)
             for problem in problems:
                 tally.require(False, f"{prompt.prompt_id}: {problem}")
             tally.require(True, "")
@@ -93,3 +98,23 @@ def _not_the_steps(counts: Counts, steps: Columns) -> list[str]:
         for name, value in told.items()
         if getattr(counts, name) != value
     ]
+
+
+def _not_accepted(accepted: Sequence[bool], counts: Counts, steps: Columns | None) -> list[str]:
+    """Where the tokens called accepted leave the counters, or the steps."""
+    called = sum(accepted)
+    if called > counts.accepted:
+        return [f"{called} tokens of the output are called accepted, and {counts.accepted} were"]
+    if steps is None:
+        return []
+    told = accepted_tokens(steps, len(accepted))
+    return [
+        f"token {index} of the output is called {_accepted(one)}, and by its steps it is "
+        f"{_accepted(other)}"
+        for index, (one, other) in enumerate(zip(accepted, told, strict=True))
+        if one != other
+    ][:1]
+
+
+def _accepted(is_accepted: bool) -> str:
+    return "accepted" if is_accepted else "not accepted"

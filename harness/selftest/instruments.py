@@ -313,6 +313,7 @@ def _named(sampling: Sampling) -> str:
 _FAMILY_OF_CHECK: dict[str, Family] = {
     "state equivalence": Family.STATE,
     "metric identities": Family.IDENTITIES,
+    "facts of nodes": Family.IDENTITIES,
     "acceptance counts": Family.IDENTITIES,
     "self-draft": Family.SELF_DRAFT,
     "same request twice": Family.REQUESTS,
@@ -320,7 +321,13 @@ _FAMILY_OF_CHECK: dict[str, Family] = {
     "other seeds and other requests": Family.REQUESTS,
 }
 
-_FIRST = ("state equivalence", "metric identities", "acceptance counts", "self-draft")
+_FIRST = (
+    "state equivalence",
+    "metric identities",
+    "facts of nodes",
+    "acceptance counts",
+    "self-draft",
+)
 _LAST = ("law of the output", "law of the output under filters")
 _BETWEEN = tuple(name for name in CHECKS if name not in (*_FIRST, *_LAST))
 

@@ -12,7 +12,7 @@ from harness.config import RunConfig
 from harness.decoding import Step
 from harness.engines.parts import Parts
 from harness.engines.protocol import Counts
-from harness.recording import StepRecorder, StepSeconds
+from harness.recording import StepRecorder, StepSeconds, acceptance_probability
 from harness.selftest.figures import figures
 from harness.selftest.mutant import OWN, FaultClass, Mutant, Plant
 from harness.trace import CaseRecord, Columns
@@ -70,6 +70,48 @@ class SiblingsProbability(StepRecorder):
     def node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
         columns = super().node_columns(index, step)
         return {**columns, "draft_probability": np.roll(columns["draft_probability"], 1)}
+
+
+class EntropyInBits(StepRecorder):
+    """Entropies are told in bits, not in nats."""
+
+    def node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
+        columns = super().node_columns(index, step)
+        bits = {name: columns[name] / np.log(2) for name in ("target_entropy", "draft_entropy")}
+        return {**columns, **bits}
+
+
+class RanksFromOne(StepRecorder):
+    """The most probable token is told to have rank 1."""
+
+    def node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
+        columns = super().node_columns(index, step)
+        return {**columns, **{name: columns[name] + 1 for name in ("target_rank", "draft_rank")}}
+
+
+class ModelsChanged(StepRecorder):
+    """What the target says of a node is told as the draft model's, and the other way round."""
+
+    def node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
+        columns = super().node_columns(index, step)
+        facts = ("probability", "entropy", "rank")
+        changed = {
+            f"{to}_{fact}": columns[f"{of}_{fact}"]
+            for fact in facts
+            for to, of in (("target", "draft"), ("draft", "target"))
+        }
+        p, q = changed["target_probability"], changed["draft_probability"]
+        return {**columns, **changed, "acceptance_probability": acceptance_probability(p, q)}
+
+
+class OverlapOfNodes(StepRecorder):
+    """The overlap is summed over the drafted siblings, not over the vocabulary."""
+
+    def node_columns(self, index: int, step: Step) -> dict[str, np.ndarray]:
+        columns = super().node_columns(index, step)
+        least = np.minimum(columns["target_probability"], columns["draft_probability"])
+        same = columns["parent"][:, None] == columns["parent"]
+        return {**columns, "overlap": (same * least).sum(1)}
 
 
 class NegativeSeconds(StepRecorder):
@@ -235,6 +277,31 @@ MUTANTS: tuple[Mutant, ...] = (
         title="steps without a draft left out of block efficiency",
         source=OWN,
         figures=committed_per_draft,
+    ),
+    _planted(
+        id="W38",
+        title="entropies in bits",
+        source=OWN,
+        plant=recorded_by(EntropyInBits),
+    ),
+    _planted(
+        id="W39",
+        title="ranks counted from 1",
+        source=OWN,
+        plant=recorded_by(RanksFromOne),
+    ),
+    _planted(
+        id="W40",
+        title="a node's facts under the two models change places",
+        source=OWN,
+        plant=recorded_by(ModelsChanged),
+    ),
+    _planted(
+        id="W41",
+        title="overlap summed over siblings, not over the vocabulary",
+        source=OWN,
+        plant=recorded_by(OverlapOfNodes),
+        tree="3x2",
     ),
 )
 """Every planted fault of accounting."""

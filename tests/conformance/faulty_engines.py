@@ -197,3 +197,46 @@ class CountsTheBonus(Wrapped):
         counts = generation.counts
         more = replace(counts, drafted=counts.drafted + counts.steps)
         return replace(generation, counts=more)
+
+
+class TellsOther(Wrapped):
+    """One column of its nodes is changed."""
+
+    column = ""
+
+    def change(self, values):
+        return values
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        told = self.change(generation.nodes[self.column])
+        return replace(generation, nodes={**generation.nodes, self.column: told})
+
+
+class TellsBits(TellsOther):
+    column = "target_entropy"
+
+    def change(self, values):
+        return values / 0.6931
+
+
+class RanksFromOne(TellsOther):
+    column = "draft_rank"
+
+    def change(self, values):
+        return values + 1
+
+
+class CallsOthersAccepted(Wrapped):
+    """As many tokens as were accepted, each the one before."""
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        first, *rest = generation.accepted
+        return replace(generation, accepted=(*rest, first))
+
+
+class CallsAllAccepted(Wrapped):
+    def speculate(self, request):
+        generation = super().speculate(request)
+        return replace(generation, accepted=(True,) * len(generation.token_ids))

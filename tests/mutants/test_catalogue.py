@@ -40,6 +40,7 @@ QUICK = (
     "worked example",
     "state equivalence",
     "metric identities",
+    "facts of nodes",
     "acceptance counts",
     "self-draft",
     "greedy output",
