@@ -121,6 +121,13 @@ class NegativeSeconds(StepRecorder):
         super().__init__(lambda: StepSeconds(*(-value for value in step_seconds())))
 
 
+class Milliseconds(StepRecorder):
+    """The phases of steps are told in milliseconds."""
+
+    def __init__(self, step_seconds: Callable[[], StepSeconds]) -> None:
+        super().__init__(lambda: StepSeconds(*(1000 * value for value in step_seconds())))
+
+
 def recorded_by(make: type[StepRecorder]) -> Plant:
     """A wrong recorder."""
 
@@ -302,6 +309,12 @@ MUTANTS: tuple[Mutant, ...] = (
         source=OWN,
         plant=recorded_by(OverlapOfNodes),
         tree="3x2",
+    ),
+    _planted(
+        id="W42",
+        title="seconds of steps in milliseconds",
+        source=OWN,
+        plant=recorded_by(Milliseconds),
     ),
 )
 """Every planted fault of accounting."""

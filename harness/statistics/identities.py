@@ -34,7 +34,7 @@ def check_identities(record: CaseRecord, *, top_down: bool = True) -> list[str]:
     """
     if record.verdict is Verdict.ERROR:
         return []
-    broken = [*_steps(record), *_output(record), *_verdict(record)]
+    broken = [*_steps(record), *_output(record), *_seconds(record), *_verdict(record)]
     if len(record.nodes["step"]):
         shape = list(_shape(record))
         broken += shape
@@ -104,6 +104,18 @@ def _output(record: CaseRecord) -> Iterator[str]:
     for purpose, count in record.draws.items():
         if count < 0:
             yield f"case: a negative number of draws for {purpose}"
+
+
+def _seconds(record: CaseRecord) -> Iterator[str]:
+    """The phases of steps are parts of the output's time; clocks may differ by a little."""
+    if record.speculative is None:
+        return
+    phases = sum(
+        record.steps[name].sum(dtype=np.float64) for name in ("draft_seconds", "verify_seconds")
+    )
+    whole = record.speculative.seconds
+    if phases > whole * 1.01 + 0.001:
+        yield f"case: its steps took {phases:.4g} seconds, and the whole output {whole:.4g}"
 
 
 def _verdict(record: CaseRecord) -> Iterator[str]:

@@ -253,6 +253,7 @@ def test_outputs_and_verdicts(sound):
         ({"draws": {"accept": -1}}, "a negative number of draws for accept"),
     ):
         assert f"case: {line}" in check_identities(replace(sound, **changes))
+    sound = with_seconds(sound, 0.0, 0.0, 0.0)
     instant = output(sound, seconds=0.0)
     for changes in (
         {"plain": other, "verdict": Verdict.ALGORITHMIC},
@@ -260,6 +261,32 @@ def test_outputs_and_verdicts(sound):
         {"plain": instant, "speculative": instant, "draws": {"accept": 0}},
     ):
         assert check_identities(replace(sound, **changes)) == []
+
+
+def with_seconds(record, whole, *phases):
+    """The record with an output of so many seconds, and each phase's over all steps."""
+    count = len(record.steps["step"])
+    draft, verify = (np.full(count, phase / count) for phase in phases)
+    steps = {**record.steps, "draft_seconds": draft, "verify_seconds": verify}
+    return replace(record, steps=steps, speculative=output(record, seconds=whole))
+
+
+@pytest.mark.parametrize(("whole", "draft", "verify"), [(0.0, 0.0, 0.0009), (8.0, 3.0, 5.08)])
+def test_clocks_may_differ_by_a_little(sound, whole, draft, verify):
+    assert check_identities(with_seconds(sound, whole, draft, verify)) == []
+
+
+@pytest.mark.parametrize(
+    ("whole", "draft", "verify", "line"),
+    [
+        (0.0, 0.0011, 0.0, "took 0.0011 seconds, and the whole output 0"),
+        (8.0, 5.0, 3.09, "took 8.09 seconds, and the whole output 8"),
+        (1.5, 600.0, 700.0, "took 1300 seconds, and the whole output 1.5"),
+    ],
+)
+def test_steps_do_not_take_longer_than_the_output(sound, whole, draft, verify, line):
+    broken = check_identities(with_seconds(sound, whole, draft, verify))
+    assert broken == [f"case: its steps {line}"]
 
 
 def test_a_case_in_error_or_without_steps_or_nodes(sound):
