@@ -69,13 +69,14 @@ def node_facts(subject: Subject) -> Finding:
                 if answer.steps is None or answer.nodes is None:
                     return not_available(Capability.NODES)
                 sequence = (*asked.prompt_token_ids, *answer.token_ids)
+                problems = []
                 for index in _spread(np.flatnonzero(answer.steps["nodes"])):
                     told = _of_step(answer.nodes, answer.steps["step"][index])
                     root = int(answer.steps["root_position"][index])
-                    problems = list(wrong_facts(told, sequence[: root + 1], models, sampling))
-                    where = f"{prompt.prompt_id}: step {index}, {'; '.join(problems[:3])}"
-                    tally.require(not problems, where)
+                    wrong = wrong_facts(told, sequence[: root + 1], models, sampling)
+                    problems += [f"step {index}, {problem}" for problem in wrong]
                     nodes += len(told["node"])
+                tally.require(not problems, f"{prompt.prompt_id}: {'; '.join(problems[:3])}")
     if not nodes:
         return Finding(status=Status.NOT_AVAILABLE, lines=("nothing was drafted",))
     return tally.finding(nodes=nodes)

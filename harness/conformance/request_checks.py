@@ -8,11 +8,13 @@ from harness.config import Sampling
 from harness.conformance.subject import Finding, Subject, not_available
 from harness.engines.protocol import Capability, Generation
 from harness.lossless.certificate import target_dtype
-from harness.shapes import ChainShape, LookupShape, TreeShape
+from harness.shapes import ChainShape, KAryShape, LookupShape, TreeShape
 
 SAMPLED = Sampling(temperature=1.0)
 _REPEATS = 3
 _SELF_DRAFT = 4
+_TREE_TOKENS = 8
+"""Enough to see a tree that does not begin with the most probable tokens."""
 _LEAST_SHARE = {"bfloat16": 0.95, "float16": 0.95}
 """Near-ties that rounding flips cost a self-draft some tokens in these types."""
 
@@ -80,32 +82,46 @@ def other_draft_length(subject: Subject) -> Finding:
 
 
 def self_draft(subject: Subject) -> Finding:
-    """With the target as its own draft model, every drafted token is kept at temperature 0."""
+    """With the target as its own draft model, drafts are kept down to the end at temperature 0."""
     tally = subject.tally()
     drafted = kept = 0
     pair = subject.self_draft()
-    dtype = target_dtype(pair.target)
-    with subject.engine(pair=pair, tree=ChainShape(_SELF_DRAFT), rule="auto") as engine:
-        if Capability.COUNTS not in engine.capabilities:
-            return not_available(Capability.COUNTS)
-        is_lookup = isinstance(subject.config.tree, LookupShape)
-        if is_lookup or Capability.PAIR_DRAFT not in engine.capabilities:
-            return not_available(Capability.PAIR_DRAFT)
-        for prompt in subject.prompts[:_REPEATS]:
-            generation = engine.speculate(subject.request(prompt))
-            if generation.counts is None:
+    share = _LEAST_SHARE.get(target_dtype(pair.target), 1.0)
+    for shape in _self_drafts(subject.config.tree):
+        with subject.engine(pair=pair, tree=shape, rule="auto") as engine:
+            if Capability.COUNTS not in engine.capabilities:
                 return not_available(Capability.COUNTS)
-            counts = generation.counts
-            drafted += counts.drafted
-            kept += counts.accepted
-            # The end of an output may cut the last draft.
-            least = (counts.drafted - _SELF_DRAFT) * _LEAST_SHARE.get(dtype, 1.0)
-            tally.require(
-                counts.accepted >= least,
-                f"{prompt.prompt_id}: of {counts.drafted} tokens that the target drafted for "
-                f"itself {counts.accepted} were kept; its state as a draft model is not its own",
-            )
+            is_lookup = isinstance(subject.config.tree, LookupShape)
+            if is_lookup or Capability.PAIR_DRAFT not in engine.capabilities:
+                return not_available(Capability.PAIR_DRAFT)
+            if not shape.is_chain and Capability.NODES not in engine.capabilities:
+                continue
+            depth = shape.length if isinstance(shape, ChainShape) else shape.depth
+            tokens = subject.config.max_new_tokens
+            if not shape.is_chain:
+                tokens = min(tokens, _TREE_TOKENS)
+            for prompt in subject.prompts[:_REPEATS]:
+                generation = engine.speculate(subject.request(prompt, max_new_tokens=tokens))
+                if generation.counts is None:
+                    return not_available(Capability.COUNTS)
+                counts = generation.counts
+                drafted += counts.drafted
+                kept += counts.accepted
+                # The end of an output may cut the last draft.
+                least = (counts.drafted / shape.most_nodes - 1) * depth * share
+                tally.require(
+                    counts.accepted >= least,
+                    f"{prompt.prompt_id}, {shape}: of {counts.drafted} tokens that the target "
+                    f"drafted for itself {counts.accepted} were kept, and {least:.0f} should be; "
+                    "its state as a draft model, or what it proposes, is not its own",
+                )
     return tally.finding(drafted=drafted, accepted=kept)
+
+
+def _self_drafts(tree: TreeShape) -> tuple[ChainShape | KAryShape, ...]:
+    """The subject's own tree where it holds every most probable token, and a chain."""
+    chain = ChainShape(_SELF_DRAFT)
+    return (tree, chain) if isinstance(tree, KAryShape) else (chain,)
 
 
 def earlier_requests(subject: Subject) -> Finding:

@@ -17,6 +17,7 @@ from harness.acceptance import (
 )
 from harness.config import RunConfig
 from harness.drafting import Draft, Drafter
+from harness.drafting.static_tree import StaticTreeDrafter
 from harness.engines.parts import Parts
 from harness.laws import ProposalLaw
 from harness.randomness import Purpose, Randomness
@@ -30,6 +31,7 @@ from harness.selftest.wrapping import (
     greedy_only,
     sampled_rule,
 )
+from harness.shapes import KAryShape
 from harness.tree import ROOT
 
 Law = Float[torch.Tensor, " vocabulary"]
@@ -105,6 +107,34 @@ class SwappedSiblings(WrappedRule):
         return self.inner.accept(draft, rows, randomness)
 
 
+class SecondBest(StaticTreeDrafter):
+    """The most probable token is left out of a tree, wherever it belongs."""
+
+    def draft(
+        self, sequence: Sequence[int], room: int, law: TokenLaw, randomness: Randomness
+    ) -> Draft:
+        self._seen: list[Laws] = []
+        draft = super().draft(sequence, room, law, randomness)
+        return replace(draft, logits=torch.cat(self._seen)) if self._seen else draft
+
+    def _logits_after(
+        self,
+        level: Sequence[int],
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        sequence: Sequence[int],
+    ) -> Laws:
+        logits = super()._logits_after(level, tokens, parents, sequence)
+        self._seen.append(logits)
+        return logits.scatter(-1, logits.argmax(-1, keepdim=True), -torch.inf)
+
+
+def _second_best(parts: Parts, config: RunConfig) -> Parts:
+    if not isinstance(config.tree, KAryShape):
+        return parts
+    return replace(parts, drafter=SecondBest(parts.draft, config.tree))
+
+
 class KeepsP(MultiRoundRule):
     """Siblings are tried with p as it was before the rejection."""
 
@@ -178,6 +208,15 @@ MUTANTS: tuple[Mutant, ...] = (
         plant=sampled_rule(KeepsP),
         tree="sampled:2x2",
         small_tree="sampled:1x2",
+    ),
+    _planted(
+        id="W43",
+        title="the most probable token is left out of the draft",
+        source=OWN,
+        plant=_second_best,
+        tree="3x2",
+        small_tree="2x2",
+        only_acceptance=True,
     ),
 )
 """Every planted fault of siblings."""
