@@ -8,7 +8,6 @@ from harness.config import Sampling
 from harness.conformance.subject import GREEDY, Finding, Subject, not_available
 from harness.engines.measuring import Bench
 from harness.engines.protocol import Capability, Counts
-from harness.engines.reference import accepted_tokens
 from harness.errors import StateError
 from harness.trace import Columns
 
@@ -107,11 +106,21 @@ def _not_accepted(accepted: Sequence[bool], counts: Counts, steps: Columns | Non
         return [f"{called} tokens of the output are called accepted, and {counts.accepted} were"]
     if steps is None:
         return []
-    told = accepted_tokens(steps, len(accepted))
+    told = [
+        index < kept
+        for kept, committed in zip(
+            steps["accepted_length"].tolist(), steps["committed_tokens"].tolist(), strict=True
+        )
+        for index in range(committed)
+    ]
+    # An engine may score the prompt with its first draft, or make the first token before any.
+    before = len(accepted) - len(told)
+    if before not in (0, 1):
+        return [f"its steps add up to {len(told)} tokens of an output of {len(accepted)}"]
     return [
         f"token {index} of the output is called {_accepted(one)}, and by its steps it is "
         f"{_accepted(other)}"
-        for index, (one, other) in enumerate(zip(accepted, told, strict=True))
+        for index, (one, other) in enumerate(zip(accepted, [False] * before + told, strict=True))
         if one != other
     ][:1]
 

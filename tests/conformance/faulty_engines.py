@@ -240,3 +240,18 @@ class CallsAllAccepted(Wrapped):
     def speculate(self, request):
         generation = super().speculate(request)
         return replace(generation, accepted=(True,) * len(generation.token_ids))
+
+
+class LosesAStep(Wrapped):
+    """Its last step is not told."""
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        steps = {name: column[:-1] for name, column in generation.steps.items()}
+        counts = replace(
+            generation.counts,
+            steps=len(steps["step"]),
+            drafted=int(steps["nodes"].sum()),
+        )
+        counts = replace(counts, accepted=int(steps["accepted_length"].sum()))
+        return replace(generation, steps=steps, counts=counts, accepted=(False,) * 14)

@@ -73,6 +73,7 @@ def test_the_reference_engine_passes(subject, name):
         ("RanksFromOne", "facts of nodes", "its draft_rank is told as 1, and the model says 0"),
         ("CallsAllAccepted", "acceptance counts", "tokens of the output are called accepted, and"),
         ("CallsOthersAccepted", "acceptance counts", "called accepted, and by its steps it is not"),
+        ("LosesAStep", "acceptance counts", "its steps add up to .* tokens of an output of 14"),
         ("ImpossibleCounts", "acceptance counts", "14 tokens cannot come of 1 steps that kept 2"),
         ("CountsTheBonus", "acceptance counts", "the counter of drafted says"),
         ("IgnoresTheSeed", "other seeds and other requests", "another seed has the same outputs"),
@@ -202,6 +203,14 @@ def test_a_lookup_that_finds_nothing_at_first_passes_and_has_no_draft_model_to_r
     (own,) = examine(lookup, ["self-draft"])
     assert own.finding.status is Status.NOT_AVAILABLE
     assert "the pair's draft model" in own.finding.lines[0]
+
+
+@pytest.mark.parametrize("engine", ["transformers-assisted", "transformers-lookup"])
+def test_an_engine_may_draft_with_the_prompt(subject, engine):
+    """Its first step commits the output's first token, too."""
+    other = replace(subject, config=replace(subject.config, engine=engine))
+    [examined] = examine(other, ["acceptance counts"])
+    assert examined.finding.status is Status.PASSED, result_line(examined)
 
 
 def test_more_steps_than_tokens_are_impossible():
