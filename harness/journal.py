@@ -1,7 +1,7 @@
 """The append-only journal of a run: a killed run loses at most the case in flight.
 
 JSON lines: a header that says which run it is, then one record a case, each written and flushed
-when its case ends.
+when its case ends. A run that goes on with more prompts adds a header of its own; the last counts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class JournalContents:
     """What a journal holds.
 
     Attributes:
-        run: The header's description of the run.
+        run: The last header's description of the run.
         cases: The records in the order in which they ended; of a case that was run again, the last.
         torn: Whether the last line was cut off and left out.
     """
@@ -40,17 +40,21 @@ class Journal:
     Args:
         path: The file; created with a header, or continued if it holds the same run's.
         run: Describes the run. Its ``fingerprint`` must be the existing journal's.
+        grown_from: The fingerprint of a run of fewer prompts that this one goes on from: its
+            journal is continued too, with a header that says what the run is now.
 
     Raises:
         TraceError: The file is another run's journal, or not a journal.
     """
 
-    def __init__(self, path: Path, run: dict[str, Any]) -> None:
+    def __init__(self, path: Path, run: dict[str, Any], *, grown_from: str | None = None) -> None:
         self.path = path
         self.finished: tuple[CaseRecord, ...] = ()
+        fingerprint, found = run.get("fingerprint"), None
         if path.exists():
             existing = read_journal(path)
-            if existing.run.get("fingerprint") != run.get("fingerprint"):
+            found = existing.run.get("fingerprint")
+            if found != fingerprint and (found is None or found != grown_from):
                 raise TraceError(
                     f"{path} is the journal of another run (its settings, models or prompts "
                     "differ); give another --report-dir"
@@ -59,7 +63,7 @@ class Journal:
             if existing.torn:
                 _drop_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
-        if self._file.tell() == 0:
+        if self._file.tell() == 0 or found != fingerprint:
             self._write({"kind": _KIND, "schema_version": SCHEMA_VERSION, "run": run})
 
     def append(self, record: CaseRecord) -> None:
@@ -102,17 +106,23 @@ def read_journal(path: Path) -> JournalContents:
             f"{path} has schema version {header['schema_version']}, and this draftproof reads up "
             f"to {SCHEMA_VERSION}; install a newer one"
         )
-    cases = {record.case_id: record for record in _records(path, lines)}
-    return JournalContents(run=header["run"], cases=tuple(cases.values()), torn=torn)
-
-
-def _records(path: Path, lines: list[str]) -> Iterator[CaseRecord]:
-    for number, line in enumerate(lines[1:], start=2):
-        values = _parse(path, number, line)
+    run, cases = header["run"], {}
+    for number, values in _values(path, lines):
+        if isinstance(values, dict) and values.get("kind") == _KIND:
+            run = values["run"]
+            continue
         try:
-            yield CaseRecord.from_json(values)
+            record = CaseRecord.from_json(values)
         except TraceError as error:
             raise TraceError(f"{path}, line {number}: {error}") from error
+        cases[record.case_id] = record
+    return JournalContents(run=run, cases=tuple(cases.values()), torn=torn)
+
+
+def _values(path: Path, lines: list[str]) -> Iterator[tuple[int, Any]]:
+    """The number and value of each line below the header."""
+    for number, line in enumerate(lines[1:], start=2):
+        yield number, _parse(path, number, line)
 
 
 def _parse(path: Path, number: int, line: str) -> Any:

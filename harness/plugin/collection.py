@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,15 @@ def described_prompts(config: pytest.Config) -> dict[str, Any]:
         for domain, loaded in config.stash.get(PROMPTS, {}).items()
         if loaded.records
     }
+
+
+def sampled_prompts(config: pytest.Config, domain: str, limit: int | None) -> str:
+    """The sha256, as in `described_prompts`, of the prompts a loaded domain has with a limit."""
+    settings = config.stash[RUN_CONFIG]
+    loaded = config.stash[PROMPTS][domain]
+    if limit != settings.limit:
+        loaded = load_domain(domain, replace(prompt_source(settings), limit=limit))
+    return prompts_fingerprint(record.prompt for record in loaded.records)
 
 
 def drop_suites_without_prompts(items: list[pytest.Item]) -> int:

@@ -89,7 +89,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--spec-resume",
         "Go on with the unfinished run in --report-dir: cases that it measured are not measured "
-        "again.",
+        "again. With a larger --spec-limit it goes on with more prompts.",
     ),
     Option(
         "--spec-preset",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ import pytest
 from harness.config import BUILTIN, RunConfig
 from harness.environment import hardware, versions
 from harness.errors import USAGE_EXIT_CODE, DraftproofError, TraceError, UsageError
-from harness.journal import Journal, read_journal
+from harness.journal import Journal
 from harness.plugin.collection import described_prompts
 from harness.plugin.gating import SessionGate, gate_options
 from harness.plugin.junit import add_properties
 from harness.plugin.options import given
 from harness.plugin.progress import Progress
+from harness.plugin.resuming import Unfinished
 from harness.report import (
     JOURNAL_FILE,
     PAGE_FILE,
@@ -41,7 +42,7 @@ class RunReporter:
         config: pytest's.
         settings: The run's.
         directory: Where the report goes.
-        finished: Cases that an earlier, unfinished session measured.
+        earlier: What an earlier, unfinished session left, or None.
         gate: Compares the run with an earlier one, or None.
     """
 
@@ -50,7 +51,7 @@ class RunReporter:
         config: pytest.Config,
         settings: RunConfig,
         directory: Path,
-        finished: Mapping[str, CaseRecord],
+        earlier: Unfinished | None,
         gate: SessionGate | None = None,
     ) -> None:
         self._config = config
@@ -58,8 +59,9 @@ class RunReporter:
         self._prompts: dict[str, str] = {}
         self._settings = settings
         self._directory = directory
-        self._cases = dict(finished)
-        self._resumed = frozenset(finished)
+        self._earlier = earlier
+        self._cases = {} if earlier is None else dict(earlier.cases)
+        self._resumed = frozenset(self._cases)
         self._models: dict[str, dict[str, Any]] = {}
         self._started = datetime.datetime.now(datetime.UTC)
         self._journal: Journal | None = None
@@ -71,10 +73,9 @@ class RunReporter:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.total = len(session.items)
-        try:
-            self._require_same_prompts()
-        except TraceError as error:
-            raise pytest.UsageError(str(error)) from error
+        if self._earlier is not None:
+            with usage_errors():
+                self._earlier.require_same_prompts(self._config)
         if self._gate is not None:
             with usage_errors():
                 self._gate.check_prompts(session.items)
@@ -174,12 +175,19 @@ class RunReporter:
         """Keep a case: in the journal first, so that nothing measured is lost."""
         is_first = bool(models) and not self._models
         self._models = models or self._models
-        if is_first:
-            self._require_same_models()
+        if is_first and self._earlier is not None:
+            try:
+                self._earlier.require_same_models(self._models)
+            except TraceError as error:
+                pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)
         if record.case_id not in self._resumed:
             if self._journal is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
-                self._journal = Journal(self._directory / JOURNAL_FILE, self._run_info().to_json())
+                self._journal = Journal(
+                    self._directory / JOURNAL_FILE,
+                    self._run_info().to_json(),
+                    grown_from=None if self._earlier is None else self._earlier.fingerprint,
+                )
             self._journal.append(record)
         self._cases[record.case_id] = record
         self._progress.add(record)
@@ -201,38 +209,6 @@ class RunReporter:
         self._law_test = found.to_json()
         if rejects(found) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def _require_same_prompts(self) -> None:
-        """Refuse to go on with a run whose prompts had the same ids but other texts.
-
-        Raises:
-            TraceError: A domain that both sessions loaded has other prompts now.
-        """
-        path = self._directory / JOURNAL_FILE
-        if not self._resumed:
-            return
-        before = read_journal(path).run.get("data", {})
-        for domain, facts in described_prompts(self._config).items():
-            if domain in before and before[domain]["sha256"] != facts["sha256"]:
-                raise TraceError(
-                    f"{path} is the journal of a run on other prompts: those of {domain} have "
-                    "changed since; bring the data set back, or give another --report-dir"
-                )
-
-    def _require_same_models(self) -> None:
-        """End a session that goes on with a run of other models under the same names."""
-        path = self._directory / JOURNAL_FILE
-        if not self._resumed or not path.exists():
-            return
-        before = read_journal(path).run.get("models", {})
-        for role, facts in self._models.items():
-            digest = before.get(role, {}).get("sha256")
-            if digest is not None and digest != facts.get("sha256"):
-                pytest.exit(
-                    f"draftproof: {path} is the journal of a run with another {role} model than "
-                    f"{facts.get('name')} is now: bring it back, or give another --report-dir",
-                    returncode=USAGE_EXIT_CODE,
-                )
 
     def _check_models(self) -> None:
         """End the session where the models that were loaded are not the baseline's."""
@@ -273,18 +249,19 @@ class RunReporter:
             terminal.write_line(f"draftproof: {line}")
 
 
-def make_reporter(config: pytest.Config, settings: RunConfig) -> RunReporter:
-    """The reporter of this session.
+def make_reporter(
+    config: pytest.Config, settings: RunConfig, earlier: Unfinished | None
+) -> RunReporter:
+    """The reporter of this session, which goes on with `earlier` where there is such a thing.
 
     Raises:
-        UsageError: The report folder holds an unfinished run that is not to be resumed, or there
-            is none to resume.
-        TraceError: Its journal is corrupt, or another run's.
+        UsageError: Options of the gate cannot be used.
+        TraceError: The earlier run to compare with cannot be read.
     """
     options = gate_options(config, settings)
     gate = None if options is None else SessionGate(options)
     directory = report_directory(config, settings)
-    return RunReporter(config, settings, directory, unfinished_cases(config, settings), gate)
+    return RunReporter(config, settings, directory, earlier, gate)
 
 
 @contextlib.contextmanager
@@ -294,36 +271,6 @@ def usage_errors() -> Iterator[None]:
         yield
     except DraftproofError as error:
         raise pytest.UsageError(str(error)) from error
-
-
-def unfinished_cases(config: pytest.Config, settings: RunConfig) -> dict[str, CaseRecord]:
-    """The cases that need not be measured again, by case id; those that ended in an error do.
-
-    Raises:
-        UsageError: See `make_reporter`.
-        TraceError: See `make_reporter`.
-    """
-    folder = given(config, "report_dir")
-    resume = given(config, "spec_resume")
-    if folder is None:
-        if resume:
-            raise UsageError("--spec-resume needs --report-dir: the folder of the unfinished run")
-        return {}
-    path = Path(folder) / JOURNAL_FILE
-    if not path.exists():
-        return {}
-    if not resume:
-        raise UsageError(
-            f"{folder} holds an unfinished run; add --spec-resume to go on with it, or delete "
-            f"{path} to start anew"
-        )
-    contents = read_journal(path)
-    if contents.run.get("fingerprint") != settings.fingerprint():
-        raise TraceError(
-            f"{path} is the journal of a run with other settings; give the same options to go on "
-            "with it, or another --report-dir"
-        )
-    return {record.case_id: record for record in contents.cases if record.verdict != "error"}
 
 
 def report_directory(config: pytest.Config, settings: RunConfig) -> Path:

@@ -121,11 +121,14 @@ def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
     if not given(config, "report"):
         gate_options(config, settings)
         return
-    from harness.plugin.reporter import make_reporter, unfinished_cases
+    from harness.plugin.reporter import make_reporter
+    from harness.plugin.resuming import unfinished
 
-    config.stash[FINISHED] = unfinished_cases(config, settings)
+    earlier = unfinished(config, settings)
+    config.stash[FINISHED] = {} if earlier is None else dict(earlier.cases)
     if not is_worker(config):
-        config.pluginmanager.register(make_reporter(config, settings), "draftproof-reporter")
+        reporter = make_reporter(config, settings, earlier)
+        config.pluginmanager.register(reporter, "draftproof-reporter")
 
 
 def _share_threads() -> None:

@@ -1,4 +1,6 @@
-"""A run that was interrupted goes on where it stopped, and loses nothing."""
+"""A run that was interrupted goes on where it stopped, with more prompts too, and loses nothing."""
+
+import json
 
 import pytest
 from checkpoints import save_checkpoint
@@ -104,3 +106,92 @@ def test_other_models_under_the_same_name_cannot_go_on_with_it(run, pytester):
     save_checkpoint(pytester.path / "draft", seed=1)
     again = run("--report", "--report-dir=out", "--spec-resume", *models)
     again.assert_outcomes(passed=3)
+
+
+MATH = """
+import pytest
+
+pytestmark = pytest.mark.suite("math")
+
+
+def test_lossless(case, speculation):
+    speculation.run(case).assert_lossless()
+"""
+PROMPTS = ["a b c", "c b a", "d e", "e a d"]
+
+
+@pytest.fixture
+def sample(run, pytester):
+    """Measures a sample of a file of prompts; stopped after some cases as by Ctrl-C."""
+
+    def measured(limit, *options, prompts=PROMPTS, stopped_after=0, folder="out"):
+        pytester.makepyfile(test_letters=MATH)
+        (pytester.path / "mine.jsonl").write_text(
+            "".join(json.dumps({"prompt": prompt, "domain": "math"}) + "\n" for prompt in prompts)
+        )
+        if stopped_after:
+            pytester.makeconftest(
+                "import pytest\n"
+                "ended = []\n"
+                "@pytest.hookimpl(trylast=True)\n"
+                "def pytest_runtest_logreport(report):\n"
+                "    ended.extend([report] if report.when == 'teardown' else [])\n"
+                f"    if len(ended) == {stopped_after}: raise KeyboardInterrupt\n"
+            )
+        result = run(
+            "--report", f"--report-dir={folder}", "--spec-jsonl=mine.jsonl",
+            f"--spec-limit={limit}", *options,
+        )  # fmt: skip
+        (pytester.path / "conftest.py").unlink(missing_ok=True)
+        return result
+
+    return measured
+
+
+def facts(pytester, folder):
+    found = load_run(pytester.path / folder)
+    return {case.case_id: (case.plain.token_ids, case.nodes["step"].size) for case in found.cases}
+
+
+@pytest.mark.parametrize("limit", ["4", "all"])
+def test_an_unfinished_run_goes_on_with_more_prompts(sample, pytester, metrics, limit):
+    sample(2, stopped_after=1)
+    [first] = load_run(pytester.path / "out").cases
+    sample(limit, "--spec-resume").assert_outcomes(passed=4)
+    sample(limit, folder="whole")
+    assert facts(pytester, "out") == facts(pytester, "whole")
+    assert metrics()["overall"]["prompts"] == 4
+    found = load_run(pytester.path / "out")
+    assert found.run.config["limit"] == (None if limit == "all" else 4)
+    assert first.plain.seconds in [case.plain.seconds for case in found.cases]
+    assert not (pytester.path / "out" / "journal.jsonl").exists()
+
+
+def test_a_run_that_grew_and_was_stopped_again_goes_on_as_what_it_is_now(sample, pytester):
+    sample(2, stopped_after=1)
+    sample(3, "--spec-resume", stopped_after=2)
+    journal = pytester.path / "out" / "journal.jsonl"
+    assert read_journal(journal).run["config"]["limit"] == 3
+    before = journal.read_bytes()
+    fewer = sample(2, "--spec-resume")
+    assert fewer.ret == 4
+    fewer.stderr.fnmatch_lines(["ERROR: *run with other settings*--spec-limit may have grown*"])
+    assert journal.read_bytes() == before
+    sample(3, "--spec-resume").assert_outcomes(passed=3)
+
+
+def test_a_run_does_not_grow_on_prompts_that_have_changed(sample, pytester):
+    sample(2, stopped_after=1)
+    journal = pytester.path / "out" / "journal.jsonl"
+    before = journal.read_bytes()
+    result = sample(4, "--spec-resume", prompts=[f"{prompt} b" for prompt in PROMPTS])
+    assert result.ret == 4
+    assert journal.read_bytes() == before
+    result.stderr.fnmatch_lines(["ERROR: *those of math have changed since*"])
+
+
+def test_a_run_does_not_grow_with_other_settings(sample):
+    sample(2, stopped_after=1)
+    result = sample(4, "--spec-resume", "--spec-seed=1")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: *journal of a run with other settings*"])

@@ -103,6 +103,33 @@ def test_a_journal_of_another_run_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_run_that_grew_has_the_cases_of_the_smaller_one_and_says_what_it_is_now(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    write(path, record("a"))
+    before = path.read_bytes()
+    grown = {"fingerprint": "xyz"}
+    with Journal(path, grown, grown_from=RUN["fingerprint"]) as journal:
+        assert [case.case_id for case in journal.finished] == ["a"]
+        journal.append(record("b"))
+    assert path.read_bytes().startswith(before)
+    contents = read_journal(path)
+    assert contents.run == grown
+    assert [case.case_id for case in contents.cases] == ["a", "b"]
+    lines = path.read_bytes().count(b"\n")
+    with Journal(path, grown, grown_from=RUN["fingerprint"]) as journal:
+        assert len(journal.finished) == 2
+    assert path.read_bytes().count(b"\n") == lines
+    with pytest.raises(TraceError, match="journal of another run"):
+        Journal(path, RUN)
+
+
+def test_a_journal_without_a_fingerprint_is_no_smaller_run(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    write(path, record("a"), run={"name": "old"})
+    with pytest.raises(TraceError, match="journal of another run"):
+        Journal(path, RUN)
+
+
 def test_corruption_before_the_last_line_is_named(tmp_path):
     path = tmp_path / "journal.jsonl"
     write(path, record("a"), record("b"))
