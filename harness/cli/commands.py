@@ -16,7 +16,7 @@ from harness.report import (
     terminal_report,
     write_page,
 )
-from harness.report.context import settings_line, study_lines
+from harness.report.context import drawn_coupling, settings_line, study_lines
 from harness.report.metrics_json import strict_json
 from harness.report.run_info import TOY_NOTICE
 from harness.report.study_json import peer_json, study_json
@@ -98,7 +98,8 @@ def report(arguments: argparse.Namespace) -> str:
     resampling = Resampling(resamples=arguments.resamples)
     summary, found = summarise(saved.cases, resampling), study_of(saved.cases, resampling)
     if arguments.json:
-        return _json(metrics_document(summary, found))
+        coupled = drawn_coupling(saved.run, saved.cases, resampling)
+        return _json(metrics_document(summary, found, coupled))
     text = terminal_report(saved.run, summary, saved.cases, found)
     if not saved.complete:
         text += "\n\nThe run is unfinished: these are the cases that its journal holds."

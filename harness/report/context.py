@@ -8,7 +8,7 @@ from typing import Any
 from harness.engines.protocol import TELLING
 from harness.laws import labelled
 from harness.report.run_info import RunInfo
-from harness.statistics import RunSummary, Study, coupling
+from harness.statistics import Couplings, Resampling, RunSummary, Study, coupling
 from harness.trace import CaseRecord, Verdict
 
 SHOWN_IDS = 5
@@ -108,20 +108,45 @@ def study_lines(found: Study) -> list[str]:
     return lines
 
 
-def coupling_lines(run: RunInfo, cases: Iterable[CaseRecord]) -> list[str]:
-    """How far drawn chains are from the bound; nothing of other drafts, or at temperature 0."""
+def drawn_coupling(
+    run: RunInfo, cases: Iterable[CaseRecord], resampling: Resampling | None = None
+) -> Couplings | None:
+    """Kept tokens beside their overlap, of drawn chains; None of other drafts, or at temperature 0.
+
+    Args:
+        run: Says whether drafts were chains drawn from the draft model's law.
+        cases: The run's records.
+        resampling: Number of resamples, level and seed.
+    """
     sampling = run.config.get("sampling") or {}
     if not sampling.get("temperature") or not str(run.config.get("tree")).startswith("chain"):
+        return None
+    found = coupling(list(cases), resampling)
+    return None if found is None or found.overall.kept.reason else found
+
+
+def coupling_lines(found: Couplings | None) -> list[str]:
+    """How far drawn chains are from the bound, and the bound by domain; nothing of None."""
+    if found is None:
         return []
-    found = coupling(list(cases))
-    if found is None or found.kept.reason:
-        return []
-    return [
-        f"drafted tokens at reached positions: {found.kept.value:.3f} kept; no rule with the "
-        f"target's law keeps more than the overlap Σ min(p, q), {found.overlap.value:.3f} on "
-        f"average; kept − overlap {found.difference.value:+.3f} "
-        f"[{found.difference.low:+.3f}, {found.difference.high:+.3f}]"
+    overall = found.overall
+    bounds = [
+        f"{domain} {each.overlap.value:.3f} [{each.overlap.low:.3f}, {each.overlap.high:.3f}]"
+        for domain, each in found.domains.items()
+        if not each.overlap.reason
     ]
+    lines = [
+        f"drafted tokens at reached positions: {overall.kept.value:.3f} kept; no rule with the "
+        f"target's law keeps more than the overlap Σ min(p, q), {overall.overlap.value:.3f} on "
+        f"average; kept − overlap {overall.difference.value:+.3f} "
+        f"[{overall.difference.low:+.3f}, {overall.difference.high:+.3f}]"
+    ]
+    if bounds:
+        lines.append(
+            "mean overlap there, the acceptance rate ÷ reached without the noise of coins: "
+            + ", ".join(bounds)
+        )
+    return lines
 
 
 def law_lines(run: RunInfo) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from harness.report.context import (
     ACCURACY_LINE,
     coupling_lines,
+    drawn_coupling,
     engine_lines,
     failure_lines,
     hardware_line,
@@ -58,7 +59,11 @@ def markdown_report(
         f"{summary.overall.verdicts.cases} cases: {', '.join(verdicts) or 'none'}.",
         "\n".join(
             f"- {inline(line)}"
-            for line in [*coupling_lines(run, cases), *law_lines(run), *failure_lines(cases)]
+            for line in [
+                *coupling_lines(drawn_coupling(run, cases, summary.resampling)),
+                *law_lines(run),
+                *failure_lines(cases),
+            ]
         ),
         "## By domain",
         markdown_table(domain_table(summary)),

@@ -9,6 +9,7 @@ from harness.report import labels
 from harness.report.context import (
     ACCURACY_LINE,
     coupling_lines,
+    drawn_coupling,
     engine_lines,
     failure_lines,
     hardware_line,
@@ -74,8 +75,13 @@ def terminal_report(
         *([TOY_NOTICE] if run.uses_builtin else []),
     ]
     blocks.append("\n".join(_wrapped(note) for note in notes))
-    if failures := [*coupling_lines(run, cases), *law_lines(run), *failure_lines(cases)]:
-        blocks.append("\n".join(_wrapped(line) for line in failures))
+    judged = [
+        *coupling_lines(drawn_coupling(run, cases, summary.resampling)),
+        *law_lines(run),
+        *failure_lines(cases),
+    ]
+    if judged:
+        blocks.append("\n".join(_wrapped(line) for line in judged))
     return "\n\n".join(blocks)
 
 

@@ -16,6 +16,7 @@ from harness.report.columns import (
     write_nodes,
     write_steps,
 )
+from harness.report.context import drawn_coupling
 from harness.report.files import write_atomically, write_text
 from harness.report.markdown import markdown_report
 from harness.report.metrics_json import metrics_document, strict_json
@@ -95,7 +96,8 @@ def write_report(
     write_text(directory / RUN_FILE, strict_json(described))
     summary = summarise(cases)
     found = study(cases)
-    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found)))
+    coupled = drawn_coupling(run, cases, summary.resampling)
+    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found, coupled)))
     write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases, found))
     source = PageSource(
         run=run, cases=cases, summary=summary, study=found, texts=texts, complete=complete

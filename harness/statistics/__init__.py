@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from harness.statistics.accuracy import Accuracy, Share, accuracy
 from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
-from harness.statistics.coupling import Coupling, coupling
+from harness.statistics.coupling import Coupling, Couplings, coupling
 from harness.statistics.dependence import TaskOrDepth, WaldTest
 from harness.statistics.findings import Finding, FindingVerdict
 from harness.statistics.identities import check_identities
@@ -33,6 +33,7 @@ __all__ = [
     "PEERS",
     "Accuracy",
     "Coupling",
+    "Couplings",
     "DepthSummary",
     "DomainOrder",
     "Estimate",

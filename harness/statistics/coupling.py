@@ -29,7 +29,20 @@ class Coupling:
     difference: Estimate
 
 
-def coupling(cases: Sequence[CaseRecord], resampling: Resampling | None = None) -> Coupling | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Couplings:
+    """The comparison by domain, and over all prompts.
+
+    Attributes:
+        domains: By domain, in the order in which the cases bring them.
+        overall: Over all prompts, resampled within domains.
+    """
+
+    domains: dict[str, Coupling]
+    overall: Coupling
+
+
+def coupling(cases: Sequence[CaseRecord], resampling: Resampling | None = None) -> Couplings | None:
     """The comparison for drafts without siblings; None where a draft has any, or none was made.
 
     It says something of drafts that were drawn from the draft model's law; whether they were is for
@@ -53,8 +66,14 @@ def coupling(cases: Sequence[CaseRecord], resampling: Resampling | None = None) 
         domain: _sums([case.nodes for case in measured if case.domain == domain])
         for domain in domains
     }
-    estimates = stratified_estimates(strata, [_ABSENT] * 3, resampling, [1.0, 1.0, 2.0]).pooled
-    kept, overlap, missing = estimates
+    found = stratified_estimates(strata, [_ABSENT] * 3, resampling, [1.0, 1.0, 2.0])
+    return Couplings(
+        domains={domain: _coupling(*found.by_stratum[domain]) for domain in domains},
+        overall=_coupling(*found.pooled),
+    )
+
+
+def _coupling(kept: Estimate, overlap: Estimate, missing: Estimate) -> Coupling:
     return Coupling(kept=kept, overlap=overlap, difference=_shifted(missing))
 
 

@@ -5,14 +5,23 @@ The figures are not computed here, so that nothing but a change of layout can mo
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.data.prompt import DOMAINS
-from harness.report import failure_lines, metrics_document, terminal_report, write_report
+from harness.report import (
+    PAGE_FILE,
+    failure_lines,
+    metrics_document,
+    terminal_report,
+    write_report,
+)
+from harness.report.context import coupling_lines, drawn_coupling
 from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
 from harness.report.markdown import markdown_report
 from harness.report.metrics_json import strict_json
@@ -450,6 +459,59 @@ def test_every_figure_has_a_label():
 )
 def test_numbers(value, decimals, text):
     assert number(value, decimals) == text
+
+
+@pytest.fixture
+def drawn_chains(run_info, make_cases):
+    """A run of chains at temperature 1: the first-child paths of the synthetic trees."""
+    chain = np.array([0, 2, 6])
+    cases = []
+    for case in make_cases(prompts=8, steps=5):
+        rows = (np.arange(5)[:, None] * 14 + chain).ravel()
+        nodes = {name: column[rows] for name, column in case.nodes.items()}
+        nodes["node"] = np.tile(np.arange(3), 5).astype(case.nodes["node"].dtype)
+        nodes["parent"] = nodes["node"].astype(case.nodes["parent"].dtype) - 1
+        steps = {**case.steps, "nodes": np.full_like(case.steps["nodes"], 3)}
+        cases.append(replace(case, steps=steps, nodes=nodes, verdict=Verdict.SAMPLED))
+    config = {**run_info.config, "tree": "chain:3", "sampling": {"temperature": 1.0}}
+    return replace(run_info, config=config), cases
+
+
+def test_drawn_chains_are_told_with_the_bound_on_what_a_rule_can_keep(drawn_chains, tmp_path):
+    run, cases = drawn_chains
+    report = write_report(tmp_path, run, cases)
+    found = json.loads((tmp_path / METRICS_FILE).read_text())["coupling"]
+    assert list(found) == ["code", "math", "logic", "chat", "overall"]
+    in_code = [case.nodes for case in cases if case.domain == "code"]
+    reached = np.concatenate([nodes["overlap"][nodes["reached"]] for nodes in in_code])
+    assert found["code"]["overlap"]["value"] == pytest.approx(reached.mean())
+    assert found["code"]["overlap"]["n"] == len(reached)
+    code, overall = found["code"]["overlap"], found["overall"]
+    told = f"coins: code {code['value']:.3f} [{code['low']:.3f}, {code['high']:.3f}], math "
+    bound = f"{overall['kept']['value']:.3f} kept; no rule with the target's law keeps more"
+    page = html.unescape((tmp_path / PAGE_FILE).read_text())
+    for text in (report.terminal_text, (tmp_path / SUMMARY_FILE).read_text(), page):
+        plain = " ".join(text.replace("\\", "").split())
+        assert told in plain
+        assert bound in plain
+
+
+@pytest.mark.parametrize(
+    "change", [{"tree": "3x2"}, {"sampling": {"temperature": 0.0}}, {"tree": "3x1"}]
+)
+def test_the_bound_is_of_drawn_chains_alone(drawn_chains, change):
+    run, cases = drawn_chains
+    assert drawn_coupling(run, cases) is not None
+    assert drawn_coupling(replace(run, config={**run.config, **change}), cases) is None
+
+
+def test_a_domain_with_one_prompt_has_no_interval_of_its_bound(drawn_chains):
+    run, cases = drawn_chains
+    found = drawn_coupling(run, cases[:5])  # two of code, one of each other domain
+    assert not coupling_lines(found)
+    lines = coupling_lines(drawn_coupling(run, [cases[0], cases[4]]))
+    assert len(lines) == 2
+    assert "math" not in lines[1]
 
 
 FIGURES = [metric.name for metric in METRICS]

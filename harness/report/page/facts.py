@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.report import labels
-from harness.report.context import failure_lines, interval_line, law_lines, study_lines
+from harness.report.context import (
+    coupling_lines,
+    drawn_coupling,
+    failure_lines,
+    interval_line,
+    law_lines,
+    study_lines,
+)
 from harness.report.page.source import PageSource
 from harness.report.run_info import RunInfo
 from harness.report.tables import (
@@ -73,7 +80,10 @@ def lines(source: PageSource) -> dict[str, list[str]]:
         "study": study_lines(source.study),
         "not_estimable": not_estimable(source.summary),
         "prompt_means": prompt_mean_lines(source.summary),
-        "law": law_lines(source.run),
+        "law": [
+            *coupling_lines(drawn_coupling(source.run, source.cases, source.summary.resampling)),
+            *law_lines(source.run),
+        ],
         "failures": failure_lines(source.cases),
         "interval": [interval_line(source.summary)],
     }

@@ -39,11 +39,47 @@ def test_only_reached_positions_count():
         chain_case("a", [(1, 1, 0.5), (1, 0, 0.7), (0, 0, 0.1)]),
         chain_case("b", [(1, 1, 0.9), (1, 1, np.nan)]),
     ]
-    found = coupling(cases)
+    found = coupling(cases).overall
     assert found.kept.value == pytest.approx(2 / 3)
     assert found.overlap.value == pytest.approx((0.5 + 0.7 + 0.9) / 3)
     assert found.difference.value == pytest.approx(2 / 3 - 0.7)
     assert found.kept.n == 3
+
+
+def test_domains_are_told_apart_and_resampled_each_within_itself():
+    cases = [
+        chain_case("a", [(1, 1, 0.5), (1, 0, 0.7)]),
+        chain_case("b", [(1, 1, 0.9)]),
+        chain_case("c", [(1, 0, 0.1)], domain="chat"),
+        chain_case("d", [(1, 0, 0.3), (1, 1, 0.2)], domain="chat"),
+    ]
+    found = coupling(cases)
+    assert list(found.domains) == ["code", "chat"]
+    assert found.domains["code"].overlap.value == pytest.approx(0.7)
+    assert found.domains["chat"].overlap.value == pytest.approx(0.2)
+    assert found.domains["chat"].kept.value == pytest.approx(1 / 3)
+    assert found.domains["chat"].difference.value == pytest.approx(1 / 3 - 0.2)
+    assert found.overall.overlap.value == pytest.approx(2.7 / 6)
+    alone = coupling(cases[2:]).overall
+    assert found.domains["chat"] == coupling(cases[2:]).domains["chat"]
+    assert alone.overlap == found.domains["chat"].overlap
+
+
+def test_of_prompts_that_are_alike_the_overlap_is_known_better_than_what_was_kept():
+    """The coins' noise is gone; what differs between prompts stays, and here nothing does."""
+    generator = np.random.default_rng(0)
+    cases = []
+    for index in range(50):
+        rows = []
+        for overlap in generator.beta(4, 2, (20, 3)):
+            coins = generator.random(3) < overlap
+            reached = [1, coins[0], coins[0] and coins[1]]
+            rows += zip(reached, coins & np.array(reached, bool), overlap, strict=True)
+        cases.append(chain_case(str(index), rows))
+    found = coupling(cases).overall
+    kept, overlap = (each.high - each.low for each in (found.kept, found.overlap))
+    assert overlap < 0.7 * kept
+    assert found.difference.low < 0 < found.difference.high
 
 
 def test_drafts_with_siblings_have_no_such_bound():
@@ -81,6 +117,6 @@ def test_rejection_meets_the_bound_and_a_lossy_rule_goes_over_it(rule, is_at_bou
                 nodes=recorder.nodes,
             )
         )
-    found = coupling(cases)
+    found = coupling(cases).overall
     assert found.difference.low < found.difference.value < found.difference.high
     assert (found.difference.low <= 0 <= found.difference.high) is is_at_bound, found
