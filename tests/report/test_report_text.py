@@ -505,13 +505,19 @@ def test_the_bound_is_of_drawn_chains_alone(drawn_chains, change):
     assert drawn_coupling(replace(run, config={**run.config, **change}), cases) is None
 
 
-def test_a_domain_with_one_prompt_has_no_interval_of_its_bound(drawn_chains):
+def test_a_domain_without_a_reached_position_is_left_out_of_the_bounds(drawn_chains):
     run, cases = drawn_chains
-    found = drawn_coupling(run, cases[:5])  # two of code, one of each other domain
-    assert not coupling_lines(found)
-    lines = coupling_lines(drawn_coupling(run, [cases[0], cases[4]]))
-    assert len(lines) == 2
-    assert "math" not in lines[1]
+    unreached = [
+        replace(case, nodes={**case.nodes, "reached": np.zeros_like(case.nodes["reached"])})
+        if case.domain == "math"
+        else case
+        for case in cases
+    ]
+    bounds = coupling_lines(drawn_coupling(run, unreached))[1]
+    assert "code" in bounds
+    assert "math" not in bounds
+    one_of_each = drawn_coupling(run, cases[:4])
+    assert coupling_lines(one_of_each) == []
 
 
 FIGURES = [metric.name for metric in METRICS]
