@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.statistics import RatioSums, Resampling, stratified_estimates
 from harness.statistics.association import NodePairs, average_ranks, spearman
-from harness.statistics.bootstrap import resampled_totals
+from harness.statistics.bootstrap import ANY, SHARE, resampled_totals
 from harness.statistics.dependence import figures, task_or_depth
 from harness.statistics.logistic import CellTables
 from harness.statistics.sums import DEPTH_TOTALS, TOTALS, PromptSums
@@ -98,13 +98,13 @@ def percentile_and_bca(sums, resampling):
 
 def ratio_rows(name, runs, prompts, resamples, seed):
     simulate, truth = RATIOS[name], ratio_truth(RATIOS[name])
-    ceiling = np.inf if "length, 0" in name else 1.0
+    bounds = ANY if "length, 0" in name else SHARE
     ends = {"bootstrap-t": [], "percentile": [], "BCa": []}
     for run in range(runs):
         above, below = simulate(np.random.default_rng([seed, run]), prompts)
         sums = RatioSums(column(above), column(below))
         resampling = Resampling(resamples=resamples, seed=run)
-        found = stratified_estimates({"a": sums}, [""], resampling, [ceiling]).pooled[0]
+        found = stratified_estimates({"a": sums}, [""], resampling, [bounds]).pooled[0]
         ends["bootstrap-t"].append((found.low, found.high))
         for method, interval in zip(
             ("percentile", "BCa"), percentile_and_bca(sums, resampling), strict=True

@@ -30,7 +30,7 @@ from harness.models.table import TableLM
 from harness.sampling import TokenLaw
 from harness.shapes import parse_tree
 from harness.statistics import summarise
-from harness.statistics.bootstrap import RatioSums, stratified_estimates
+from harness.statistics.bootstrap import ANY, SHARE, RatioSums, stratified_estimates
 from harness.tree import ROOT
 
 PAGE = Path(__file__).parent / "rules.md"
@@ -137,9 +137,7 @@ def measured_table(prompts):
             kept, steps, bound = np.array(sums, float).T
             depth_one[domain] = RatioSums(np.array([kept, kept]).T, np.array([steps, bound]).T)
         overall = summarise(records).overall
-        rate, share = stratified_estimates(
-            depth_one, ["no step"] * 2, ceilings=[1, math.inf]
-        ).pooled
+        rate, share = stratified_estimates(depth_one, ["no step"] * 2, bounds=[SHARE, ANY]).pooled
         estimates = [
             with_interval(overall.metrics["accepted_length"], 2),
             with_interval(overall.metrics["block_efficiency"], 2),

@@ -19,6 +19,10 @@ from harness.statistics.studentized import Moments, moments, studentized_interva
 _NAN = float("nan")
 _DRAWS_AT_ONCE = 1 << 22
 _RATIOS_AT_ONCE = 128
+ANY = (0.0, float("inf"))
+"""Least and largest value of a ratio of which nothing else is known."""
+SHARE = (0.0, 1.0)
+"""Those of a rate."""
 UNDEFINED_SHARE = 0.01
 """Share of resamples without a ratio (denominator 0) up to which they are set aside; above it the
 interval would describe only the resamples that happen to have one, and none is given."""
@@ -88,7 +92,7 @@ def stratified_estimates(
     strata: Mapping[str, RatioSums],
     absent: Sequence[str],
     resampling: Resampling | None = None,
-    ceilings: Sequence[float] | None = None,
+    bounds: Sequence[tuple[float, float]] | None = None,
 ) -> StratifiedEstimates:
     """Each ratio with its bootstrap-t interval, by stratum and pooled.
 
@@ -100,8 +104,8 @@ def stratified_estimates(
         strata: The sums of each stratum's prompts, all with the same ratios.
         absent: ``[ratios]`` the reason to give where a denominator is 0.
         resampling: Number of resamples, level and seed.
-        ceilings: ``[ratios]`` the largest value a ratio can have (1 for rates); no end of an
-            interval is above it, or below 0. Default: no ceiling.
+        bounds: ``[ratios]`` the least and the largest value a ratio can have; no end of an
+            interval is outside them, unless the value itself is. Default: `ANY`.
 
     Returns:
         The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than two
@@ -113,12 +117,12 @@ def stratified_estimates(
         cluster totals by linearisation, as in Cochran 1977 on ratio estimates.
     """
     resampling = resampling or Resampling()
-    ceilings = [float("inf")] * len(absent) if ceilings is None else ceilings
+    bounds = [ANY] * len(absent) if bounds is None else bounds
     by_stratum: dict[str, list[Estimate]] = {name: [] for name in strata}
     pooled: list[Estimate] = []
     for start in range(0, len(absent), _RATIOS_AT_ONCE):
         block = slice(start, start + _RATIOS_AT_ONCE)
-        facts = list(zip(absent[block], ceilings[block], strict=True))
+        facts = list(zip(absent[block], bounds[block], strict=True))
         part = {name: _columns(sums, block) for name, sums in strata.items()}
         totals: list[tuple[Moments, Moments]] = []
         for name, sums in part.items():
@@ -194,7 +198,7 @@ def _estimates(
     strata: Sequence[RatioSums],
     sample: Moments,
     draws: Moments,
-    facts: Sequence[tuple[str, float]],
+    facts: Sequence[tuple[str, tuple[float, float]]],
     level: float,
 ) -> list[Estimate]:
     """An estimate of each ratio.
@@ -203,13 +207,13 @@ def _estimates(
         strata: The prompts' sums by stratum, each ``[prompts, ratios]``.
         sample: The moments of the prompts themselves, each ``[1, ratios]``.
         draws: The moments of their resamples, each ``[resamples, ratios]``.
-        facts: ``[ratios]`` the reason for a denominator of 0, and the ceiling.
+        facts: ``[ratios]`` the reason for a denominator of 0, and the bounds.
         level: Coverage of the interval.
     """
     estimates = []
-    for i, (absent, ceiling) in enumerate(facts):
+    for i, (absent, bounds) in enumerate(facts):
         denominators = [sums.denominators[:, i] for sums in strata]
-        estimate = _estimate(denominators, sample.of(i), draws.of(i), absent, ceiling, level)
+        estimate = _estimate(denominators, sample.of(i), draws.of(i), absent, bounds, level)
         squares = [sums.squares[:, i].sum() for sums in strata if sums.squares is not None]
         if squares:
             estimate = _with_design_effect(estimate, sample.of(i), float(sum(squares)))
@@ -222,7 +226,7 @@ def _estimate(
     sample: Moments,
     draws: Moments,
     absent: str,
-    ceiling: float,
+    bounds: tuple[float, float],
     level: float,
 ) -> Estimate:
     n = round(sum(float(column.sum()) for column in denominators))
@@ -244,7 +248,7 @@ def _estimate(
             f"{len(draws.b)} resamples have none"
         )
     low, high = studentized_interval(sample, draws, carrying, level)
-    low, high = max(low, 0.0), min(high, ceiling)
+    low, high = max(low, min(bounds[0], value)), min(high, max(bounds[1], value))
     if not np.isfinite([low, high]).all():
         return without_interval("too few of the prompts differ in this figure to resample them")
     return Estimate(value=value, low=low, high=high, n=n)

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from harness.statistics.bootstrap import (
+    SHARE,
+    Estimate,
+    RatioSums,
+    Resampling,
+    stratified_estimates,
+)
 from harness.trace import CaseRecord, Columns, Verdict
 
 _ABSENT = "no drafted position with a known overlap was reached"
@@ -66,7 +72,7 @@ def coupling(cases: Sequence[CaseRecord], resampling: Resampling | None = None) 
         domain: _sums([case.nodes for case in measured if case.domain == domain])
         for domain in domains
     }
-    found = stratified_estimates(strata, [_ABSENT] * 3, resampling, [1.0, 1.0, 2.0])
+    found = stratified_estimates(strata, [_ABSENT] * 3, resampling, [SHARE, SHARE, (0.0, 2.0)])
     return Couplings(
         domains={domain: _coupling(*found.by_stratum[domain]) for domain in domains},
         overall=_coupling(*found.pooled),

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from harness.statistics.bootstrap import (
+    SHARE,
+    Estimate,
+    RatioSums,
+    Resampling,
+    stratified_estimates,
+)
 from harness.trace import CaseRecord, Verdict
 
 ENTROPY_EDGES = (0.0, 0.05, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -56,7 +62,7 @@ def entropy_profile(
         sums = np.stack([_case_sums(case) for case in measured] or [np.zeros((4, size))])
         strata[domain] = RatioSums(sums[:, 1], sums[:, 0], sums[:, 2])
         entropies[domain] = sums[:, 3].sum(axis=0)
-    found = stratified_estimates(strata, [_ABSENT] * size, resampling, [1.0] * size).by_stratum
+    found = stratified_estimates(strata, [_ABSENT] * size, resampling, [SHARE] * size).by_stratum
     ends = (*ENTROPY_EDGES[1:], float("inf"))
     return {
         domain: tuple(

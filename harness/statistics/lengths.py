@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from harness.statistics.bootstrap import (
+    SHARE,
+    Estimate,
+    RatioSums,
+    Resampling,
+    stratified_estimates,
+)
 from harness.statistics.sums import PromptSums
 
 _ABSENT = "no step was taken"
@@ -46,5 +52,5 @@ def length_histogram(
         rows = np.flatnonzero(domain_of == domain)
         strata[domain] = RatioSums(exactly[rows], everything[rows], exactly[rows])
     lengths = exactly.shape[1]
-    found = stratified_estimates(strata, [_ABSENT] * lengths, resampling, [1.0] * lengths)
+    found = stratified_estimates(strata, [_ABSENT] * lengths, resampling, [SHARE] * lengths)
     return LengthHistogram(domains=found.by_stratum, overall=found.pooled)

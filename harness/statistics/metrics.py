@@ -22,7 +22,8 @@ class RatioMetric:
         absent: Why there is no estimate when the denominator is 0.
         squares: Name of the sum of squared observations, for the design effect; empty where an
             observation is 0 or 1, so that its square is itself.
-        ceiling: The largest value it can have: 1 for rates, infinity for lengths.
+        floor: The least value it can have.
+        ceiling: The largest: 1 for rates, infinity for lengths.
     """
 
     name: str
@@ -30,7 +31,13 @@ class RatioMetric:
     denominator: str
     absent: str
     squares: str = ""
+    floor: float = 0.0
     ceiling: float = 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest value."""
+        return self.floor, self.ceiling
 
 
 _NO_STEP = "no step was taken, or the engine does not tell steps"
@@ -86,6 +93,7 @@ METRICS: tuple[RatioMetric, ...] = (
         denominator="steps",
         absent=_NO_STEP,
         squares="committed_squares",
+        floor=1.0,  # a step commits its extra token, or what takes its place
         ceiling=math.inf,
     ),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.statistics.bootstrap import (
+    SHARE,
     Estimate,
     RatioSums,
     Resampling,
@@ -81,7 +82,7 @@ def position_profile(
         if measured:
             sums = np.stack([_case_sums(case) for case in measured])
             strata[domain] = RatioSums(sums[:, 1], sums[:, 0], sums[:, 2])
-    found = stratified_estimates(strata, [_ABSENT] * cells, resampling, [1.0] * cells).pooled
+    found = stratified_estimates(strata, [_ABSENT] * cells, resampling, [SHARE] * cells).pooled
     ranges = tuple(
         PositionRange(
             first=first,

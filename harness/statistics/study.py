@@ -126,5 +126,5 @@ def _by_domain(
         domain: domain_ratio_sums(metric, sums, np.flatnonzero(domain_of == domain))
         for domain in domains
     }
-    found = stratified_estimates(strata, [metric.absent], resampling, [metric.ceiling]).by_stratum
+    found = stratified_estimates(strata, [metric.absent], resampling, [metric.bounds]).by_stratum
     return {domain: estimates[0] for domain, estimates in found.items()}

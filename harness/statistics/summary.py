@@ -117,7 +117,7 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
         {domain: _rows(columns, rows) for domain, rows in members.items()},
         [metric.absent for metric in metrics],
         resampling,
-        [metric.ceiling for metric in metrics],
+        [metric.bounds for metric in metrics],
     )
     return RunSummary(
         domains={

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from harness.statistics import RatioSums, Resampling, stratified_estimates
-from harness.statistics.bootstrap import resampled_totals
+from harness.statistics.bootstrap import SHARE, resampled_totals
 
 ABSENT = ["nothing to divide by"]
 
@@ -126,11 +126,27 @@ def test_few_prompts_take_students_t():
 def test_no_end_is_beyond_what_a_ratio_can_be():
     # 2 of 50 prompts have any: 13% of resamples have none, and no spread to divide by.
     rare = ratio_sums([5.0, 5.0] + [0.0] * 48, [10.0] * 50)
-    found = stratified_estimates({"a": rare}, ABSENT, ceilings=[1.0]).pooled[0]
+    found = stratified_estimates({"a": rare}, ABSENT, bounds=[SHARE]).pooled[0]
     assert 0.0 <= found.low < found.value < found.high == 1.0
     unbounded = stratified_estimates({"a": rare}, ABSENT).pooled[0]
     assert math.isnan(unbounded.high)
     assert "too few of the prompts differ" in unbounded.reason
+
+
+def test_a_floor_is_the_least_that_an_interval_names():
+    # As block efficiency of prompts of which one ends in its first step.
+    uneven = ratio_sums([48.0] * 8 + [1.0, 47.0], [13.0] * 8 + [1.0, 14.0])
+    free = stratified_estimates({"a": uneven}, ABSENT).pooled[0]
+    floored = stratified_estimates({"a": uneven}, ABSENT, bounds=[(1.0, math.inf)]).pooled[0]
+    assert free.low < 1.0 == floored.low < floored.value
+    assert (floored.value, floored.high) == (free.value, free.high)
+
+
+@pytest.mark.parametrize("bounds", [(0.9, 1.0), (0.0, 0.1)])
+def test_a_value_outside_its_bounds_is_in_its_own_interval(bounds):
+    sums = ratio_sums([4.0, 5.0, 6.0, 5.0, 4.0, 6.0], [10.0] * 6)
+    found = stratified_estimates({"a": sums}, ABSENT, bounds=[bounds]).pooled[0]
+    assert found.low <= found.value <= found.high
 
 
 def test_resampled_totals_are_sums_of_as_many_whole_prompts_as_there_are():

@@ -495,3 +495,14 @@ def test_sums_do_not_overflow_or_round_in_small_types():
     assert record.steps["accepted_length"].dtype == np.int16
     totals = prompt_sums([record]).totals
     assert totals["accepted"][0] == totals["committed_tokens"][0] == 90_000
+
+
+def test_no_interval_of_block_efficiency_goes_below_a_token_a_step():
+    """One prompt of ten ends in its first step, which by itself would reach below 1."""
+    long = [chain(0.5, 0, 2, 3)] * 15 + [chain(0.5, 0, 1, 2)]
+    cases = [case(str(index), long) for index in range(9)]
+    cases.append(case("short", [chain(0.5, 0, 0, 1)]))
+    overall = summarise(cases).overall
+    found = overall.metrics["block_efficiency"]
+    assert found.low == 1.0 < found.value < found.high
+    assert overall.metrics["accepted_length"].low < 1.0
