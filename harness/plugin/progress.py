@@ -16,12 +16,19 @@ class Progress:
     Args:
         write: Prints a line.
         clock: Monotonic seconds.
+        reused: How many cases an earlier session measured: they take no time.
     """
 
     def __init__(
-        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        reused: int = 0,
     ) -> None:
         self.total = 0
+        self._reused = reused
+        self._measured = 0
         self._write = write
         self._clock = clock
         self._start = self._last_line = clock()
@@ -29,9 +36,13 @@ class Progress:
         self._steps = self._committed = self._nodes = 0
         self._acceptance = 0.0
 
-    def add(self, record: CaseRecord) -> None:
+    def add(self, record: CaseRecord, *, is_reused: bool = False) -> None:
         """Count a case, and print a line if the last one is long enough ago."""
         self._done += 1
+        if is_reused:
+            self._reused -= 1
+        else:
+            self._measured += 1
         self._problems += record.verdict in (Verdict.ALGORITHMIC, Verdict.ERROR)
         self._steps += len(record.steps["step"])
         self._committed += int(record.steps["committed_tokens"].sum())
@@ -54,8 +65,9 @@ class Progress:
         if self._problems:
             parts.append(f"{self._problems} not as plain decoding")
         parts.append(f"{_clock_text(elapsed_seconds)} elapsed")
-        if self._done and self.total > self._done:
-            left = elapsed_seconds / self._done * (self.total - self._done)
+        ahead = self.total - self._done - self._reused
+        if self._measured and ahead > 0:
+            left = elapsed_seconds / self._measured * ahead
             parts.append(f"about {_clock_text(left)} left")
         return ", ".join(parts)
 

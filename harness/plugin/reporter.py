@@ -65,7 +65,7 @@ class RunReporter:
         self._models: dict[str, dict[str, Any]] = {}
         self._started = datetime.datetime.now(datetime.UTC)
         self._journal: Journal | None = None
-        self._progress = Progress(self._print)
+        self._progress = Progress(self._print, reused=len(self._resumed))
         self._report: Report | None = None
         self._problem = ""
         self._law_test: dict[str, Any] | None = None
@@ -190,7 +190,7 @@ class RunReporter:
                 )
             self._journal.append(record)
         self._cases[record.case_id] = record
-        self._progress.add(record)
+        self._progress.add(record, is_reused=record.case_id in self._resumed)
         if is_first:
             self._check_models()
 
