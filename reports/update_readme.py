@@ -49,6 +49,27 @@ def excerpt(folder: str) -> str:
     return "\n".join(rows)
 
 
+def findings(folders: str) -> str:
+    """Which of the study's findings each of some reports confirms, refutes or leaves open."""
+    lines = []
+    for folder in folders.split():
+        directory = ROOT / "reports" / folder
+        if not (directory / "metrics.json").exists():
+            continue
+        metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+        run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        told = []
+        for verdict in ("confirmed", "refuted", "not resolved"):
+            numbers = [
+                str(each["number"]) for each in metrics["findings"] if each["verdict"] == verdict
+            ]
+            if numbers:
+                told.append(f"{verdict} {', '.join(numbers)}")
+        temperature = run["config"]["sampling"]["temperature"]
+        lines.append(f"- at temperature {temperature:g}: {'; '.join(told)}")
+    return "\n".join(lines)
+
+
 def scoreboard() -> str:
     """The self-test's scoreboard by class, with what it was made with."""
     path = ROOT / "reports" / "selftest" / "scoreboard.json"
@@ -80,6 +101,13 @@ def updated(text: str) -> str:
     text = re.sub(
         r"(<!-- selftest -->)\n.*?(<!-- end of selftest -->)",
         lambda match: f"{match[1]}\n{scoreboard()}\n{match[2]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+    text = re.sub(
+        r"(<!-- findings: (.+?) -->)\n.*?(<!-- end of findings -->)",
+        lambda match: f"{match[1]}\n{findings(match[2])}\n{match[3]}",
         text,
         flags=re.DOTALL,
     )

@@ -63,7 +63,8 @@ class RunReporter:
         self._cases = {} if earlier is None else dict(earlier.cases)
         self._resumed = frozenset(self._cases)
         self._models: dict[str, dict[str, Any]] = {}
-        self._started = datetime.datetime.now(datetime.UTC)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._started: str = now if earlier is None else earlier.run.get("started", now)
         self._journal: Journal | None = None
         self._progress = Progress(self._print, reused=len(self._resumed))
         self._report: Report | None = None
@@ -230,7 +231,7 @@ class RunReporter:
     def _run_info(self) -> RunInfo:
         return RunInfo(
             name=run_name(self._config, self._settings),
-            started=self._started.isoformat(timespec="seconds"),
+            started=self._started,
             config=self._settings.to_json(),
             fingerprint=self._settings.fingerprint(),
             models=self._models,

@@ -46,6 +46,11 @@ def engine_lines(run: RunInfo) -> list[str]:
     return [f"not available: the engine {engine.get('name')} does not tell {', '.join(missing)}"]
 
 
+def fact_text(value: object) -> str:
+    """A fact of a model or an engine as text; of several things, their list."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def hardware_line(run: RunInfo) -> str:
     """The facts of the machine."""
     return ", ".join(f"{name} {value}" for name, value in run.hardware.items()) or "not recorded"

@@ -11,6 +11,7 @@ from harness.report.context import (
     coupling_lines,
     drawn_coupling,
     engine_lines,
+    fact_text,
     failure_lines,
     hardware_line,
     interval_line,
@@ -125,7 +126,11 @@ def _environment(run: RunInfo) -> str:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "not recorded"
+    told = []
+    for name, value in facts.items():
+        text = fact_text(value)
+        told.append(f"{name} ({text})" if isinstance(value, list | tuple) else f"{name} {text}")
+    return ", ".join(told) or "not recorded"
 
 
 def inline(text: str) -> str:

@@ -64,6 +64,17 @@ def test_measured_cases_are_not_measured_again(run, pytester):
         assert new.plain.seconds == old.plain.seconds
 
 
+def test_a_resumed_run_began_when_its_first_session_did(run, pytester):
+    interrupted(run, pytester)
+    journal = pytester.path / "out" / "journal.jsonl"
+    header, _, rest = journal.read_text().partition("\n")
+    values = json.loads(header)
+    values["run"]["started"] = "2026-01-02T03:04:05+00:00"
+    journal.write_text(json.dumps(values) + "\n" + rest)
+    run("--report", "--report-dir=out", "--spec-resume").assert_outcomes(passed=3)
+    assert load_run(pytester.path / "out").run.started == "2026-01-02T03:04:05+00:00"
+
+
 def test_an_unfinished_run_is_not_overwritten(run, pytester):
     interrupted(run, pytester)
     journal = pytester.path / "out" / "journal.jsonl"

@@ -520,6 +520,16 @@ def test_a_domain_without_a_reached_position_is_left_out_of_the_bounds(drawn_cha
     assert coupling_lines(one_of_each) == []
 
 
+def test_what_an_engine_can_do_is_a_list_of_words(run_info, make_cases, tmp_path):
+    engine = {"name": "mine", "capabilities": ["nodes", "steps"], "tokenizer_sha256": "ab" * 32}
+    run = replace(run_info, models={**run_info.models, "engine": engine})
+    write_report(tmp_path, run, make_cases(prompts=4))
+    assert "capabilities (nodes, steps)" in (tmp_path / SUMMARY_FILE).read_text()
+    page = html.unescape((tmp_path / PAGE_FILE).read_text())
+    assert "<dd>nodes, steps</dd>" in page
+    assert f'<dt>tokenizer sha256</dt><dd title="{"ab" * 32}">{"ab" * 8}…</dd>' in page
+
+
 FIGURES = [metric.name for metric in METRICS]
 
 
