@@ -1,4 +1,4 @@
-"""Writes the tables of docs/study.md from the committed reports of the study on a real pair.
+"""Writes the tables and the figure of docs/study.md from the committed reports of the study.
 
 python docs/make_study.py
 """
@@ -14,6 +14,7 @@ from typing import Any
 from harness.statistics.findings import PUBLISHED
 
 DOCUMENT = Path(__file__).parent / "study.md"
+FIGURE = Path(__file__).parent / "study.svg"
 REPORTS = Path(__file__).parent.parent / "reports"
 RUNS = ("study-t0", "study-t1")
 SOURCE = "the study (arXiv 2604.14682)"
@@ -179,6 +180,83 @@ def updated(text: str) -> str:
     return re.sub(rf"(<!-- ({names}) -->)\n.*?(<!-- end of \2 -->)", filled, text, flags=re.DOTALL)
 
 
+PANELS = {
+    "acceptance_probability": "acceptance probability of a node",
+    "expected_accepted_length": "expected accepted length",
+    "draft_entropy": "draft entropy (nats)",
+}
+COLOURS = {"the study": "#6b7280", "temperature 0": "#0b67a3", "temperature 1": "#c85a00"}
+
+
+def points(runs: list[Run]) -> list[dict[str, Any]]:
+    """What the figure shows: a row for each figure of a domain in a run, and what was published."""
+    rows = [
+        {"panel": "acceptance_probability", "run": "the study", "domain": domain, "value": value}
+        for domain, value in PUBLISHED.items()
+    ]
+    for run in runs:
+        for panel in PANELS:
+            for domain in PUBLISHED:
+                estimate = run.groups[domain].get(panel) or run.metrics[panel][domain]
+                ends = {end: estimate[end] for end in ("value", "low", "high")}
+                rows.append({"panel": panel, "run": run.title, "domain": domain, **ends})
+    return rows
+
+
+def figure(runs: list[Run]) -> dict[str, Any]:
+    """The figure as a Vega-Lite specification: a panel a figure, a dot and its interval a run."""
+    names = [name for name in COLOURS if name in {row["run"] for row in points(runs)}]
+    colour = {
+        "field": "run",
+        "type": "nominal",
+        "sort": names,
+        "title": None,
+        "scale": {"domain": names, "range": [COLOURS[name] for name in names]},
+        "legend": {"orient": "top"},
+    }
+    panels = []
+    for panel, title in PANELS.items():
+        first = not panels
+        domain = {
+            "field": "domain",
+            "type": "nominal",
+            "sort": list(PUBLISHED),
+            "title": None,
+            "axis": {"labels": first, "ticks": False, "domain": False, "labelPadding": 8},
+        }
+        place = {"y": domain, "yOffset": {"field": "run", "sort": names}, "color": colour}
+        value = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}}
+        panels.append(
+            {
+                "width": 210,
+                "height": 190,
+                "transform": [{"filter": {"field": "panel", "equal": panel}}],
+                "layer": [
+                    {
+                        "mark": {"type": "rule", "strokeWidth": 2},
+                        "encoding": {
+                            "x": {**value, "field": "low"},
+                            "x2": {"field": "high"},
+                            **place,
+                        },
+                    },
+                    {
+                        "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                        "encoding": {"x": value, **place},
+                    },
+                ],
+            }
+        )
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "background": "white",
+        "padding": 12,
+        "data": {"values": points(runs)},
+        "hconcat": panels,
+        "config": {"font": "sans-serif", "view": {"stroke": None}, "axisY": {"grid": True}},
+    }
+
+
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -193,4 +271,7 @@ def _estimate(estimate: dict[str, Any] | None, decimals: int) -> str:
 
 
 if __name__ == "__main__":
+    import vl_convert
+
     DOCUMENT.write_text(updated(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    FIGURE.write_text(vl_convert.vegalite_to_svg(figure(committed())) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from its raw facts, then `reports/update_readme.py` and `docs/make_study.py` the
 """
 
 import json
+import re
 import runpy
 import shutil
 from dataclasses import replace
@@ -141,3 +142,19 @@ def test_the_studys_page_has_the_figures_of_its_reports():
     for name in STUDY["TABLES"]:
         assert page.count(f"<!-- {name} -->") == page.count(f"<!-- end of {name} -->") == 1
     assert STUDY["updated"](page) == page
+
+
+def test_the_studys_figure_shows_those_figures():
+    """When it fails: python docs/make_study.py."""
+    drawn = (ROOT / "docs" / "study.svg").read_text(encoding="utf-8")
+    titles = {title: panel for panel, title in STUDY["PANELS"].items()}
+    found = {}
+    for title, value, domain, run in re.findall(
+        r'aria-label="([^":]+): ([0-9.]+); domain: (\w+); run: ([^"]+)"', drawn
+    ):
+        found[titles[title], run, domain] = float(value)
+    expected = {
+        (row["panel"], row["run"], row["domain"]): pytest.approx(row["value"])
+        for row in STUDY["points"](STUDY["committed"]())
+    }
+    assert found == expected
