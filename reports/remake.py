@@ -14,28 +14,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from harness.report import PAGE_FILE, PageSource, load_run, metrics_document, write_page
+from harness.report import PAGE_FILE, load_run
 from harness.report.columns import CASES_FILE, write_cases
-from harness.report.context import drawn_coupling
-from harness.report.files import write_atomically, write_text
-from harness.report.markdown import markdown_report
-from harness.report.metrics_json import strict_json
+from harness.report.files import write_atomically
 from harness.report.texts import TEXTS_FILE
-from harness.report.writing import METRICS_FILE, SUMMARY_FILE
-from harness.statistics import study, summarise
+from harness.report.writing import write_derived
 
 
 def remake(folder: Path) -> None:
     """Writes the derived files of a report."""
     saved = load_run(folder)
-    run, cases = saved.run, saved.cases
-    summary, found = summarise(cases), study(cases)
-    document = metrics_document(summary, found, drawn_coupling(run, cases))
-    write_text(folder / METRICS_FILE, strict_json(document))
-    write_text(folder / SUMMARY_FILE, markdown_report(run, summary, cases, found))
-    if (folder / PAGE_FILE).exists():
-        source = PageSource(run=run, cases=cases, summary=summary, study=found, texts=saved.texts)
-        write_page(folder, source)
+    with_page = (folder / PAGE_FILE).exists()
+    report = write_derived(folder, saved.run, saved.cases, saved.texts, with_page=with_page)
+    if report.problem:
+        raise SystemExit(report.problem)
 
 
 def take_text_out(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from harness.report.page import PageSource, write_page
 from harness.report.reading import RUN_FILE
 from harness.report.run_info import RunInfo
 from harness.report.terminal import terminal_report
-from harness.report.texts import texts_of, write_texts
+from harness.report.texts import Texts, texts_of, write_texts
 from harness.statistics import RunSummary, Study, study, summarise
 from harness.trace import SCHEMA_VERSION, CaseRecord
 
@@ -94,20 +94,48 @@ def write_report(
     write_texts(directory, texts)
     described = {"schema_version": SCHEMA_VERSION, **run.to_json()}
     write_text(directory / RUN_FILE, strict_json(described))
-    summary = summarise(cases)
-    found = study(cases)
+    return write_derived(directory, run, cases, texts, complete=complete)
+
+
+def write_derived(
+    directory: Path,
+    run: RunInfo,
+    cases: Sequence[CaseRecord],
+    texts: Texts,
+    *,
+    complete: bool = True,
+    with_page: bool = True,
+) -> Report:
+    """Writes what follows from the raw facts of a report: the figures, the text, the page.
+
+    Args:
+        directory: The report's folder; files of the same names are replaced.
+        run: What the run was.
+        cases: Its records.
+        texts: The text of its tokens, as far as it was kept.
+        complete: Whether the run ended.
+        with_page: Whether the page is wanted, too.
+
+    Returns:
+        The report. Where only its page could not be made, its `problem` says why.
+
+    Raises:
+        DraftproofError: Another file cannot be written; the message names it.
+    """
+    cases = tuple(cases)
+    summary, found = summarise(cases), study(cases)
     coupled = drawn_coupling(run, cases, summary.resampling)
     write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found, coupled)))
     write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases, found))
+    report = Report(directory=directory, run=run, cases=cases, summary=summary, study=found)
+    if not with_page:
+        return report
     source = PageSource(
         run=run, cases=cases, summary=summary, study=found, texts=texts, complete=complete
     )
-    problem = ""
     try:
         write_page(directory, source)
     except DraftproofError as error:
         # The figures are complete without it: they are to be printed all the same.
-        problem = f"The page was not made: {error}"
-    return Report(
-        directory=directory, run=run, cases=cases, summary=summary, study=found, problem=problem
-    )
+        return replace(report, problem=f"The page was not made: {error}")
+    return report
