@@ -46,6 +46,14 @@ def engine_lines(run: RunInfo) -> list[str]:
     return [f"not available: the engine {engine.get('name')} does not tell {', '.join(missing)}"]
 
 
+def fact_name(name: str) -> str:
+    """What a fact of a model or an engine is called in text.
+
+    A model's ``sha256`` is of several files and their names, thus not what `sha256sum` says of one.
+    """
+    return name.replace("_", " ").replace("sha256", "content hash")
+
+
 def fact_text(value: object) -> str:
     """A fact of a model or an engine as text; of several things, their list."""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -11,6 +11,7 @@ from harness.report.context import (
     coupling_lines,
     drawn_coupling,
     engine_lines,
+    fact_name,
     fact_text,
     failure_lines,
     hardware_line,
@@ -127,8 +128,8 @@ def _environment(run: RunInfo) -> str:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     told = []
-    for name, value in facts.items():
-        text = fact_text(value)
+    for key, value in facts.items():
+        name, text = fact_name(key), fact_text(value)
         told.append(f"{name} ({text})" if isinstance(value, list | tuple) else f"{name} {text}")
     return ", ".join(told) or "not recorded"
 

@@ -527,7 +527,7 @@ def test_what_an_engine_can_do_is_a_list_of_words(run_info, make_cases, tmp_path
     assert "capabilities (nodes, steps)" in (tmp_path / SUMMARY_FILE).read_text()
     page = html.unescape((tmp_path / PAGE_FILE).read_text())
     assert "<dd>nodes, steps</dd>" in page
-    assert f'<dt>tokenizer sha256</dt><dd title="{"ab" * 32}">{"ab" * 8}…</dd>' in page
+    assert f'<dt>tokenizer content hash</dt><dd title="{"ab" * 32}">{"ab" * 8}…</dd>' in page
 
 
 FIGURES = [metric.name for metric in METRICS]

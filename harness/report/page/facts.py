@@ -9,6 +9,7 @@ from harness.report import labels
 from harness.report.context import (
     coupling_lines,
     drawn_coupling,
+    fact_name,
     fact_text,
     failure_lines,
     interval_line,
@@ -182,7 +183,7 @@ def models(run: RunInfo) -> list[tuple[str, list[tuple[str, str]]]]:
         (
             "draft model" if role == "draft" else role,
             [
-                (name, f"{value:,}" if isinstance(value, int) else fact_text(value))
+                (fact_name(name), f"{value:,}" if isinstance(value, int) else fact_text(value))
                 for name, value in facts.items()
             ],
         )
