@@ -58,7 +58,7 @@ def make_source(run, cases, *, texts=None, resamples=200, **facts):
         run=run,
         cases=cases,
         summary=summarise(cases, resampling),
-        study=study(cases, resampling),
+        study=study(cases, resampling, is_drawn_chain=run.is_drawn_chain),
         texts=texts or texts_of(cases) or Texts(),
         **facts,
     )

@@ -16,7 +16,6 @@ import pytest
 from study_traces import study_run
 
 from harness.report import PAGE_FILE, load_run, metrics_document, write_report
-from harness.report.context import drawn_coupling
 from harness.report.markdown import markdown_report
 from harness.report.writing import METRICS_FILE, SUMMARY_FILE
 from harness.statistics import check_identities, study, summarise
@@ -61,8 +60,8 @@ def make_record():
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_figures_are_those_of_the_raw_facts(folder):
     run, cases = saved(folder).run, saved(folder).cases
-    summary, found = summarise(cases), study(cases)
-    figures = metrics_document(summary, found, drawn_coupling(run, cases))
+    summary, found = summarise(cases), study(cases, is_drawn_chain=run.is_drawn_chain)
+    figures = metrics_document(summary, found)
     assert json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")) == nearly(figures)
     text = (folder / SUMMARY_FILE).read_text(encoding="utf-8")
     assert text == markdown_report(run, summary, cases, found)

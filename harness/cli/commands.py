@@ -16,12 +16,12 @@ from harness.report import (
     terminal_report,
     write_page,
 )
-from harness.report.context import drawn_coupling, settings_line, study_lines
+from harness.report.context import settings_line, study_lines
 from harness.report.metrics_json import strict_json
 from harness.report.run_info import TOY_NOTICE
 from harness.report.study_json import peer_json, study_json
 from harness.report.terminal import terminal_findings
-from harness.statistics import PEERS, Resampling, as_peers, in_domain_order, summarise
+from harness.statistics import PEERS, Resampling, Study, as_peers, in_domain_order, summarise
 from harness.statistics import study as study_of
 
 
@@ -70,7 +70,7 @@ def study(arguments: argparse.Namespace) -> str:
         TraceError: There is no run to read.
     """
     saved = _load(arguments)
-    found = study_of(saved.cases, Resampling(resamples=arguments.resamples))
+    found = _study(saved, Resampling(resamples=arguments.resamples))
     if arguments.json:
         return _json({"run": saved.run.name, **study_json(found)})
     blocks = [settings_line(saved.run)]
@@ -96,10 +96,9 @@ def report(arguments: argparse.Namespace) -> str:
     """
     saved = _load(arguments)
     resampling = Resampling(resamples=arguments.resamples)
-    summary, found = summarise(saved.cases, resampling), study_of(saved.cases, resampling)
+    summary, found = summarise(saved.cases, resampling), _study(saved, resampling)
     if arguments.json:
-        coupled = drawn_coupling(saved.run, saved.cases, resampling)
-        return _json(metrics_document(summary, found, coupled))
+        return _json(metrics_document(summary, found))
     text = terminal_report(saved.run, summary, saved.cases, found)
     if not saved.complete:
         text += "\n\nThe run is unfinished: these are the cases that its journal holds."
@@ -127,6 +126,10 @@ def _load(arguments: argparse.Namespace) -> SavedRun:
     if not arguments.report.exists():
         raise TraceError(f"there is no report at {arguments.report}; check the path")
     return load_run(arguments.report)
+
+
+def _study(saved: SavedRun, resampling: Resampling) -> Study:
+    return study_of(saved.cases, resampling, is_drawn_chain=saved.run.is_drawn_chain)
 
 
 def _json(values: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from harness.engines.protocol import TELLING
 from harness.laws import labelled
 from harness.report.run_info import RunInfo
-from harness.statistics import Couplings, Resampling, RunSummary, Study, coupling
+from harness.statistics import Couplings, RunSummary, Study
 from harness.trace import CaseRecord, Verdict
 
 SHOWN_IDS = 5
@@ -121,26 +121,9 @@ def study_lines(found: Study) -> list[str]:
     return lines
 
 
-def drawn_coupling(
-    run: RunInfo, cases: Iterable[CaseRecord], resampling: Resampling | None = None
-) -> Couplings | None:
-    """Kept tokens beside their overlap, of drawn chains; None of other drafts, or at temperature 0.
-
-    Args:
-        run: Says whether drafts were chains drawn from the draft model's law.
-        cases: The run's records.
-        resampling: Number of resamples, level and seed.
-    """
-    sampling = run.config.get("sampling") or {}
-    if not sampling.get("temperature") or not str(run.config.get("tree")).startswith("chain"):
-        return None
-    found = coupling(list(cases), resampling)
-    return None if found is None or found.overall.kept.reason else found
-
-
 def coupling_lines(found: Couplings | None) -> list[str]:
-    """How far drawn chains are from the bound, and the bound by domain; nothing of None."""
-    if found is None:
+    """How far drawn chains are from the bound, and the bound by domain; nothing of none."""
+    if found is None or found.overall.kept.reason:
         return []
     overall = found.overall
     bounds = [

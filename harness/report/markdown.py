@@ -9,7 +9,6 @@ from typing import Any
 from harness.report.context import (
     ACCURACY_LINE,
     coupling_lines,
-    drawn_coupling,
     engine_lines,
     fact_name,
     fact_text,
@@ -62,7 +61,7 @@ def markdown_report(
         "\n".join(
             f"- {inline(line)}"
             for line in [
-                *coupling_lines(drawn_coupling(run, cases, summary.resampling)),
+                *coupling_lines(None if found is None else found.coupling),
                 *law_lines(run),
                 *failure_lines(cases),
             ]

@@ -6,15 +6,13 @@ import json
 from typing import Any
 
 from harness.report.study_json import estimate_json, study_json
-from harness.statistics import Couplings, DepthSummary, GroupSummary, RunSummary, Study
+from harness.statistics import DepthSummary, GroupSummary, RunSummary, Study
 
 METRICS_VERSION = 2
 """Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
 
 
-def metrics_document(
-    summary: RunSummary, found: Study | None = None, coupled: Couplings | None = None
-) -> dict[str, Any]:
+def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[str, Any]:
     """The figures of a run as plain JSON values.
 
     Returns:
@@ -27,9 +25,7 @@ def metrics_document(
         speculation and ``cut`` off at the length limit. An estimate
         has ``value``, ``low``, ``high`` (95%, bootstrap over prompts) and ``n``; what is not
         estimable is null, and ``reason`` says why. ``design_effect`` and ``effective_n`` stand
-        where they can be estimated. With `found`, the keys of `study_json` follow; with
-        `coupled`, ``coupling``, by domain and ``overall``: estimates of ``kept``, of the
-        ``overlap``, and of their ``difference``, n being the drafted positions that were reached.
+        where they can be estimated. With `found`, the keys of `study_json` follow.
     """
     verdicts = summary.overall.verdicts
     overall = _group(summary.overall)
@@ -48,19 +44,6 @@ def metrics_document(
         },
         **_accuracies(summary),
         **({} if found is None else study_json(found)),
-        **({} if coupled is None else {"coupling": _couplings(coupled)}),
-    }
-
-
-def _couplings(coupled: Couplings) -> dict[str, Any]:
-    groups = {**coupled.domains, "overall": coupled.overall}
-    return {
-        name: {
-            "kept": estimate_json(group.kept),
-            "overlap": estimate_json(group.overlap),
-            "difference": estimate_json(group.difference),
-        }
-        for name, group in groups.items()
     }
 
 

@@ -54,6 +54,12 @@ class RunInfo:
         """Whether target or draft model is the built-in one, so that `TOY_NOTICE` applies."""
         return BUILTIN in (self.config.get("target"), self.config.get("draft"))
 
+    @property
+    def is_drawn_chain(self) -> bool:
+        """Whether drafts were chains drawn from the draft model's law: above temperature 0."""
+        sampling, tree = self.config.get("sampling") or {}, str(self.config.get("tree"))
+        return bool(sampling.get("temperature")) and tree.startswith("chain")
+
     def to_json(self) -> dict[str, Any]:
         """The description as plain JSON values; `from_json`'s inverse."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

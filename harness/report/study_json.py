@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.statistics import (
+    Couplings,
     DomainOrder,
     Estimate,
     Finding,
@@ -39,8 +40,10 @@ def study_json(found: Study) -> dict[str, Any]:
     Returns:
         ``draft_entropy`` (nats) and ``entropy_correlation`` (Spearman's ρ with acceptance
         probability), by domain; ``position_profile``; ``task_or_depth``; ``domain_order`` by
-        ``acceptance_probability`` and by ``draft_entropy``; and, only for runs with the study's
-        four domains, ``findings``.
+        ``acceptance_probability`` and by ``draft_entropy``; only for runs with the study's
+        four domains, ``findings``; and, only where drafts were drawn chains, ``coupling``, by
+        domain and ``overall``: estimates of ``kept``, of the ``overlap``, and of their
+        ``difference``, n being the drafted positions that were reached.
     """
     document: dict[str, Any] = {
         "draft_entropy": _estimates(found.draft_entropy),
@@ -53,6 +56,8 @@ def study_json(found: Study) -> dict[str, Any]:
     }
     if found.findings:
         document["findings"] = [finding_json(finding) for finding in found.findings]
+    if found.coupling is not None:
+        document["coupling"] = _couplings(found.coupling)
     return document
 
 
@@ -131,3 +136,15 @@ def _order(order: DomainOrder) -> dict[str, Any]:
     if order.reason:
         values["reason"] = order.reason
     return values
+
+
+def _couplings(coupled: Couplings) -> dict[str, Any]:
+    groups = {**coupled.domains, "overall": coupled.overall}
+    return {
+        name: {
+            "kept": estimate_json(group.kept),
+            "overlap": estimate_json(group.overlap),
+            "difference": estimate_json(group.difference),
+        }
+        for name, group in groups.items()
+    }

@@ -9,7 +9,6 @@ from harness.report import labels
 from harness.report.context import (
     ACCURACY_LINE,
     coupling_lines,
-    drawn_coupling,
     engine_lines,
     failure_lines,
     hardware_line,
@@ -76,7 +75,7 @@ def terminal_report(
     ]
     blocks.append("\n".join(_wrapped(note) for note in notes))
     judged = [
-        *coupling_lines(drawn_coupling(run, cases, summary.resampling)),
+        *coupling_lines(None if found is None else found.coupling),
         *law_lines(run),
         *failure_lines(cases),
     ]

@@ -16,7 +16,6 @@ from harness.report.columns import (
     write_nodes,
     write_steps,
 )
-from harness.report.context import drawn_coupling
 from harness.report.files import write_atomically, write_text
 from harness.report.markdown import markdown_report
 from harness.report.metrics_json import metrics_document, strict_json
@@ -123,9 +122,8 @@ def write_derived(
         DraftproofError: Another file cannot be written; the message names it.
     """
     cases = tuple(cases)
-    summary, found = summarise(cases), study(cases)
-    coupled = drawn_coupling(run, cases, summary.resampling)
-    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found, coupled)))
+    summary, found = summarise(cases), study(cases, is_drawn_chain=run.is_drawn_chain)
+    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found)))
     write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases, found))
     report = Report(directory=directory, run=run, cases=cases, summary=summary, study=found)
     if not with_page:

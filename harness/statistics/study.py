@@ -10,6 +10,7 @@ import numpy as np
 from harness.data.prompt import DOMAINS
 from harness.statistics.association import entropy_and_acceptance, spearman
 from harness.statistics.bootstrap import Estimate, Resampling, stratified_estimates
+from harness.statistics.coupling import Couplings, coupling
 from harness.statistics.dependence import TaskOrDepth, task_or_depth
 from harness.statistics.findings import Evidence, Finding, findings
 from harness.statistics.metrics import ENTROPY_METRIC, METRICS, RatioMetric
@@ -35,6 +36,7 @@ class Study:
         acceptance_order: The domains by acceptance probability.
         entropy_order: The domains by draft entropy.
         findings: The study's five findings; empty unless the run has its four domains.
+        coupling: How near drawn chains come to the bound; None of other drafts.
     """
 
     draft_entropy: dict[str, Estimate]
@@ -44,14 +46,22 @@ class Study:
     acceptance_order: DomainOrder
     entropy_order: DomainOrder
     findings: tuple[Finding, ...] = ()
+    coupling: Couplings | None = None
 
 
-def study(cases: Sequence[CaseRecord], resampling: Resampling | None = None) -> Study:
+def study(
+    cases: Sequence[CaseRecord],
+    resampling: Resampling | None = None,
+    *,
+    is_drawn_chain: bool = False,
+) -> Study:
     """What a run says about the study's questions; see ``docs/statistics.md``.
 
     Args:
         cases: The records of the run, in any order; the result does not depend on it.
         resampling: Number of resamples, level and seed.
+        is_drawn_chain: Whether drafts were chains drawn from the draft model's law, which their
+            records do not tell.
 
     Raises:
         TraceError: A record is not a trace, or an id occurs twice.
@@ -59,6 +69,8 @@ def study(cases: Sequence[CaseRecord], resampling: Resampling | None = None) -> 
     resampling = resampling or Resampling()
     measured = [case for case in cases if case.verdict is not Verdict.ERROR]
     found = _study(measured, in_domain_order(case.domain for case in measured), resampling)
+    if is_drawn_chain:
+        found = replace(found, coupling=coupling(measured, resampling))
     if set(found.draft_entropy) == set(DOMAINS):
         return replace(found, findings=_findings(measured, found, resampling))
     if set(found.draft_entropy) > set(DOMAINS):

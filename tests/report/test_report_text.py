@@ -21,7 +21,7 @@ from harness.report import (
     terminal_report,
     write_report,
 )
-from harness.report.context import coupling_lines, drawn_coupling
+from harness.report.context import coupling_lines
 from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
 from harness.report.markdown import markdown_report
 from harness.report.metrics_json import strict_json
@@ -45,6 +45,7 @@ from harness.statistics import (
     TaskOrDepth,
     VerdictCounts,
     WaldTest,
+    coupling,
 )
 from harness.trace import CaseRecord, Verdict
 
@@ -499,25 +500,27 @@ def test_drawn_chains_are_told_with_the_bound_on_what_a_rule_can_keep(drawn_chai
 @pytest.mark.parametrize(
     "change", [{"tree": "3x2"}, {"sampling": {"temperature": 0.0}}, {"tree": "3x1"}]
 )
-def test_the_bound_is_of_drawn_chains_alone(drawn_chains, change):
+def test_the_bound_is_of_drawn_chains_alone(drawn_chains, change, tmp_path):
     run, cases = drawn_chains
-    assert drawn_coupling(run, cases) is not None
-    assert drawn_coupling(replace(run, config={**run.config, **change}), cases) is None
+    other = replace(run, config={**run.config, **change})
+    assert (run.is_drawn_chain, other.is_drawn_chain) == (True, False)
+    report = write_report(tmp_path, other, cases)
+    assert "coupling" not in json.loads((tmp_path / METRICS_FILE).read_text())
+    assert "than the overlap" not in report.terminal_text
 
 
 def test_a_domain_without_a_reached_position_is_left_out_of_the_bounds(drawn_chains):
-    run, cases = drawn_chains
+    _, cases = drawn_chains
     unreached = [
         replace(case, nodes={**case.nodes, "reached": np.zeros_like(case.nodes["reached"])})
         if case.domain == "math"
         else case
         for case in cases
     ]
-    bounds = coupling_lines(drawn_coupling(run, unreached))[1]
+    bounds = coupling_lines(coupling(unreached))[1]
     assert "code" in bounds
     assert "math" not in bounds
-    one_of_each = drawn_coupling(run, cases[:4])
-    assert coupling_lines(one_of_each) == []
+    assert coupling_lines(coupling(cases[:4])) == []
 
 
 def test_what_an_engine_can_do_is_a_list_of_words(run_info, make_cases, tmp_path):

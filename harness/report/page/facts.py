@@ -8,7 +8,6 @@ from typing import Any
 from harness.report import labels
 from harness.report.context import (
     coupling_lines,
-    drawn_coupling,
     fact_name,
     fact_text,
     failure_lines,
@@ -83,7 +82,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
         "not_estimable": not_estimable(source.summary),
         "prompt_means": prompt_mean_lines(source.summary),
         "law": [
-            *coupling_lines(drawn_coupling(source.run, source.cases, source.summary.resampling)),
+            *coupling_lines(source.study.coupling),
             *law_lines(source.run),
         ],
         "failures": failure_lines(source.cases),
