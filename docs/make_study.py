@@ -253,7 +253,12 @@ def figure(runs: list[Run]) -> dict[str, Any]:
         "padding": 12,
         "data": {"values": points(runs)},
         "hconcat": panels,
-        "config": {"font": "sans-serif", "view": {"stroke": None}, "axisY": {"grid": True}},
+        "config": {
+            "font": "sans-serif",
+            "view": {"stroke": None},
+            "axisX": {"tickCount": 5},
+            "axisY": {"grid": True},
+        },
     }
 
 

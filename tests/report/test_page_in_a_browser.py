@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -332,3 +333,19 @@ def test_a_draft_deeper_than_the_screen_scrolls_to_the_chosen_node(
         assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
         page.keyboard.press("ArrowDown")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_the_command_is_broken_between_words_and_copied_whole(browser, cases, run_facts, tmp_path):
+    words = ("pytest", "-k", "code or `math`", *("--spec-max-new-tokens", "64") * 8)
+    path = write_page(tmp_path, make_source(replace(run_facts, command=words), cases[:4]))
+    page = opened(browser, path, [])
+    page.locator("#copy").click()
+    told = page.evaluate("getSelection().toString()")
+    heights = page.locator("#command span").evaluate_all(
+        "(words) => words.map((word) => word.getBoundingClientRect().height)"
+    )
+    lines = page.locator("#command").evaluate("(text) => text.getClientRects().length")
+    page.context.close()
+    assert told == shlex.join(words)
+    assert lines > 1
+    assert max(heights) == min(heights)

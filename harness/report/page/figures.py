@@ -341,7 +341,8 @@ def _note(source: PageSource, estimates: Sequence[Estimate], unit: str, *, what:
         f"prompts, {resampling.resamples:,} resamples."
     )
     if missing:
-        text += f" {missing} points have no interval and are left out or drawn without one."
+        points = "1 point has" if missing == 1 else f"{missing} points have"
+        text += f" {points} no interval: left out, or drawn without one."
     return text
 
 

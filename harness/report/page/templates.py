@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import jinja2
+    import markupsafe
 
 
 def render(template: str, **values: Any) -> str:
@@ -34,7 +35,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(counted=_counted, moment=_moment, minus=_minus)
+    environment.filters.update(counted=_counted, moment=_moment, minus=_minus, whole=_whole_words)
     return environment
 
 
@@ -46,6 +47,14 @@ def _counted(text: str) -> str:
 def _minus(text: str) -> str:
     """Text with a minus sign before negative numbers in place of a hyphen."""
     return re.sub(r"(?<![\w.–-])-(?=\d)", "−", text)
+
+
+def _whole_words(text: str) -> markupsafe.Markup:
+    """Text whose lines break between its words, never at the hyphens of one."""
+    import markupsafe
+
+    words = (markupsafe.Markup("<span>{}</span>").format(word) for word in text.split(" "))
+    return markupsafe.Markup(" ").join(words)
 
 
 def _moment(text: str) -> str:
