@@ -42,7 +42,7 @@ class Run:
 
 def committed() -> list[Run]:
     """The study's runs."""
-    return [Run(folder) for folder in RUNS if (REPORTS / folder / "metrics.json").exists()]
+    return [Run(folder) for folder in RUNS]
 
 
 def verdicts(runs: list[Run]) -> str:
@@ -132,7 +132,7 @@ def samples(runs: list[Run]) -> str:
                 run.title,
                 f"{overall['prompts']}",
                 f"{nodes['n']:,}",
-                f"{nodes['design_effect']:.0f}",
+                f"{nodes['design_effect']:.1f}",
                 f"{nodes['effective_n']:,.0f}",
                 ", ".join(counts),
                 "–" if law is None else f"{law['verdict']}, {sum(law['tokens'].values()):,} tokens",

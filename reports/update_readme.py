@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -22,9 +23,7 @@ COLUMNS = {
 
 def excerpt(folder: str) -> str:
     """A report's domain table in short, with all that its figures must name."""
-    directory = ROOT / "reports" / folder
-    metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
-    run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    run, metrics = _read(folder, "run"), _read(folder, "metrics")
     rows = [
         "| domain | " + " | ".join(COLUMNS.values()) + " |",
         "|---|" + "---:|" * len(COLUMNS),
@@ -53,11 +52,7 @@ def findings(folders: str) -> str:
     """Which of the study's findings each of some reports confirms, refutes or leaves open."""
     lines = []
     for folder in folders.split():
-        directory = ROOT / "reports" / folder
-        if not (directory / "metrics.json").exists():
-            continue
-        metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
-        run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        run, metrics = _read(folder, "run"), _read(folder, "metrics")
         told = []
         for verdict in ("confirmed", "refuted", "not resolved"):
             numbers = [
@@ -70,10 +65,9 @@ def findings(folders: str) -> str:
     return "\n".join(lines)
 
 
-def scoreboard() -> str:
+def scoreboard(folder: str) -> str:
     """The self-test's scoreboard by class, with what it was made with."""
-    path = ROOT / "reports" / "selftest" / "scoreboard.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = _read(folder, "scoreboard")
     rows = ["| class of fault | planted | caught | median tokens |", "|---|---:|---:|---:|"]
     for row in found["classes"]:
         tokens = "–" if row["median_tokens"] is None else f"{row['median_tokens']:.0f}"
@@ -90,34 +84,31 @@ def scoreboard() -> str:
         f"test: {len(alarms['flagged'])} of {alarms['runs']} (95% interval {low:.4f}–{high:.4f}). "
         f"Target {_model(target)}, draft {_model(draft)}, {target['dtype']} on {target['device']}; "
         f"{hardware['cpus']} × {hardware['cpu']}; torch {versions['torch']}, transformers "
-        f"{versions['transformers']}. From [reports/selftest](reports/selftest/scoreboard.md), "
+        f"{versions['transformers']}. From [reports/{folder}](reports/{folder}/scoreboard.md), "
         f"made by `{found['command']}`.",
     ]
     return "\n".join(rows)
 
 
+EXCERPTS = {"report": excerpt, "findings": findings, "selftest": scoreboard}
+
+
 def updated(text: str) -> str:
     """The README with every excerpt as its report has it."""
-    text = re.sub(
-        r"(<!-- selftest -->)\n.*?(<!-- end of selftest -->)",
-        lambda match: f"{match[1]}\n{scoreboard()}\n{match[2]}",
-        text,
-        flags=re.DOTALL,
-    )
 
-    text = re.sub(
-        r"(<!-- findings: (.+?) -->)\n.*?(<!-- end of findings -->)",
-        lambda match: f"{match[1]}\n{findings(match[2])}\n{match[3]}",
-        text,
-        flags=re.DOTALL,
-    )
+    def filled(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{EXCERPTS[match[2]](match[3])}\n{match[4]}"
 
-    def fill(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{excerpt(match[2])}\n{match[3]}"
+    names = "|".join(EXCERPTS)
+    marked = rf"(<!-- ({names}): (.+?) -->)\n.*?(<!-- end of \2 -->)"
+    return re.sub(marked, filled, text, flags=re.DOTALL)
 
-    return re.sub(
-        r"(<!-- report: (\S+) -->)\n.*?(<!-- end of report -->)", fill, text, flags=re.DOTALL
+
+def _read(folder: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (ROOT / "reports" / folder / f"{name}.json").read_text(encoding="utf-8")
     )
+    return found
 
 
 def _cell(value: int | dict[str, float]) -> str:
