@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import simulated_engines as engines
 
-from harness.lossless.evidence import DeclaredRule, EvidenceMeter, Observation, Site
-from harness.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, Kind
-from harness.lossless.evidence.decision import (
+from draftproof.lossless.evidence import DeclaredRule, EvidenceMeter, Observation, Site
+from draftproof.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, Kind
+from draftproof.lossless.evidence.decision import (
     READ,
     SCOPE_WEIGHTS,
     SCOPES,
@@ -37,10 +37,10 @@ from harness.lossless.evidence.decision import (
     power_thresholds,
     prior,
 )
-from harness.lossless.evidence.observation import STREAMS, Stream
-from harness.lossless.evidence.position import locate
-from harness.lossless.evidence.power import smallest_contamination
-from harness.lossless.evidence.process import (
+from draftproof.lossless.evidence.observation import STREAMS, Stream
+from draftproof.lossless.evidence.position import locate
+from draftproof.lossless.evidence.power import smallest_contamination
+from draftproof.lossless.evidence.process import (
     APPLICABLE,
     SHARES,
     alternative_laws,

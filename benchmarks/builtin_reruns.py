@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import ReferenceEngine, RunConfig, Sampling, load_pair
-from harness.data import DOMAINS, load_prompts
-from harness.engines.measuring import Bench
-from harness.shapes import parse_tree
-from harness.statistics import prompt_sums
-from harness.statistics.sums import TOTALS
+from draftproof import ReferenceEngine, RunConfig, Sampling, load_pair
+from draftproof.data import DOMAINS, load_prompts
+from draftproof.engines.measuring import Bench
+from draftproof.shapes import parse_tree
+from draftproof.statistics import prompt_sums
+from draftproof.statistics.sums import TOTALS
 
 
 def main():

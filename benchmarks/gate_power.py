@@ -22,11 +22,11 @@ from scipy.stats import binomtest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness.environment import hardware
-from harness.gate.exchange import PairedSums
-from harness.gate.expression import OVERALL, RATIOS, Gate, parse_gate
-from harness.gate.judging import Outcome, decide, judge
-from harness.report import load_run
+from draftproof.environment import hardware
+from draftproof.gate.exchange import PairedSums
+from draftproof.gate.expression import OVERALL, RATIOS, Gate, parse_gate
+from draftproof.gate.judging import Outcome, decide, judge
+from draftproof.report import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- power:begin -->", "<!-- power:end -->"

@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from harness import Bench, ReferenceEngine, RunConfig, Sampling, load_pair
-from harness.data import DOMAINS, load_prompts
-from harness.environment import hardware, versions
-from harness.shapes import parse_tree
+from draftproof import Bench, ReferenceEngine, RunConfig, Sampling, load_pair
+from draftproof.data import DOMAINS, load_prompts
+from draftproof.environment import hardware, versions
+from draftproof.shapes import parse_tree
 
 README = Path(__file__).parent / "README.md"
 MARKER = "<!-- overhead -->"

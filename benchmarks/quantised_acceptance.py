@@ -20,18 +20,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness import RunConfig, load_pair
-from harness.assets import asset_path
-from harness.data import DOMAINS, load_prompts
-from harness.engines.measuring import Bench
-from harness.engines.reference import ReferenceEngine
-from harness.environment import hardware, versions
-from harness.shapes import parse_tree
-from harness.statistics.bootstrap import Resampling, resampled_totals
-from harness.statistics.metrics import METRICS
-from harness.statistics.replicates import replicate_estimate
-from harness.statistics.sums import prompt_sums
-from harness.trace import Verdict
+from draftproof import RunConfig, load_pair
+from draftproof.assets import asset_path
+from draftproof.data import DOMAINS, load_prompts
+from draftproof.engines.measuring import Bench
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.environment import hardware, versions
+from draftproof.shapes import parse_tree
+from draftproof.statistics.bootstrap import Resampling, resampled_totals
+from draftproof.statistics.metrics import METRICS
+from draftproof.statistics.replicates import replicate_estimate
+from draftproof.statistics.sums import prompt_sums
+from draftproof.trace import Verdict
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "models.md"

@@ -1,7 +1,7 @@
 """Engines that speculate on tables, lossless and faulty, many runs at once.
 
 Each is written as the procedure that an engine follows (draw, toss, correct), not as the law that
-follows from it, and uses nothing of `harness.lossless.evidence`.
+follows from it, and uses nothing of `draftproof.lossless.evidence`.
 """
 
 from __future__ import annotations

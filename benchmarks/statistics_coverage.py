@@ -21,12 +21,12 @@ from scipy.special import ndtr, ndtri
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness.statistics import RatioSums, Resampling, stratified_estimates
-from harness.statistics.association import NodePairs, average_ranks, spearman
-from harness.statistics.bootstrap import ANY, SHARE, resampled_totals
-from harness.statistics.dependence import figures, task_or_depth
-from harness.statistics.logistic import CellTables
-from harness.statistics.sums import DEPTH_TOTALS, TOTALS, PromptSums
+from draftproof.statistics import RatioSums, Resampling, stratified_estimates
+from draftproof.statistics.association import NodePairs, average_ranks, spearman
+from draftproof.statistics.bootstrap import ANY, SHARE, resampled_totals
+from draftproof.statistics.dependence import figures, task_or_depth
+from draftproof.statistics.logistic import CellTables
+from draftproof.statistics.sums import DEPTH_TOTALS, TOTALS, PromptSums
 
 BEGIN, END = "<!-- coverage:begin -->", "<!-- coverage:end -->"
 DEPTHS = 3

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness import RunConfig, Sampling, load_pair, plain_decode
-from harness.data import DOMAINS, load_prompts
-from harness.environment import hardware, versions
-from harness.lossless.certificate import target_dtype
-from harness.lossless.widths import LIKELY_TOKENS
-from harness.randomness import SeededRandomness
-from harness.sampling import promoted
-from harness.stopping import Stopping
+from draftproof import RunConfig, Sampling, load_pair, plain_decode
+from draftproof.data import DOMAINS, load_prompts
+from draftproof.environment import hardware, versions
+from draftproof.lossless.certificate import target_dtype
+from draftproof.lossless.widths import LIKELY_TOKENS
+from draftproof.randomness import SeededRandomness
+from draftproof.sampling import promoted
+from draftproof.stopping import Stopping
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "verify.md"
 WIDTHS = (1, 2, 5, 9, 15)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data.dataset import DatasetSpec
-from harness.data.specs import DATASETS
-from harness.prompt_sources import PARTS
+from draftproof.data.dataset import DatasetSpec
+from draftproof.data.specs import DATASETS
+from draftproof.prompt_sources import PARTS
 
 PAGE = Path(__file__).parent / "data.md"
 START, END = "<!-- table: docs/make_data.py -->\n", "<!-- end of table -->"

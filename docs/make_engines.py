@@ -9,17 +9,17 @@ import dataclasses
 import re
 from pathlib import Path
 
-from harness.engines.assisted import (
+from draftproof.engines.assisted import (
     AssistedEngine,
     AssistedSettings,
     LookupEngine,
     LookupSettings,
 )
-from harness.engines.dialects import DIALECTS
-from harness.engines.llama_cpp import LlamaCppEngine, LlamaCppSettings
-from harness.engines.openai import ServerSettings
-from harness.engines.protocol import Capability
-from harness.engines.reference import ReferenceEngine
+from draftproof.engines.dialects import DIALECTS
+from draftproof.engines.llama_cpp import LlamaCppEngine, LlamaCppSettings
+from draftproof.engines.openai import ServerSettings
+from draftproof.engines.protocol import Capability
+from draftproof.engines.reference import ReferenceEngine
 
 PAGE = Path(__file__).parent / "engines.md"
 ENGINES = (ReferenceEngine, AssistedEngine, LookupEngine, LlamaCppEngine)

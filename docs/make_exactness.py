@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.environment import hardware, versions
+from draftproof.environment import hardware, versions
 
 PAGE = Path(__file__).parent / "exactness.md"
 PROFILES = ("ci", "nightly")

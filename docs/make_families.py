@@ -16,8 +16,8 @@ sys.path.insert(0, str(PAGE.parent.parent / "tests"))
 
 from families import REFUSED, WORKING  # noqa: E402
 
-from harness.errors import ModelError  # noqa: E402
-from harness.models.families import require_tree_scoring  # noqa: E402
+from draftproof.errors import ModelError  # noqa: E402
+from draftproof.models.families import require_tree_scoring  # noqa: E402
 
 BEGIN, END = "<!-- families -->", "<!-- end of families -->"
 

@@ -91,7 +91,7 @@ def reason(before: str, after: str) -> str:
 def collected() -> tuple[dict[str, Counter[str]], Counter[str], list[tuple[str, str, str]]]:
     """Statuses by module, survivors by reason, and the ones without."""
     statuses, reasons, unexplained = {}, Counter(), []
-    for meta in sorted(Path("mutants").glob("harness/**/*.meta")):
+    for meta in sorted(Path("mutants").glob("harness/draftproof/**/*.meta")):
         path = meta.relative_to("mutants").with_suffix("")
         data = SourceFileMutationData(path=path)
         data.load()

@@ -18,20 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness import Bench, ReferenceEngine, RunConfig, Sampling, load_pair
-from harness.acceptance import make_rule
-from harness.data import DOMAINS, load_prompts
-from harness.drafting import make_drafter
-from harness.environment import hardware, versions
-from harness.laws import RULES, ProposalLaw, labelled
-from harness.lossless.exact_law import accepted_length_law
-from harness.lossless.transport import best_acceptance, best_acceptance_of_draws, sibling_sets
-from harness.models.table import TableLM
-from harness.sampling import TokenLaw
-from harness.shapes import parse_tree
-from harness.statistics import summarise
-from harness.statistics.bootstrap import ANY, SHARE, RatioSums, stratified_estimates
-from harness.tree import ROOT
+from draftproof import Bench, ReferenceEngine, RunConfig, Sampling, load_pair
+from draftproof.acceptance import make_rule
+from draftproof.data import DOMAINS, load_prompts
+from draftproof.drafting import make_drafter
+from draftproof.environment import hardware, versions
+from draftproof.laws import RULES, ProposalLaw, labelled
+from draftproof.lossless.exact_law import accepted_length_law
+from draftproof.lossless.transport import best_acceptance, best_acceptance_of_draws, sibling_sets
+from draftproof.models.table import TableLM
+from draftproof.sampling import TokenLaw
+from draftproof.shapes import parse_tree
+from draftproof.statistics import summarise
+from draftproof.statistics.bootstrap import ANY, SHARE, RatioSums, stratified_estimates
+from draftproof.tree import ROOT
 
 PAGE = Path(__file__).parent / "rules.md"
 ADVERSARIAL = PAGE.parent.parent / "fixtures" / "adversarial" / "distributions.json"
@@ -184,7 +184,7 @@ def page(prompts):
 
 {rules_table()}
 
-Sources, sections and deviations are in each rule's docstring in `harness/acceptance/`. A rule refuses
+Sources, sections and deviations are in each rule's docstring in `harness/draftproof/acceptance/`. A rule refuses
 a draft that it is not valid for, and names the valid ones. Every lossless rule is proved so by
 enumeration: see [exactness.md](exactness.md).
 

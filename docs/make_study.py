@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from harness.statistics.findings import PUBLISHED
+from draftproof.statistics.findings import PUBLISHED
 
 DOCUMENT = Path(__file__).parent / "study.md"
 FIGURE = Path(__file__).parent / "study.svg"

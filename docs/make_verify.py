@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from harness.conformance.kit import CHECKS
+from draftproof.conformance.kit import CHECKS
 
 DOCUMENT = Path(__file__).parent / "verify.md"
 CERTIFICATES = Path(__file__).parent.parent / "reports" / "certificates"

@@ -14,11 +14,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from harness.report import PAGE_FILE, load_run
-from harness.report.columns import CASES_FILE, write_cases
-from harness.report.files import write_atomically
-from harness.report.texts import TEXTS_FILE
-from harness.report.writing import write_derived
+from draftproof.report import PAGE_FILE, load_run
+from draftproof.report.columns import CASES_FILE, write_cases
+from draftproof.report.files import write_atomically
+from draftproof.report.texts import TEXTS_FILE
+from draftproof.report.writing import write_derived
 
 
 def remake(folder: Path) -> None:

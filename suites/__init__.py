@@ -1,1 +1,1 @@
-"""The domain suites; in an installed wheel: pytest --pyargs harness.suites --report."""
+"""The domain suites; in an installed wheel: pytest --pyargs draftproof.suites --report."""

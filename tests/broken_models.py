@@ -2,7 +2,7 @@
 
 import torch
 
-from harness.models.hugging_face import HuggingFaceLM
+from draftproof.models.hugging_face import HuggingFaceLM
 
 
 class PositionByIndex(HuggingFaceLM):

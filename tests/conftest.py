@@ -14,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jaxtyping import install_import_hook
 
 _CHECKED = (
-    "harness.acceptance",
-    "harness.decoding",
-    "harness.drafting",
-    "harness.models",
-    "harness.randomness",
-    "harness.recording",
-    "harness.sampling",
-    "harness.tree",
+    "draftproof.acceptance",
+    "draftproof.decoding",
+    "draftproof.drafting",
+    "draftproof.models",
+    "draftproof.randomness",
+    "draftproof.recording",
+    "draftproof.sampling",
+    "draftproof.tree",
 )
 # Every annotated shape and type is verified at run time from here on.
 install_import_hook(_CHECKED, "beartype.beartype")

@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from harness.report.page import PageSource, page_html
-from harness.report.texts import Texts, texts_of
-from harness.statistics import Resampling, study, summarise
+from draftproof.report.page import PageSource, page_html
+from draftproof.report.texts import Texts, texts_of
+from draftproof.statistics import Resampling, study, summarise
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 

@@ -12,7 +12,7 @@ def test_lossless(case, speculation):
 
 WRONG_RULE = """
 import pytest
-from harness.acceptance import GreedyRule
+from draftproof.acceptance import GreedyRule
 
 
 class KeepsTheFirstChild(GreedyRule):

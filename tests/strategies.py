@@ -7,11 +7,11 @@ import random
 import torch
 from hypothesis import strategies as st
 
-from harness.drafting.protocol import Draft
-from harness.laws import ProposalLaw
-from harness.models.hugging_face import HuggingFaceLM
-from harness.models.table import TableLM
-from harness.tree import DraftTree
+from draftproof.drafting.protocol import Draft
+from draftproof.laws import ProposalLaw
+from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.table import TableLM
+from draftproof.tree import DraftTree
 
 VOCABULARY = 5
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import beta, norm
 
-from harness.trace import (
+from draftproof.trace import (
     NODE_COLUMNS,
     STEP_COLUMNS,
     CaseRecord,

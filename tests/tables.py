@@ -5,8 +5,8 @@ import itertools
 from hypothesis import strategies as st
 from strategies import distributions
 
-from harness.lossless.tables import adversarial, pair_from, remembering
-from harness.models.table import TableLM
+from draftproof.lossless.tables import adversarial, pair_from, remembering
+from draftproof.models.table import TableLM
 
 __all__ = ["adversarial", "pair_from", "pairs", "remembering"]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import harness
+import draftproof
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "harness"
+SOURCES = ROOT / "harness"
+PACKAGE = SOURCES / "draftproof"
 
 LAYERS = (
     {"errors"},
@@ -43,29 +44,29 @@ LAYERS = (
 """Each part may import from its own layer and from those above it in this list."""
 
 TORCH_FREE = (
-    "harness",
-    "harness.assets",
-    "harness.cli",
-    "harness.config",
-    "harness.data",
-    "harness.errors",
-    "harness.gate",
-    "harness.journal",
-    "harness.laws",
-    "harness.lossless.evidence",
-    "harness.models.source",
-    "harness.models.vocabulary",
-    "harness.plugin",
-    "harness.plugin.reporter",
-    "harness.report",
-    "harness.prompt_sources",
-    "harness.report.page",
-    "harness.scoring",
-    "harness.scoring.sandbox",
-    "harness.shapes",
-    "harness.statistics",
-    "harness.trace",
-    "harness.tree",
+    "draftproof",
+    "draftproof.assets",
+    "draftproof.cli",
+    "draftproof.config",
+    "draftproof.data",
+    "draftproof.errors",
+    "draftproof.gate",
+    "draftproof.journal",
+    "draftproof.laws",
+    "draftproof.lossless.evidence",
+    "draftproof.models.source",
+    "draftproof.models.vocabulary",
+    "draftproof.plugin",
+    "draftproof.plugin.reporter",
+    "draftproof.report",
+    "draftproof.prompt_sources",
+    "draftproof.report.page",
+    "draftproof.scoring",
+    "draftproof.scoring.sandbox",
+    "draftproof.shapes",
+    "draftproof.statistics",
+    "draftproof.trace",
+    "draftproof.tree",
 )
 
 
@@ -74,12 +75,12 @@ def modules():
 
 
 def name_of(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = path.relative_to(SOURCES).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imported_modules(path):
-    """Every harness module that a file imports, type-checking imports included."""
+    """Every module that a file imports, type-checking imports included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
@@ -95,10 +96,10 @@ def layer_of(module):
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_imports_point_one_way(path):
     own = name_of(path)
-    if own == "harness":
+    if own == "draftproof":
         return
     for module in imported_modules(path):
-        if module.startswith("harness."):
+        if module.startswith("draftproof."):
             assert layer_of(module) <= layer_of(own), f"{own} imports {module}"
 
 
@@ -131,15 +132,15 @@ def test_loading_the_plugin_imports_neither_torch_nor_transformers(tmp_path):
 
 
 def test_public_names_are_sorted_and_there():
-    assert harness.__all__ == sorted(harness.__all__)
-    assert set(dir(harness)) >= set(harness.__all__)
-    for name in harness.__all__:
-        assert getattr(harness, name).__doc__, name
+    assert draftproof.__all__ == sorted(draftproof.__all__)
+    assert set(dir(draftproof)) >= set(draftproof.__all__)
+    for name in draftproof.__all__:
+        assert getattr(draftproof, name).__doc__, name
 
 
 def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
-        harness.no_such_name  # noqa: B018
+        draftproof.no_such_name  # noqa: B018
 
 
 def module_table():

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from study_traces import study_run
 
-from harness.report import PAGE_FILE, load_run, metrics_document, write_report
-from harness.report.markdown import markdown_report
-from harness.report.writing import METRICS_FILE, SUMMARY_FILE
-from harness.statistics import check_identities, study, summarise
-from harness.statistics.findings import PUBLISHED
-from harness.trace import Verdict
+from draftproof.report import PAGE_FILE, load_run, metrics_document, write_report
+from draftproof.report.markdown import markdown_report
+from draftproof.report.writing import METRICS_FILE, SUMMARY_FILE
+from draftproof.statistics import check_identities, study, summarise
+from draftproof.statistics.findings import PUBLISHED
+from draftproof.trace import Verdict
 
 ROOT = Path(__file__).parent.parent
 STUDY = runpy.run_path(str(ROOT / "docs" / "make_study.py"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin.options import OPTIONS
-from harness.prompt_sources import COLUMN_KEYS, parse_columns, parse_prompts
-from harness.report.labels import (
+from draftproof.plugin.options import OPTIONS
+from draftproof.prompt_sources import COLUMN_KEYS, parse_columns, parse_prompts
+from draftproof.report.labels import (
     ACCURACY_LABELS,
     DEPTH_LABELS,
     METRIC_LABELS,

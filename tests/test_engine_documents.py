@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import RunConfig
-from harness.data.load import load_prompts
-from harness.engines.measuring import Bench
-from harness.engines.names import BUILT_IN
-from harness.engines.registry import make_engine
-from harness.models.loading import load_pair
-from harness.trace import Verdict
+from draftproof.config import RunConfig
+from draftproof.data.load import load_prompts
+from draftproof.engines.measuring import Bench
+from draftproof.engines.names import BUILT_IN
+from draftproof.engines.registry import make_engine
+from draftproof.models.loading import load_pair
+from draftproof.trace import Verdict
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -5,7 +5,7 @@ import re
 import runpy
 from pathlib import Path
 
-from harness.lossless.certificate import TIE_TOLERANCE
+from draftproof.lossless.certificate import TIE_TOLERANCE
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")

@@ -5,9 +5,9 @@ The reference engine, with a drafter that keeps its own account of its draft mod
 
 from __future__ import annotations
 
-from harness.drafting.draft_model import DraftModel
-from harness.drafting.static_tree import StaticTreeDrafter
-from harness.engines.reference import ReferenceEngine
+from draftproof.drafting.draft_model import DraftModel
+from draftproof.drafting.static_tree import StaticTreeDrafter
+from draftproof.engines.reference import ReferenceEngine
 
 
 class MyDraftModel(DraftModel):

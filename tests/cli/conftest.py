@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from study_traces import study_run
 
-from harness.report import RunInfo, write_report
+from draftproof.report import RunInfo, write_report
 
 
 @pytest.fixture(scope="session")

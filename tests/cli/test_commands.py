@@ -9,10 +9,10 @@ import sys
 import pytest
 from study_traces import study_run
 
-from harness.cli import main
-from harness.journal import Journal
-from harness.report import JOURNAL_FILE, point_latest, write_report
-from harness.statistics import PEERS
+from draftproof.cli import main
+from draftproof.journal import Journal
+from draftproof.report import JOURNAL_FILE, point_latest, write_report
+from draftproof.statistics import PEERS
 
 
 def run(capsys, *words):
@@ -138,7 +138,7 @@ def test_help_is_worth_reading_and_no_error(capsys, words):
 
 def test_the_module_runs_and_needs_no_torch(saved):
     code = (
-        "import sys; from harness.cli import main; "
+        "import sys; from draftproof.cli import main; "
         f"code = main(['metrics', {str(saved)!r}, '--as', 'vllm']); "
         "print([m for m in ('torch', 'transformers', 'statsmodels') if m in sys.modules]); "
         "sys.exit(code)"
@@ -146,7 +146,7 @@ def test_the_module_runs_and_needs_no_torch(saved):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "metrics", "nowhere"],
+        [sys.executable, "-m", "draftproof.cli", "metrics", "nowhere"],
         capture_output=True,
         text=True,
         check=False,

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from study_traces import study_run
 
-from harness.cli import main
-from harness.errors import INCONCLUSIVE_EXIT_CODE
-from harness.gate import Storage, measured_run
-from harness.report import write_report
+from draftproof.cli import main
+from draftproof.errors import INCONCLUSIVE_EXIT_CODE
+from draftproof.gate import Storage, measured_run
+from draftproof.report import write_report
 
 
 def run(capsys, *words):

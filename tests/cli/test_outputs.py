@@ -2,15 +2,15 @@
 
 import pytest
 
-from harness.cli.main import main
-from harness.cli.outputs import require_file
-from harness.errors import USAGE_EXIT_CODE, UsageError
+from draftproof.cli.main import main
+from draftproof.cli.outputs import require_file
+from draftproof.errors import USAGE_EXIT_CODE, UsageError
 
 
 @pytest.mark.parametrize("command", [["selftest", "--mutant", "M04"], ["verify"]])
 @pytest.mark.parametrize("option", ["--json", "--markdown"])
 def test_commands_refuse_it_at_once(command, option, capsys, monkeypatch):
-    monkeypatch.setattr("harness.conformance.making.make_subject", None)
+    monkeypatch.setattr("draftproof.conformance.making.make_subject", None)
     assert main([*command, option, "nowhere/board"]) == USAGE_EXIT_CODE
     assert f"{option} nowhere/board: there is no folder nowhere" in capsys.readouterr().err
 

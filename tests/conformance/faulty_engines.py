@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from harness.config import Sampling
-from harness.engines.protocol import Capability, Counts
-from harness.engines.reference import ReferenceEngine
-from harness.models.hugging_face import HuggingFaceLM
+from draftproof.config import Sampling
+from draftproof.engines.protocol import Capability, Counts
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.models.hugging_face import HuggingFaceLM
 
 
 class Wrapped:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from harness.config import RunConfig, Sampling
-from harness.conformance import output_checks, state_checks
-from harness.conformance.kit import CHECKS, certificate, chosen, examine
-from harness.conformance.making import make_subject
-from harness.conformance.rendering import json_document, markdown, result_line, terminal_summary
-from harness.conformance.subject import Judged, Status
-from harness.engines.protocol import Counts
-from harness.errors import UsageError
-from harness.shapes import parse_tree
-from harness.trace import Verdict
+from draftproof.cli import main
+from draftproof.config import RunConfig, Sampling
+from draftproof.conformance import output_checks, state_checks
+from draftproof.conformance.kit import CHECKS, certificate, chosen, examine
+from draftproof.conformance.making import make_subject
+from draftproof.conformance.rendering import json_document, markdown, result_line, terminal_summary
+from draftproof.conformance.subject import Judged, Status
+from draftproof.engines.protocol import Counts
+from draftproof.errors import UsageError
+from draftproof.shapes import parse_tree
+from draftproof.trace import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.config import RunConfig, Sampling
-from harness.conformance.kit import examine
-from harness.conformance.making import make_subject
-from harness.conformance.node_facts import wrong_facts
-from harness.conformance.subject import GREEDY, Status
-from harness.models.table import TableLM
-from harness.shapes import parse_tree
+from draftproof.config import RunConfig, Sampling
+from draftproof.conformance.kit import examine
+from draftproof.conformance.making import make_subject
+from draftproof.conformance.node_facts import wrong_facts
+from draftproof.conformance.subject import GREEDY, Status
+from draftproof.models.table import TableLM
+from draftproof.shapes import parse_tree
 
 LN2 = math.log(2)
 

@@ -9,22 +9,22 @@ from profiles import examples
 from strategies import distributions
 from tables import adversarial, pair_from, pairs
 
-from harness.acceptance import make_rule
-from harness.config import Sampling
-from harness.decoding import take_step
-from harness.drafting import make_drafter
-from harness.laws import ProposalLaw
-from harness.lossless.exact_law import accepted_length_law
-from harness.lossless.transport import (
+from draftproof.acceptance import make_rule
+from draftproof.config import Sampling
+from draftproof.decoding import take_step
+from draftproof.drafting import make_drafter
+from draftproof.laws import ProposalLaw
+from draftproof.lossless.exact_law import accepted_length_law
+from draftproof.lossless.transport import (
     best_acceptance,
     best_acceptance_of_draws,
     prefix_overlap,
     sibling_sets,
 )
-from harness.models.table import TableLM
-from harness.randomness import SeededRandomness
-from harness.sampling import TokenLaw
-from harness.shapes import parse_tree
+from draftproof.models.table import TableLM
+from draftproof.randomness import SeededRandomness
+from draftproof.sampling import TokenLaw
+from draftproof.shapes import parse_tree
 
 EXACT = 1e-12
 CONTEXT = (0, 1, 0)

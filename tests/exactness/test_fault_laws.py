@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import distributions
 
-from harness.acceptance import PointMassRule, RejectionRule
-from harness.drafting.protocol import Draft
-from harness.enumeration import exact_law
-from harness.laws import ProposalLaw
-from harness.lossless.evidence import DeclaredRule, Observation
-from harness.lossless.evidence.alternatives import ALTERNATIVES, Kind
-from harness.lossless.evidence.position import locate
-from harness.randomness import Purpose
-from harness.tree import DraftTree
+from draftproof.acceptance import PointMassRule, RejectionRule
+from draftproof.drafting.protocol import Draft
+from draftproof.enumeration import exact_law
+from draftproof.laws import ProposalLaw
+from draftproof.lossless.evidence import DeclaredRule, Observation
+from draftproof.lossless.evidence.alternatives import ALTERNATIVES, Kind
+from draftproof.lossless.evidence.position import locate
+from draftproof.randomness import Purpose
+from draftproof.tree import DraftTree
 
 EXACT = 1e-12
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 from tables import adversarial, pair_from
 
-from harness.acceptance import block, make_rule, multi_round, traversal
-from harness.config import Sampling
-from harness.drafting import chain, make_drafter, sampled_tree
-from harness.errors import DraftError
-from harness.lossless.exact_law import largest_difference, plain_law, speculative_law
-from harness.randomness import Purpose
-from harness.sampling import TokenLaw
-from harness.shapes import parse_tree
-from harness.stopping import Stopping
-from harness.tree import DraftTree
+from draftproof.acceptance import block, make_rule, multi_round, traversal
+from draftproof.config import Sampling
+from draftproof.drafting import chain, make_drafter, sampled_tree
+from draftproof.errors import DraftError
+from draftproof.lossless.exact_law import largest_difference, plain_law, speculative_law
+from draftproof.randomness import Purpose
+from draftproof.sampling import TokenLaw
+from draftproof.shapes import parse_tree
+from draftproof.stopping import Stopping
+from draftproof.tree import DraftTree
 
 PROMPT = (0, 1, 0)
 VISIBLE = 1e-3
@@ -114,7 +114,7 @@ def test_a_greedy_draft_judged_as_sampled(monkeypatch):
 
             return super().draft(sequence, room, law, Argmax())
 
-    monkeypatch.setattr("harness.drafting.ChainDrafter", Greedy)
+    monkeypatch.setattr("draftproof.drafting.ChainDrafter", Greedy)
     assert max(difference(table, "rejection", "chain:2") for table in adversarial()) > VISIBLE
 
 
@@ -140,7 +140,7 @@ def test_a_token_dropped_after_it_was_drawn(monkeypatch):
                 probabilities=made.probabilities,
             )
 
-    monkeypatch.setattr("harness.drafting.ChainDrafter", Dropping)
+    monkeypatch.setattr("draftproof.drafting.ChainDrafter", Dropping)
     assert max(difference(table, "rejection", "chain:2") for table in adversarial()) > VISIBLE
 
 
@@ -153,7 +153,7 @@ def test_a_draft_drawn_at_another_temperature_than_its_law_says(monkeypatch):
 
             return super().draft(sequence, room, law, Cold())
 
-    monkeypatch.setattr("harness.drafting.ChainDrafter", Colder)
+    monkeypatch.setattr("draftproof.drafting.ChainDrafter", Colder)
     assert max(difference(table, "rejection", "chain:2") for table in adversarial()) > VISIBLE
 
 

@@ -15,16 +15,16 @@ from oracles import chain_rule_law
 from profiles import IS_NIGHTLY, examples
 from tables import adversarial, pair_from, pairs
 
-from harness.acceptance import make_rule
-from harness.config import Sampling
-from harness.decoding import speculate
-from harness.drafting import make_drafter
-from harness.enumeration import exact_law
-from harness.laws import RULES, valid_rules
-from harness.lossless.exact_law import largest_difference, plain_law, speculative_law
-from harness.models.widened import WidenedLM
-from harness.shapes import parse_tree
-from harness.stopping import Stopping
+from draftproof.acceptance import make_rule
+from draftproof.config import Sampling
+from draftproof.decoding import speculate
+from draftproof.drafting import make_drafter
+from draftproof.enumeration import exact_law
+from draftproof.laws import RULES, valid_rules
+from draftproof.lossless.exact_law import largest_difference, plain_law, speculative_law
+from draftproof.models.widened import WidenedLM
+from draftproof.shapes import parse_tree
+from draftproof.stopping import Stopping
 
 EXACT = 1e-12
 PROMPT = (0, 1, 0)

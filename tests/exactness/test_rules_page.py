@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from harness.laws import RULES
+from draftproof.laws import RULES
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 PAGE = (DOCS / "rules.md").read_text(encoding="utf-8")

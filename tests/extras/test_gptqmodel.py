@@ -18,10 +18,10 @@ import gptq_writer as writer
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from harness.errors import ModelError
-from harness.models.gptq import can_stay_packed, gptq_format, load_gptq, load_packed
-from harness.models.gptq_format import weight_file
-from harness.models.gptq_weights import GPTQTensors
+from draftproof.errors import ModelError
+from draftproof.models.gptq import can_stay_packed, gptq_format, load_gptq, load_packed
+from draftproof.models.gptq_format import weight_file
+from draftproof.models.gptq_weights import GPTQTensors
 
 CPU = torch.device("cpu")
 

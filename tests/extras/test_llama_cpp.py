@@ -21,16 +21,16 @@ pytest.importorskip("gguf", reason="gguf is not installed; run: tox -e llamacpp"
 import urllib3
 from gguf_writer import write_gguf
 
-from harness.config import RunConfig, Sampling
-from harness.data.load import load_prompts
-from harness.engines.llama_cpp import LlamaCppEngine
-from harness.engines.measuring import Bench
-from harness.engines.openai import OpenAIEngine
-from harness.engines.protocol import Request
-from harness.errors import EngineError, ModelError, UsageError
-from harness.models.loading import load_pair
-from harness.stopping import Stopping
-from harness.trace import Verdict
+from draftproof.config import RunConfig, Sampling
+from draftproof.data.load import load_prompts
+from draftproof.engines.llama_cpp import LlamaCppEngine
+from draftproof.engines.measuring import Bench
+from draftproof.engines.openai import OpenAIEngine
+from draftproof.engines.protocol import Request
+from draftproof.errors import EngineError, ModelError, UsageError
+from draftproof.models.loading import load_pair
+from draftproof.stopping import Stopping
+from draftproof.trace import Verdict
 
 # Warnings of the library's own making.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -114,7 +114,7 @@ def test_every_case_is_measured_and_judged(pair, make, prompts, draft, temperatu
 
 def test_it_computes_what_the_target_does(pair, make, prompts):
     """The GGUF is the target: its greedy output is ours, up to what rounding explains."""
-    from harness.engines.reference import ReferenceEngine
+    from draftproof.engines.reference import ReferenceEngine
 
     config = RunConfig(max_new_tokens=24)
     reference = ReferenceEngine(pair, config)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from study_traces import study_run
 
-from harness.gate import measured_run
-from harness.report import RunInfo
+from draftproof.gate import measured_run
+from draftproof.report import RunInfo
 
 RUN = RunInfo(
     name="nightly",

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.errors import UsageError
-from harness.gate import Outcome, compare, comparison_json, measured_run, parse_gate
-from harness.gate.comparison import check_metrics
-from harness.gate.planning import plan_lines, plans
-from harness.report.comparison_text import markdown_comparison, terminal_comparison
-from harness.report.metrics_json import strict_json
-from harness.report.tree_text import side_by_side, tree_lines
-from harness.trace import Verdict
+from draftproof.errors import UsageError
+from draftproof.gate import Outcome, compare, comparison_json, measured_run, parse_gate
+from draftproof.gate.comparison import check_metrics
+from draftproof.gate.planning import plan_lines, plans
+from draftproof.report.comparison_text import markdown_comparison, terminal_comparison
+from draftproof.report.metrics_json import strict_json
+from draftproof.report.tree_text import side_by_side, tree_lines
+from draftproof.trace import Verdict
 
 
 def gates(*texts):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from study_traces import study_run
 
-from harness.gate import Storage, compare, comparison_json
-from harness.gate.exact import ROUNDING, Aspect
-from harness.gate.measured import measured_run
-from harness.report.metrics_json import strict_json
+from draftproof.gate import Storage, compare, comparison_json
+from draftproof.gate.exact import ROUNDING, Aspect
+from draftproof.gate.measured import measured_run
+from draftproof.report.metrics_json import strict_json
 
 
 def value(cases, index, what, column, row):

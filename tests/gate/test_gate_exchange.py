@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest, permutation_test
 
-from harness.gate.exchange import (
+from draftproof.gate.exchange import (
     EXCHANGES,
     PairedSums,
     change_test,

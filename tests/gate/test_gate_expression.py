@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from harness.errors import UsageError
-from harness.gate import parse_gate
-from harness.gate.expression import EVERY_DOMAIN, ONE_WAY, OVERALL, RATIOS
+from draftproof.errors import UsageError
+from draftproof.gate import parse_gate
+from draftproof.gate.expression import EVERY_DOMAIN, ONE_WAY, OVERALL, RATIOS
 
 
 @pytest.mark.parametrize(

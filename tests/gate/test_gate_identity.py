@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.gate.identity import mismatches, timing_mismatches
+from draftproof.gate.identity import mismatches, timing_mismatches
 
 
 def with_(run, part, **changes):

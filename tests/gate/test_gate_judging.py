@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from harness.gate import Outcome, parse_gate
-from harness.gate.exchange import PairedSums
-from harness.gate.judging import (
+from draftproof.gate import Outcome, parse_gate
+from draftproof.gate.exchange import PairedSums
+from draftproof.gate.judging import (
     decide,
     detectable,
     fewest_prompts,

@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 from page_tools import Page
 
-from harness.errors import DraftproofError
-from harness.gate import Outcome, Storage, compare, measured_run, parse_gate
-from harness.report.comparison_text import difference_lines, gate_table, remarks
-from harness.report.page.comparison import (
+from draftproof.errors import DraftproofError
+from draftproof.gate import Outcome, Storage, compare, measured_run, parse_gate
+from draftproof.report.comparison_text import difference_lines, gate_table, remarks
+from draftproof.report.page.comparison import (
     COMPARISON_PAGE,
     comparison_html,
     write_comparison_page,
 )
-from harness.report.page.outline import outline
-from harness.report.page.strip import strips
+from draftproof.report.page.outline import outline
+from draftproof.report.page.strip import strips
 
 NODES = 14
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from page_tools import beyond, opened
 
-from harness.gate import compare, measured_run, parse_gate
-from harness.report.page.comparison import write_comparison_page
+from draftproof.gate import compare, measured_run, parse_gate
+from draftproof.report.page.comparison import write_comparison_page
 
 LONG = " a-token-whose-text-is-far-longer-than-any-box-on-a-phone-could-hold"
 

@@ -17,15 +17,15 @@ import yaml
 from checkpoints import save_checkpoint
 from plugin_sources import SUITE
 
-from harness.errors import INCONCLUSIVE_EXIT_CODE
-from harness.plugin.options import OPTIONS
+from draftproof.errors import INCONCLUSIVE_EXIT_CODE
+from draftproof.plugin.options import OPTIONS
 
 ROOT = Path(__file__).parent.parent.parent
 CI = ROOT / "docs" / "ci"
 
 EMPTY_HANDED = """
 import pytest
-from harness.acceptance import GreedyRule
+from draftproof.acceptance import GreedyRule
 
 
 class KeepsNothing(GreedyRule):

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.errors import DraftproofError, TraceError, UsageError
-from harness.gate import Storage, compare
-from harness.report import write_report
+from draftproof.errors import DraftproofError, TraceError, UsageError
+from draftproof.gate import Storage, compare
+from draftproof.report import write_report
 
 
 @pytest.fixture

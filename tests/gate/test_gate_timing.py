@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from harness.gate import Outcome, compare, measured_run, parse_gate
-from harness.gate.judging import decide
-from harness.gate.timing import judge_speed
+from draftproof.gate import Outcome, compare, measured_run, parse_gate
+from draftproof.gate.judging import decide
+from draftproof.gate.timing import judge_speed
 
 GATE = parse_gate("speedup:-10%")
 

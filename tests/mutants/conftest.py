@@ -4,8 +4,8 @@ import pytest
 import torch
 from jaxtyping import config
 
-from harness.config import RunConfig
-from harness.selftest.instruments import Surroundings
+from draftproof.config import RunConfig
+from draftproof.selftest.instruments import Surroundings
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _unchecked():
 @pytest.fixture(scope="session")
 def around():
     """The built-in pair, and a prompt of each domain."""
-    from harness.conformance.making import make_subject
+    from draftproof.conformance.making import make_subject
 
     torch.set_num_threads(1)
     subject = make_subject(RunConfig(), prompts=1, report=lambda line: None)

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.selftest.catalogue import CATALOGUE
-from harness.selftest.instruments import INSTRUMENTS, run
-from harness.selftest.mutant import FaultClass
-from harness.selftest.scoreboard import Score, examine
+from draftproof.selftest.catalogue import CATALOGUE
+from draftproof.selftest.instruments import INSTRUMENTS, run
+from draftproof.selftest.mutant import FaultClass
+from draftproof.selftest.scoreboard import Score, examine
 
 FAULTS = [mutant for mutant in CATALOGUE.values() if not mutant.lossless]
 CONTROLS = [mutant for mutant in CATALOGUE.values() if mutant.lossless]

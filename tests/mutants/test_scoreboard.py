@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from harness.cli.main import main
-from harness.conformance.subject import Status
-from harness.errors import FAULT_EXIT_CODE, USAGE_EXIT_CODE, UsageError
-from harness.selftest import instruments as module
-from harness.selftest.catalogue import CATALOGUE, chosen
-from harness.selftest.false_alarms import false_alarms, interval
-from harness.selftest.figures import figures, wrong_figures
-from harness.selftest.instruments import INSTRUMENTS, Family, Outcome, Surroundings
-from harness.selftest.rendering import SelfTest, json_document, markdown, terminal
-from harness.selftest.scoreboard import Score, by_class, class_score, examine
+from draftproof.cli.main import main
+from draftproof.conformance.subject import Status
+from draftproof.errors import FAULT_EXIT_CODE, USAGE_EXIT_CODE, UsageError
+from draftproof.selftest import instruments as module
+from draftproof.selftest.catalogue import CATALOGUE, chosen
+from draftproof.selftest.false_alarms import false_alarms, interval
+from draftproof.selftest.figures import figures, wrong_figures
+from draftproof.selftest.instruments import INSTRUMENTS, Family, Outcome, Surroundings
+from draftproof.selftest.rendering import SelfTest, json_document, markdown, terminal
+from draftproof.selftest.scoreboard import Score, by_class, class_score, examine
 
 
 def outcome(instrument, status=Status.PASSED, **values):
@@ -116,7 +116,7 @@ def test_exit_codes(around, monkeypatch, capsys, tmp_path):
         module.INSTRUMENTS, "worked example", (Family.IDENTITIES, lambda *_: (Status.PASSED, ""))
     )
     monkeypatch.setattr(
-        "harness.selftest.scoreboard.examine.__kwdefaults__",
+        "draftproof.selftest.scoreboard.examine.__kwdefaults__",
         {"instruments": ("worked example",), "all_instruments": False},
     )
     assert main(["selftest", "--mutant", "M04"]) == FAULT_EXIT_CODE

@@ -9,11 +9,11 @@ import vl_convert  # noqa: F401  # can be imported once in a process only
 from checkpoints import save_checkpoint
 from plugin_sources import SUITE
 
-import harness
+import draftproof
 
 # A run in this process forgets the modules that it was the first to import, and classes imported
 # twice are two classes: so everything is imported now.
-for _module in pkgutil.walk_packages(harness.__path__, "harness."):
+for _module in pkgutil.walk_packages(draftproof.__path__, "draftproof."):
     importlib.import_module(_module.name)
 
 

@@ -110,7 +110,7 @@ CHAT = MATH_AND_OTHER.replace('"math"', '"chat"')
 @pytest.mark.parametrize("temperature", ["0", "1"])
 def test_later_turns_follow_the_targets_own_plain_answers(pytester, tmp_path, temperature):
     """A turn's case gives the answer that the next turn's prompt is made with, in any order."""
-    from harness.report import load_run
+    from draftproof.report import load_run
 
     models = [
         f"--spec-{role}={save_checkpoint(tmp_path / role, seed=seed, chat_template=TEMPLATE)}"

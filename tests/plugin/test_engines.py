@@ -7,8 +7,8 @@ import pytest
 USAGE_ERROR = 4
 
 ENGINE = """
-from harness.engines.protocol import Capability, Counts, Generation
-from harness.engines.reference import ReferenceEngine
+from draftproof.engines.protocol import Capability, Counts, Generation
+from draftproof.engines.reference import ReferenceEngine
 
 
 class Mine:
@@ -145,7 +145,7 @@ def test_the_engines_of_transformers_run_the_suite(run, metrics, engine):
 
 
 def test_help_names_every_engine(run):
-    from harness.engines.names import BUILT_IN
+    from draftproof.engines.names import BUILT_IN
 
     text = " ".join(run("--help", models=False).stdout.str().split())
     assert all(name in text for name in BUILT_IN)

@@ -5,8 +5,8 @@ import json
 import pytest
 from plugin_sources import SUITE
 
-from harness.errors import INCONCLUSIVE_EXIT_CODE
-from harness.gate import Storage
+from draftproof.errors import INCONCLUSIVE_EXIT_CODE
+from draftproof.gate import Storage
 
 MANY = SUITE.replace(
     'prompts=["a b c", "c b a", "d e"]',
@@ -14,7 +14,7 @@ MANY = SUITE.replace(
 )
 FORGETFUL = """
 import pytest
-from harness.acceptance import GreedyRule
+from draftproof.acceptance import GreedyRule
 
 
 class KeepsNothing(GreedyRule):

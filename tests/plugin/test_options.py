@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.plugin.options import OPTIONS
+from draftproof.plugin.options import OPTIONS
 
 USAGE_ERROR = 4
 

@@ -10,8 +10,8 @@ import pytest
 from page_tools import Page
 from plugin_sources import WRONG_RULE
 
-from harness.errors import DraftproofError
-from harness.report import load_run
+from draftproof.errors import DraftproofError
+from draftproof.report import load_run
 
 METRICS = (
     "acceptance_probability greedy_match acceptance_rate_drafted acceptance_rate_reached "
@@ -65,7 +65,7 @@ def test_a_page_that_cannot_be_made_loses_no_figure(run, pytester, monkeypatch):
     def missing():
         raise DraftproofError("no library here")
 
-    monkeypatch.setattr("harness.report.page.document.compressed_library", missing)
+    monkeypatch.setattr("draftproof.report.page.document.compressed_library", missing)
     result = run("--report", "--report-dir=out", "--junitxml=junit.xml", "--spec-open")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["overall *", "The page was not made: no library here"])

@@ -3,7 +3,7 @@
 import pytest
 from study_traces import study_run
 
-from harness.plugin.progress import Progress
+from draftproof.plugin.progress import Progress
 
 
 @pytest.fixture

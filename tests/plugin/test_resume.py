@@ -6,8 +6,8 @@ import pytest
 from checkpoints import save_checkpoint
 from plugin_sources import SUITE
 
-from harness.journal import read_journal
-from harness.report import load_run
+from draftproof.journal import read_journal
+from draftproof.report import load_run
 
 INTERRUPTED = (
     SUITE

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from plugin_sources import SUITE, WRONG_RULE
 
-from harness.report import load_run
+from draftproof.report import load_run
 
 NODE_COLUMNS = (
     "case_id domain step node parent depth sibling_rank position token_id target_probability "
@@ -185,7 +185,7 @@ def test_a_case_without_a_suite_says_what_is_missing(pytester):
     [
         ("[]", "has no prompts"),
         (
-            "['a', harness.Prompt(prompt_id='letters/0', domain='x', text='b')]",
+            "['a', draftproof.Prompt(prompt_id='letters/0', domain='x', text='b')]",
             "has two prompts with the id 'letters/0'",
         ),
     ],
@@ -193,7 +193,7 @@ def test_a_case_without_a_suite_says_what_is_missing(pytester):
 def test_unusable_prompts_of_ones_own_are_refused(pytester, prompts, message):
     pytester.makepyfile(
         f"""
-        import harness, pytest
+        import draftproof, pytest
 
         @pytest.mark.suite("letters", prompts={prompts})
         def test_lossless(case, speculation): pass

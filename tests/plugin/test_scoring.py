@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from harness.errors import DraftproofError
-from harness.report import load_run
-from harness.scoring.sandbox import run_python
+from draftproof.errors import DraftproofError
+from draftproof.report import load_run
+from draftproof.scoring.sandbox import run_python
 
 SUITE = """
 import pytest
@@ -116,7 +116,7 @@ def test_code_is_run_in_the_sandbox_and_the_run_says_how(scored):
 
 
 def test_scores_survive_a_resumed_run(scored, pytester):
-    from harness.trace import CaseRecord
+    from draftproof.trace import CaseRecord
 
     _, cases = scored(rows("x", "y"))
     for case in cases.values():
@@ -127,8 +127,8 @@ def test_scores_survive_a_resumed_run(scored, pytester):
 def test_each_score_has_its_own_column_and_files_without_them_are_read(tmp_path):
     import pyarrow.parquet as pq
 
-    from harness.report import columns
-    from harness.trace import CaseRecord, Verdict
+    from draftproof.report import columns
+    from draftproof.trace import CaseRecord, Verdict
 
     cases = [
         CaseRecord(

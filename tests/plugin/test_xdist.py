@@ -3,7 +3,7 @@
 import pytest
 from plugin_sources import WRONG_RULE
 
-from harness.report import load_run
+from draftproof.report import load_run
 
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
 

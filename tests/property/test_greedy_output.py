@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import VOCABULARY, ScriptedDrafter, table_models, tiny_lm, trees
 
-from harness.acceptance import GreedyRule
-from harness.config import Sampling
-from harness.decoding import plain_decode, speculate
-from harness.drafting import make_drafter
-from harness.models.checked import CheckedLM
-from harness.randomness import SeededRandomness
-from harness.shapes import ChainShape, KAryShape
-from harness.stopping import Stopping
+from draftproof.acceptance import GreedyRule
+from draftproof.config import Sampling
+from draftproof.decoding import plain_decode, speculate
+from draftproof.drafting import make_drafter
+from draftproof.models.checked import CheckedLM
+from draftproof.randomness import SeededRandomness
+from draftproof.shapes import ChainShape, KAryShape
+from draftproof.stopping import Stopping
 
 GREEDY = Sampling(temperature=0.0)
 PROMPTS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)

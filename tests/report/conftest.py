@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.report import RunInfo
-from harness.trace import (
+from draftproof.report import RunInfo
+from draftproof.trace import (
     NODE_COLUMNS,
     STEP_COLUMNS,
     CaseRecord,

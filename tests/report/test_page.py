@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from page_tools import Page, make_page, make_source, read_block
 
-from harness.errors import DraftproofError
-from harness.report import load_run, write_page, write_report
-from harness.report.page import page_html
-from harness.report.page.figures import figures
-from harness.report.page.trees import UNKNOWN, VIEWER_NODES, shown_cases, viewer_block
-from harness.report.texts import Texts, texts_of
-from harness.statistics import prompt_sums
-from harness.trace import CaseRecord, Verdict
+from draftproof.errors import DraftproofError
+from draftproof.report import load_run, write_page, write_report
+from draftproof.report.page import page_html
+from draftproof.report.page.figures import figures
+from draftproof.report.page.trees import UNKNOWN, VIEWER_NODES, shown_cases, viewer_block
+from draftproof.report.texts import Texts, texts_of
+from draftproof.statistics import prompt_sums
+from draftproof.trace import CaseRecord, Verdict
 
 SECTIONS = {
     "findings", "domains", "depth", "uncertainty", "dependence", "viewer", "lossless", "costs",
@@ -308,7 +308,7 @@ def test_a_journal_keeps_texts(cases):
 
 
 def test_without_the_charting_library_the_error_names_the_package(monkeypatch):
-    from harness.report.page.library import compressed_library
+    from draftproof.report.page.library import compressed_library
 
     compressed_library.cache_clear()
     monkeypatch.setitem(sys.modules, "vl_convert", None)

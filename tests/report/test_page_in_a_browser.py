@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from page_tools import beyond, make_source, opened
 
-from harness.report import write_page
+from draftproof.report import write_page
 
 FIGURES = 10
 NODES = 14

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from harness.errors import DraftproofError
-from harness.report import load_run, new_report_directory, point_latest, write_report
-from harness.report.files import write_atomically, write_text
+from draftproof.errors import DraftproofError
+from draftproof.report import load_run, new_report_directory, point_latest, write_report
+from draftproof.report.files import write_atomically, write_text
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REPORT_FILES = [
@@ -81,8 +81,8 @@ def test_a_full_disk_names_the_file_and_keeps_the_last_report(tmp_path, make_cas
     script = """
         import resource, signal, sys
         from pathlib import Path
-        from harness.errors import DraftproofError
-        from harness.report import load_run, write_report
+        from draftproof.errors import DraftproofError
+        from draftproof.report import load_run, write_report
         directory = Path(sys.argv[1])
         saved = load_run(directory)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -118,7 +118,7 @@ def test_raw_facts_are_written_before_anything_is_computed_from_them(
     def fail(cases):
         raise RuntimeError("a fault in the statistics")
 
-    monkeypatch.setattr("harness.report.writing.summarise", fail)
+    monkeypatch.setattr("draftproof.report.writing.summarise", fail)
     cases = make_cases()
     with pytest.raises(RuntimeError):
         write_report(tmp_path, run_info, cases)
@@ -171,7 +171,7 @@ def test_a_folder_named_latest_is_not_replaced(tmp_path):
 
 def test_importing_reports_and_statistics_is_cheap():
     script = (
-        "import sys, harness.report, harness.statistics; "
+        "import sys, draftproof.report, draftproof.statistics; "
         "print([name for name in ('torch', 'transformers', 'pyarrow', 'scipy', 'pandas') "
         "if name in sys.modules])"
     )
@@ -184,7 +184,8 @@ def test_importing_reports_and_statistics_is_cheap():
 def test_writing_and_reading_need_no_torch(tmp_path, make_cases, run_info):
     write_report(tmp_path, run_info, make_cases())
     script = (
-        "import sys; from pathlib import Path; from harness.report import load_run, write_report; "
+        "import sys; from pathlib import Path; "
+        "from draftproof.report import load_run, write_report; "
         "saved = load_run(Path(sys.argv[1])); "
         "print(len(write_report(saved.directory, saved.run, saved.cases).terminal_text) > 0, "
         "[name for name in ('torch', 'transformers') if name in sys.modules])"

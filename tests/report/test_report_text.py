@@ -13,22 +13,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.data.prompt import DOMAINS
-from harness.report import (
+from draftproof.data.prompt import DOMAINS
+from draftproof.report import (
     PAGE_FILE,
     failure_lines,
     metrics_document,
     terminal_report,
     write_report,
 )
-from harness.report.context import coupling_lines
-from harness.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
-from harness.report.markdown import markdown_report
-from harness.report.metrics_json import strict_json
-from harness.report.study_json import study_json
-from harness.report.tables import number
-from harness.report.writing import METRICS_FILE, SUMMARY_FILE
-from harness.statistics import (
+from draftproof.report.context import coupling_lines
+from draftproof.report.labels import DEPTH_LABELS, METRIC_LABELS, VERDICT_LABELS
+from draftproof.report.markdown import markdown_report
+from draftproof.report.metrics_json import strict_json
+from draftproof.report.study_json import study_json
+from draftproof.report.tables import number
+from draftproof.report.writing import METRICS_FILE, SUMMARY_FILE
+from draftproof.statistics import (
     DEPTH_METRICS,
     METRICS,
     DepthSummary,
@@ -47,7 +47,7 @@ from harness.statistics import (
     WaldTest,
     coupling,
 )
-from harness.trace import CaseRecord, Verdict
+from draftproof.trace import CaseRecord, Verdict
 
 NAN = float("nan")
 ONE_PROMPT = "an interval needs 2 prompts to resample, and 1 has this figure"

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.errors import TraceError
-from harness.journal import Journal
-from harness.report import JOURNAL_FILE, load_run, point_latest, write_report
-from harness.report import columns as report_columns
-from harness.trace import CaseRecord, DecodedOutput, Verdict
+from draftproof.errors import TraceError
+from draftproof.journal import Journal
+from draftproof.report import JOURNAL_FILE, load_run, point_latest, write_report
+from draftproof.report import columns as report_columns
+from draftproof.trace import CaseRecord, DecodedOutput, Verdict
 
 FILES = ("run.json", "cases.parquet", "steps.parquet", "nodes.parquet")
 STEPS = [

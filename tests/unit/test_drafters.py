@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import VOCABULARY, tiny_lm
 
-from harness.config import Sampling
-from harness.drafting import make_drafter
-from harness.drafting.lookup import continuation
-from harness.drafting.static_tree import most_probable
-from harness.laws import ProposalLaw
-from harness.randomness import Purpose, SeededRandomness
-from harness.sampling import TokenLaw
-from harness.shapes import parse_tree
-from harness.tree import ROOT
+from draftproof.config import Sampling
+from draftproof.drafting import make_drafter
+from draftproof.drafting.lookup import continuation
+from draftproof.drafting.static_tree import most_probable
+from draftproof.laws import ProposalLaw
+from draftproof.randomness import Purpose, SeededRandomness
+from draftproof.sampling import TokenLaw
+from draftproof.shapes import parse_tree
+from draftproof.tree import ROOT
 
 SEQUENCE = [1, 3, 2, 0]
 LAW = TokenLaw(Sampling(temperature=1.0))

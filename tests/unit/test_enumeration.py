@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import distributions
 
-from harness.enumeration import EnumerationBudgetError, enumerate_branches, exact_law
-from harness.errors import NumericsError
-from harness.randomness import Purpose, Randomness
+from draftproof.enumeration import EnumerationBudgetError, enumerate_branches, exact_law
+from draftproof.errors import NumericsError
+from draftproof.randomness import Purpose, Randomness
 
 
 @given(st.lists(st.integers(1, 3).flatmap(distributions), min_size=1, max_size=4))

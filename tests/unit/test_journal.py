@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import TraceError
-from harness.journal import Journal, read_journal
-from harness.trace import (
+from draftproof.errors import TraceError
+from draftproof.journal import Journal, read_journal
+from draftproof.trace import (
     NODE_COLUMNS,
     STEP_COLUMNS,
     CaseRecord,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from study_traces import study_run
 
-from harness.statistics import Resampling, prompt_sums
-from harness.statistics.costs import costs
-from harness.statistics.entropy_profile import ENTROPY_EDGES, entropy_profile
-from harness.statistics.lengths import length_histogram
-from harness.trace import DecodedOutput, Verdict
+from draftproof.statistics import Resampling, prompt_sums
+from draftproof.statistics.costs import costs
+from draftproof.statistics.entropy_profile import ENTROPY_EDGES, entropy_profile
+from draftproof.statistics.lengths import length_histogram
+from draftproof.trace import DecodedOutput, Verdict
 
 DOMAINS = ("chat", "code", "logic", "math")
 FEW = Resampling(resamples=300)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from strategies import distributions
 
-from harness.draw_log import log_draws
-from harness.errors import DraftproofError, NumericsError, UsageError
-from harness.randomness import (
+from draftproof.draw_log import log_draws
+from draftproof.errors import DraftproofError, NumericsError, UsageError
+from draftproof.randomness import (
     BOUNDARY_DRAWS,
     Draw,
     InjectedRandomness,

@@ -9,23 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import VOCABULARY, ScriptedDrafter, tiny_lm, trees
 
-from harness.acceptance import GreedyRule, PointMassRule, RejectionRule, make_rule
-from harness.config import Sampling
-from harness.decoding import speculate
-from harness.drafting import make_drafter
-from harness.laws import RULES, valid_rules
-from harness.randomness import SeededRandomness
-from harness.recording import (
+from draftproof.acceptance import GreedyRule, PointMassRule, RejectionRule, make_rule
+from draftproof.config import Sampling
+from draftproof.decoding import speculate
+from draftproof.drafting import make_drafter
+from draftproof.laws import RULES, valid_rules
+from draftproof.randomness import SeededRandomness
+from draftproof.recording import (
     StepRecorder,
     StepSeconds,
     acceptance_probability,
     choice_facts,
     overlaps,
 )
-from harness.shapes import ChainShape, KAryShape, parse_tree
-from harness.statistics.identities import check_identities
-from harness.stopping import Stopping
-from harness.trace import CaseRecord, DecodedOutput, Verdict
+from draftproof.shapes import ChainShape, KAryShape, parse_tree
+from draftproof.statistics.identities import check_identities
+from draftproof.stopping import Stopping
+from draftproof.trace import CaseRecord, DecodedOutput, Verdict
 
 PROMPT = [1, 3, 2]
 
@@ -134,7 +134,7 @@ def test_rank_0_is_the_argmax_also_where_logits_are_equal():
     ],
 )
 def test_what_every_rule_leaves_keeps_the_identities(name, text):
-    """Among them: what a rule has looked at fits the facts of `harness.laws`."""
+    """Among them: what a rule has looked at fits the facts of `draftproof.laws`."""
     shape = parse_tree(text)
     sampling = Sampling(temperature=0.0 if RULES[name].greedy_only else 1.0)
     drafter = make_drafter(shape, tiny_lm(2))

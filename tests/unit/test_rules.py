@@ -5,15 +5,15 @@ import itertools
 import pytest
 import torch
 
-from harness.acceptance import TypicalRule, make_rule
-from harness.acceptance.multi_round import residual, without
-from harness.acceptance.traversal import remainder
-from harness.drafting.protocol import Draft
-from harness.errors import DraftError, UsageError
-from harness.laws import RULES, ProposalLaw
-from harness.randomness import BOUNDARY_DRAWS, InjectedRandomness, Purpose
-from harness.shapes import parse_tree
-from harness.tree import ROOT, DraftTree
+from draftproof.acceptance import TypicalRule, make_rule
+from draftproof.acceptance.multi_round import residual, without
+from draftproof.acceptance.traversal import remainder
+from draftproof.drafting.protocol import Draft
+from draftproof.errors import DraftError, UsageError
+from draftproof.laws import RULES, ProposalLaw
+from draftproof.randomness import BOUNDARY_DRAWS, InjectedRandomness, Purpose
+from draftproof.shapes import parse_tree
+from draftproof.tree import ROOT, DraftTree
 
 CHAIN = (-1, 0)
 SIBLINGS = (-1, -1)

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import next_token_law
 
-from harness.config import Sampling
-from harness.errors import NumericsError
-from harness.models.table import TableLM
-from harness.sampling import TokenLaw, argmax, measured_distributions
+from draftproof.config import Sampling
+from draftproof.errors import NumericsError
+from draftproof.models.table import TableLM
+from draftproof.sampling import TokenLaw, argmax, measured_distributions
 
 SIZE = 6
 PROMPT = (0, 3)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.acceptance import make_rule
-from harness.config import PRESETS, RunConfig, Sampling
-from harness.errors import UsageError
-from harness.laws import RULES, ProposalLaw, default_rule, valid_rules
-from harness.shapes import FORMS, KAryShape, StaticShape, parse_tree
+from draftproof.acceptance import make_rule
+from draftproof.config import PRESETS, RunConfig, Sampling
+from draftproof.errors import UsageError
+from draftproof.laws import RULES, ProposalLaw, default_rule, valid_rules
+from draftproof.shapes import FORMS, KAryShape, StaticShape, parse_tree
 
 EXAMPLES = [form for form in FORMS if form != "static:FILE.json"]
 

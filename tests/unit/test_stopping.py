@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ScriptedDrafter
 
-from harness.acceptance import GreedyRule
-from harness.config import Sampling
-from harness.decoding import plain_decode, speculate, within_context
-from harness.errors import ModelError, UsageError
-from harness.laws import ProposalLaw
-from harness.models.table import TableLM
-from harness.randomness import InjectedRandomness
-from harness.stopping import Stopping, StopReason
-from harness.tree import DraftTree
+from draftproof.acceptance import GreedyRule
+from draftproof.config import Sampling
+from draftproof.decoding import plain_decode, speculate, within_context
+from draftproof.errors import ModelError, UsageError
+from draftproof.laws import ProposalLaw
+from draftproof.models.table import TableLM
+from draftproof.randomness import InjectedRandomness
+from draftproof.stopping import Stopping, StopReason
+from draftproof.tree import DraftTree
 
 TOKENS = st.integers(0, 3)
 

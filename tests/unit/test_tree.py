@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from strategies import parents, trees
 
-from harness.decoding import contexts
-from harness.errors import DraftError
-from harness.laws import ProposalLaw
-from harness.tree import ROOT, DraftTree, ancestor_mask, depths, path_to
+from draftproof.decoding import contexts
+from draftproof.errors import DraftError
+from draftproof.laws import ProposalLaw
+from draftproof.tree import ROOT, DraftTree, ancestor_mask, depths, path_to
 
 
 def tree(token_ids, parents, law=ProposalLaw.DETERMINISTIC):

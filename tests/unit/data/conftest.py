@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.prompt_sources import BBH_DEDUCTIVE
+from draftproof.prompt_sources import BBH_DEDUCTIVE
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -66,7 +66,7 @@ def data_folder(tmp_path: Path) -> Path:
 def write_builtin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Writes a file that is read as the built-in prompts of every domain."""
     path = tmp_path / "builtin.jsonl"
-    monkeypatch.setattr("harness.data.builtin.asset_path", lambda *_: path)
+    monkeypatch.setattr("draftproof.data.builtin.asset_path", lambda *_: path)
 
     def write(content: str) -> Path:
         path.write_text(content, encoding="utf-8")

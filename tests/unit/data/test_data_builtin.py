@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import DOMAINS, load_prompts, load_records
-from harness.errors import DataError
+from draftproof.data import DOMAINS, load_prompts, load_records
+from draftproof.errors import DataError
 
 PROMPTS = Path(__file__).resolve().parents[3] / "fixtures" / "prompts"
 ROW = {"prompt_id": "builtin/math/01", "domain": "math", "text": "1 + 1?", "answer": "2"}
@@ -80,7 +80,7 @@ def test_a_file_that_is_not_utf8_is_named(write_builtin: WriteBuiltin) -> None:
 
 
 def test_a_missing_asset_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.assets._PLACES", (Path("here"), Path("there")))
+    monkeypatch.setattr("draftproof.assets._PLACES", (Path("here"), Path("there")))
     with pytest.raises(DataError, match=r"prompts/chat\.jsonl"):
         load_prompts("chat")
 

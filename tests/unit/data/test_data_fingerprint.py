@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data import Prompt, prompts_fingerprint
+from draftproof.data import Prompt, prompts_fingerprint
 
 PROMPTS = st.lists(
     st.builds(

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from harness.data import DOMAINS, PromptSource, load_prompts
-from harness.data.load import load_domain
-from harness.data.specs import DATASETS
-from harness.errors import DataError
-from harness.prompt_sources import BBH_DEDUCTIVE
+from draftproof.data import DOMAINS, PromptSource, load_prompts
+from draftproof.data.load import load_domain
+from draftproof.data.specs import DATASETS
+from draftproof.errors import DataError
+from draftproof.prompt_sources import BBH_DEDUCTIVE
 
 ON_THE_HUB = ("code", "math", "logic")
 
@@ -166,8 +166,8 @@ def test_a_folder_that_would_stand_in_for_the_hub_is_refused(
 
 
 OFFLINE = """
-from harness.data import load_prompts
-from harness.errors import DataError
+from draftproof.data import load_prompts
+from draftproof.errors import DataError
 for domain, source in (("chat", "real"), ("logic", "folio_v2"), ("chat", "vicuna")):
     try:
         load_prompts(domain, source=source)

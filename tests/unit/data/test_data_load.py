@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import load_prompts
-from harness.errors import UsageError
+from draftproof.data import load_prompts
+from draftproof.errors import UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -34,15 +34,15 @@ def test_a_folder_for_the_builtin_prompts_is_refused(tmp_path: Path) -> None:
 def test_a_limit_below_one_is_refused_before_anything_is_read(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("harness.data.load.builtin_records")
-    monkeypatch.delattr("harness.data.load.real_records")
+    monkeypatch.delattr("draftproof.data.load.builtin_records")
+    monkeypatch.delattr("draftproof.data.load.real_records")
     with pytest.raises(UsageError, match="limit: 0 prompts"):
         load_prompts("math", source=source, limit=0)
 
 
 def test_importing_the_package_is_cheap() -> None:
     script = (
-        "import sys, harness.data; heavy = {'datasets', 'huggingface_hub', 'numpy', 'pandas', "
+        "import sys, draftproof.data; heavy = {'datasets', 'huggingface_hub', 'numpy', 'pandas', "
         "'pyarrow', 'torch', 'transformers'}; print(*sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

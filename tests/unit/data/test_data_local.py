@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import DOMAINS, Prompt, load_prompts, load_records
-from harness.errors import DataError
-from harness.prompt_sources import BBH_DEDUCTIVE
+from draftproof.data import DOMAINS, Prompt, load_prompts, load_records
+from draftproof.errors import DataError
+from draftproof.prompt_sources import BBH_DEDUCTIVE
 
 GZIP = gzip.compress(b'{"task_id": "HumanEval/0"}\n' * 500, mtime=0)
 
@@ -337,8 +337,8 @@ def refuse(*args, **kwargs):
     calls.append(repr(args))
     raise OSError("no network in this test")
 socket.socket.connect = socket.getaddrinfo = refuse
-from harness.data import DOMAINS, load_prompts
-from harness.errors import DataError
+from draftproof.data import DOMAINS, load_prompts
+from draftproof.errors import DataError
 folder, broken = sys.argv[1:]
 counts = [len(load_prompts(d, source="real", data_dir=folder)) for d in DOMAINS]
 try:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.data import OTHER, Prompt, PromptSource
-from harness.data.load import load_domain
-from harness.data.own import own_records
-from harness.errors import DataError
+from draftproof.data import OTHER, Prompt, PromptSource
+from draftproof.data.load import load_domain
+from draftproof.data.own import own_records
+from draftproof.errors import DataError
 
 
 def write(tmp_path: Path, *rows: Any) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.data import (
+from draftproof.data import (
     DOMAINS,
     OTHER,
     Prompt,
@@ -18,9 +18,9 @@ from harness.data import (
     load_records,
     prompts_fingerprint,
 )
-from harness.data.load import LoadedRecords, load_domain
-from harness.data.specs import DATASETS
-from harness.prompt_sources import BBH_DEDUCTIVE, BBH_TASKS
+from draftproof.data.load import LoadedRecords, load_domain
+from draftproof.data.specs import DATASETS
+from draftproof.prompt_sources import BBH_DEDUCTIVE, BBH_TASKS
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.sample import check_limit, sample_indices
-from harness.errors import UsageError
+from draftproof.data.sample import check_limit, sample_indices
+from draftproof.errors import UsageError
 
 GROUP_SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 SEEDS = st.integers(-(2**40), 2**40)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from harness.data import OTHER, Prompt, PromptSource, load_prompts
-from harness.data.load import LoadedRecords, load_domain
-from harness.data.reading import read_web
-from harness.data.rows import SPEED_BENCH_PLACEHOLDER
-from harness.data.specs import DATASETS
-from harness.errors import DataError, UsageError
-from harness.prompt_sources import SPEC_BENCH_PARTS
+from draftproof.data import OTHER, Prompt, PromptSource, load_prompts
+from draftproof.data.load import LoadedRecords, load_domain
+from draftproof.data.reading import read_web
+from draftproof.data.rows import SPEED_BENCH_PLACEHOLDER
+from draftproof.data.specs import DATASETS
+from draftproof.errors import DataError, UsageError
+from draftproof.prompt_sources import SPEC_BENCH_PARTS
 
 
 def write(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
@@ -267,7 +267,7 @@ def test_no_web_is_one_line_that_names_local_files(monkeypatch: pytest.MonkeyPat
 def test_a_small_file_that_unpacks_to_too_much_is_refused(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.data.reading.LARGEST_BYTES", 100)
+    monkeypatch.setattr("draftproof.data.reading.LARGEST_BYTES", 100)
     with pytest.raises(DataError, match=r"HumanEval\.jsonl\.gz.* unpacks to more than 100 bytes"):
         load_prompts("code", source="real", data_dir=data_folder)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.data import DOMAINS
-from harness.data.rows import final_number
-from harness.data.specs import DATASETS
-from harness.prompt_sources import BBH_TASKS, PARTS, REAL
+from draftproof.data import DOMAINS
+from draftproof.data.rows import final_number
+from draftproof.data.specs import DATASETS
+from draftproof.prompt_sources import BBH_TASKS, PARTS, REAL
 
 
 def test_real_is_one_data_set_for_each_domain() -> None:

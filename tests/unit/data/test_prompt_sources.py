@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import UsageError
-from harness.prompt_sources import PARTS, REAL, Choice, parse_columns, parse_prompts
+from draftproof.errors import UsageError
+from draftproof.prompt_sources import PARTS, REAL, Choice, parse_columns, parse_prompts
 
 
 def test_names_parts_and_revisions() -> None:

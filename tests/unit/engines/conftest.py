@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.config import RunConfig, Sampling
-from harness.data.load import load_prompts
-from harness.engines.protocol import Request
-from harness.models.loading import load_pair
-from harness.stopping import Stopping
+from draftproof.config import RunConfig, Sampling
+from draftproof.data.load import load_prompts
+from draftproof.engines.protocol import Request
+from draftproof.models.loading import load_pair
+from draftproof.stopping import Stopping
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.config import RunConfig, Sampling
-from harness.engines.assisted import AssistedEngine, LookupEngine
-from harness.engines.measuring import Bench
-from harness.engines.protocol import Capability
-from harness.engines.reference import ReferenceEngine
-from harness.errors import EngineError, UsageError
-from harness.shapes import parse_tree
-from harness.trace import Verdict
+from draftproof.config import RunConfig, Sampling
+from draftproof.engines.assisted import AssistedEngine, LookupEngine
+from draftproof.engines.measuring import Bench
+from draftproof.engines.protocol import Capability
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.errors import EngineError, UsageError
+from draftproof.shapes import parse_tree
+from draftproof.trace import Verdict
 
 ENGINES = {"transformers-assisted": AssistedEngine, "transformers-lookup": LookupEngine}
 SAMPLINGS = {

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.engines.blocks import Block, Watched
-from harness.errors import EngineError
+from draftproof.engines.blocks import Block, Watched
+from draftproof.errors import EngineError
 
 
 @pytest.mark.parametrize(

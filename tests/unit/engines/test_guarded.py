@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.config import RunConfig
-from harness.engines.guarded import GuardedEngine
-from harness.engines.measuring import Bench
-from harness.engines.protocol import Capability, Generation
-from harness.errors import EngineError, NumericsError
-from harness.trace import Counts, Verdict
+from draftproof.config import RunConfig
+from draftproof.engines.guarded import GuardedEngine
+from draftproof.engines.measuring import Bench
+from draftproof.engines.protocol import Capability, Generation
+from draftproof.errors import EngineError, NumericsError
+from draftproof.trace import Counts, Verdict
 
 
 class Scripted:
@@ -203,6 +203,6 @@ def test_the_bench_refuses_ids_of_another_tokenizer(pair, prompts):
 
 
 def reference_engine(pair, config):
-    from harness.engines.reference import ReferenceEngine
+    from draftproof.engines.reference import ReferenceEngine
 
     return ReferenceEngine(pair, config)

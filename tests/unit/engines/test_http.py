@@ -3,8 +3,8 @@
 import pytest
 from fake_server import cut, hang, serving, vanish
 
-from harness.engines.http import Server
-from harness.errors import EngineError
+from draftproof.engines.http import Server
+from draftproof.errors import EngineError
 
 
 def client(url, retries=2, timeout=0.3):

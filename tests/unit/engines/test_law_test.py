@@ -8,21 +8,21 @@ import pytest
 import torch
 from tables import adversarial, pair_from
 
-from harness.acceptance import make_rule
-from harness.acceptance.rejection import RejectionRule
-from harness.config import Sampling
-from harness.decoding import plain_decode, speculate
-from harness.drafting import make_drafter
-from harness.engines.law_test import evidence_of
-from harness.engines.protocol import Generation, Request
-from harness.engines.sites import places
-from harness.laws import valid_rules
-from harness.lossless.evidence import Evidence, Site
-from harness.lossless.evidence.verdict import LawVerdict, judge
-from harness.randomness import Purpose, SeededRandomness
-from harness.recording import StepRecorder, StepSeconds
-from harness.shapes import parse_tree
-from harness.stopping import Stopping
+from draftproof.acceptance import make_rule
+from draftproof.acceptance.rejection import RejectionRule
+from draftproof.config import Sampling
+from draftproof.decoding import plain_decode, speculate
+from draftproof.drafting import make_drafter
+from draftproof.engines.law_test import evidence_of
+from draftproof.engines.protocol import Generation, Request
+from draftproof.engines.sites import places
+from draftproof.laws import valid_rules
+from draftproof.lossless.evidence import Evidence, Site
+from draftproof.lossless.evidence.verdict import LawVerdict, judge
+from draftproof.randomness import Purpose, SeededRandomness
+from draftproof.recording import StepRecorder, StepSeconds
+from draftproof.shapes import parse_tree
+from draftproof.stopping import Stopping
 
 PAIRS = list(adversarial().values())
 SAMPLING = Sampling(temperature=1.0)

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.engines.llama_cpp import _require_same_tokens
-from harness.errors import ModelError
+from draftproof.engines.llama_cpp import _require_same_tokens
+from draftproof.errors import ModelError
 
 OURS = {0: "a", 1: " b", 2: "-" * 40, 3: "[PAD3]", 4: "<|end|>"}
 

@@ -5,14 +5,14 @@ import itertools
 import pytest
 from fake_server import cut, hang, serving
 
-from harness.config import RunConfig
-from harness.engines.measuring import Bench
-from harness.engines.openai import OpenAIEngine
-from harness.engines.protocol import Capability
-from harness.engines.reference import ReferenceEngine
-from harness.engines.server_counters import answered_counts, metric_counts, metric_totals
-from harness.errors import EngineError, UsageError
-from harness.trace import Counts, Verdict
+from draftproof.config import RunConfig
+from draftproof.engines.measuring import Bench
+from draftproof.engines.openai import OpenAIEngine
+from draftproof.engines.protocol import Capability
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.engines.server_counters import answered_counts, metric_counts, metric_totals
+from draftproof.errors import EngineError, UsageError
+from draftproof.trace import Counts, Verdict
 
 
 @pytest.fixture(scope="module")

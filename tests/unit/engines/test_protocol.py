@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from harness.config import RunConfig, Sampling
-from harness.engines.protocol import Capability, Engine, Generation, Request, check_generation
-from harness.engines.reference import accepted_tokens
-from harness.engines.registry import engine_names, make_engine
-from harness.errors import EngineError, UsageError
-from harness.stopping import Stopping
+from draftproof.config import RunConfig, Sampling
+from draftproof.engines.protocol import Capability, Engine, Generation, Request, check_generation
+from draftproof.engines.reference import accepted_tokens
+from draftproof.engines.registry import engine_names, make_engine
+from draftproof.errors import EngineError, UsageError
+from draftproof.stopping import Stopping
 
 REQUEST = Request(
     request_id="case",

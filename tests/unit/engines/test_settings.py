@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.engines.settings import read_settings, setting
-from harness.errors import UsageError
+from draftproof.engines.settings import read_settings, setting
+from draftproof.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

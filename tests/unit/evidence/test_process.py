@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import distributions
 
-from harness.errors import NumericsError, TraceError, UsageError
-from harness.lossless.evidence import (
+from draftproof.errors import NumericsError, TraceError, UsageError
+from draftproof.lossless.evidence import (
     DeclaredRule,
     Evidence,
     EvidenceMeter,
@@ -20,9 +20,9 @@ from harness.lossless.evidence import (
     Stream,
     log_e_value,
 )
-from harness.lossless.evidence.observation import STREAMS
-from harness.lossless.evidence.position import locate
-from harness.lossless.evidence.process import (
+from draftproof.lossless.evidence.observation import STREAMS
+from draftproof.lossless.evidence.position import locate
+from draftproof.lossless.evidence.process import (
     APPLICABLE,
     alternative_laws,
     denominator,

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 import anytime_valid as benchmark
 import simulated_engines as engines
 
-from harness.lossless.evidence import (
+from draftproof.lossless.evidence import (
     DeclaredRule,
     EvidenceMeter,
     Observation,

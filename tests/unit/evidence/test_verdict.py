@@ -10,8 +10,8 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from harness.errors import UsageError
-from harness.lossless.evidence import (
+from draftproof.errors import UsageError
+from draftproof.lossless.evidence import (
     DeclaredRule,
     Evidence,
     EvidenceMeter,
@@ -21,17 +21,17 @@ from harness.lossless.evidence import (
     Stream,
     log_e_value,
 )
-from harness.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, EVERYWHERE
-from harness.lossless.evidence.decision import (
+from draftproof.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, EVERYWHERE
+from draftproof.lossless.evidence.decision import (
     SCOPES,
     components,
     pointers,
     power_thresholds,
     prior,
 )
-from harness.lossless.evidence.power import probability_caught, smallest_contamination
-from harness.lossless.evidence.process import SHARES
-from harness.lossless.evidence.verdict import LawVerdict, judge
+from draftproof.lossless.evidence.power import probability_caught, smallest_contamination
+from draftproof.lossless.evidence.process import SHARES
+from draftproof.lossless.evidence.verdict import LawVerdict, judge
 
 P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.7, 0.1])
 KEPT, LEFT = np.minimum(P, Q), np.maximum(P - Q, 0)

@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import tiny_lm
 
-from harness.acceptance import GreedyRule
-from harness.config import Sampling
-from harness.decoding import plain_decode, speculate
-from harness.drafting import make_drafter
-from harness.lossless.certificate import certify, explain
-from harness.lossless.widths import scored_as_decoded, scored_at_width, spread, target_alone
-from harness.models.table import TableLM
-from harness.randomness import SeededRandomness
-from harness.sampling import TokenLaw
-from harness.shapes import KAryShape
-from harness.stopping import Stopping
-from harness.trace import Verdict
+from draftproof.acceptance import GreedyRule
+from draftproof.config import Sampling
+from draftproof.decoding import plain_decode, speculate
+from draftproof.drafting import make_drafter
+from draftproof.lossless.certificate import certify, explain
+from draftproof.lossless.widths import scored_as_decoded, scored_at_width, spread, target_alone
+from draftproof.models.table import TableLM
+from draftproof.randomness import SeededRandomness
+from draftproof.sampling import TokenLaw
+from draftproof.shapes import KAryShape
+from draftproof.stopping import Stopping
+from draftproof.trace import Verdict
 
 GREEDY = Sampling()
 LAW = TokenLaw(GREEDY)

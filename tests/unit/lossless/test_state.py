@@ -4,17 +4,17 @@ import pytest
 import torch
 from strategies import tiny_lm
 
-from harness.acceptance import GreedyRule
-from harness.config import Sampling
-from harness.decoding import speculate
-from harness.drafting import LookupDrafter, make_drafter
-from harness.drafting.draft_model import DraftModel
-from harness.errors import StateError
-from harness.lossless.state import StepChecker
-from harness.randomness import SeededRandomness
-from harness.shapes import ChainShape, KAryShape, LookupShape
-from harness.stopping import Stopping
-from harness.tree import ROOT, DraftTree
+from draftproof.acceptance import GreedyRule
+from draftproof.config import Sampling
+from draftproof.decoding import speculate
+from draftproof.drafting import LookupDrafter, make_drafter
+from draftproof.drafting.draft_model import DraftModel
+from draftproof.errors import StateError
+from draftproof.lossless.state import StepChecker
+from draftproof.randomness import SeededRandomness
+from draftproof.shapes import ChainShape, KAryShape, LookupShape
+from draftproof.stopping import Stopping
+from draftproof.tree import ROOT, DraftTree
 
 
 def run(drafter, target, draft, *, share=1.0, new=24, new_drafter=None, prompt=(1, 2, 3)):
@@ -135,7 +135,7 @@ def test_a_draft_that_was_cut_for_want_of_room_passes():
 def test_a_step_without_a_draft_checks_the_target_alone():
     class Silent(LookupDrafter):
         def draft(self, sequence, room, law, randomness):
-            from harness.drafting import Draft
+            from draftproof.drafting import Draft
 
             return Draft(tree=DraftTree(token_ids=(), parents=(), law=self.law))
 

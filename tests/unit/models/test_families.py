@@ -11,18 +11,18 @@ from broken_models import (
 from families import REFUSED, VOCABULARY, WORKING
 from strategies import tiny_llama
 
-import harness.models.families as rules
-from harness.acceptance.greedy import GreedyRule
-from harness.config import Sampling
-from harness.decoding import plain_decode, speculate
-from harness.drafting import make_drafter
-from harness.errors import ModelError, StateError
-from harness.models.checked import CheckedLM
-from harness.models.hugging_face import HuggingFaceLM
-from harness.models.probe import probe_tree_scoring
-from harness.randomness import SeededRandomness
-from harness.shapes import parse_tree
-from harness.stopping import Stopping
+import draftproof.models.families as rules
+from draftproof.acceptance.greedy import GreedyRule
+from draftproof.config import Sampling
+from draftproof.decoding import plain_decode, speculate
+from draftproof.drafting import make_drafter
+from draftproof.errors import ModelError, StateError
+from draftproof.models.checked import CheckedLM
+from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.probe import probe_tree_scoring
+from draftproof.randomness import SeededRandomness
+from draftproof.shapes import parse_tree
+from draftproof.stopping import Stopping
 
 # The last of these commits everything; the others drop siblings, subtrees, or all.
 STEPS = (
@@ -136,7 +136,7 @@ def test_the_families_said_to_be_tested_are_those_that_are():
 def test_the_probe_alone_finds_what_is_refused_by_name(kind, monkeypatch):
     """So that it finds it too in architectures that nobody has listed."""
     family = next(family for family in REFUSED if family.kind == kind)
-    monkeypatch.setattr("harness.models.hugging_face.require_tree_scoring", lambda model: None)
+    monkeypatch.setattr("draftproof.models.hugging_face.require_tree_scoring", lambda model: None)
     with pytest.raises(ModelError, match="cannot score a tree: "):
         probe_tree_scoring(HuggingFaceLM(family.model()))
 
@@ -184,7 +184,7 @@ def test_a_context_in_which_rotary_embeddings_switch_is_limited(monkeypatch):
     assert HuggingFaceLM(model).max_length == 48
     assert any("limited to 48 of 64" in note for note in rules.family_notes(model))
     # Without the limit, what was cached before the switch is wrong after it.
-    monkeypatch.setattr("harness.models.hugging_face.context_length", lambda config: 64)
+    monkeypatch.setattr("draftproof.models.hugging_face.context_length", lambda config: 64)
     checked = CheckedLM(HuggingFaceLM(model), "target")
     checked.advance([1 + i % 9 for i in range(46)])
     checked.score((1, 2), (-1, 0))

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from harness.assets import asset_path
-from harness.config import RunConfig, Sampling
-from harness.data import DOMAINS, load_prompts
-from harness.engines.measuring import Bench
-from harness.engines.reference import ReferenceEngine
-from harness.errors import ModelError
-from harness.models.loading import load_pair
-from harness.trace import Verdict
+from draftproof.assets import asset_path
+from draftproof.config import RunConfig, Sampling
+from draftproof.data import DOMAINS, load_prompts
+from draftproof.engines.measuring import Bench
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.errors import ModelError
+from draftproof.models.loading import load_pair
+from draftproof.trace import Verdict
 
 gguf = pytest.importorskip("gguf", reason="the extra [gguf] is not installed")
 

@@ -12,15 +12,15 @@ import torch
 from checkpoints import save_checkpoint
 from safetensors.torch import load_file, save_file
 
-from harness.assets import asset_path
-from harness.config import RunConfig
-from harness.data.prompt import Prompt
-from harness.engines.measuring import Bench
-from harness.engines.reference import ReferenceEngine
-from harness.errors import DataError, ModelError
-from harness.models.gptq import gptq_format, load_gptq
-from harness.models.loading import load_pair
-from harness.trace import Verdict
+from draftproof.assets import asset_path
+from draftproof.config import RunConfig
+from draftproof.data.prompt import Prompt
+from draftproof.engines.measuring import Bench
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.errors import DataError, ModelError
+from draftproof.models.gptq import gptq_format, load_gptq
+from draftproof.models.loading import load_pair
+from draftproof.trace import Verdict
 
 CPU = torch.device("cpu")
 LAYER = "model.layers.0.mlp.up_proj"
@@ -394,8 +394,8 @@ def test_hub_ids(model, tmp_path):
     )
     save_checkpoint(cached("draft"))
     code = (
-        "from harness.config import RunConfig\n"
-        "from harness.models.loading import load_pair\n"
+        "from draftproof.config import RunConfig\n"
+        "from draftproof.models.loading import load_pair\n"
         "config = RunConfig(target='some/target@first', draft='some/draft@first', device='cpu')\n"
         "pair = load_pair(config, print)\n"
         "print({role: said['sha256'] for role, said in pair.descriptions.items()})\n"
@@ -422,7 +422,7 @@ def test_the_settings_of_a_hub_model_are_fetched_in_either_file(model, tmp_path,
         assert name == "config.json" or not any(arguments.values())
         return shutil.copy(tmp_path / "hub" / name, tmp_path / "cache" / name)
 
-    monkeypatch.setattr("harness.models.gptq.cached_file", fetch)
+    monkeypatch.setattr("draftproof.models.gptq.cached_file", fetch)
     assert gptq_format("some/target").group_size == 32
 
 

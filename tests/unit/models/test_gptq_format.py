@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from harness.errors import ModelError
-from harness.models.gptq_format import parse_format, read_format, shards, weight_file
+from draftproof.errors import ModelError
+from draftproof.models.gptq_format import parse_format, read_format, shards, weight_file
 
 AUTOGPTQ = {"bits": 4, "group_size": 128, "damp_percent": 0.01, "desc_act": True, "sym": True}
 

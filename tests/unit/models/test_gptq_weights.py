@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ModelError
-from harness.models.gptq_format import GPTQFormat
-from harness.models.gptq_weights import GPTQTensors, PackedLayer, dequantise, unpack, zero_points
+from draftproof.errors import ModelError
+from draftproof.models.gptq_format import GPTQFormat
+from draftproof.models.gptq_weights import GPTQTensors, PackedLayer, dequantise, unpack, zero_points
 
 BITS = st.sampled_from([4, 8])
 

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import VOCABULARY, parents, tiny_lm
 
-from harness.errors import ModelError, StateError
-from harness.models.checked import CheckedLM
-from harness.models.hugging_face import HuggingFaceLM
-from harness.models.protocol import CausalLM
-from harness.models.table import TableLM
-from harness.tree import children, path_to
+from draftproof.errors import ModelError, StateError
+from draftproof.models.checked import CheckedLM
+from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.protocol import CausalLM
+from draftproof.models.table import TableLM
+from draftproof.tree import children, path_to
 
 PREFIX = [1, 2, 3, 4]
 SHAPE = (-1, -1, 0, 0, 1, 2, 5)

@@ -12,11 +12,11 @@ from checkpoints import WORDS, save_checkpoint
 from families import REFUSED
 from safetensors.torch import load_file, save_file
 
-from harness.config import RunConfig
-from harness.errors import ModelError
-from harness.models.checkpoint import content_hash
-from harness.models.loading import choose_device, load_pair
-from harness.models.source import ModelSource, SourceKind, model_source
+from draftproof.config import RunConfig
+from draftproof.errors import ModelError
+from draftproof.models.checkpoint import content_hash
+from draftproof.models.loading import choose_device, load_pair
+from draftproof.models.source import ModelSource, SourceKind, model_source
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_the_probe_is_part_of_loading(target, tmp_path, monkeypatch):
     family = next(family for family in REFUSED if family.kind == "mpt")
     folder = shutil.copytree(target, tmp_path / "mpt")
     family.model().save_pretrained(folder)
-    monkeypatch.setattr("harness.models.hugging_face.require_tree_scoring", lambda model: None)
+    monkeypatch.setattr("draftproof.models.hugging_face.require_tree_scoring", lambda model: None)
     with pytest.raises(ModelError, match="--spec-draft .*mpt: MptForCausalLM cannot score a tree"):
         load_pair(config(target, folder))
 
@@ -245,8 +245,8 @@ def test_a_revision_is_the_one_that_is_loaded(tmp_path):
         (repository / "refs" / name).write_text(commit)
         save_checkpoint(repository / "snapshots" / commit, seed=seed)
     code = (
-        "from harness.config import RunConfig\n"
-        "from harness.models.loading import load_pair\n"
+        "from draftproof.config import RunConfig\n"
+        "from draftproof.models.loading import load_pair\n"
         "config = RunConfig(target='some/model', draft='some/model@old', device='cpu')\n"
         "pair = load_pair(config)\n"
         "assert not (pair.target.advance([2]) == pair.draft.advance([2])).all()\n"

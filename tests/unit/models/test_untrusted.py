@@ -6,9 +6,9 @@ import pickle
 import pytest
 from checkpoints import save_checkpoint
 
-from harness.config import RunConfig
-from harness.errors import ModelError
-from harness.models.loading import load_pair
+from draftproof.config import RunConfig
+from draftproof.errors import ModelError
+from draftproof.models.loading import load_pair
 
 MODEL_CODE = """
 from pathlib import Path

@@ -4,22 +4,22 @@ import pytest
 import torch
 from checkpoints import WORDS, save_checkpoint
 
-from harness.acceptance import make_rule
-from harness.config import RunConfig, Sampling
-from harness.data.prompt import Prompt
-from harness.drafting import make_drafter
-from harness.engines.measuring import Bench
-from harness.engines.reference import ReferenceEngine
-from harness.errors import ModelError
-from harness.lossless.exact_law import largest_difference, plain_law, speculative_law
-from harness.models.hugging_face import HuggingFaceLM
-from harness.models.loading import load_pair
-from harness.models.protocol import CausalLM
-from harness.models.vocabulary import compare_vocabularies
-from harness.models.widened import WidenedLM
-from harness.shapes import parse_tree
-from harness.stopping import Stopping
-from harness.trace import Verdict
+from draftproof.acceptance import make_rule
+from draftproof.config import RunConfig, Sampling
+from draftproof.data.prompt import Prompt
+from draftproof.drafting import make_drafter
+from draftproof.engines.measuring import Bench
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.errors import ModelError
+from draftproof.lossless.exact_law import largest_difference, plain_law, speculative_law
+from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.loading import load_pair
+from draftproof.models.protocol import CausalLM
+from draftproof.models.vocabulary import compare_vocabularies
+from draftproof.models.widened import WidenedLM
+from draftproof.shapes import parse_tree
+from draftproof.stopping import Stopping
+from draftproof.trace import Verdict
 
 ALL = len(WORDS) + 2
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import DraftproofError
-from harness.scoring import score, score_code, score_pair
-from harness.scoring.code import completed
-from harness.scoring.sandbox import run_python
+from draftproof.errors import DraftproofError
+from draftproof.scoring import score, score_code, score_pair
+from draftproof.scoring.code import completed
+from draftproof.scoring.sandbox import run_python
 
 HEAD = 'from typing import List\n\n\ndef total(numbers: List[int]) -> int:\n    """The sum."""\n'
 TEST = "assert total([1, 2, 3]) == 6\nassert total([]) == 0\n"
@@ -74,13 +74,13 @@ def test_helpers_of_the_prompt_stay():
 
 
 def test_code_is_not_run_unless_that_is_asked_for(monkeypatch):
-    monkeypatch.delattr("harness.scoring.code.run_python")
+    monkeypatch.delattr("draftproof.scoring.code.run_python")
     assert score("    return 1", prompt=HEAD, answer=TEST, scoring="code") is None
 
 
 def test_equal_outputs_are_scored_once(monkeypatch):
     scores = iter([1.0, 0.0])
-    monkeypatch.setattr("harness.scoring.scores.score_code", lambda *_, **__: next(scores))
+    monkeypatch.setattr("draftproof.scoring.scores.score_code", lambda *_, **__: next(scores))
     same = score_pair("a", "a", prompt="p", answer="t", scoring="code", execute_code=True)
     assert same == (1.0, 1.0)
 
@@ -96,7 +96,7 @@ def test_the_published_solutions_pass_and_empty_ones_fail():
     path = folder / "humaneval" / "HumanEval.jsonl.gz"
     if not path.is_file():
         pytest.skip("needs the published data sets: set DRAFTPROOF_DATA to their folder")
-    from harness.data import load_prompts
+    from draftproof.data import load_prompts
 
     lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scoring import extract_label, score_label
+from draftproof.scoring import extract_label, score_label
 
 RIGHT = [
     ("The answer is (B).", "(B)"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scoring import extract_number, parse_number, score_number
+from draftproof.scoring import extract_number, parse_number, score_number
 
 TEXTS = [
     # 1: after the last ####

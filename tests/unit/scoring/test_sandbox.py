@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import DraftproofError
-from harness.scoring import inside
-from harness.scoring.sandbox import Isolation, Limits, run_python
+from draftproof.errors import DraftproofError
+from draftproof.scoring import inside
+from draftproof.scoring.sandbox import Isolation, Limits, run_python
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SHORT = Limits(
@@ -426,7 +426,7 @@ def test_without_any_way_to_hold_it_code_is_not_run(monkeypatch, tmp_path):
 
 USER = """
 import sys
-from harness.scoring.sandbox import Limits, run_python
+from draftproof.scoring.sandbox import Limits, run_python
 ended = run_python(sys.argv[1], Limits(seconds=5, processes=6))
 print(ended.isolation, ended.reason, ended.output)
 """

@@ -3,8 +3,8 @@
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.statistics import accuracy, summarise
-from harness.trace import CaseRecord, DecodedOutput, Verdict
+from draftproof.statistics import accuracy, summarise
+from draftproof.trace import CaseRecord, DecodedOutput, Verdict
 
 
 def case(number, plain, speculative, *, domain="math", reason="stop_token"):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_traces import study_run
 
-from harness.statistics import Resampling
-from harness.statistics.association import (
+from draftproof.statistics import Resampling
+from draftproof.statistics.association import (
     NodePairs,
     average_ranks,
     entropy_and_acceptance,
@@ -20,9 +20,9 @@ from harness.statistics.association import (
     spearman,
     table_spearman,
 )
-from harness.statistics.bootstrap import resample_weights
-from harness.statistics.replicates import expanded_tail
-from harness.trace import CaseRecord, Verdict
+from draftproof.statistics.bootstrap import resample_weights
+from draftproof.statistics.replicates import expanded_tail
+from draftproof.trace import CaseRecord, Verdict
 
 
 def clustered(prompts=30, seed=0):

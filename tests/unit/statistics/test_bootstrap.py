@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from harness.statistics import RatioSums, Resampling, stratified_estimates
-from harness.statistics.bootstrap import SHARE, resampled_totals
+from draftproof.statistics import RatioSums, Resampling, stratified_estimates
+from draftproof.statistics.bootstrap import SHARE, resampled_totals
 
 ABSENT = ["nothing to divide by"]
 

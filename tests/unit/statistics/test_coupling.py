@@ -7,16 +7,16 @@ import pytest
 from study_traces import study_run
 from tables import adversarial, pair_from
 
-from harness.acceptance import make_rule
-from harness.config import Sampling
-from harness.decoding import speculate
-from harness.drafting import make_drafter
-from harness.randomness import SeededRandomness
-from harness.recording import StepRecorder, StepSeconds
-from harness.shapes import parse_tree
-from harness.statistics import coupling
-from harness.stopping import Stopping
-from harness.trace import NODE_COLUMNS, CaseRecord, Verdict, columns_from
+from draftproof.acceptance import make_rule
+from draftproof.config import Sampling
+from draftproof.decoding import speculate
+from draftproof.drafting import make_drafter
+from draftproof.randomness import SeededRandomness
+from draftproof.recording import StepRecorder, StepSeconds
+from draftproof.shapes import parse_tree
+from draftproof.statistics import coupling
+from draftproof.stopping import Stopping
+from draftproof.trace import NODE_COLUMNS, CaseRecord, Verdict, columns_from
 
 
 def chain_case(case_id, rows, domain="code"):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from study_traces import PUBLISHED, study_run
 
-from harness.statistics import Resampling, prompt_sums
-from harness.statistics.dependence import PARTS, figures, task_or_depth, wald_tests
-from harness.statistics.logistic import CellTables, fit_additive
+from draftproof.statistics import Resampling, prompt_sums
+from draftproof.statistics.dependence import PARTS, figures, task_or_depth, wald_tests
+from draftproof.statistics.logistic import CellTables, fit_additive
 
 FEW = Resampling(resamples=300)
 DOMAINS = ("code", "math", "logic", "chat")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from study_traces import PUBLISHED, shuffled, study_run
 
-from harness.statistics import FindingVerdict, Resampling, study
-from harness.statistics.findings import PUBLISHED as PUBLISHED_RATES
+from draftproof.statistics import FindingVerdict, Resampling, study
+from draftproof.statistics.findings import PUBLISHED as PUBLISHED_RATES
 
 CONFIRMED, REFUTED, OPEN = FindingVerdict
 FEW = Resampling(resamples=2000)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from study_traces import study_run
 
-from harness.statistics import check_identities
-from harness.trace import NODE_COLUMNS, CaseRecord, DecodedOutput, Verdict, empty_columns
+from draftproof.statistics import check_identities
+from draftproof.trace import NODE_COLUMNS, CaseRecord, DecodedOutput, Verdict, empty_columns
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import TraceError
-from harness.statistics import DEPTH_METRICS, METRICS, Resampling, prompt_sums, summarise, sums
-from harness.statistics.batches import batches
-from harness.trace import (
+from draftproof.errors import TraceError
+from draftproof.statistics import DEPTH_METRICS, METRICS, Resampling, prompt_sums, summarise, sums
+from draftproof.statistics.batches import batches
+from draftproof.trace import (
     NODE_COLUMNS,
     STEP_COLUMNS,
     CaseRecord,

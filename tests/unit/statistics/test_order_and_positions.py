@@ -10,9 +10,9 @@ import pytest
 import scipy.stats
 from study_traces import PROMPT_TOKENS, PUBLISHED, study_run
 
-from harness.statistics import METRICS, Resampling, prompt_sums
-from harness.statistics.ordering import domain_order
-from harness.statistics.positions import position_profile
+from draftproof.statistics import METRICS, Resampling, prompt_sums
+from draftproof.statistics.ordering import domain_order
+from draftproof.statistics.positions import position_profile
 
 ACCEPTANCE = METRICS[0]
 FEW = Resampling(resamples=2000)

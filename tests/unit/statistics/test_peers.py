@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from harness.errors import UsageError
-from harness.journal import Journal, read_journal
-from harness.statistics import PEERS, as_peers
-from harness.statistics.counters import case_counters
-from harness.trace import STEP_COLUMNS, CaseRecord, DecodedOutput, Verdict, columns_from
+from draftproof.errors import UsageError
+from draftproof.journal import Journal, read_journal
+from draftproof.statistics import PEERS, as_peers
+from draftproof.statistics.counters import case_counters
+from draftproof.trace import STEP_COLUMNS, CaseRecord, DecodedOutput, Verdict, columns_from
 
 NAN = float("nan")
 

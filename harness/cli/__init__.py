@@ -1,7 +1,0 @@
-"""The command ``draftproof``: reads saved runs and prints what they say. Needs no torch."""
-
-from __future__ import annotations
-
-from harness.cli.main import main
-
-__all__ = ["main"]

@@ -1,0 +1,136 @@
+"""What each command prints: text for people, or JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from draftproof.cli.text import peer_lines
+from draftproof.errors import DraftproofError, TraceError, unknown_value
+from draftproof.report import (
+    PageSource,
+    SavedRun,
+    load_run,
+    metrics_document,
+    open_page,
+    terminal_report,
+    write_page,
+)
+from draftproof.report.context import settings_line, study_lines
+from draftproof.report.metrics_json import strict_json
+from draftproof.report.run_info import TOY_NOTICE
+from draftproof.report.study_json import peer_json, study_json
+from draftproof.report.terminal import terminal_findings
+from draftproof.statistics import PEERS, Resampling, Study, as_peers, in_domain_order, summarise
+from draftproof.statistics import study as study_of
+
+
+def metrics(arguments: argparse.Namespace) -> str:
+    """``draftproof metrics``: the figures of a run as other projects would print them.
+
+    Raises:
+        UsageError: A project or a domain is unknown.
+        TraceError: There is no run to read.
+    """
+    names = list(dict.fromkeys(name.strip() for name in arguments.peers.split(",") if name.strip()))
+    for name in names:
+        if name not in PEERS:
+            raise unknown_value("--as", name, PEERS)
+    saved = _load(arguments)
+    cases = list(saved.cases)
+    domain = arguments.domain
+    if domain is not None:
+        present = in_domain_order(case.domain for case in cases)
+        if domain not in present:
+            raise unknown_value("--domain", domain, present)
+        cases = [case for case in cases if case.domain == domain]
+    figures = as_peers(cases, names)
+    if arguments.json:
+        return _json(
+            {
+                "run": saved.run.name,
+                "domain": domain,
+                "cases": len(cases),
+                "metrics": {
+                    name: {key: peer_json(value) for key, value in values.items()}
+                    for name, values in figures.items()
+                },
+            }
+        )
+    lines = [f"{saved.run.name}: {domain or 'all domains'}, {len(cases)} cases"]
+    for name, values in figures.items():
+        lines += ["", f"{PEERS[name].title} ({PEERS[name].note})", *peer_lines(values)]
+    return "\n".join(lines)
+
+
+def study(arguments: argparse.Namespace) -> str:
+    """``draftproof study``: the study's findings in a run.
+
+    Raises:
+        TraceError: There is no run to read.
+    """
+    saved = _load(arguments)
+    found = _study(saved, Resampling(resamples=arguments.resamples))
+    if arguments.json:
+        return _json({"run": saved.run.name, **study_json(found)})
+    blocks = [settings_line(saved.run)]
+    if saved.run.uses_builtin:
+        blocks.append(TOY_NOTICE)
+    if found.findings:
+        blocks.append(terminal_findings(found.findings))
+    else:
+        present = ", ".join(found.draft_entropy) or "none"
+        blocks.append(
+            "No findings: they are about the domains code, math, logic and chat, and this run has "
+            f"{present}."
+        )
+    blocks += study_lines(found)
+    return "\n\n".join(blocks)
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """``draftproof report``: the terminal's report of a saved run, and its page made again.
+
+    Raises:
+        TraceError: There is no run to read.
+    """
+    saved = _load(arguments)
+    resampling = Resampling(resamples=arguments.resamples)
+    summary, found = summarise(saved.cases, resampling), _study(saved, resampling)
+    if arguments.json:
+        return _json(metrics_document(summary, found))
+    text = terminal_report(saved.run, summary, saved.cases, found)
+    if not saved.complete:
+        text += "\n\nThe run is unfinished: these are the cases that its journal holds."
+    source = PageSource(
+        run=saved.run,
+        cases=saved.cases,
+        summary=summary,
+        study=found,
+        texts=saved.texts,
+        complete=saved.complete,
+    )
+    return text + "\n\n" + _page(saved.directory, source, is_opened=arguments.open)
+
+
+def _page(directory: Path, source: PageSource, *, is_opened: bool) -> str:
+    """Make the page; a folder that cannot be written does not keep the figures from the reader."""
+    try:
+        path = write_page(directory, source)
+    except DraftproofError as error:
+        return f"The page was not made: {error}"
+    return f"Page: {path}" + (f"\n{open_page(path)}" if is_opened else "")
+
+
+def _load(arguments: argparse.Namespace) -> SavedRun:
+    if not arguments.report.exists():
+        raise TraceError(f"there is no report at {arguments.report}; check the path")
+    return load_run(arguments.report)
+
+
+def _study(saved: SavedRun, resampling: Resampling) -> Study:
+    return study_of(saved.cases, resampling, is_drawn_chain=saved.run.is_drawn_chain)
+
+
+def _json(values: object) -> str:
+    return strict_json(values).rstrip("\n")

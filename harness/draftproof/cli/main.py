@@ -1,0 +1,150 @@
+"""The commands of ``draftproof``, their options and their exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from draftproof.cli.result import Result
+from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, UsageError, unknown_value
+
+_EPILOG = """\
+REPORT is the folder of a saved run: what `pytest suites/ --report` wrote, or reports/latest for the
+last one. A killed run's folder will do: what its journal holds is read.
+
+examples:
+  draftproof report reports/latest --open
+  draftproof metrics reports/latest --as vllm,sglang
+  draftproof study reports/latest --json > study.json
+  draftproof compare main reports/latest --fail acceptance_rate:-0.02
+  draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
+  draftproof selftest --class cache
+
+exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 4 a
+name, an option or a folder that cannot be used, 7 no gate failed and one is inconclusive.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours: one line, exit code 4."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (draftproof --help lists commands and options)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: The words after ``draftproof``; the process's own by default.
+
+    Returns:
+        The exit code: 0, or 4 where a name, an option or a folder cannot be used; the reason is
+        then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
+        what its gates came to.
+    """
+    from draftproof.cli import commands, comparing, selftesting, verifying
+
+    handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
+        "metrics": commands.metrics,
+        "study": commands.study,
+        "report": commands.report,
+        "compare": comparing.compare,
+        "verify": verifying.verify,
+        "selftest": selftesting.selftest,
+    }
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        name = next((word for word in words if not word.startswith("-")), None)
+        if name is not None and name not in handlers:
+            raise unknown_value("draftproof", name, handlers)
+        arguments = build_parser().parse_args(words)
+        if arguments.command is None:
+            raise UsageError(f"draftproof: give a command: {', '.join(handlers)}; or --help")
+        # As it was typed: what a command writes names the command.
+        arguments.typed = shlex.join(["draftproof", *words])
+        result = handlers[arguments.command](arguments)
+    except DraftproofError as error:
+        print(error, file=sys.stderr)
+        return USAGE_EXIT_CODE
+    except SystemExit as leave:
+        # argparse leaves by itself after --help.
+        return leave.code if isinstance(leave.code, int) else USAGE_EXIT_CODE
+    text, code = result if isinstance(result, Result) else (result, 0)
+    try:
+        print(text)
+    except BrokenPipeError:
+        # What reads the output, such as `head`, has seen enough.
+        sys.stderr.close()
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``draftproof`` and its commands."""
+    from draftproof.cli import comparing, selftesting, verifying
+    from draftproof.statistics.peers import PEERS
+
+    parser = _Parser(
+        prog="draftproof",
+        description="The test harness for speculative decoding: saved runs, and engines.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    metrics = commands.add_parser(
+        "metrics",
+        help="the figures of a run under the names and definitions of other projects",
+        description="The figures of a run under the names and definitions of other projects, each "
+        "computed from the counts that the project divides. docs/metrics.md has the definitions.",
+    )
+    metrics.add_argument(
+        "--as",
+        dest="peers",
+        metavar="NAMES",
+        default=",".join(PEERS),
+        help=f"projects, separated by commas: {', '.join(PEERS)} (default: all)",
+    )
+    metrics.add_argument("--domain", metavar="NAME", help="only this domain (default: all prompts)")
+
+    study = commands.add_parser(
+        "study",
+        help="the five findings of the study: confirmed, refuted or not resolved",
+        description="The five findings of the study of acceptance across domains (arXiv "
+        "2604.14682) in a run of the code, math, logic and chat suites: confirmed, refuted or not "
+        "resolved, with intervals over prompts. docs/statistics.md has the rules.",
+    )
+
+    report = commands.add_parser(
+        "report",
+        help="the report of a saved run, again: in the terminal and as report.html",
+        description="The terminal's report of a saved run, as it was printed when the run ended; "
+        "and its page, report.html in the run's folder, made again.",
+    )
+    report.add_argument("--open", action="store_true", help="open the page in the browser")
+    comparing.add_parser(commands)
+    verifying.add_parser(commands)
+    selftesting.add_parser(commands)
+    for command in (metrics, study, report):
+        command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")
+        command.add_argument("--json", action="store_true", help="print JSON, for programs")
+    for command in (study, report):
+        command.add_argument(
+            "--resamples",
+            type=_resamples,
+            default=10_000,
+            metavar="N",
+            help="bootstrap resamples (default: %(default)s)",
+        )
+    return parser
+
+
+def _resamples(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of resamples; give 100 or more")
+    return value

@@ -1,0 +1,121 @@
+"""``draftproof selftest``: plants the catalogue's faults, and prints what catches them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from draftproof.cli.outputs import require_file
+from draftproof.cli.result import Result
+from draftproof.errors import FAULT_EXIT_CODE
+from draftproof.report.files import write_text
+from draftproof.report.metrics_json import strict_json
+
+_DESCRIPTION = """\
+Plants faults that engines really shipped, one at a time, in the reference engine on the built-in
+pair, and runs the instruments in increasing cost until one catches it. Lossless controls meet every
+instrument, and none may flag them. docs/mutants.md says what is planted and how to add a fault.
+"""
+
+_LAW_TOKENS = {False: 1500, True: 3000}
+"""The most tokens of the anytime-valid test on tables, without and with ``--all``."""
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """The options of ``draftproof selftest``."""
+    parser = commands.add_parser(
+        "selftest",
+        help="plant known faults, and see whether the instruments catch them",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--class",
+        dest="classes",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="only this class of faults, such as cache; several",
+    )
+    add(
+        "--mutant",
+        dest="mutants",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="only this fault or control; several",
+    )
+    add("--all", action="store_true", help="every instrument on every fault, for the full table")
+    add(
+        "--false-alarms",
+        metavar="RUNS",
+        type=int,
+        default=0,
+        help="seeded runs of lossless engines by the anytime-valid test (default: none)",
+    )
+    add("--prompts-per-domain", metavar="N", type=int, default=1, help="(default: %(default)s)")
+    add("--list", action="store_true", help="print the catalogue and leave")
+    add("--json", metavar="FILE", type=Path, help="write the scoreboard as JSON")
+    add("--markdown", metavar="FILE", type=Path, help="write the scoreboard as Markdown")
+
+
+def selftest(arguments: argparse.Namespace) -> Result:
+    """Examine mutants, each printed as it is done, and write the scoreboard.
+
+    Raises:
+        DraftproofError: There is no such mutant or class, or a file cannot be written.
+    """
+    from draftproof.config import RunConfig
+    from draftproof.conformance.making import make_subject
+    from draftproof.environment import hardware, versions
+    from draftproof.selftest.catalogue import chosen
+    from draftproof.selftest.false_alarms import false_alarms
+    from draftproof.selftest.instruments import Surroundings
+    from draftproof.selftest.rendering import (
+        SelfTest,
+        json_document,
+        markdown,
+        result_line,
+        terminal,
+    )
+    from draftproof.selftest.scoreboard import examine
+
+    mutants = chosen(arguments.mutants, arguments.classes)
+    if arguments.list:
+        lines = [f"{mutant.id:<13} {mutant.fault_class:<22} {mutant.title}" for mutant in mutants]
+        return Result("\n".join(lines))
+    require_file("--json", arguments.json)
+    require_file("--markdown", arguments.markdown)
+    subject = make_subject(RunConfig(), prompts=arguments.prompts_per_domain, report=_say)
+    around = Surroundings(
+        pair=subject.pair, prompts=subject.prompts, law_tokens=_LAW_TOKENS[arguments.all]
+    )
+    scores = []
+    for score in examine(mutants, around, all_instruments=arguments.all):
+        _say(result_line(score))
+        scores.append(score)
+    alarms = None
+    if arguments.false_alarms:
+        controls = [mutant for mutant in chosen() if mutant.lossless]
+        alarms = false_alarms(controls, around, runs=arguments.false_alarms, tell=_say)
+    found = SelfTest(
+        scores=tuple(scores),
+        all_instruments=arguments.all,
+        alarms=alarms,
+        command=arguments.typed,
+        models=dict(subject.pair.descriptions),
+        versions=versions(),
+        hardware=hardware(),
+    )
+    if arguments.json is not None:
+        write_text(arguments.json, strict_json(json_document(found)))
+    if arguments.markdown is not None:
+        write_text(arguments.markdown, markdown(found))
+    wrong = found.missed or found.flagged
+    return Result("\n" + terminal(found), FAULT_EXIT_CODE if wrong else 0)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,145 @@
+"""Every check in order, and the certificate that they make."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from draftproof.conformance import (
+    law_checks,
+    node_facts,
+    output_checks,
+    request_checks,
+    state_checks,
+)
+from draftproof.conformance.subject import Finding, Status, Subject
+from draftproof.environment import hardware, versions
+from draftproof.errors import DraftproofError, unknown_value
+
+Check = Callable[[Subject], Finding]
+
+CHECKS: dict[str, Check] = {
+    "greedy output": output_checks.greedy_output,
+    "stop token at every offset": output_checks.stop_token,
+    "stop string at every offset": output_checks.stop_string,
+    "length limit at every offset": output_checks.length_limit,
+    "min_new_tokens at every offset": output_checks.least_length,
+    "repetition penalty inside a block": output_checks.repetition_penalty,
+    "shortest and longest prompts": output_checks.prompt_lengths,
+    "same request twice": request_checks.same_request_twice,
+    "other seeds and other requests": request_checks.other_seeds,
+    "drafts of other lengths": request_checks.other_draft_length,
+    "self-draft": request_checks.self_draft,
+    "nothing left of earlier requests": request_checks.earlier_requests,
+    "state equivalence": state_checks.state_equivalence,
+    "metric identities": state_checks.metric_identities,
+    "facts of nodes": node_facts.node_facts,
+    "acceptance counts": state_checks.acceptance_counts,
+    "law of the output": law_checks.target_law,
+    "law of the output under filters": law_checks.filtered_law,
+}
+"""What is checked, in this order: each function's docstring says what must hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """A check with what it found.
+
+    Attributes:
+        name: Key of `CHECKS`.
+        finding: What it found.
+        seconds: How long it took.
+    """
+
+    name: str
+    finding: Finding
+    seconds: float
+
+    @property
+    def claim(self) -> str:
+        """What must hold, in a sentence."""
+        return (CHECKS[self.name].__doc__ or "").strip().splitlines()[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What was checked on an engine, and what was found.
+
+    Attributes:
+        engine: What the engine says of itself.
+        models: Of the judge: by role, name and content hash.
+        config: The settings.
+        checks: Every check, in order.
+        versions: Of whatever can move a number.
+        hardware: Facts of the machine.
+        command: What made it.
+    """
+
+    engine: dict[str, Any]
+    models: dict[str, dict[str, Any]]
+    config: dict[str, Any]
+    checks: tuple[Examined, ...]
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    command: str
+
+    @property
+    def failed(self) -> tuple[Examined, ...]:
+        """The checks that found a fault."""
+        return tuple(c for c in self.checks if c.finding.status is Status.FAILED)
+
+    def count(self, status: Status) -> int:
+        """How many checks ended so."""
+        return sum(c.finding.status is status for c in self.checks)
+
+
+def chosen(names: Iterable[str]) -> tuple[str, ...]:
+    """The checks of these names; all of them for no name.
+
+    Raises:
+        UsageError: There is no such check.
+    """
+    wanted = tuple(names)
+    for name in wanted:
+        if name not in CHECKS:
+            raise unknown_value("--check", name, CHECKS)
+    return wanted or tuple(CHECKS)
+
+
+def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
+    """Run checks one after another; a check that cannot be run to its end has failed.
+
+    Args:
+        subject: The engine under examination.
+        names: Keys of `CHECKS`; all of them for none.
+
+    Raises:
+        UsageError: There is no such check.
+    """
+    for name in chosen(names):
+        start = time.perf_counter()
+        try:
+            finding = CHECKS[name](subject)
+        except Exception as error:
+            # Whatever an engine under examination raises is a finding on it.
+            known = isinstance(error, DraftproofError)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            finding = Finding(status=Status.FAILED, lines=(text,))
+        yield Examined(name=name, finding=finding, seconds=time.perf_counter() - start)
+
+
+def certificate(subject: Subject, checks: Iterable[Examined], *, command: str) -> Certificate:
+    """The certificate of an engine that was examined, with the command that did."""
+    with subject.engine() as engine:
+        described = engine.describe()
+    return Certificate(
+        engine=described,
+        models=dict(subject.pair.descriptions),
+        config=subject.config.to_json(),
+        checks=tuple(checks),
+        versions=versions(),
+        hardware=hardware(),
+        command=command,
+    )

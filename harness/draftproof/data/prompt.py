@@ -1,0 +1,52 @@
+"""One prompt of a suite: what the model is asked, and where it comes from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+DOMAINS: tuple[str, ...] = ("code", "math", "logic", "chat")
+"""The study's four domains, in the order in which reports list them."""
+
+SCORINGS: tuple[str, ...] = ("number", "label", "code")
+"""How an output can be compared with an answer (see `draftproof.scoring`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt with a stable identity.
+
+    Attributes:
+        prompt_id: Stable across runs and machines, unique in a run, for example
+            ``HumanEval/0``, ``gsm8k/test/17``, ``bbh/web_of_lies/3``, ``mt_bench/81``
+            or ``builtin/code/01``.
+        domain: ``code``, ``math``, ``logic`` or ``chat``, or the name of a suite of one's own.
+        text: What the user says, before any chat template.
+        answer: The reference answer where the data set has one (for scoring), else None. For
+            code: a program that ends without an error if the functions before it are right.
+        scoring: One of `SCORINGS`; None for what is not scored.
+        earlier: What the user said before, in a conversation. Each is answered by the target's own
+            plain decoding before the next is asked.
+    """
+
+    prompt_id: str
+    domain: str
+    text: str
+    answer: str | None = None
+    scoring: str | None = None
+    earlier: tuple[str, ...] = ()
+
+
+def turn_id(prompt_id: str, turn: int) -> str:
+    """The id of a turn of the conversation that a prompt belongs to.
+
+    Args:
+        prompt_id: Of any turn of it.
+        turn: From 1.
+
+    Example:
+        >>> turn_id("mt_bench/81", 2), turn_id("mt_bench/81/turn2", 1)
+        ('mt_bench/81/turn2', 'mt_bench/81')
+    """
+    first = re.sub(r"/turn\d+$", "", prompt_id)
+    return first if turn == 1 else f"{first}/turn{turn}"

@@ -1,0 +1,46 @@
+"""Drafters: what proposes a tree of tokens."""
+
+from __future__ import annotations
+
+from draftproof.drafting.best_first import BestFirstDrafter
+from draftproof.drafting.chain import ChainDrafter
+from draftproof.drafting.lookup import LookupDrafter
+from draftproof.drafting.protocol import Draft, Drafter
+from draftproof.drafting.sampled_tree import SampledTreeDrafter
+from draftproof.drafting.static_tree import StaticTreeDrafter
+from draftproof.models.protocol import CausalLM
+from draftproof.shapes import (
+    BestFirstShape,
+    ChainShape,
+    KAryShape,
+    LookupShape,
+    SampledShape,
+    StaticShape,
+    TreeShape,
+)
+
+__all__ = [
+    "BestFirstDrafter",
+    "ChainDrafter",
+    "Draft",
+    "Drafter",
+    "LookupDrafter",
+    "SampledTreeDrafter",
+    "StaticTreeDrafter",
+    "make_drafter",
+]
+
+
+def make_drafter(shape: TreeShape, model: CausalLM) -> Drafter:
+    """The drafter for a tree shape, on a draft model (which prompt lookup leaves alone)."""
+    match shape:
+        case ChainShape():
+            return ChainDrafter(model, shape)
+        case KAryShape() | StaticShape():
+            return StaticTreeDrafter(model, shape)
+        case SampledShape():
+            return SampledTreeDrafter(model, shape)
+        case BestFirstShape():
+            return BestFirstDrafter(model, shape)
+        case LookupShape():
+            return LookupDrafter(shape)

@@ -1,0 +1,236 @@
+"""How different servers are asked for tokens, and where in their answers the token ids are.
+
+Sources: vLLM's ``CompletionRequest`` (``return_token_ids``, ``return_tokens_as_token_ids``, and the
+extra sampling parameters); SGLang's ``/generate`` (``input_ids``, ``output_ids``, ``meta_info``);
+llama-cpp-python's ``CreateCompletionRequest`` (text prompts, ``logprobs.tokens``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from draftproof.engines.protocol import Capability, Request
+from draftproof.engines.server_counters import answered_counts
+from draftproof.errors import EngineError
+from draftproof.trace import Counts
+
+_TOKEN_ID = "token_id:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a server said of one output.
+
+    Attributes:
+        token_ids: The ids, or None where it gave texts alone.
+        token_texts: The text of each token, or None.
+        text: The output's text.
+        prompt_token_ids: The ids that it takes the prompt for, or None.
+        prompt_tokens: How many, or None.
+        finish: ``stop`` or ``length``, as it says.
+        stopped_by: The stop token's id or the stop string, or None.
+        counts: What it counted of speculation, or None.
+    """
+
+    token_ids: tuple[int, ...] | None
+    token_texts: tuple[str, ...] | None = None
+    text: str | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    prompt_tokens: int | None = None
+    finish: str = ""
+    stopped_by: int | str | None = None
+    counts: Counts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """A kind of server.
+
+    Attributes:
+        path: Where it is asked.
+        capabilities: What it can do.
+        ask: The body of a request, from the request, its prompt as text and the model's name.
+        read: From the body of an answer.
+        takes_text: Whether prompts are sent as text.
+    """
+
+    path: str
+    capabilities: frozenset[Capability]
+    ask: Callable[[Request, str, str], dict[str, Any]]
+    read: Callable[[Mapping[str, Any]], Answer]
+    takes_text: bool = False
+
+
+def _vllm(request: Request, prompt: str, model: str) -> dict[str, Any]:
+    sampling, stopping = request.sampling, request.stopping
+    return {
+        "model": model,
+        "prompt": list(request.prompt_token_ids),
+        "max_tokens": stopping.max_new_tokens,
+        "min_tokens": sampling.min_new_tokens,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k or -1,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "seed": request.seed,
+        "stop": list(stopping.stop_strings) or None,
+        "stop_token_ids": sorted(stopping.stop_token_ids),
+        "include_stop_str_in_output": True,
+        "skip_special_tokens": False,
+        "spaces_between_special_tokens": False,
+        "return_token_ids": True,
+        "stream": False,
+    }
+
+
+def _vllm_with_logprobs(request: Request, prompt: str, model: str) -> dict[str, Any]:
+    """For versions without ``return_token_ids``: ids as the tokens' names beside their logprobs."""
+    return {
+        **_vllm(request, prompt, model),
+        "logprobs": 1,
+        "return_tokens_as_token_ids": True,
+    }
+
+
+def _llama_cpp_python(request: Request, prompt: str, model: str) -> dict[str, Any]:
+    return {
+        **_openai(request, prompt, model),
+        "top_k": 0,
+        "min_p": 0.0,
+        "repeat_penalty": 1.0,
+    }
+
+
+def _openai(request: Request, prompt: str, model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": request.stopping.max_new_tokens,
+        "temperature": request.sampling.temperature,
+        "top_p": 1.0,
+        "seed": request.seed,
+        "logprobs": 1,
+        "stream": False,
+    }
+
+
+def _sglang(request: Request, prompt: str, model: str) -> dict[str, Any]:
+    sampling, stopping = request.sampling, request.stopping
+    return {
+        "input_ids": list(request.prompt_token_ids),
+        "sampling_params": {
+            "max_new_tokens": stopping.max_new_tokens,
+            "min_new_tokens": sampling.min_new_tokens,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k or -1,
+            "top_p": sampling.top_p,
+            "min_p": sampling.min_p,
+            "repetition_penalty": sampling.repetition_penalty,
+            "stop": list(stopping.stop_strings) or None,
+            "stop_token_ids": sorted(stopping.stop_token_ids),
+            "no_stop_trim": True,
+            "skip_special_tokens": False,
+            "spaces_between_special_tokens": False,
+        },
+        "stream": False,
+    }
+
+
+def _read_completion(values: Mapping[str, Any]) -> Answer:
+    choice = _only(values, "choices")
+    usage = _mapping(values.get("usage"))
+    texts = _mapping(choice.get("logprobs")).get("tokens")
+    ids = choice.get("token_ids")
+    if ids is None and texts and all(str(text).startswith(_TOKEN_ID) for text in texts):
+        ids = [int(str(text).removeprefix(_TOKEN_ID)) for text in texts]
+    return Answer(
+        token_ids=None if ids is None else tuple(ids),
+        token_texts=None if texts is None else tuple(map(str, texts)),
+        text=choice.get("text"),
+        prompt_token_ids=_ids(choice.get("prompt_token_ids", values.get("prompt_token_ids"))),
+        prompt_tokens=usage.get("prompt_tokens"),
+        finish=str(choice.get("finish_reason")),
+        stopped_by=choice.get("stop_reason"),
+        counts=answered_counts(_mapping(values.get("metrics")).get("speculative_decoding")),
+    )
+
+
+def _read_sglang(values: Mapping[str, Any]) -> Answer:
+    about = _mapping(values.get("meta_info"))
+    finish = _mapping(about.get("finish_reason"))
+    ids = values.get("output_ids")
+    if ids is None and about.get("output_token_logprobs"):
+        ids = [entry[1] for entry in about["output_token_logprobs"]]
+    return Answer(
+        token_ids=_ids(ids),
+        text=values.get("text"),
+        prompt_tokens=about.get("prompt_tokens"),
+        finish=str(finish.get("type")),
+        stopped_by=finish.get("matched"),
+        counts=answered_counts(about),
+    )
+
+
+def _only(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key)
+    if not isinstance(found, Sequence) or len(found) != 1 or not isinstance(found[0], Mapping):
+        raise EngineError(f"the server's answer does not hold one of '{key}': {sorted(values)}")
+    return found[0]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _ids(value: Any) -> tuple[int, ...] | None:
+    return None if value is None else tuple(value)
+
+
+_FULL = frozenset(
+    {
+        Capability.SAMPLING,
+        Capability.FILTERS,
+        Capability.MIN_NEW_TOKENS,
+        Capability.STOP_STRINGS,
+    }
+)
+_BARE = frozenset({Capability.SAMPLING, Capability.SEEDS})
+
+DIALECTS: Mapping[str, Dialect] = {
+    "vllm": Dialect(
+        path="/v1/completions",
+        capabilities=_FULL | {Capability.SEEDS},
+        ask=_vllm,
+        read=_read_completion,
+    ),
+    "vllm-logprobs": Dialect(
+        path="/v1/completions",
+        capabilities=_FULL | {Capability.SEEDS},
+        ask=_vllm_with_logprobs,
+        read=_read_completion,
+    ),
+    "sglang": Dialect(
+        path="/generate",
+        capabilities=_FULL | {Capability.COUNTS},
+        ask=_sglang,
+        read=_read_sglang,
+    ),
+    "llama-cpp-python": Dialect(
+        path="/v1/completions",
+        capabilities=_BARE,
+        ask=_llama_cpp_python,
+        read=_read_completion,
+        takes_text=True,
+    ),
+    "openai": Dialect(
+        path="/v1/completions",
+        capabilities=_BARE,
+        ask=_openai,
+        read=_read_completion,
+        takes_text=True,
+    ),
+}
+"""By name, as in ``server=``."""

@@ -1,0 +1,166 @@
+"""Whatever an engine does, its case ends with a reason, and the run goes on.
+
+An engine runs in a thread of its own, so that one that hangs can be left behind. A thread cannot be
+ended from outside, and what it still does to the models it shares cannot be known: so an engine
+that hung is not asked again, and each later case says so. One that takes the whole process with it
+(a crash in native code) is survived by running under pytest-xdist, whose worker dies alone.
+"""
+
+from __future__ import annotations
+
+import operator
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+from draftproof.engines.protocol import Capability, Engine, Generation, Request
+from draftproof.errors import DraftproofError, EngineError
+
+_CLOSE_SECONDS = 10.0
+"""How long a run waits at its end for an engine to free what it holds."""
+
+_PROMISED = {
+    Capability.ACCEPTED: "accepted",
+    Capability.STEPS: "steps",
+    Capability.NODES: "nodes",
+}
+"""What an engine must return with every speculative output if it says that it can."""
+
+
+class GuardedEngine:
+    """An engine that always answers or raises an `EngineError`, within a time.
+
+    Args:
+        engine: What is guarded.
+        timeout: Seconds a request may take; 0 for any time.
+
+    Attributes:
+        engine: The same.
+    """
+
+    def __init__(self, engine: Engine, timeout: float) -> None:
+        self.engine = engine
+        self.name = engine.name
+        self.capabilities = engine.capabilities
+        self._timeout = timeout or None
+        self._hung = ""
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=_serve, args=(self._work,), name=f"engine {engine.name}", daemon=True
+        )
+        self._thread.start()
+
+    def speculate(self, request: Request) -> Generation:
+        """As the engine does.
+
+        Raises:
+            DraftproofError: It cannot serve the request, failed, hung, or returned something else
+                than a generation.
+        """
+        self._require_served(request)
+        generation = self._generation(lambda: self.engine.speculate(request), request)
+        for capability, attribute in _PROMISED.items():
+            if capability in self.capabilities and getattr(generation, attribute) is None:
+                raise EngineError(f"{self.name} says that it tells {capability}, and returned none")
+        return generation
+
+    def plain(self, request: Request) -> Generation:
+        """As the engine does; raises like `speculate`."""
+        self._require_served(request)
+        return self._generation(lambda: self.engine.plain(request), request)
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self.engine.describe())
+
+    def close(self) -> None:
+        """Let the engine free what it holds; one that hangs or fails is left behind."""
+        if not self._hung:
+            future = self._submit(self.engine.close)
+            future.exception(timeout=_CLOSE_SECONDS)
+
+    def _require_served(self, request: Request) -> None:
+        for needed, capability, instead in _needs(request):
+            if needed and capability not in self.capabilities:
+                raise EngineError(
+                    f"{self.name} cannot serve this request: not available: {capability}; {instead}"
+                )
+
+    def _generation(self, call: Callable[[], Generation], request: Request) -> Generation:
+        if self._hung:
+            raise EngineError(f"{self.name} is not asked any more: {self._hung}")
+        future = self._submit(call)
+        try:
+            generation = future.result(self._timeout)
+        except DraftproofError:
+            raise
+        except TimeoutError as error:
+            if not future.done():
+                self._hung = f"it gave no answer to {request.request_id} within {self._timeout:g} s"
+                raise EngineError(
+                    f"{self.name} hangs: {self._hung}; give it longer with --spec-engine-timeout"
+                ) from error
+            raise EngineError(f"{self.name}: TimeoutError: {error}") from error
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not future.done():
+                raise
+            raise EngineError(f"{self.name} died: {type(error).__name__}: {error}") from error
+        return _checked(generation, self.name)
+
+    def _submit(self, call: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._work.put((future, call))
+        return future
+
+
+def _serve(work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+    while True:
+        future, call = work.get()
+        try:
+            future.set_result(call())
+        except BaseException as error:  # an engine may raise anything, SystemExit included
+            future.set_exception(error)
+
+
+def _needs(request: Request) -> list[tuple[bool, Capability, str]]:
+    sampling = request.sampling
+    filters = (sampling.top_k, sampling.top_p, sampling.min_p, sampling.repetition_penalty)
+    return [
+        (not sampling.greedy, Capability.SAMPLING, "use --spec-temperature 0"),
+        (
+            filters != (0, 1, 0, 1),
+            Capability.FILTERS,
+            "leave out top-k, top-p, min-p and the repetition penalty",
+        ),
+        (
+            sampling.min_new_tokens > 0,
+            Capability.MIN_NEW_TOKENS,
+            "leave out --spec-min-new-tokens",
+        ),
+        (bool(request.stopping.stop_strings), Capability.STOP_STRINGS, "leave out --spec-stop"),
+    ]
+
+
+def _checked(generation: object, name: str) -> Generation:
+    """The generation with its token ids as plain integers.
+
+    Raises:
+        EngineError: It is none, or has no token ids.
+    """
+    if not isinstance(generation, Generation):
+        raise EngineError(f"{name} returned a {type(generation).__name__}, not a Generation")
+    token_ids: object = generation.token_ids
+    if token_ids is None or isinstance(token_ids, str | bytes):
+        raise EngineError(f"{name} returned text without token ids; losslessness is judged by ids")
+    try:
+        ids = tuple(operator.index(token) for token in generation.token_ids)
+    except TypeError as error:
+        raise EngineError(f"{name} returned token ids that are no integers: {error}") from error
+    counts = generation.counts
+    if counts is not None and not 0 <= counts.accepted <= counts.drafted:
+        raise EngineError(
+            f"{name} counts {counts.accepted} accepted of {counts.drafted} drafted tokens"
+        )
+    return replace(generation, token_ids=ids)

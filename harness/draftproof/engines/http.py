@@ -1,0 +1,154 @@
+"""Requests to a server: bounded in time and number, and every way to fail has a reason."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
+
+from draftproof.errors import EngineError
+
+_BUSY = {429, 500, 502, 503, 504}
+"""Statuses that another try may change."""
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 8.0
+_SHOWN = 200
+
+
+class Server:
+    """A server that is asked over HTTP.
+
+    A request is sent again, after a pause that doubles, where the server was not reached, closed
+    the connection before it answered, or answered that it is busy or failed. It is not sent again
+    where it was read and the answer is late or cut: that is what an engine that hangs or dies in
+    the middle of an output looks like.
+
+    Args:
+        url: Its address, to which paths are added.
+        timeout: Seconds without a byte after which it is taken to hang.
+        retries: How often a request is sent again.
+        headers: Sent with every request.
+        pause: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        retries: int,
+        headers: Mapping[str, str] | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self._retries = retries
+        self._headers = dict(headers or {})
+        self._pause = pause
+        self._pool = urllib3.PoolManager()
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that the server answers to a JSON object.
+
+        Raises:
+            EngineError: It cannot be reached, hangs, refuses, fails, or its answer is cut or is no
+                JSON object.
+        """
+        text = self._answer("POST", path, body)
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise EngineError(f"{self.url}{path} answered with no JSON: {_shown(text)}") from error
+        if not isinstance(values, dict):
+            raise EngineError(f"{self.url}{path} answered with no JSON object: {_shown(text)}")
+        return values
+
+    def get(self, path: str) -> str:
+        """The text at a path; raises like `post`."""
+        return self._answer("GET", path, None).decode("utf-8", errors="replace")
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.clear()
+
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
+        for attempt in range(self._retries + 1):
+            is_last = attempt == self._retries
+            problem, wait = "", 0.0
+            try:
+                response = self._pool.request(
+                    method,
+                    self.url + path,
+                    json=body,
+                    headers=self._headers,
+                    timeout=urllib3.Timeout(self._timeout),
+                    retries=False,
+                    preload_content=False,
+                )
+            except ReadTimeoutError as error:
+                raise self._hangs(path) from error
+            except (NewConnectionError, ConnectTimeoutError, ProtocolError) as error:
+                problem = f"cannot be reached: {error}"
+            except HTTPError as error:
+                raise EngineError(f"{self.url}{path}: {error}") from error
+            else:
+                content = self._content(response, path)
+                if response.status not in _BUSY:
+                    return self._accepted(response.status, content, path)
+                problem = f"answered {response.status}: {_shown(content)}"
+                wait = _seconds(response.headers.get("Retry-After"))
+            if is_last:
+                tries = "once" if attempt == 0 else f"{attempt + 1} times"
+                raise EngineError(f"{self.url}{path} {problem} (tried {tries})")
+            self._pause(min(max(wait, _FIRST_PAUSE * 2**attempt), _LONGEST_PAUSE))
+        raise AssertionError("unreachable")
+
+    def _content(self, response: urllib3.BaseHTTPResponse, path: str) -> bytes:
+        try:
+            return response.read()
+        except ReadTimeoutError as error:
+            raise self._hangs(path) from error
+        except HTTPError as error:
+            raise EngineError(f"{self.url}{path}: the answer was cut: {error}") from error
+        finally:
+            response.release_conn()
+
+    def _accepted(self, status: int, content: bytes, path: str) -> bytes:
+        if status == 200:
+            return content
+        hint = (
+            "; give api_key=NAME, the environment variable that holds the key"
+            if status in (401, 403)
+            else "; check url= and what the server serves"
+            if status == 404
+            else ""
+        )
+        raise EngineError(f"{self.url}{path} answered {status}: {_shown(content)}{hint}")
+
+    def _hangs(self, path: str) -> EngineError:
+        return EngineError(
+            f"{self.url}{path} sent nothing for {self._timeout:g} s; it hangs, or needs "
+            "--spec-engine-option timeout=SECONDS"
+        )
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return float(header or 0)
+    except ValueError:
+        return 0.0
+
+
+def _shown(content: bytes) -> str:
+    text = content.decode("utf-8", errors="replace").strip()
+    return repr(text[:_SHOWN] + ("…" if len(text) > _SHOWN else ""))

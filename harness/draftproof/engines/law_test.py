@@ -1,0 +1,169 @@
+"""Evidence on a sampled output: its tokens, and the laws of both models at each of them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from draftproof.config import Sampling
+from draftproof.engines.protocol import Generation, Request
+from draftproof.engines.sites import Place, declared_rule, places
+from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype
+from draftproof.lossless.evidence import DeclaredRule, Evidence, EvidenceMeter, Observation, Site
+from draftproof.models.protocol import CausalLM
+from draftproof.sampling import Contexts, TokenLaw, measured_distributions
+
+Law = Float[np.ndarray, " vocabulary"]
+
+_SPREADS_IN_TOLERANCE = 4
+"""`TIE_TOLERANCE` is this many times the largest spread between block widths that was measured."""
+
+
+_SMALLEST = 1e-6
+"""Differences of probabilities below this are put down to how they are stored."""
+
+
+class Laws(NamedTuple):
+    """A model's laws at one position: of the run, without its filters, and with nothing applied."""
+
+    sampled: Law
+    unfiltered: Law | None
+    raw: Law | None
+
+
+def evidence_of(
+    generation: Generation, request: Request, target: CausalLM, draft: CausalLM, *, rule: str = ""
+) -> Evidence:
+    """What the tokens of a sampled output say for or against the target's law.
+
+    Both models score the whole output from scratch, in one forward pass each.
+
+    Args:
+        generation: An engine's answer.
+        request: What it answers.
+        target: The judge's.
+        draft: The model whose law drafted tokens are said to be drawn from.
+        rule: The acceptance rule that the engine names; empty for plain decoding.
+
+    Where the engine tells another draft probability of a kept token than the judge's draft model
+    has (it drafts at a temperature or with a filter of its own), how often tokens are kept does not
+    follow from what the judge knows: tokens alone are judged.
+    """
+    sequence = [*request.prompt_token_ids, *generation.token_ids]
+    target_logits, draft_logits = (_logits(model, sequence, request) for model in (target, draft))
+    tie = max(TIE_TOLERANCE.get(target_dtype(target), 1e-4), 1e-4)
+    declared = declared_rule(rule)
+    if declared is DeclaredRule.REJECTION and not _drafts_as_judged(
+        generation, request, _laws(draft_logits, sequence, request), tie
+    ):
+        declared = DeclaredRule.OTHER
+    tolerance = TIE_TOLERANCE.get(target_dtype(target), 1e-4) / _SPREADS_IN_TOLERANCE
+    meter = EvidenceMeter(declared, tolerance=max(tolerance, 1e-4))
+    previous: Law | None = None
+    coin = 1.0
+    rows = zip(
+        generation.token_ids,
+        places(generation, rule),
+        _laws(target_logits, sequence, request),
+        _laws(draft_logits, sequence, request),
+        strict=True,
+    )
+    for token, place, p, q in rows:
+        if place.begins_step:
+            coin = 1.0
+        observation = _observation(token, place, p, q, previous, coin)
+        meter.observe(observation)
+        coin = _coin_after(coin, observation)
+        previous = p.sampled
+    return meter.evidence
+
+
+def _observation(
+    token: int, place: Place, p: Laws, q: Laws, previous: Law | None, coin: float
+) -> Observation:
+    return Observation(
+        target=p.sampled,
+        token=token,
+        site=place.site,
+        draft=_padded(q.sampled, len(p.sampled)),
+        proposals=place.proposals or None,
+        unfiltered_target=p.unfiltered,
+        raw_target=p.raw,
+        raw_draft=None if q.raw is None else _padded(q.raw, len(p.sampled)),
+        previous_target=previous,
+        coin=coin,
+    )
+
+
+def _drafts_as_judged(
+    generation: Generation, request: Request, laws: Iterable[Laws], tolerance: float
+) -> bool:
+    """Whether an engine tells the judge's own probability of every drafted token it looked at.
+
+    Args:
+        generation: The engine's answer.
+        request: What it answers.
+        laws: The judge's draft model's, before each token of the output.
+        tolerance: By how much rounding may change a logit.
+    """
+    if generation.nodes is None or request.sampling.greedy:
+        return True
+    nodes, first = generation.nodes, len(request.prompt_token_ids)
+    told = defaultdict(list)
+    for row in np.flatnonzero(nodes["reached"] & ~np.isnan(nodes["draft_probability"])):
+        token, q = int(nodes["token_id"][row]), float(nodes["draft_probability"][row])
+        told[int(nodes["position"][row])].append((token, q))
+    for position, law in enumerate(laws, first):
+        for token, q in told.get(position, ()):
+            own = float(law.sampled[token])
+            if abs(q - own) > math.expm1(2 * tolerance) * own + _SMALLEST:
+                return False
+    return True
+
+
+def _coin_after(coin: float, observation: Observation) -> float:
+    """What a coin that is tossed once a step must lie below, when this token was kept."""
+    if observation.site is not Site.ACCEPTED or observation.draft is None:
+        return coin
+    p, q = observation.target[observation.token], observation.draft[observation.token]
+    return min(coin, float(p / q)) if 0 < p < q else coin
+
+
+def _logits(model: CausalLM, sequence: Sequence[int], request: Request) -> torch.Tensor:
+    """``[output, vocabulary]`` a model's logits before each token of the output."""
+    return model.recompute(sequence)[len(request.prompt_token_ids) - 1 : -1]
+
+
+def _laws(logits: torch.Tensor, sequence: Sequence[int], request: Request) -> Iterator[Laws]:
+    """A model's laws before each token of the output, one at a time: vocabularies are large."""
+    first = len(request.prompt_token_ids)
+    sampling, stops = request.sampling, request.stopping.stop_token_ids
+    law = TokenLaw(sampling, first, stops)
+    has_filters = bool(sampling.top_k) or sampling.top_p < 1 or sampling.min_p > 0
+    unfiltered = TokenLaw(replace(sampling, top_k=0, top_p=1.0, min_p=0.0), first, stops)
+    is_plain = sampling == Sampling(temperature=1.0)
+    for index in range(len(logits)):
+        row, context = logits[index : index + 1], sequence[: first + index]
+        before: Contexts = partial(list, [context])
+        yield Laws(
+            _array(law.distributions(row, before)),
+            _array(unfiltered.distributions(row, before)) if has_filters else None,
+            None if is_plain else _array(measured_distributions(row)),
+        )
+
+
+def _array(rows: torch.Tensor) -> Law:
+    return np.asarray(rows[0].double().cpu().numpy())
+
+
+def _padded(law: Law, size: int) -> Law:
+    """A draft model's law over the target's ids: those that it lacks have probability 0."""
+    return law if len(law) == size else np.pad(law, (0, size - len(law)))

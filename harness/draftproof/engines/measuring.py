@@ -1,0 +1,270 @@
+"""One case on any engine: decode it both ways, judge the outputs, and keep what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from draftproof.config import RunConfig
+from draftproof.data.prompt import Prompt, turn_id
+from draftproof.decoding import within_context
+from draftproof.engines.law_test import evidence_of
+from draftproof.engines.protocol import (
+    Capability,
+    Engine,
+    Generation,
+    Request,
+    check_generation,
+)
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.errors import EngineError
+from draftproof.laws import RULES
+from draftproof.lossless.certificate import Certificate, certify, explain
+from draftproof.models.loading import ModelPair
+from draftproof.sampling import TokenLaw
+from draftproof.scoring import score_pair
+from draftproof.statistics.identities import check_identities
+from draftproof.stopping import Stopping
+from draftproof.token_texts import TokenTexts
+from draftproof.trace import (
+    NODE_COLUMNS,
+    STEP_COLUMNS,
+    CaseRecord,
+    Columns,
+    DecodedOutput,
+    Fork,
+    Verdict,
+    empty_columns,
+)
+
+
+class Bench:
+    """Measures cases on an engine, and judges them by the target itself.
+
+    Args:
+        engine: What is under test.
+        pair: The judge's models: encode prompts, decode plainly where the engine cannot, and score
+            outputs.
+        config: The run's settings.
+    """
+
+    def __init__(self, engine: Engine, pair: ModelPair, config: RunConfig) -> None:
+        self.engine = engine
+        self.pair = pair
+        self.config = config
+        self._texts = TokenTexts(pair.decode)
+        self._plain_engine = (
+            engine if Capability.PLAIN in engine.capabilities else ReferenceEngine(pair, config)
+        )
+
+    def request(self, prompt: Prompt) -> Request:
+        """What an engine is asked for a prompt under the run's settings.
+
+        Raises:
+            UsageError: The prompt is empty.
+            ModelError: It leaves no room in the target's context.
+        """
+        prompt_token_ids = self.pair.encode(prompt.text, self._answered(prompt))
+        stopping = Stopping(
+            max_new_tokens=self.config.max_new_tokens,
+            stop_token_ids=self.pair.stop_token_ids,
+            stop_strings=self.config.stop_strings,
+            decode=self.pair.decode,
+        )
+        return Request(
+            request_id=prompt.prompt_id,
+            prompt_token_ids=prompt_token_ids,
+            sampling=self.config.sampling,
+            stopping=within_context(stopping, prompt_token_ids, self.pair.target),
+            seed=self.config.seed,
+        )
+
+    def run(self, prompt: Prompt) -> CaseRecord:
+        """Everything measured on one prompt.
+
+        Raises:
+            DraftproofError: The prompt does not fit, the engine failed or returned what no engine
+                may return, or a state check failed.
+        """
+        return self.measured(prompt, self.request(prompt))
+
+    def measured(self, prompt: Prompt, request: Request) -> CaseRecord:
+        """Everything measured on a request for a prompt; see `run`."""
+        plain = self._plain_engine.plain(request)
+        self._check(plain, request, "plain output")
+        speculative = self.engine.speculate(request)
+        self._check(speculative, request, "speculative output")
+        verdict, forks, message = self._judge(request, plain, speculative)
+        rule = str(self.engine.describe().get("rule", ""))
+        evidence, control = self._evidence(request, plain, speculative, rule)
+        plain_score, speculative_score = self._scores(prompt, plain, speculative)
+        record = CaseRecord(
+            case_id=prompt.prompt_id,
+            domain=prompt.domain,
+            prompt_tokens=len(request.prompt_token_ids),
+            verdict=verdict,
+            message=message,
+            plain=_decoded(plain),
+            speculative=_decoded(speculative),
+            forks=forks,
+            evidence=evidence,
+            control=control,
+            steps=_columns(speculative.steps, STEP_COLUMNS),
+            nodes=_columns(speculative.nodes, NODE_COLUMNS),
+            draws=speculative.draws,
+            counts=speculative.counts if speculative.steps is None else None,
+            plain_score=plain_score,
+            speculative_score=speculative_score,
+        )
+        record = replace(
+            record,
+            token_texts=self._texts.of(
+                plain.token_ids, speculative.token_ids, record.nodes["token_id"].tolist()
+            ),
+        )
+        if Capability.NODES not in self.engine.capabilities:
+            return record
+        is_top_down = rule in RULES and RULES[rule].top_down
+        broken = check_identities(record, top_down=is_top_down)
+        return replace(record, contradictions=tuple(broken))
+
+    def _answered(self, prompt: Prompt) -> list[tuple[str, str]]:
+        """A conversation's earlier turns, each with the plain answer that its own case has.
+
+        They are decoded again, with the same seed and id, so that no case depends on which others
+        ran before it, or where. (Above temperature 0, an engine without seeds gives others.)
+        """
+        answered: list[tuple[str, str]] = []
+        for turn, text in enumerate(prompt.earlier, start=1):
+            asked = replace(
+                prompt, prompt_id=turn_id(prompt.prompt_id, turn), text=text, earlier=()
+            )
+            request = replace(
+                self.request(asked), prompt_token_ids=self.pair.encode(text, answered)
+            )
+            answer = self._plain_engine.plain(request)
+            self._check(answer, request, f"plain output of turn {turn}")
+            answered.append((text, self._said(answer.token_ids)))
+        return answered
+
+    def _scores(
+        self, prompt: Prompt, plain: Generation, speculative: Generation
+    ) -> tuple[float | None, float | None]:
+        return score_pair(
+            self._said(plain.token_ids),
+            self._said(speculative.token_ids),
+            prompt=prompt.text,
+            answer=prompt.answer,
+            scoring=prompt.scoring,
+            execute_code=self.config.execute_code,
+        )
+
+    def _said(self, token_ids: Sequence[int]) -> str:
+        """The text of an output without the tokens that end it."""
+        return self.pair.decode([t for t in token_ids if t not in self.pair.stop_token_ids])
+
+    def _check(self, generation: Generation, request: Request, what: str) -> None:
+        try:
+            check_generation(generation, request, self.pair.target.vocabulary_size)
+        except EngineError as error:
+            raise EngineError(f"{self.engine.name}, {what}: {error}") from error
+
+    def _evidence(
+        self, request: Request, plain: Generation, speculative: Generation, rule: str
+    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Of both outputs above temperature 0: the plain one is the control."""
+        if request.sampling.greedy or not self.config.law_alpha:
+            return None, None
+        target, draft = self.pair.target, self.pair.draft
+        observed = evidence_of(speculative, request, target, draft, rule=rule)
+        return observed.to_json(), evidence_of(plain, request, target, draft).to_json()
+
+    def _judge(
+        self, request: Request, plain: Generation, speculative: Generation
+    ) -> tuple[Verdict, tuple[Fork, ...], str]:
+        if not request.sampling.greedy:
+            return Verdict.SAMPLED, (), ""
+        if plain.token_ids == speculative.token_ids:
+            return Verdict.IDENTICAL, (), ""
+        certificate = certified(
+            request,
+            speculative,
+            self.pair,
+            self.config,
+            plain.token_ids,
+            plain_decides=plain_decides(self.engine),
+        )
+        message = explain(certificate, speculative.token_ids, self.pair.decode)
+        return certificate.verdict, certificate.forks, message
+
+
+def certified(
+    request: Request,
+    generation: Generation,
+    pair: ModelPair,
+    config: RunConfig,
+    plain: tuple[int, ...] | None = None,
+    *,
+    plain_decides: bool = False,
+) -> Certificate:
+    """The greedy certificate of an engine's answer.
+
+    Args:
+        request: What was asked, at temperature 0.
+        generation: The answer.
+        pair: The judge's models.
+        config: Its tie tolerance, and the size of drafts where the engine does not tell its steps.
+        plain: What plain decoding answered, where it is known; see `certify`.
+        plain_decides: Whether it is from other weights or kernels than the judge's.
+    """
+    prompt = request.prompt_token_ids
+    return certify(
+        prompt,
+        generation.token_ids,
+        pair.target,
+        TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids),
+        widths=widths(generation, config),
+        plain=plain,
+        plain_decides=plain_decides,
+        tie_tolerance=config.tie_tolerance,
+    )
+
+
+def plain_decides(engine: Engine) -> bool:
+    """Whether an engine's plain decoding is of weights or kernels that are not the judge's."""
+    return (
+        Capability.PLAIN in engine.capabilities
+        and Capability.PAIR_TARGET not in engine.capabilities
+    )
+
+
+def widths(generation: Generation, config: RunConfig) -> list[int]:
+    """How many tokens were scored in one block when each token was emitted.
+
+    From the engine's steps; of an engine that does not tell them, as many as the settings' drafts
+    have with their root.
+    """
+    tokens = len(generation.token_ids)
+    if generation.steps is None:
+        return [1] + [config.tree.most_nodes + 1] * (tokens - 1)
+    found = [1] * (tokens - int(generation.steps["committed_tokens"].sum()))
+    for nodes, committed in zip(
+        generation.steps["nodes"].tolist(),
+        generation.steps["committed_tokens"].tolist(),
+        strict=True,
+    ):
+        found += [nodes + 1] * committed
+    return found[:tokens]
+
+
+def _columns(columns: Columns | None, schema: dict[str, str]) -> Columns:
+    return empty_columns(schema) if columns is None else columns
+
+
+def _decoded(generation: Generation) -> DecodedOutput:
+    return DecodedOutput(
+        token_ids=generation.token_ids,
+        stop_reason=generation.stop_reason,
+        seconds=generation.seconds,
+    )

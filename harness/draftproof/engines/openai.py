@@ -1,0 +1,206 @@
+"""Any server that speaks the OpenAI completions protocol, or SGLang's own."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from draftproof.config import RunConfig
+from draftproof.engines.dialects import DIALECTS, Answer
+from draftproof.engines.http import Server
+from draftproof.engines.protocol import Capability, Generation, Request
+from draftproof.engines.server_counters import metric_counts, metric_totals
+from draftproof.engines.settings import read_settings, setting
+from draftproof.errors import EngineError, UsageError
+from draftproof.models.loading import ModelPair
+from draftproof.trace import Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Settings of ``openai``."""
+
+    url: str = setting("address of the server, without /v1")
+    model: str = setting("name of the model there", "default")
+    server: str = setting(f"what speaks there: {', '.join(DIALECTS)}", "vllm")
+    plain_url: str | None = setting("a second server of the same target, without speculation", None)
+    metrics: str | None = setting("address of the server's Prometheus metrics", None)
+    timeout: float = setting("seconds without a byte after which it is taken to hang", 120.0)
+    retries: int = setting("how often a request is sent again to a busy or absent server", 3)
+    api_key: str | None = setting("name of the environment variable that holds the key", None)
+
+
+class OpenAIEngine:
+    """Asks a server for completions, prompts and outputs as token ids.
+
+    Args:
+        config: `engine_options` is used.
+        pair: Its tokenizer must be the server's.
+
+    Raises:
+        UsageError: A setting is not valid.
+    """
+
+    name = "openai"
+
+    def __init__(self, config: RunConfig, pair: ModelPair) -> None:
+        self._settings = settings = read_settings(
+            ServerSettings,
+            config.engine_options,
+            self.name,
+            [
+                ("url", _is_address, "give an address such as http://localhost:8000"),
+                ("plain_url", _is_address, "give an address such as http://localhost:8001"),
+                ("metrics", _is_address, "give an address such as http://localhost:8000/metrics"),
+                ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
+                ("timeout", lambda value: value > 0, "give seconds"),
+                ("retries", lambda value: value >= 0, "give 0 or more"),
+            ],
+        )
+        self._pair = pair
+        self._dialect = DIALECTS[settings.server]
+        self._server = self._connect(settings.url)
+        self._plain_server = settings.plain_url and self._connect(settings.plain_url)
+        self._metrics = settings.metrics and self._connect(settings.metrics)
+        self.capabilities = (
+            self._dialect.capabilities
+            | ({Capability.PLAIN} if settings.plain_url else frozenset())
+            | ({Capability.COUNTS} if settings.metrics else frozenset())
+        )
+
+    def speculate(self, request: Request) -> Generation:
+        """Decode on the server.
+
+        Raises:
+            EngineError: It cannot be reached, hangs, fails, its answer is cut, has no token ids, or
+                has those of another tokenizer.
+        """
+        before = self._totals()
+        generation, counts = self._complete(self._server, request)
+        if self._metrics:
+            counts = metric_counts(before, self._totals())
+        return replace(generation, counts=counts)
+
+    def plain(self, request: Request) -> Generation:
+        """Decode on the server without speculation; raises like `speculate`."""
+        if not self._plain_server:
+            raise EngineError("openai decodes plainly with --spec-engine-option plain_url=… only")
+        return self._complete(self._plain_server, request)[0]
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self._settings)}
+
+    def close(self) -> None:
+        """Close the connections."""
+        for server in (self._server, self._plain_server, self._metrics):
+            if server:
+                server.close()
+
+    def _connect(self, url: str) -> Server:
+        headers = {}
+        if variable := self._settings.api_key:
+            if not os.environ.get(variable):
+                raise UsageError(
+                    f"--spec-engine-option api_key={variable}: there is no such environment "
+                    "variable; give the name of the one that holds the key"
+                )
+            headers["Authorization"] = f"Bearer {os.environ[variable]}"
+        return Server(
+            url, timeout=self._settings.timeout, retries=self._settings.retries, headers=headers
+        )
+
+    def _totals(self) -> dict[str, float]:
+        return metric_totals(self._metrics.get("")) if self._metrics else {}
+
+    def _complete(self, server: Server, request: Request) -> tuple[Generation, Counts | None]:
+        prompt = self._pair.decode(request.prompt_token_ids) if self._dialect.takes_text else ""
+        body = self._dialect.ask(request, prompt, self._settings.model)
+        began = time.perf_counter()
+        values = server.post(self._dialect.path, body)
+        seconds = time.perf_counter() - began
+        try:
+            answer = self._dialect.read(values)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise EngineError(f"the server's answer cannot be read: {error!r}") from error
+        _require_same_prompt(answer, request)
+        token_ids = self._with_stop_token(self._token_ids(answer), answer, request)
+        generation = Generation(
+            token_ids=token_ids,
+            stop_reason=_stop_reason(answer, token_ids, request),
+            seconds=seconds,
+            text=answer.text,
+        )
+        return generation, answer.counts
+
+    def _token_ids(self, answer: Answer) -> tuple[int, ...]:
+        if answer.token_ids is not None:
+            return answer.token_ids
+        if answer.token_texts is None:
+            raise EngineError(
+                "the server returned text without token ids or logprobs; losslessness is judged by "
+                "ids (a vLLM without return_token_ids gives them with server=vllm-logprobs)"
+            )
+        ids = []
+        for index, text in enumerate(answer.token_texts):
+            known = self._ids_of_text.get(text, ())
+            if len(known) != 1:
+                raise EngineError(
+                    f"the server returned texts of tokens, and {len(known)} of the tokenizer's "
+                    f"tokens are {text!r} (token {index}), so that its id is not known"
+                )
+            ids.append(known[0])
+        return tuple(ids)
+
+    @cached_property
+    def _ids_of_text(self) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        for token in range(self._pair.target.vocabulary_size):
+            text = self._pair.decode([token])
+            found[text] = (*found.get(text, ()), token)
+        return found
+
+    def _with_stop_token(
+        self, token_ids: tuple[int, ...], answer: Answer, request: Request
+    ) -> tuple[int, ...]:
+        """The output with its stop token, where the server says that there was one and drops it."""
+        stops = request.stopping.stop_token_ids
+        if answer.finish != "stop" or (token_ids and token_ids[-1] in stops):
+            return token_ids
+        if isinstance(answer.stopped_by, int):
+            return (*token_ids, answer.stopped_by)
+        if isinstance(answer.stopped_by, str) or request.stopping.stop_strings:
+            return token_ids
+        if len(stops) != 1:
+            raise EngineError(
+                f"the server ended the output with a stop token and does not say with which of "
+                f"{sorted(stops)}"
+            )
+        return (*token_ids, *stops)
+
+
+def _require_same_prompt(answer: Answer, request: Request) -> None:
+    """Verify that the server decoded after the prompt that it was sent."""
+    sent = request.prompt_token_ids
+    if answer.prompt_token_ids is not None and answer.prompt_token_ids != sent:
+        raise EngineError("the server's prompt is another one than it was sent, by its token ids")
+    if answer.prompt_tokens is not None and answer.prompt_tokens != len(sent):
+        raise EngineError(
+            f"the server counts {answer.prompt_tokens} tokens in a prompt of {len(sent)}: it has "
+            "another tokenizer, or adds tokens of its own"
+        )
+
+
+def _stop_reason(answer: Answer, token_ids: tuple[int, ...], request: Request) -> str:
+    if answer.finish != "stop":
+        return answer.finish
+    is_token = bool(token_ids) and token_ids[-1] in request.stopping.stop_token_ids
+    return "stop_token" if is_token else "stop_string"
+
+
+def _is_address(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)

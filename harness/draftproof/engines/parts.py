@@ -1,0 +1,98 @@
+"""The parts that a decoding system is made of, each of which may be exchanged for another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from draftproof.acceptance import AcceptanceRule, make_rule
+from draftproof.config import RunConfig
+from draftproof.decoding import LawFactory, Observer, ignore
+from draftproof.drafting import Drafter, make_drafter
+from draftproof.models.protocol import CausalLM
+from draftproof.randomness import Draw, SeededRandomness
+from draftproof.recording import StepRecorder, StepSeconds
+from draftproof.sampling import TokenLaw
+from draftproof.stopping import Stopping
+from draftproof.trace import Columns, Counts
+
+
+class MakeRandomness(Protocol):
+    """From a request's seed and id, and what is told of draws, to where they come from."""
+
+    def __call__(
+        self, seed: int, case_id: str, observe: Callable[[Draw], None] | None = None, /
+    ) -> SeededRandomness: ...
+
+
+def counts_of(steps: Columns) -> Counts:
+    """The counters of one output, from its `STEP_COLUMNS`."""
+    return Counts(
+        steps=len(steps["step"]),
+        drafted=int(steps["nodes"].sum()),
+        accepted=int(steps["accepted_length"].sum()),
+    )
+
+
+def unchanged(stopping: Stopping) -> Stopping:
+    """The stopping rule that a request asks for."""
+    return stopping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that decides what a speculative output is and what is told of it.
+
+    Attributes:
+        target: Verifies.
+        draft: The draft model, whose state is checked; drafters without a model leave it alone.
+        drafter: Proposes.
+        rule: Decides what is kept.
+        new_drafter: Makes a drafter like `drafter`, to compare the proposals of one without a model
+            with those of one that has seen nothing else; None where that cannot be done.
+        make_law: Makes what logits become probabilities by.
+        make_randomness: From a request's seed and id to where its draws come from.
+        make_recorder: Makes what takes note of steps and nodes.
+        stopping: From the stopping rule that was asked for to the one that is applied.
+        counts: From step columns to the engine's own counters.
+        observe: Called after each step, before its state is checked.
+    """
+
+    target: CausalLM
+    draft: CausalLM
+    drafter: Drafter
+    rule: AcceptanceRule
+    new_drafter: Callable[[], Drafter] | None = None
+    make_law: LawFactory = TokenLaw
+    make_randomness: MakeRandomness = SeededRandomness
+    make_recorder: Callable[[Callable[[], StepSeconds]], StepRecorder] = StepRecorder
+    stopping: Callable[[Stopping], Stopping] = unchanged
+    counts: Callable[[Columns], Counts] = counts_of
+    observe: Observer = ignore
+
+
+def make_parts(
+    target: CausalLM,
+    draft: CausalLM,
+    config: RunConfig,
+    *,
+    rule: AcceptanceRule | None = None,
+    drafter: Drafter | None = None,
+) -> Parts:
+    """The parts that a run's settings name.
+
+    Args:
+        target: Verifies.
+        draft: What a drafter with a model asks.
+        config: The settings: tree and rule are used.
+        rule: In place of the settings' acceptance rule.
+        drafter: In place of the settings' drafter.
+    """
+    return Parts(
+        target=target,
+        draft=draft,
+        drafter=drafter or make_drafter(config.tree, draft),
+        rule=rule or make_rule(config.rule, config.tree, is_greedy=config.sampling.greedy),
+        new_drafter=None if drafter else lambda: make_drafter(config.tree, draft),
+    )

@@ -1,0 +1,197 @@
+"""What an engine is: it turns a prompt into tokens and, where it can, tells how it came to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from draftproof.config import Sampling
+from draftproof.errors import EngineError
+from draftproof.stopping import Stopping
+from draftproof.trace import Columns
+from draftproof.trace import Counts as Counts
+
+
+class Capability(StrEnum):
+    """What an engine can do or tell beyond decoding greedily; what it cannot is never made up."""
+
+    PLAIN = "plain decoding"
+    """It can decode without speculation, with the same kernels and settings."""
+    SAMPLING = "sampling"
+    """It can decode at a temperature above 0."""
+    FILTERS = "filters"
+    """It applies top-k, top-p, min-p and the repetition penalty as `TokenLaw` does."""
+    MIN_NEW_TOKENS = "min_new_tokens"
+    """It holds stop tokens back until an output has so many tokens."""
+    STOP_STRINGS = "stop strings"
+    """It ends an output with the token that completes a text."""
+    SEEDS = "seeds"
+    """At a temperature above 0, the same request gives the same output."""
+    PAIR_TARGET = "the pair's target"
+    """It computes with the target of the pair that it was given, with that model's own kernels."""
+    PAIR_DRAFT = "the pair's draft model"
+    """It drafts with the draft model of the pair that it was given."""
+    ACCEPTED = "accepted tokens"
+    """It tells which emitted tokens were accepted drafts: `Generation.accepted`."""
+    COUNTS = "acceptance counts"
+    """It tells how much was drafted and accepted: `Generation.counts`."""
+    STEPS = "steps"
+    """It tells every step: `Generation.steps`."""
+    NODES = "nodes"
+    """It tells every node of every draft: `Generation.nodes`."""
+    STATE_CHECKS = "state checks"
+    """It compares its cached state with a recompute where `RunConfig.check_state` asks for it."""
+
+
+TELLING = (Capability.ACCEPTED, Capability.COUNTS, Capability.STEPS, Capability.NODES)
+"""What an engine tells of how it came to its tokens; reports say what is missing of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One prompt to decode.
+
+    Attributes:
+        request_id: Names it; with `seed`, decides every draw of an engine that has seeds.
+        prompt_token_ids: ``[≥ 1]``, chat template included.
+        sampling: Temperature, filters and penalties.
+        stopping: Where the output ends.
+        seed: Seeds every draw.
+    """
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    sampling: Sampling
+    stopping: Stopping
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What an engine made of a request. What it cannot tell is None: not available.
+
+    Attributes:
+        token_ids: The committed tokens after the prompt, a stop token included.
+        stop_reason: ``stop_token``, ``stop_string`` or ``length``.
+        seconds: Wall time, prefill included.
+        accepted: ``[tokens]`` whether each token was a draft that was kept.
+        counts: The engine's own counters.
+        steps: `STEP_COLUMNS`, each ``[steps]``.
+        nodes: `NODE_COLUMNS`, each ``[nodes]``.
+        draws: Number of random draws by purpose.
+        text: The output as the engine itself decodes it, a stop token at its end left out or not.
+    """
+
+    token_ids: tuple[int, ...]
+    stop_reason: str
+    seconds: float
+    accepted: tuple[bool, ...] | None = None
+    counts: Counts | None = None
+    steps: Columns | None = None
+    nodes: Columns | None = None
+    draws: Mapping[str, int] = field(default_factory=dict)
+    text: str | None = None
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A way of decoding, with and without speculation.
+
+    Third parties register theirs under the entry point group ``draftproof.engines``: a callable
+    that takes the run's settings and the judge's pair of models and returns an engine.
+
+    Attributes:
+        name: As in ``--spec-engine``.
+        capabilities: What it can do and tell.
+
+    Example:
+        In the ``pyproject.toml`` of a package of your own::
+
+            [project.entry-points."draftproof.engines"]
+            mine = "my_package:make_engine"
+    """
+
+    name: str
+    capabilities: frozenset[Capability]
+
+    def speculate(self, request: Request) -> Generation:
+        """Decode a request with speculation.
+
+        Raises:
+            DraftproofError: The request cannot be served; the case fails with this reason.
+        """
+        ...
+
+    def plain(self, request: Request) -> Generation:
+        """Decode a request without speculation; called only with `Capability.PLAIN`."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Name, version and settings of the engine, as plain JSON values, for reports."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds; called once, when the run ends."""
+        ...
+
+
+def check_generation(generation: Generation, request: Request, vocabulary_size: int) -> None:
+    """Verify that an engine's answer is one that the request allows.
+
+    The output must consist of the tokenizer's ids, say what the engine says that they say, and end
+    where the request says that it ends: at the first stop token, at the token that completes a stop
+    string, or at the length limit.
+
+    Raises:
+        EngineError: Says which token or which end is wrong.
+    """
+    token_ids, stopping = generation.token_ids, request.stopping
+    for index, token in enumerate(token_ids):
+        if not isinstance(token, int) or not 0 <= token < vocabulary_size:
+            raise EngineError(
+                f"token {index} of the output is {token!r}, and the tokenizer's ids are 0 to "
+                f"{vocabulary_size - 1}; the engine must return ids of the target's tokenizer"
+            )
+    _require_same_text(generation, stopping)
+    kept, reason = stopping.cut((), token_ids)
+    if len(kept) < len(token_ids):
+        raise EngineError(
+            f"the output goes on for {len(token_ids) - len(kept)} tokens after it should have "
+            f"ended ({reason}) with token {len(kept) - 1}"
+        )
+    if reason is None:
+        raise EngineError(
+            f"the output ends after {len(token_ids)} of {stopping.max_new_tokens} tokens without a "
+            f"stop token or a stop string (the engine says: {generation.stop_reason})"
+        )
+    if str(reason) != generation.stop_reason:
+        raise EngineError(
+            f"the output ended for the reason {reason}, and the engine says "
+            f"{generation.stop_reason}"
+        )
+    if generation.accepted is not None and len(generation.accepted) != len(token_ids):
+        raise EngineError(
+            f"the engine says of {len(generation.accepted)} tokens whether they were drafted, and "
+            f"returned {len(token_ids)}"
+        )
+
+
+def _require_same_text(generation: Generation, stopping: Stopping) -> None:
+    """Verify that the ids are those of the tokenizer that the judge uses."""
+    if generation.text is None or stopping.decode is None:
+        return
+    said = generation.text.strip()
+    ids = generation.token_ids
+    shown = [stopping.decode(ids)]
+    if ids and ids[-1] in stopping.stop_token_ids:
+        shown.append(stopping.decode(ids[:-1]))
+    # A character that is cut by the end of the output is decoded in many ways.
+    same = any(text.strip().rstrip("\ufffd") == said.rstrip("\ufffd") for text in shown)
+    if not same:
+        raise EngineError(
+            f"the engine decodes its own output as {said[:60]!r}, and the target's tokenizer the "
+            f"same ids as {shown[-1].strip()[:60]!r}: they are ids of another tokenizer, or "
+            "not all of the output's"
+        )

@@ -1,0 +1,121 @@
+"""What ``--spec-fail`` says: which figure, of which domain, may change by how much."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from draftproof.errors import UsageError, unknown_value
+from draftproof.statistics.metrics import METRICS, RatioMetric
+
+OVERALL = "overall"
+EVERY_DOMAIN = ""
+SPEEDUP = "speedup"
+IDENTICAL = "identical"
+
+RATIOS: dict[str, RatioMetric] = {metric.name: metric for metric in METRICS}
+ALIASES = {"acceptance_rate": "acceptance_rate_drafted"}
+ONE_WAY = ("block_efficiency", SPEEDUP)
+"""Figures of which only a fall is bad. All others measure acceptance, and a rise of acceptance that
+nobody intended is as much a sign of a fault as a fall: a wrong ratio accepts more."""
+
+_FORM = re.compile(
+    r"(?P<metric>[a-z_]+)(@(?P<scope>[^:@]+))?(:(?P<way>\+-|[-+±])(?P<size>[^%]+)(?P<percent>%?))?"
+)
+_EXAMPLES = "'acceptance_rate:-0.02', 'block_efficiency@chat:-3%', 'speedup@overall:-10%'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One condition on a change.
+
+    Attributes:
+        text: The expression, with the metric's full name.
+        metric: A name of `RATIOS`, `SPEEDUP`, or `IDENTICAL`.
+        scope: A domain, `OVERALL`, or `EVERY_DOMAIN`: one condition for each domain.
+        fall: How much the figure may fall, ≥ 0; infinite where a fall is not watched.
+        rise: How much it may rise, ≥ 0; infinite where a rise is not watched.
+        relative: Whether the two are shares of the earlier figure.
+    """
+
+    text: str
+    metric: str
+    scope: str
+    fall: float
+    rise: float
+    relative: bool
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether a rise is watched as well as a fall."""
+        return math.isfinite(self.rise) and math.isfinite(self.fall)
+
+
+def parse_gate(text: str) -> Gate:
+    """The gate of an expression ``METRIC[@SCOPE]:±MARGIN[%]``.
+
+    Args:
+        text: For example ``acceptance_rate:-0.02``; ``identical`` alone asks for equality.
+
+    Raises:
+        UsageError: It cannot be read, the metric is unknown, or the margin has no meaning.
+
+    Example:
+        >>> gate = parse_gate("acceptance_rate:-0.02")
+        >>> gate.metric, gate.fall, gate.rise
+        ('acceptance_rate_drafted', 0.02, 0.02)
+        >>> gate = parse_gate("block_efficiency@chat:-3%")
+        >>> gate.scope, gate.fall, gate.rise, gate.relative
+        ('chat', 0.03, inf, True)
+    """
+    option = f"--spec-fail '{text}'"
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{option}: cannot read it; give METRIC[@SCOPE]:-MARGIN, as {_EXAMPLES}")
+    names = (*RATIOS, *ALIASES, SPEEDUP, IDENTICAL)
+    if match["metric"] not in names:
+        raise unknown_value(f"{option}: metric", match["metric"], names)
+    metric = ALIASES.get(match["metric"], match["metric"])
+    scope = match["scope"] or (OVERALL if metric in (SPEEDUP, IDENTICAL) else EVERY_DOMAIN)
+    at_scope = f"{metric}@{scope}" if match["scope"] else metric
+    if metric == IDENTICAL:
+        if match["way"] or match["scope"]:
+            raise UsageError(f"{option}: 'identical' is about every node; it takes no margin")
+        return Gate(text=metric, metric=metric, scope=scope, fall=0.0, rise=0.0, relative=False)
+    if match["way"] is None:
+        raise UsageError(f"{option}: how much may it change? Give a margin, as {_EXAMPLES}")
+    size = _size(option, match["size"], percent=bool(match["percent"]))
+    if metric == SPEEDUP and not match["percent"]:
+        raise UsageError(f"{option}: speedup changes by a share; give for example speedup:-10%")
+    fall, rise = _ways(metric, match["way"], size)
+    return Gate(
+        text=f"{at_scope}:{match['way']}{match['size']}{match['percent']}",
+        metric=metric,
+        scope=scope,
+        fall=fall,
+        rise=rise,
+        relative=bool(match["percent"]),
+    )
+
+
+def _size(option: str, text: str, *, percent: bool) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        raise UsageError(f"{option}: '{text}' is not a number") from None
+    size = size / 100 if percent else size
+    if not (math.isfinite(size) and size >= 0):
+        raise UsageError(f"{option}: a margin is 0 or a positive number after its sign")
+    if percent and size >= 1:
+        raise UsageError(f"{option}: a fall of {text}% leaves nothing; give less than 100%")
+    return size
+
+
+def _ways(metric: str, way: str, size: float) -> tuple[float, float]:
+    """Tolerated fall and rise. A minus is about both where acceptance is measured."""
+    if way == "+":
+        return math.inf, size
+    if way == "-" and metric in ONE_WAY:
+        return size, math.inf
+    return size, size

@@ -1,0 +1,163 @@
+"""What must be the same of two runs for a change between them to mean a change of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from draftproof.report.run_info import RunInfo
+
+NOT_SETTINGS = frozenset({"data_dir", "limit", "check_state", "tie_tolerance"})
+"""Settings that do not move a case's figures: where the prompts lie, how many there are (cases are
+compared one by one, and their texts by hash), whether state is verified on the way, and how outputs
+are judged."""
+
+VERSIONS = ("python", "torch", "transformers", "tokenizers", "numpy")
+"""Libraries whose version can move a number. draftproof's own is not among them, nor is that of an
+engine: they may be what has changed."""
+
+MODEL_FACTS = ("sha256", "tokenizer_sha256", "architecture", "dtype", "device")
+MACHINE = ("machine", "accelerators")
+TIMING = ("cpu", "cpus", "torch_threads")
+
+
+class Mismatch(NamedTuple):
+    """A fact in which two runs differ.
+
+    Attributes:
+        fact: For example ``target sha256``.
+        before: The earlier run's.
+        now: The later run's.
+    """
+
+    fact: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.fact}: {self.before} → {self.now}"
+
+
+def mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
+    """The facts in which two runs differ, of those that must be the same.
+
+    A fact that one of the two does not record is not compared: before its models are loaded, a run
+    has none of them.
+    """
+    return [
+        *_settings(before, now),
+        *_different(
+            _model_facts(before),
+            _model_facts(now),
+        ),
+        *_different(
+            {f"version of {name}": _version(before, name) for name in VERSIONS},
+            {f"version of {name}": _version(now, name) for name in VERSIONS},
+        ),
+        *_different(
+            {name: before.hardware.get(name) for name in MACHINE},
+            {name: now.hardware.get(name) for name in MACHINE},
+        ),
+        *_prompts(before.prompts, now.prompts),
+    ]
+
+
+def described(run: RunInfo) -> dict[str, Any]:
+    """Every recorded setting and fact of a run, named as in `Mismatch`."""
+    return {
+        **{f"setting {name}": value for name, value in _flat(run.config)},
+        **{
+            f"{role} {fact}": value
+            for role, facts in run.models.items()
+            for fact, value in facts.items()
+        },
+        **{f"version of {name}": version for name, version in run.versions.items()},
+        **run.hardware,
+    }
+
+
+def timing_mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
+    """The facts of the two machines without which seconds cannot be compared."""
+    return _different(
+        {name: before.hardware.get(name) for name in (*MACHINE, *TIMING)},
+        {name: now.hardware.get(name) for name in (*MACHINE, *TIMING)},
+    )
+
+
+def _settings(before: RunInfo, now: RunInfo) -> list[Mismatch]:
+    left_out = {*NOT_SETTINGS, *_decided_by_facts(before, now)}
+
+    def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            f"setting {name}": value
+            for name, value in _flat(config)
+            if name.split(".")[0] not in left_out
+        }
+
+    return _different(settings(before.config), settings(now.config))
+
+
+def _decided_by_facts(before: RunInfo, now: RunInfo) -> Iterator[str]:
+    """Settings that only say where to look: what was loaded decides, once it is known.
+
+    The same weights may lie in another folder, and ``auto`` may have come to the same type.
+    """
+    for role in ("target", "draft"):
+        known = before.models.get(role, {}), now.models.get(role, {})
+        if "sha256" in known[0] and (not known[1] or "sha256" in known[1]):
+            yield role
+    if all("dtype" in before.models.get(role, {}) for role in ("target", "draft")):
+        yield from ("dtype", "device")
+
+
+def _model_facts(run: RunInfo) -> dict[str, Any]:
+    return {
+        f"{role} {fact}": facts.get(fact)
+        for role, facts in run.models.items()
+        for fact in (*MODEL_FACTS, *(() if "sha256" in facts else ("name",)))
+    }
+
+
+def _version(run: RunInfo, name: str) -> str | None:
+    version = run.versions.get(name)
+    if version is None or name != "python":
+        return version
+    # Patch releases of Python do not move numbers.
+    return ".".join(version.split(".")[:2])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Mismatch]:
+    return [
+        Mismatch(fact, _shown(before[fact]), _shown(now[fact]))
+        for fact in before
+        if before[fact] is not None and now.get(fact) is not None
+        if _comparable(before[fact]) != _comparable(now[fact])
+    ]
+
+
+def _comparable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def _prompts(before: Mapping[str, str], now: Mapping[str, str]) -> list[Mismatch]:
+    changed = sorted(
+        case_id for case_id in before if now.get(case_id) not in (None, before[case_id])
+    )
+    if not changed:
+        return []
+    first = changed[0]
+    more = f" (and {len(changed) - 1} more prompts)" if len(changed) > 1 else ""
+    return [Mismatch(f"text of prompt {first}{more}", before[first], now[first])]

@@ -1,0 +1,104 @@
+"""What a comparison needs of a run: per-prompt sums, seconds, and a few bytes a step.
+
+Small enough to be committed. The full traces can be kept beside it; without them the first step
+that changed is still found, and what of it changed, but its tree cannot be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from draftproof.gate.exact import StepFacts, step_facts
+from draftproof.report.run_info import RunInfo
+from draftproof.report.texts import Texts, texts_of
+from draftproof.statistics.sums import TOTALS, prompt_sums
+from draftproof.trace import CaseRecord, DecodedOutput, Verdict
+
+SECONDS = ("plain_seconds", "plain_tokens", "speculative_seconds", "speculative_tokens")
+"""Wall time of a case's two outputs and the tokens that were committed in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredRun:
+    """A run, reduced to what comparisons need.
+
+    Attributes:
+        name: What messages call it.
+        run: What it was.
+        case_ids: ``[cases]`` measured cases, in the order in which they ended.
+        domains: ``[cases]``.
+        totals: `TOTALS`, each float64 ``[cases]``.
+        seconds: `SECONDS`, each float64 ``[cases]``.
+        steps: The steps' facts of each case.
+        errors: Cases that ended in an error; they are in nothing else.
+        different: Cases whose output was not the target's own.
+        traces: The records by case id, where they were kept.
+        texts: The text of their tokens, as far as it was kept.
+    """
+
+    name: str
+    run: RunInfo
+    case_ids: tuple[str, ...]
+    domains: tuple[str, ...]
+    totals: Mapping[str, np.ndarray]
+    seconds: Mapping[str, np.ndarray]
+    steps: Mapping[str, StepFacts]
+    errors: tuple[str, ...] = ()
+    different: tuple[str, ...] = ()
+    traces: Mapping[str, CaseRecord] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
+
+    def rows(self, case_ids: Sequence[str]) -> np.ndarray:
+        """``[len(case_ids)]`` the rows of some cases."""
+        row_of = {case_id: row for row, case_id in enumerate(self.case_ids)}
+        return np.array([row_of[case_id] for case_id in case_ids], np.intp)
+
+
+def measured_run(
+    name: str, run: RunInfo, cases: Sequence[CaseRecord], texts: Texts | None = None
+) -> MeasuredRun:
+    """What comparisons need of a run's records.
+
+    Args:
+        name: What messages call it.
+        run: What it was.
+        cases: Its records.
+        texts: The text of its tokens, where the records do not carry it.
+
+    Raises:
+        TraceError: A record is not a trace, or an id occurs twice.
+    """
+    measured = [case for case in cases if case.verdict is not Verdict.ERROR]
+    sums = prompt_sums(measured)
+    row_of = {case_id: row for row, case_id in enumerate(sums.case_ids)}
+    order = np.array([row_of[case.case_id] for case in measured], np.intp)
+    return MeasuredRun(
+        name=name,
+        run=run,
+        case_ids=tuple(case.case_id for case in measured),
+        domains=tuple(case.domain for case in measured),
+        totals={total: sums.totals[total][order] for total in TOTALS},
+        seconds=_seconds(measured),
+        steps={case.case_id: step_facts(case) for case in measured},
+        errors=tuple(case.case_id for case in cases if case.verdict is Verdict.ERROR),
+        different=tuple(case.case_id for case in cases if case.verdict is Verdict.ALGORITHMIC),
+        traces={case.case_id: case for case in measured},
+        texts=texts_of(measured) if texts is None else texts,
+    )
+
+
+def _seconds(cases: Sequence[CaseRecord]) -> dict[str, np.ndarray]:
+    columns = zip(*(_case_seconds(case) for case in cases), strict=True)
+    values = [np.array(column, float) for column in columns] or [np.empty(0)] * len(SECONDS)
+    return dict(zip(SECONDS, values, strict=True))
+
+
+def _case_seconds(case: CaseRecord) -> tuple[float, float, float, float]:
+    return (*_output_seconds(case.plain), *_output_seconds(case.speculative))
+
+
+def _output_seconds(output: DecodedOutput | None) -> tuple[float, float]:
+    return (np.nan, 0.0) if output is None else (output.seconds, float(len(output.token_ids)))

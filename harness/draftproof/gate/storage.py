@@ -1,0 +1,204 @@
+"""Baselines on disk: one small JSON file each, and the full traces beside it if asked for."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from draftproof.errors import TraceError, UsageError
+from draftproof.gate.exact import StepFacts
+from draftproof.gate.measured import SECONDS, MeasuredRun, measured_run
+from draftproof.report.files import write_text
+from draftproof.report.reading import SavedRun, load_run
+from draftproof.report.run_info import RunInfo
+from draftproof.report.texts import Texts
+from draftproof.report.writing import write_report
+from draftproof.statistics.sums import TOTALS
+
+FOLDER = ".draftproof"
+"""Where baselines lie unless ``--spec-storage`` says otherwise."""
+SCHEMA_VERSION = 1
+"""Raised whenever a field of a baseline changes its name, its type or its meaning."""
+_KIND = "draftproof baseline"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A folder of baselines, fit to be committed or kept as an artefact of CI.
+
+    Attributes:
+        folder: ``NAME.json`` for each baseline; ``NAME/``, its report, where traces were kept.
+    """
+
+    folder: Path
+
+    def check_name(self, name: str) -> None:
+        """Refuse a name that is no file name.
+
+        Raises:
+            UsageError: Says which characters are.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"--spec-save: '{name}' is not a name; use letters, digits, '.', '_' and '-'"
+            )
+
+    def save(self, name: str, run: MeasuredRun, *, traces: bool) -> Path:
+        """Keep a run under a name; what had the name before is replaced.
+
+        Args:
+            name: Of the baseline.
+            run: What to keep.
+            traces: Whether to keep every step and node too.
+
+        Raises:
+            UsageError: It is no name.
+            DraftproofError: It cannot be written.
+        """
+        self.check_name(name)
+        path = self.folder / f"{name}.json"
+        if traces:
+            write_report(self.folder / name, run.run, list(run.traces.values()))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make {self.folder}: {error.strerror}; give another --spec-storage"
+            ) from error
+        write_text(path, json.dumps(_to_json(run, traces=traces), allow_nan=False) + "\n")
+        return path
+
+    def load(self, name: str) -> MeasuredRun:
+        """The run of a name, of a baseline's file, or of a report's folder.
+
+        Raises:
+            TraceError: There is none, or it is corrupt or of a newer schema version.
+        """
+        path = Path(name)
+        stored = self.folder / f"{name}.json"
+        if _NAME.fullmatch(name) and stored.is_file():
+            return read_baseline(stored)
+        if path.is_dir() or path.name == "latest":
+            saved = load_run(path)
+            return measured_run(name, saved.run, saved.cases, saved.texts)
+        if path.is_file():
+            return read_baseline(path)
+        raise self._missing(name)
+
+    def names(self) -> list[str]:
+        """The baselines that there are."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
+    def _missing(self, name: str) -> TraceError:
+        names = self.names()
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        there = f"{self.folder} has {', '.join(names)}" if names else f"{self.folder} has none"
+        return TraceError(
+            f"there is no baseline '{name}'{hint} ({there}). Save one with --spec-save {name}, or "
+            "give the path of a baseline or of a report's folder"
+        )
+
+
+def read_baseline(path: Path) -> MeasuredRun:
+    """The run that a baseline's file holds, with its traces where they lie beside it.
+
+    Raises:
+        TraceError: The file cannot be read, is corrupt, or of a newer schema version.
+    """
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TraceError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise TraceError(f"{path} is corrupt ({error}); save the baseline again") from error
+    if not isinstance(values, dict) or values.get("kind") != _KIND:
+        raise TraceError(f"{path} is not a baseline; --spec-save writes them")
+    version = values.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise TraceError(
+            f"{path} has schema version {version}, and this draftproof reads up to "
+            f"{SCHEMA_VERSION}; install a newer one, or save the baseline again"
+        )
+    try:
+        return _from_json(path, values)
+    except TraceError as error:
+        raise TraceError(f"{path}: {error}; save the baseline again") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise TraceError(f"{path} is corrupt ({error!r}); save the baseline again") from error
+
+
+def _to_json(run: MeasuredRun, *, traces: bool) -> dict[str, Any]:
+    return {
+        "kind": _KIND,
+        "schema_version": SCHEMA_VERSION,
+        "run": run.run.to_json(),
+        "traces": traces,
+        "case_ids": list(run.case_ids),
+        "domains": list(run.domains),
+        "errors": list(run.errors),
+        "different": list(run.different),
+        "totals": {name: _numbers(run.totals[name]) for name in TOTALS},
+        "seconds": {name: _numbers(run.seconds[name]) for name in SECONDS},
+        "steps": {
+            case_id: base64.b64encode(facts.to_bytes()).decode()
+            for case_id, facts in run.steps.items()
+        },
+    }
+
+
+def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
+    case_ids = tuple(values["case_ids"])
+    columns = {name: _column(values["totals"][name], len(case_ids)) for name in TOTALS}
+    seconds = {name: _column(values["seconds"][name], len(case_ids)) for name in SECONDS}
+    steps = {
+        case_id: StepFacts.from_bytes(base64.b64decode(values["steps"][case_id], validate=True))
+        for case_id in case_ids
+    }
+    kept = _kept(path.with_suffix("")) if values["traces"] else None
+    domains = tuple(values["domains"])
+    if len(domains) != len(case_ids) or len(set(case_ids)) != len(case_ids):
+        raise ValueError("its cases and domains do not fit together")
+    return MeasuredRun(
+        name=path.stem,
+        run=RunInfo.from_json(values["run"]),
+        case_ids=case_ids,
+        domains=domains,
+        totals=columns,
+        seconds=seconds,
+        steps=steps,
+        errors=tuple(values["errors"]),
+        different=tuple(values["different"]),
+        traces={} if kept is None else {case.case_id: case for case in kept.cases},
+        texts=Texts() if kept is None else kept.texts,
+    )
+
+
+def _kept(folder: Path) -> SavedRun | None:
+    """The report beside a baseline; None where it was not kept with it."""
+    return load_run(folder) if folder.is_dir() else None
+
+
+def _numbers(column: np.ndarray) -> list[float | int | None]:
+    """Counts as whole numbers, and NaN as null."""
+    return [
+        None if math.isnan(value) else int(value) if value.is_integer() else value
+        for value in column.tolist()
+    ]
+
+
+def _column(values: list[float | None], length: int) -> np.ndarray:
+    column = np.array([math.nan if value is None else value for value in values], np.float64)
+    if column.shape != (length,):
+        raise ValueError(f"a column has {len(values)} values for {length} cases")
+    return column

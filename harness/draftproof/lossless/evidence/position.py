@@ -1,0 +1,284 @@
+"""The laws at one position, over the outcomes that the test tells apart, and their null law."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
+
+import numpy as np
+from jaxtyping import Float
+
+from draftproof.lossless.evidence.observation import DeclaredRule, Law, Observation
+
+Outcomes = Float[np.ndarray, " outcomes"]
+"""One number an outcome: a token, or all rare tokens together, which come last."""
+
+RARE = 1e-6
+"""Tokens that every law at a position gives less than this are one outcome, in large vocabularies.
+"""
+
+ALL_TOLD_APART = 4096
+"""Vocabularies up to this size are never merged."""
+
+TOLERANCE = 1e-4
+"""By default, how far a log-probability may be off by rounding before a residual is believed."""
+
+
+class Joint(NamedTuple):
+    """A law of (kept?, token) at a drafted position.
+
+    Attributes:
+        accepted: ``[outcomes]`` the probability that a drafted token is kept and is this one.
+        rejected: ``[outcomes]`` the probability that it is not kept and this one is emitted.
+    """
+
+    accepted: Outcomes
+    rejected: Outcomes
+
+    @property
+    def token(self) -> Outcomes:
+        """The law of the token alone."""
+        either: Outcomes = self.accepted + self.rejected
+        return either
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """The laws at one position; each ``[outcomes]``, and adding up to 1.
+
+    Merging rare tokens is exact for the null law (the merged outcome has the sum of its tokens'
+    probabilities) and an approximation for the alternatives, which remain laws. A ratio of two laws
+    of a function of the outcome has mean 1 as well, so nothing is lost but a little power.
+
+    Attributes:
+        p: The target's law.
+        q: The law that a drafted token is drawn from; None where it is not known.
+        unfiltered: p before its filters; p where there are none.
+        raw: The target's softmax; p where p is that.
+        raw_q: The draft model's softmax; q where q is that.
+        previous: p one position earlier; p where there is none.
+        coin: See `Observation.coin`.
+        size: How many tokens an outcome stands for: 1, and at the end perhaps more.
+        rule: What the engine is said to do here.
+        null: The law of (kept?, token) under `rule`; None where only the token's is known.
+        ceiling: As `null.rejected`, or what it may be by rounding if that is more.
+    """
+
+    p: Outcomes
+    q: Outcomes | None
+    unfiltered: Outcomes
+    raw: Outcomes
+    raw_q: Outcomes | None
+    previous: Outcomes
+    coin: float
+    size: Outcomes
+    rule: DeclaredRule
+    null: Joint | None
+    ceiling: Outcomes | None
+
+    def lift(self, target: Outcomes) -> Joint:
+        """What (kept?, token) would follow if `target` were used throughout instead of p."""
+        return joint_law(target, self.q, self.rule)
+
+
+class Located(NamedTuple):
+    """A position, and which outcome was observed there.
+
+    Attributes:
+        position: The laws.
+        outcome: Index of the observed outcome.
+        probability: Of the token itself under p; the outcome's is larger if it is merged.
+        doubtful: The token has probability 0 by a filter, and is the most probable of those that
+            the filter removes: rounding can let it pass.
+        doubtful_draft: The same of its probability under q.
+    """
+
+    position: Position
+    outcome: int
+    probability: float
+    doubtful: bool
+    doubtful_draft: bool
+
+
+def joint_law(p: Outcomes, q: Outcomes | None, rule: DeclaredRule) -> Joint:
+    """The law of (kept?, token) at a drafted position, if tokens follow p.
+
+    Args:
+        p: The law of the token.
+        q: The law that the drafted token is drawn from. Without one, nothing is kept.
+        rule: `DeclaredRule.MATCH`, or else rejection.
+
+    Source:
+        Leviathan et al. 2023 (arXiv 2211.17192), appendix A.1, read before the two ways of emitting
+        a token are added up.
+
+    Example:
+        >>> joint_law(np.array([0.5, 0.5]), np.array([0.75, 0.25]), DeclaredRule.REJECTION)
+        Joint(accepted=array([0.5 , 0.25]), rejected=array([0.  , 0.25]))
+    """
+    if q is None:
+        return Joint(np.zeros_like(p), p)
+    kept = p * q if rule is DeclaredRule.MATCH else np.minimum(p, q)
+    return Joint(kept, p - kept)
+
+
+def locate(
+    observation: Observation,
+    rule: DeclaredRule,
+    *,
+    tolerance: float = TOLERANCE,
+    rare: float = RARE,
+) -> Located:
+    """The laws of an observation in the form that the alternatives are written for.
+
+    Args:
+        observation: One emitted token.
+        rule: What the engine does at drafted positions.
+        tolerance: How far the log of a probability may be off by rounding. Where p and q are nearly
+            equal, their difference is mostly rounding; the residual is then taken at its largest,
+            p exp(tolerance) − q exp(−tolerance).
+        rare: Below this, tokens are merged; see `Position`.
+    """
+    observation.check()
+    laws = observation.laws
+    proposals = observation.proposals or ()
+    if rule is DeclaredRule.POINT_MASS and not proposals:
+        rule = DeclaredRule.OTHER
+    merge = _Merging(laws, proposals, rare)
+    p = merge(observation.target)
+    q = None if observation.draft is None else merge(observation.draft)
+    shared = None
+    if rule is DeclaredRule.POINT_MASS:
+        q = _restricted(p, [merge.outcome(token) for token in proposals])
+    elif observation.draft is not None:
+        shared = merge.rare_kept(observation.target, observation.draft, rule)
+    null, ceiling = _null(p, q, rule, shared, tolerance)
+    position = Position(
+        p=p,
+        q=q,
+        unfiltered=merge(laws.get("unfiltered_target"), p),
+        raw=merge(laws.get("raw_target"), p),
+        raw_q=None if q is None else merge(laws.get("raw_draft"), q),
+        previous=merge(laws.get("previous_target"), p),
+        coin=observation.coin,
+        size=merge.size,
+        rule=rule,
+        null=null,
+        ceiling=ceiling,
+    )
+    token = observation.token
+    if not 0 <= token < len(observation.target):
+        return Located(position, 0, 0.0, doubtful=False, doubtful_draft=False)
+    return Located(
+        position,
+        merge.outcome(token),
+        float(observation.target[token]),
+        doubtful=_slips_in(token, observation.target, observation.unfiltered_target, tolerance),
+        doubtful_draft=_slips_in(token, observation.draft, observation.raw_draft, tolerance),
+    )
+
+
+def _null(
+    p: Outcomes, q: Outcomes | None, rule: DeclaredRule, rare_kept: float | None, tolerance: float
+) -> tuple[Joint | None, Outcomes | None]:
+    """The null law and the ceiling of its residual, both right for the merged outcome too.
+
+    What is kept of a merged outcome is a sum over its tokens, `rare_kept`, and not min(p, q) of the
+    sums. Its ceiling is bounded by (a eᵗ − b e⁻ᵗ)₊ ≤ (a − b)₊ + a (eᵗ − 1) + b (1 − e⁻ᵗ).
+    """
+    if q is None or rule is DeclaredRule.OTHER:
+        return None, None
+    null = joint_law(p, q, rule)
+    if rare_kept is not None:
+        null.accepted[-1] = min(rare_kept, p[-1])
+        null.rejected[-1] = p[-1] - null.accepted[-1]
+    if rule is DeclaredRule.MATCH:
+        return null, null.rejected
+    up, down = math.exp(tolerance), math.exp(-tolerance)
+    ceiling = np.maximum(null.rejected, p * up - q * down)
+    if rare_kept is not None:
+        ceiling[-1] = null.rejected[-1] + p[-1] * (up - 1) + q[-1] * (1 - down)
+    return null, ceiling
+
+
+class _Merging:
+    """Puts the tokens that are rare under every law into one outcome, the last.
+
+    Args:
+        laws: All laws at the position.
+        proposals: Tokens that are told apart, however rare.
+        rare: What is rare.
+    """
+
+    def __init__(self, laws: Mapping[str, Law], proposals: Sequence[int], rare: float) -> None:
+        size = len(laws["target"])
+        self._kept: np.ndarray | None = None
+        self.size: Outcomes = np.ones(size)
+        if size <= ALL_TOLD_APART or rare == 0:
+            return
+        often = np.zeros(size, bool)
+        for law in laws.values():
+            often |= law >= rare
+        often[list(proposals)] = True
+        self._kept = np.flatnonzero(often)
+        self.size = np.append(np.ones(len(self._kept)), max(1, size - len(self._kept)))
+
+    @overload
+    def __call__(self, law: Law) -> Outcomes: ...
+
+    @overload
+    def __call__(self, law: Law | None, absent: Outcomes) -> Outcomes: ...
+
+    def __call__(self, law: Law | None, absent: Outcomes | None = None) -> Outcomes:
+        """The law over outcomes; another one where it is not known."""
+        if law is None:
+            assert absent is not None
+            return absent
+        total = law.sum(dtype=np.float64)
+        if self._kept is None:
+            scaled: Outcomes = law / total
+            return scaled
+        told = law[self._kept] / total
+        merged: Outcomes = np.append(told, max(0.0, 1 - told.sum(dtype=np.float64)))
+        return merged
+
+    def rare_kept(self, p: Law, q: Law, rule: DeclaredRule) -> float | None:
+        """The null law's mass on keeping one of the merged tokens; None where none is merged."""
+        if self._kept is None:
+            return None
+        p_total, q_total = p.sum(dtype=np.float64), q.sum(dtype=np.float64)
+        kept = joint_law(p, q * (p_total / q_total), rule).accepted
+        scale = p_total**2 if rule is DeclaredRule.MATCH else p_total
+        return max(0.0, float((kept.sum() - kept[self._kept].sum()) / scale))
+
+    def outcome(self, token: int) -> int:
+        """Where a token is counted."""
+        if self._kept is None:
+            return token
+        index = int(self._kept.searchsorted(token))
+        is_told = index < len(self._kept) and self._kept[index] == token
+        return index if is_told else len(self._kept)
+
+
+def _restricted(p: Outcomes, proposals: Sequence[int]) -> Outcomes:
+    """P given that the token is proposed: rejection of a draw from it is the point-mass rule.
+
+    min(p, q) is then p on the proposals and 0 elsewhere, and the residual is the rest of p. Where p
+    gives the proposals nothing, all goes to the first of them.
+    """
+    q = np.zeros_like(p)
+    q[list(proposals)] = p[list(proposals)]
+    if q.sum() == 0:
+        q[proposals[0]] = 1
+    scaled: Outcomes = q / q.sum()
+    return scaled
+
+
+def _slips_in(token: int, law: Law | None, unfiltered: Law | None, tolerance: float) -> bool:
+    """Whether rounding could let a token pass that a filter removes: no removed one is likelier."""
+    if law is None or unfiltered is None or law[token] > 0:
+        return False
+    likeliest = float(np.max(unfiltered, where=law == 0, initial=0.0))
+    return float(unfiltered[token]) >= likeliest * math.exp(-tolerance) > 0

@@ -1,0 +1,248 @@
+"""Loads a target and a draft model with their tokenizer, and checks that they fit together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from draftproof.config import RunConfig
+from draftproof.errors import ModelError
+from draftproof.models.checkpoint import commit, content_hash, load_model, load_tokenizer
+from draftproof.models.families import family_notes
+from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.probe import probe_tree_scoring
+from draftproof.models.source import ModelSource, SourceKind, model_source
+from draftproof.models.vocabulary import compare_vocabularies
+from draftproof.models.widened import WidenedLM
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPair:
+    """A target and a draft model that share one vocabulary.
+
+    Attributes:
+        target: The model whose output must not change.
+        draft: The model that proposes.
+        tokenizer: The target's.
+        stop_token_ids: Ids that end an output.
+        descriptions: What was loaded, by role: name, content hash, parameters, dtype, device,
+            the tokenizer's hash, and notes: what a user should know.
+    """
+
+    target: HuggingFaceLM
+    draft: HuggingFaceLM | WidenedLM
+    tokenizer: PreTrainedTokenizerBase
+    stop_token_ids: frozenset[int]
+    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def encode(self, text: str, earlier: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
+        """The token ids of what a user says, in the tokenizer's chat template where it has one.
+
+        Args:
+            text: What the user says now.
+            earlier: What was said before: the user's text and the answer, for each turn.
+
+        Raises:
+            ModelError: The chat template cannot be rendered (it runs in the sandboxed environment
+                that `transformers` gives it, and may have tried to leave it), or the tokenizer has
+                a token for which the target has no embedding.
+        """
+        if self.tokenizer.chat_template is None:
+            said = [part for turn in earlier for part in turn]
+            ids = self.tokenizer("\n\n".join([*said, text]))["input_ids"]
+        else:
+            ids = self.tokenizer(self._shaped(text, earlier), add_special_tokens=False)["input_ids"]
+        for token in ids:
+            if token >= self.target.vocabulary_size:
+                raise ModelError(
+                    f"the prompt has the token {self.tokenizer.convert_ids_to_tokens(token)!r} "
+                    f"(id {token}), which the tokenizer has and the target's "
+                    f"{self.target.vocabulary_size} embeddings have not; use the tokenizer that "
+                    "belongs to the checkpoint"
+                )
+        return tuple(ids)
+
+    def _shaped(self, text: str, earlier: Sequence[tuple[str, str]]) -> str:
+        """The conversation in the tokenizer's chat template, up to where the answer begins."""
+        messages = [
+            {"role": role, "content": content}
+            for turn in earlier
+            for role, content in zip(("user", "assistant"), turn, strict=True)
+        ]
+        try:
+            shaped = self.tokenizer.apply_chat_template(
+                [*messages, {"role": "user", "content": text}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except Exception as error:  # a template can fail in any way that Python can
+            raise ModelError(
+                f"the target's chat template cannot be rendered: {type(error).__name__}: {error}; "
+                "repair chat_template.jinja beside the tokenizer"
+            ) from error
+        return str(shaped)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of some token ids, special tokens included."""
+        return str(self.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+
+
+def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> ModelPair:
+    """The pair that a run's settings name.
+
+    Args:
+        config: `target`, `draft`, `dtype` and `device` are used.
+        report: Told what is being loaded, in a line each.
+
+    Raises:
+        ModelError: A model cannot be found or loaded, or the two do not share a vocabulary.
+    """
+    device = choose_device(config.device)
+    sources = {
+        "target": model_source(config.target, "target"),
+        "draft": model_source(config.draft, "draft"),
+    }
+    if config.trust_remote_code:
+        sources = {
+            role: replace(source, trust_remote_code=True) for role, source in sources.items()
+        }
+    tokenizers = {role: load_tokenizer(source, role) for role, source in sources.items()}
+    vocabularies = {role: tokenizer.get_vocab() for role, tokenizer in tokenizers.items()}
+    # Before the models are loaded, which can take long.
+    compare_vocabularies(vocabularies["target"], vocabularies["draft"])
+    models: dict[str, PreTrainedModel] = {}
+    notes: dict[str, list[str]] = {role: [] for role in sources}
+    for role, source in sources.items():
+        dtype = choose_dtype(config.dtype, source, device)
+        report(f"loading {role} {source.name} ({dtype} on {device})")
+        models[role] = load_model(
+            source, role, dtype, device, report=report, note=notes[role].append
+        )
+        notes[role].extend(family_notes(models[role]))
+    target = HuggingFaceLM(models["target"], max(vocabularies["target"].values()) + 1)
+    draft = _draft_for(target, models["draft"], vocabularies, tokenizers["draft"], notes["draft"])
+    for role, model in (("target", target), ("draft", draft)):
+        try:
+            probe_tree_scoring(model)
+        except ModelError as error:
+            raise ModelError(f"--spec-{role} {sources[role].name}: {error}") from error
+        for note in notes[role]:
+            report(f"{role}: {note}")
+    return ModelPair(
+        target=target,
+        draft=draft,
+        tokenizer=tokenizers["target"],
+        stop_token_ids=_stop_token_ids(models["target"], tokenizers["target"]),
+        descriptions={
+            role: {
+                **_describe(source, models[role], notes[role]),
+                "tokenizer_sha256": _tokenizer_hash(tokenizers[role]),
+            }
+            for role, source in sources.items()
+        },
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is cuda, mps or cpu, the first that is there.
+
+    Raises:
+        ModelError: The device is not there.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in present.items() if there)
+    if not present[name]:
+        raise ModelError(
+            f"--spec-device {name}: PyTorch {torch.__version__} sees no such device here; "
+            "use --spec-device auto"
+        )
+    return torch.device(name)
+
+
+def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.dtype | str:
+    """The weights' type; ``auto`` is the checkpoint's own, where it has one.
+
+    The built-in pair and, on a CPU, a GGUF (whose weights are unpacked) run in float32, in which
+    scoring a token in blocks of different widths differs least.
+    """
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if source.kind is SourceKind.BUILTIN:
+        return torch.float32
+    if source.kind is SourceKind.GGUF:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return "auto"
+
+
+def _stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    generation = getattr(model, "generation_config", None)
+    stops = getattr(generation, "eos_token_id", None)
+    listed = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)
+    if tokenizer.eos_token_id is not None:
+        listed.append(tokenizer.eos_token_id)
+    return frozenset(listed)
+
+
+def _draft_for(
+    target: HuggingFaceLM,
+    model: PreTrainedModel,
+    vocabularies: Mapping[str, Mapping[str, int]],
+    tokenizer: PreTrainedTokenizerBase,
+    notes: list[str],
+) -> HuggingFaceLM | WidenedLM:
+    """The draft model over the target's ids, whichever of them it has itself.
+
+    Mutates: `notes`, where it lacks some, or has others.
+    """
+    rows = model.config.get_text_config(decoder=True).vocab_size
+    shared = compare_vocabularies(
+        vocabularies["target"],
+        vocabularies["draft"],
+        target_rows=target.vocabulary_size,
+        draft_rows=rows,
+    )
+    special = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
+    known = set(shared.known)
+    stand_in = next((token for token in special if token in known), shared.known[0])
+    notes.extend(shared.notes(str(tokenizer.convert_ids_to_tokens(stand_in))))
+    if shared.known == tuple(range(target.vocabulary_size)):
+        return HuggingFaceLM(model, target.vocabulary_size)
+    narrow = HuggingFaceLM(model, max(shared.known) + 1)
+    return WidenedLM(narrow, target.vocabulary_size, shared.known, stand_in)
+
+
+def _describe(source: ModelSource, model: PreTrainedModel, notes: list[str]) -> dict[str, Any]:
+    return {
+        "name": source.name if source.kind is not SourceKind.GGUF else source.gguf_file,
+        "kind": str(source.kind),
+        "sha256": content_hash(source),
+        **({"commit": commit(source)} if source.kind is SourceKind.HUB else {}),
+        "architecture": type(model).__name__,
+        "parameters": model.num_parameters(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        **({"notes": notes} if notes else {}),
+    }
+
+
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of everything that turns a prompt into token ids, the chat template included."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
+    text = json.dumps([rules, tokenizer.chat_template], ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

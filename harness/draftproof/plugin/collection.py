@@ -1,0 +1,161 @@
+"""One test for each prompt of a suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from draftproof.config import RunConfig
+from draftproof.data import DOMAINS, OTHER, Prompt, PromptSource, prompts_fingerprint
+from draftproof.data.load import load_domain
+from draftproof.errors import DraftproofError, UsageError
+from draftproof.plugin.state import PROBLEM, PROMPTS, RUN_CONFIG
+from draftproof.prompt_sources import parse_columns
+
+MARKER = (
+    "suite(domain, prompts=None): the tests of this module run once for each prompt of a domain; \
+prompts, a list of texts or of draftproof.Prompt, makes a suite of your own. The domain 'other' is \
+every one of --spec-prompts that has no suite of its name."
+)
+
+
+def parametrize_cases(metafunc: pytest.Metafunc) -> None:
+    """Give a test that takes `case` one case for each prompt of its suite.
+
+    A test outside a suite is left alone: `case` may be a name of its own.
+    """
+    if "case" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("suite")
+    if marker is None:
+        return
+    prompts: list[Prompt] = []
+    try:
+        prompts = suite_prompts(metafunc.config, *marker.args, **marker.kwargs)
+    except DraftproofError as error:
+        # Raised only after collection, where pytest turns it into one line and exit code 4.
+        metafunc.config.stash[PROBLEM] = str(error)
+    if not prompts:
+        # Not an empty list, of which pytest would make a skipped test.
+        metafunc.parametrize("case", [None], ids=["no prompts"], indirect=True)
+        return
+    metafunc.parametrize(
+        "case", prompts, ids=[prompt.prompt_id for prompt in prompts], indirect=True
+    )
+
+
+def suite_prompts(
+    config: pytest.Config, domain: str, prompts: Sequence[str | Prompt] | None = None
+) -> list[Prompt]:
+    """The prompts of a suite: its own, or the domain's as the run's settings say.
+
+    Raises:
+        DataError: They cannot be loaded.
+        UsageError: The domain is not known and no prompts are given, or they are not usable.
+    """
+    if prompts is not None:
+        return own_prompts(domain, prompts)
+    loaded = config.stash.setdefault(PROMPTS, {})
+    if domain not in loaded:
+        loaded[domain] = load_domain(domain, prompt_source(config.stash[RUN_CONFIG]))
+    return [record.prompt for record in loaded[domain].records]
+
+
+def prompt_source(settings: RunConfig) -> PromptSource:
+    """Which prompts the run's settings ask for."""
+    return PromptSource(
+        prompts=settings.prompts,
+        data_dir=settings.data_dir,
+        own_file=settings.jsonl,
+        columns=None if settings.columns is None else parse_columns(settings.columns),
+        limit=settings.limit,
+        seed=settings.seed,
+        turns=settings.turns,
+    )
+
+
+def described_prompts(config: pytest.Config) -> dict[str, Any]:
+    """What the session's suites were given, by domain, for the report and the journal.
+
+    Returns:
+        For each domain that was loaded: ``prompts``, how many; ``sha256`` of their ids, texts and
+        answers; ``origins``, a table each; ``duplicates``, by data set, where there are any.
+        Suites with prompts of their own are not in it.
+    """
+    return {
+        domain: {
+            "prompts": len(loaded.records),
+            "sha256": prompts_fingerprint(record.prompt for record in loaded.records),
+            "origins": [origin.to_json() for origin in loaded.origins],
+            **({"duplicates": dict(loaded.duplicates)} if loaded.duplicates else {}),
+        }
+        for domain, loaded in config.stash.get(PROMPTS, {}).items()
+        if loaded.records
+    }
+
+
+def sampled_prompts(config: pytest.Config, domain: str, limit: int | None) -> str:
+    """The sha256, as in `described_prompts`, of the prompts a loaded domain has with a limit."""
+    settings = config.stash[RUN_CONFIG]
+    loaded = config.stash[PROMPTS][domain]
+    if limit != settings.limit:
+        loaded = load_domain(domain, replace(prompt_source(settings), limit=limit))
+    return prompts_fingerprint(record.prompt for record in loaded.records)
+
+
+def drop_suites_without_prompts(items: list[pytest.Item]) -> int:
+    """Take the tests of suites without a prompt out of a list; returns how many there were."""
+    before = len(items)
+    items[:] = [item for item in items if not _has_no_prompt(item)]
+    return before - len(items)
+
+
+def _has_no_prompt(item: pytest.Item) -> bool:
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return params.get("case", "") is None
+
+
+def no_prompts(config: pytest.Config) -> str:
+    """What to say where suites were collected, and none of them has a prompt."""
+    return (
+        f"--spec-prompts {config.stash[RUN_CONFIG].prompts}: none of these data sets has a prompt "
+        "for the suites that were collected; run 'suites/', or add a data set of their domain"
+    )
+
+
+def own_prompts(domain: str, prompts: Sequence[str | Prompt]) -> list[Prompt]:
+    """Prompts given in a suite, with ids made for those that are plain texts.
+
+    Raises:
+        UsageError: There are none, or two share an id.
+
+    Example:
+        >>> own_prompts("sql", ["List all users."])[0].prompt_id
+        'sql/0'
+    """
+    made = [
+        prompt
+        if isinstance(prompt, Prompt)
+        else Prompt(prompt_id=f"{domain}/{index}", domain=domain, text=prompt)
+        for index, prompt in enumerate(prompts)
+    ]
+    if not made:
+        raise UsageError(f"the suite '{domain}' has no prompts")
+    ids = [prompt.prompt_id for prompt in made]
+    for prompt_id in ids:
+        if ids.count(prompt_id) > 1:
+            raise UsageError(f"the suite '{domain}' has two prompts with the id '{prompt_id}'")
+    return made
+
+
+def check_real_data(config: pytest.Config) -> None:
+    """Load every domain's real prompts, so that a problem is found before workers start.
+
+    Raises:
+        DataError: One of them cannot be loaded.
+    """
+    for domain in (*DOMAINS, OTHER):
+        suite_prompts(config, domain)

@@ -1,0 +1,81 @@
+"""The fixtures `case` and `speculation`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from draftproof.plugin.options import given
+from draftproof.plugin.state import AGAINST, FINISHED, RUN_CONFIG
+
+if TYPE_CHECKING:
+    from draftproof.acceptance import AcceptanceRule
+    from draftproof.data.prompt import Prompt
+    from draftproof.plugin.running import Speculation
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One prompt under test.
+
+    Attributes:
+        prompt: What the model is asked.
+        node: The test it belongs to, which carries what is measured to the report.
+    """
+
+    prompt: Prompt
+    node: pytest.Item
+
+
+@pytest.fixture(scope="session")
+def acceptance_rule() -> AcceptanceRule | None:
+    """The acceptance rule under test; None is the one that ``--spec-rule`` names.
+
+    Override it in a ``conftest.py`` to run the suites on a rule of your own.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
+def speculation(
+    pytestconfig: pytest.Config, acceptance_rule: AcceptanceRule | None
+) -> Iterator[Speculation]:
+    """Runs cases plainly and speculatively on the models of the run's settings."""
+    from draftproof.plugin.running import Speculation
+
+    speculation = Speculation(
+        pytestconfig.stash[RUN_CONFIG],
+        pytestconfig.stash.get(FINISHED, {}),
+        lambda line: _announce(pytestconfig, line),
+        acceptance_rule,
+        pytestconfig.stash.get(AGAINST, None),
+        keep_prompts=bool(given(pytestconfig, "spec_keep_prompts")),
+    )
+    yield speculation
+    speculation.close()
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Case:
+    """One prompt of the suite; a test that takes it runs once for each."""
+    if not hasattr(request, "param"):
+        pytest.fail(
+            "the fixture 'case' needs a suite; mark the test or its module, for example with "
+            "@pytest.mark.suite('code')",
+            pytrace=False,
+        )
+    return Case(request.param, request.node)
+
+
+def _announce(config: pytest.Config, line: str) -> None:
+    """Print a line although pytest captures output."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if terminal is None or capture is None:
+        return
+    with capture.global_and_fixture_disabled():
+        terminal.ensure_newline()
+        terminal.write_line(f"draftproof: {line}")

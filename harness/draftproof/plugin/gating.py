@@ -1,0 +1,277 @@
+"""The gate in a test session: checked before it, planned on its baseline, judged when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from draftproof.config import RunConfig
+from draftproof.data.fingerprint import prompt_digest
+from draftproof.data.prompt import Prompt
+from draftproof.environment import versions
+from draftproof.errors import (
+    GATE_FAILED_EXIT_CODE,
+    INCONCLUSIVE_EXIT_CODE,
+    UsageError,
+)
+from draftproof.plugin.options import against_config, given
+from draftproof.report import RunInfo
+
+if TYPE_CHECKING:
+    from draftproof.gate import Comparison, Gate, MeasuredRun, Storage
+    from draftproof.trace import CaseRecord
+
+COMPARISON_FILE, COMPARISON_SUMMARY = "comparison.json", "comparison.md"
+_NEED_REPORT = ("spec_save", "spec_compare", "spec_fail", "spec_against")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOptions:
+    """What the options of the gate ask for.
+
+    Attributes:
+        storage: Where baselines lie.
+        save: Name to keep the run under, or None.
+        traces: Whether to keep every step and node.
+        baseline: What to compare with, or None.
+        gates: Conditions on the change.
+        anyway: Compare runs that differ in what must be the same.
+        alpha: Level of the gates together.
+        against: Settings to run in turn and compare with, or None.
+    """
+
+    storage: Storage
+    save: str | None
+    traces: bool
+    baseline: MeasuredRun | None
+    gates: tuple[Gate, ...]
+    anyway: bool
+    alpha: float
+    against: RunConfig | None
+
+
+def against_settings(config: pytest.Config, settings: RunConfig) -> RunConfig | None:
+    """The settings of ``--spec-against``, or None.
+
+    Raises:
+        UsageError: They cannot be used.
+    """
+    text = given(config, "spec_against")
+    if text is None:
+        return None
+    for other in ("spec_compare", "spec_resume"):
+        if given(config, other) is not None:
+            flag = f"--{other.replace('_', '-')}"
+            raise UsageError(f"--spec-against cannot be combined with {flag}; leave one out")
+    return against_config(text, settings)
+
+
+def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | None:
+    """What is asked of the gate, checked as far as it can be before a model is loaded.
+
+    Returns:
+        None where nothing is.
+
+    Raises:
+        UsageError: An option cannot be used, or the baseline is of another configuration.
+        TraceError: The baseline is missing, corrupt or of a newer version.
+    """
+    asked = [name for name in _NEED_REPORT if given(config, name) is not None]
+    if not asked:
+        return None
+    if not given(config, "report"):
+        raise UsageError(f"--{asked[0].replace('_', '-')} needs --report: add it")
+    from draftproof.gate import ALPHA, FOLDER, Storage, parse_gate, plans
+    from draftproof.gate.comparison import check_metrics
+
+    alpha = given(config, "spec_alpha")
+    if alpha is not None and not 0 < alpha < 1:
+        raise UsageError(f"--spec-alpha: {alpha} is not between 0 and 1")
+    storage = Storage(Path(given(config, "spec_storage") or FOLDER))
+    name = given(config, "spec_compare")
+    gates = tuple(parse_gate(text) for text in given(config, "spec_fail") or ())
+    if gates and name is None and given(config, "spec_against") is None:
+        raise UsageError("--spec-fail needs something to compare with: add --spec-compare")
+    options = GateOptions(
+        storage=storage,
+        save=given(config, "spec_save"),
+        traces=bool(given(config, "spec_save_traces")),
+        baseline=None if name is None else storage.load(name),
+        gates=gates,
+        anyway=bool(given(config, "spec_compare_anyway")),
+        alpha=ALPHA if alpha is None else alpha,
+        against=against_settings(config, settings),
+    )
+    if options.save is not None:
+        storage.check_name(options.save)
+    if options.baseline is not None:
+        check_metrics(options.baseline, gates)
+        plans(options.baseline, gates, options.alpha)
+        _refuse_mismatch(options, _described_before(settings))
+    return options
+
+
+class SessionGate:
+    """The gate of one session.
+
+    Args:
+        options: What is asked of it.
+    """
+
+    def __init__(self, options: GateOptions) -> None:
+        self.options = options
+        self.comparison: Comparison | None = None
+        self.saved: Path | None = None
+        self.page: Path | None = None
+        self._against: list[CaseRecord] = []
+
+    def header_lines(self) -> list[str]:
+        """What each gate can see on this baseline, for the head of the session."""
+        from draftproof.gate import plan_lines, plans
+
+        options = self.options
+        if options.baseline is None:
+            return []
+        baseline = options.baseline
+        lines = [f"compared with {baseline.name}: {len(baseline.case_ids)} cases"]
+        return lines + plan_lines(plans(baseline, options.gates, options.alpha))
+
+    def check_prompts(self, items: Sequence[pytest.Item]) -> None:
+        """Refuse a baseline of other prompts, as soon as this session's are known.
+
+        Raises:
+            UsageError: No case is in both, or a prompt has another text.
+        """
+        baseline = self.options.baseline
+        prompts = _prompts_of(items)
+        if baseline is None or not prompts:
+            return
+        from draftproof.gate.comparison import no_common_cases
+
+        if not prompts.keys() & set(baseline.case_ids):
+            raise no_common_cases(baseline, list(prompts))
+        _refuse_mismatch(self.options, _nothing_but(prompts=prompts))
+
+    def check_models(self, run: RunInfo) -> None:
+        """Refuse a baseline of other models, as soon as this session's are loaded.
+
+        Raises:
+            UsageError: They differ.
+        """
+        _refuse_mismatch(self.options, run)
+
+    def add_against(self, record: CaseRecord) -> None:
+        """Keep what a case showed with the other settings."""
+        self._against.append(record)
+
+    def finish(self, run: RunInfo, cases: Sequence[CaseRecord], directory: Path) -> int:
+        """Compare, write the comparison, save the baseline.
+
+        Returns:
+            The exit code that follows from the gates; 0 without any.
+
+        Raises:
+            UsageError: The runs cannot be compared.
+            DraftproofError: A file cannot be written.
+        """
+        from draftproof.gate import Outcome, compare, measured_run
+
+        options = self.options
+        now = measured_run("this run", run, cases)
+        before = self._before(run, directory)
+        if before is not None:
+            self.comparison = compare(
+                before,
+                now,
+                options.gates,
+                anyway=options.anyway,
+                alpha=options.alpha,
+                alternated=options.against is not None,
+            )
+            self.page = _write(self.comparison, directory)
+        if options.save is not None:
+            self.saved = options.storage.save(options.save, now, traces=options.traces)
+        outcome = None if self.comparison is None else self.comparison.outcome
+        codes: dict[Outcome | None, int] = {
+            Outcome.FAIL: GATE_FAILED_EXIT_CODE,
+            Outcome.INCONCLUSIVE: INCONCLUSIVE_EXIT_CODE,
+        }
+        return codes.get(outcome, 0)
+
+    def _before(self, run: RunInfo, directory: Path) -> MeasuredRun | None:
+        """What to compare with; the other settings' cases are kept in a report of their own."""
+        import dataclasses
+
+        from draftproof.gate import measured_run
+        from draftproof.report import write_report
+
+        options = self.options
+        if options.against is None:
+            return options.baseline
+        described = dataclasses.replace(
+            run,
+            name=f"{run.name}, other settings",
+            config=options.against.to_json(),
+            fingerprint=options.against.fingerprint(),
+        )
+        write_report(directory / "against", described, self._against)
+        return measured_run("other settings", described, self._against)
+
+
+def _write(comparison: Comparison, directory: Path) -> Path:
+    """Every form of the comparison; the path of its page."""
+    from draftproof.gate import comparison_json
+    from draftproof.report.comparison_text import markdown_comparison
+    from draftproof.report.files import write_text
+    from draftproof.report.metrics_json import strict_json
+    from draftproof.report.page.comparison import COMPARISON_PAGE, write_comparison_page
+
+    write_text(directory / COMPARISON_FILE, strict_json(comparison_json(comparison)))
+    write_text(directory / COMPARISON_SUMMARY, markdown_comparison(comparison))
+    return write_comparison_page(directory / COMPARISON_PAGE, comparison)
+
+
+def _refuse_mismatch(options: GateOptions, now: RunInfo) -> None:
+    from draftproof.gate.comparison import refusal
+    from draftproof.gate.identity import mismatches
+
+    if options.baseline is None or options.anyway:
+        return
+    if differing := mismatches(options.baseline.run, now):
+        raise refusal(options.baseline.name, differing)
+
+
+def _described_before(settings: RunConfig) -> RunInfo:
+    """What is known of a run before its models are loaded."""
+    return _nothing_but(config=settings.to_json(), versions=versions())
+
+
+def _nothing_but(
+    *,
+    config: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+    prompts: Mapping[str, str] | None = None,
+) -> RunInfo:
+    return RunInfo(
+        name="",
+        started="",
+        config=config or {},
+        fingerprint="",
+        versions=versions or {},
+        prompts=prompts or {},
+    )
+
+
+def _prompts_of(items: Sequence[pytest.Item]) -> dict[str, str]:
+    """The prompts of the collected cases, by id; none in the controller of pytest-xdist."""
+    found = {}
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        prompt = None if callspec is None else callspec.params.get("case")
+        if isinstance(prompt, Prompt):
+            found[prompt.prompt_id] = prompt_digest(prompt)
+    return found

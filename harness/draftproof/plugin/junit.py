@@ -1,0 +1,83 @@
+"""The figures of a run as properties in the file of ``--junitxml``, where CI systems find them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+from draftproof.report import Report
+from draftproof.report.labels import OVERALL, VERDICT_LABELS
+from draftproof.statistics import Estimate, GroupSummary
+from draftproof.trace import CaseRecord, Verdict
+
+Properties = Iterator[tuple[str, str]]
+
+PREFIX = "draftproof"
+
+
+def add_properties(config: pytest.Config, report: Report) -> None:
+    """Add a report's figures to the test suite of ``--junitxml``; nothing is done without it."""
+    for plugin in config.pluginmanager.get_plugins():
+        add = getattr(plugin, "add_global_property", None)
+        if callable(add):
+            for name, value in suite_properties(report):
+                add(name, value)
+
+
+def suite_properties(report: Report) -> Properties:
+    """What a run was, and the figures of each domain and of all prompts.
+
+    Yields:
+        Names such as ``draftproof.code.acceptance_probability`` (and ``.low``, ``.high``, ``.n`` of
+        it; what cannot be estimated is left out), ``draftproof.code.identical``,
+        ``draftproof.finding.1`` and ``draftproof.target``.
+    """
+    run = report.run
+    yield f"{PREFIX}.name", run.name
+    yield f"{PREFIX}.fingerprint", run.fingerprint
+    for role in ("target", "draft"):
+        yield f"{PREFIX}.{role}", str(run.models.get(role, {}).get("name", run.config.get(role)))
+    for name in ("tree", "rule", "seed"):
+        yield f"{PREFIX}.{name}", str(run.config.get(name))
+    for name, value in {**run.versions, **run.hardware}.items():
+        yield f"{PREFIX}.environment.{name}", str(value)
+    for name, group in {**report.summary.domains, OVERALL: report.summary.overall}.items():
+        yield from _group(f"{PREFIX}.{name}", group)
+    if run.law_test is not None:
+        yield f"{PREFIX}.law_test", str(run.law_test["verdict"])
+    for finding in report.study.findings:
+        yield f"{PREFIX}.finding.{finding.number}", str(finding.verdict)
+
+
+def case_properties(record: CaseRecord) -> Properties:
+    """What a test measured: its verdict, counts and seconds; counts only where there are any."""
+    yield f"{PREFIX}.verdict", str(record.verdict)
+    if record.verdict is Verdict.ERROR or record.speculative is None:
+        return
+    yield f"{PREFIX}.steps", str(len(record.steps["step"]))
+    yield f"{PREFIX}.drafted", str(int(record.steps["nodes"].sum()))
+    yield f"{PREFIX}.accepted", str(int(record.steps["accepted_length"].sum()))
+    yield f"{PREFIX}.tokens", str(len(record.speculative.token_ids))
+    yield f"{PREFIX}.speculative_seconds", f"{record.speculative.seconds:.6g}"
+    if record.plain is not None:
+        yield f"{PREFIX}.plain_seconds", f"{record.plain.seconds:.6g}"
+
+
+def _group(prefix: str, group: GroupSummary) -> Properties:
+    yield f"{prefix}.prompts", str(group.prompts)
+    yield f"{prefix}.steps", str(group.steps)
+    yield f"{prefix}.nodes", str(group.nodes)
+    for name, estimate in group.metrics.items():
+        yield from _estimate(f"{prefix}.{name}", estimate)
+    for verdict in VERDICT_LABELS:
+        yield f"{prefix}.{verdict}", str(getattr(group.verdicts, verdict))
+
+
+def _estimate(name: str, estimate: Estimate) -> Properties:
+    figures = (("", estimate.value), (".low", estimate.low), (".high", estimate.high))
+    for suffix, value in figures:
+        if math.isfinite(value):
+            yield f"{name}{suffix}", f"{value:.6g}"
+    yield f"{name}.n", str(estimate.n)

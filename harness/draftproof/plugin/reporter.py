@@ -1,0 +1,299 @@
+"""Collects what tests measured, in the process that controls the run, and writes the report."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from draftproof.config import BUILTIN, RunConfig
+from draftproof.environment import hardware, versions
+from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, TraceError, UsageError
+from draftproof.journal import Journal
+from draftproof.plugin.collection import described_prompts
+from draftproof.plugin.gating import SessionGate, gate_options
+from draftproof.plugin.junit import add_properties
+from draftproof.plugin.options import given
+from draftproof.plugin.progress import Progress
+from draftproof.plugin.resuming import Unfinished
+from draftproof.report import (
+    JOURNAL_FILE,
+    PAGE_FILE,
+    RunInfo,
+    new_report_directory,
+    open_page,
+    point_latest,
+    write_report,
+)
+from draftproof.trace import CaseRecord
+
+if TYPE_CHECKING:
+    from draftproof.report import Report
+
+
+class RunReporter:
+    """A plugin object that keeps the journal while a run lasts and reports when it ends.
+
+    Args:
+        config: pytest's.
+        settings: The run's.
+        directory: Where the report goes.
+        earlier: What an earlier, unfinished session left, or None.
+        gate: Compares the run with an earlier one, or None.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: RunConfig,
+        directory: Path,
+        earlier: Unfinished | None,
+        gate: SessionGate | None = None,
+    ) -> None:
+        self._config = config
+        self._gate = gate
+        self._prompts: dict[str, str] = {}
+        self._settings = settings
+        self._directory = directory
+        self._earlier = earlier
+        self._cases = {} if earlier is None else dict(earlier.cases)
+        self._resumed = frozenset(self._cases)
+        self._models: dict[str, dict[str, Any]] = {}
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._started: str = now if earlier is None else earlier.run.get("started", now)
+        self._journal: Journal | None = None
+        self._progress = Progress(self._print, reused=len(self._resumed))
+        self._report: Report | None = None
+        self._problem = ""
+        self._law_test: dict[str, Any] | None = None
+        self._gate_problem = ""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._progress.total = len(session.items)
+        if self._earlier is not None:
+            with usage_errors():
+                self._earlier.require_same_prompts(self._config)
+        if self._gate is not None:
+            with usage_errors():
+                self._gate.check_prompts(session.items)
+
+    def pytest_report_header(self) -> list[str]:
+        lines = [] if self._gate is None else self._gate.header_lines()
+        return [f"draftproof: {line}" for line in lines]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
+        self._progress.total = len(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        from draftproof.plugin.session import attached_record
+
+        attached = attached_record(report)
+        if attached is not None:
+            record = CaseRecord.from_json(attached["record"])
+            self._prompts[record.case_id] = attached["prompt"]
+            self._add(record, attached["models"])
+            if "against" in attached and self._gate is not None:
+                self._gate.add_against(CaseRecord.from_json(attached["against"]))
+
+    @pytest.hookimpl(tryfirst=True)  # before the file of --junitxml is written
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        if not self._cases:
+            return
+        self._judge(session)
+        whole = self._is_whole(session)
+        try:
+            self._report = write_report(
+                self._directory, self._run_info(), list(self._cases.values()), complete=whole
+            )
+            add_properties(self._config, self._report)
+            if self._report.problem:
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+            if whole:
+                (self._directory / JOURNAL_FILE).unlink(missing_ok=True)
+            if given(self._config, "report_dir") is None:
+                point_latest(self._directory.parent, self._directory)
+            if self._gate is not None and self._is_whole(session):
+                self._compare(session, self._gate)
+        except DraftproofError as error:
+            self._problem = str(error)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("draftproof")
+        if self._problem:
+            terminalreporter.write_line(f"The report could not be written: {self._problem}")
+        if self._report is None:
+            terminalreporter.write_line("Nothing was measured: no test ran a case to its end.")
+            return
+        for line in self._report.terminal_text.splitlines():
+            terminalreporter.write_line(line)
+        self._print_gate(terminalreporter)
+        terminalreporter.write_line(f"Report: {_shown(self._directory)}")
+        page = f"Page: {_shown(self._directory / PAGE_FILE)}"
+        terminalreporter.write_line(self._report.problem or page)
+        if not self._report.problem and given(self._config, "spec_open"):
+            terminalreporter.write_line(open_page(self._directory / PAGE_FILE))
+        if (self._directory / JOURNAL_FILE).exists():
+            terminalreporter.write_line(
+                "The run is unfinished; go on with the same options, "
+                f"--report-dir {_shown(self._directory)} and --spec-resume"
+            )
+
+    def _compare(self, session: pytest.Session, gate: SessionGate) -> None:
+        """Compare with the earlier run; what the gates say counts where the tests passed."""
+        try:
+            code = gate.finish(self._run_info(), list(self._cases.values()), self._directory)
+        except (UsageError, TraceError) as error:
+            self._gate_problem, code = str(error), USAGE_EXIT_CODE
+        if session.exitstatus == pytest.ExitCode.OK and code:
+            session.exitstatus = code
+
+    def _print_gate(self, terminalreporter: pytest.TerminalReporter) -> None:
+        from draftproof.report.comparison_text import terminal_comparison
+
+        gate = self._gate
+        if gate is None:
+            return
+        if self._gate_problem:
+            terminalreporter.write_line(f"ERROR: {self._gate_problem}", red=True)
+        if gate.comparison is not None:
+            terminalreporter.section("draftproof: gate")
+            for line in terminal_comparison(gate.comparison).splitlines():
+                terminalreporter.write_line(line)
+        if gate.page is not None:
+            terminalreporter.write_line(f"Comparison: {_shown(gate.page)}")
+        if gate.saved is not None:
+            terminalreporter.write_line(f"Baseline: {_shown(gate.saved)}")
+
+    def _add(self, record: CaseRecord, models: dict[str, dict[str, Any]]) -> None:
+        """Keep a case: in the journal first, so that nothing measured is lost."""
+        is_first = bool(models) and not self._models
+        self._models = models or self._models
+        if is_first and self._earlier is not None:
+            try:
+                self._earlier.require_same_models(self._models)
+            except TraceError as error:
+                pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)
+        if record.case_id not in self._resumed:
+            if self._journal is None:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._journal = Journal(
+                    self._directory / JOURNAL_FILE,
+                    self._run_info().to_json(),
+                    grown_from=None if self._earlier is None else self._earlier.fingerprint,
+                )
+            self._journal.append(record)
+        self._cases[record.case_id] = record
+        self._progress.add(record, is_reused=record.case_id in self._resumed)
+        if is_first:
+            self._check_models()
+
+    def _judge(self, session: pytest.Session) -> None:
+        """Decide whether the run's tokens follow the target's law, and fail a run that does not."""
+        from draftproof.plugin.law_watch import decision, rejects
+
+        # Workers finish in an order that may depend on what they measured; prompts' ids do not.
+        is_distributed = bool(getattr(self._config.option, "numprocesses", None))
+        cases = sorted(
+            self._cases.values(), key=lambda case: case.case_id if is_distributed else ""
+        )
+        found = decision(cases, self._settings.law_alpha)
+        if found is None:
+            return
+        self._law_test = found.to_json()
+        if rejects(found) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _check_models(self) -> None:
+        """End the session where the models that were loaded are not the baseline's."""
+        if self._gate is None:
+            return
+        try:
+            self._gate.check_models(self._run_info())
+        except UsageError as error:
+            pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)
+
+    def _is_whole(self, session: pytest.Session) -> bool:
+        interrupted = session.exitstatus in (
+            pytest.ExitCode.INTERRUPTED,
+            pytest.ExitCode.INTERNAL_ERROR,
+            pytest.ExitCode.USAGE_ERROR,
+        )
+        return not interrupted and not session.shouldstop and not session.shouldfail
+
+    def _run_info(self) -> RunInfo:
+        return RunInfo(
+            name=run_name(self._config, self._settings),
+            started=self._started,
+            config=self._settings.to_json(),
+            fingerprint=self._settings.fingerprint(),
+            models=self._models,
+            versions=versions(),
+            hardware=hardware(),
+            command=("pytest", *self._config.invocation_params.args),
+            law_test=self._law_test,
+            data=described_prompts(self._config),
+            prompts=self._prompts,
+        )
+
+    def _print(self, line: str) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"draftproof: {line}")
+
+
+def make_reporter(
+    config: pytest.Config, settings: RunConfig, earlier: Unfinished | None
+) -> RunReporter:
+    """The reporter of this session, which goes on with `earlier` where there is such a thing.
+
+    Raises:
+        UsageError: Options of the gate cannot be used.
+        TraceError: The earlier run to compare with cannot be read.
+    """
+    options = gate_options(config, settings)
+    gate = None if options is None else SessionGate(options)
+    directory = report_directory(config, settings)
+    return RunReporter(config, settings, directory, earlier, gate)
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """What is wrong with options ends the session in one line, with exit code 4."""
+    try:
+        yield
+    except DraftproofError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def report_directory(config: pytest.Config, settings: RunConfig) -> Path:
+    """The folder of this session's report, not made yet."""
+    folder = given(config, "report_dir")
+    if folder is not None:
+        return Path(folder)
+    root = config.invocation_params.dir / "reports"
+    now = datetime.datetime.now(datetime.UTC)
+    return new_report_directory(root, run_name(config, settings), now)
+
+
+def run_name(config: pytest.Config, settings: RunConfig) -> str:
+    """The name given to the run, or one made of its target's."""
+    name: str | None = given(config, "spec_name")
+    if name is not None:
+        return name
+    return BUILTIN if settings.target == BUILTIN else Path(settings.target).stem
+
+
+def _shown(directory: Path) -> str:
+    try:
+        return str(directory.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(directory)

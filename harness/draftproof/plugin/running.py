@@ -1,0 +1,224 @@
+"""What a test does with a case: decode it both ways, keep what was measured, judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from draftproof.config import BUILTIN
+from draftproof.data.fingerprint import prompt_digest
+from draftproof.data.prompt import Prompt
+from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
+from draftproof.plugin.fixtures import Case
+from draftproof.plugin.junit import case_properties
+from draftproof.plugin.law_watch import LawWatch
+from draftproof.plugin.state import RECORD
+from draftproof.trace import CaseRecord, Verdict
+
+if TYPE_CHECKING:
+    from draftproof.acceptance import AcceptanceRule
+    from draftproof.config import RunConfig
+    from draftproof.engines.measuring import Bench
+
+
+_SHOWN = 3
+"""Contradictions shown of a case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What decoding a case plainly and speculatively showed.
+
+    Attributes:
+        record: Everything measured.
+        rejection: Why the run so far rejects that tokens follow the target's law; empty if it does
+            not.
+    """
+
+    record: CaseRecord
+    rejection: str = ""
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the outputs do not contradict that speculation is lossless."""
+        return not self.rejection and self.record.verdict in (
+            Verdict.IDENTICAL,
+            Verdict.NUMERICAL,
+            Verdict.SAMPLED,
+        )
+
+    def assert_lossless(self) -> None:
+        """Fail the test where speculation changed the output, and show where.
+
+        Raises:
+            AssertionError: At temperature 0 the outputs differ by more than rounding explains;
+                above it, the run's tokens so far do not follow the target's law; or what the engine
+                counted contradicts itself.
+        """
+        __tracebackhide__ = True
+        record = self.record
+        problems = [] if self.lossless else [record.message or self.rejection]
+        if record.contradictions:
+            problems.append(contradiction_line(record))
+        if problems:
+            pytest.fail(f"{record.case_id}: " + "\n".join(problems), pytrace=False)
+
+
+def contradiction_line(record: CaseRecord) -> str:
+    """What is wrong with a case's counts, in a line."""
+    shown, more = record.contradictions[:_SHOWN], len(record.contradictions) - _SHOWN
+    text = f"the counts of this case contradict each other: {'; '.join(shown)}"
+    return text + (f"; and {more} more" if more > 0 else "")
+
+
+class Speculation:
+    """Runs cases through the models of the run's settings, which are loaded on first use.
+
+    Args:
+        config: The run's settings.
+        finished: Cases that need not be measured again.
+        report: Told what is being loaded.
+        rule: In place of the settings' acceptance rule, for one that is under test.
+        against: Settings that every case is run with too, in turn.
+        keep_prompts: Whether records keep the text of every prompt; else only that of built-in
+            ones, which is public.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        finished: dict[str, CaseRecord],
+        report: Callable[[str], None],
+        rule: AcceptanceRule | None = None,
+        against: RunConfig | None = None,
+        *,
+        keep_prompts: bool = False,
+    ) -> None:
+        self.config = config
+        self._keep_prompts = keep_prompts
+        self._against = against
+        self._other: Bench | None = None
+        self._beside: CaseRecord | None = None
+        self._cases = 0
+        self._rule = rule
+        self._finished = finished
+        self._report = report
+        self._bench: Bench | None = None
+        self._watch = LawWatch(config.law_alpha, finished.values())
+
+    @property
+    def bench(self) -> Bench:
+        """The engine and its judge, loaded when they are first asked for.
+
+        Raises:
+            ModelError: A model cannot be loaded, or the two do not fit together.
+            UsageError: The engine cannot be made of these settings.
+        """
+        if self._bench is None:
+            from draftproof.engines.measuring import Bench
+            from draftproof.engines.registry import make_engine
+            from draftproof.models.loading import load_pair
+
+            if self.config.execute_code:
+                from draftproof.scoring.sandbox import sandbox_line
+
+                self._report(sandbox_line())
+            pair = load_pair(self.config, self._report)
+            self._bench = Bench(make_engine(pair, self.config, rule=self._rule), pair, self.config)
+            if self._against is not None:
+                other = make_engine(pair, self._against)
+                self._other = Bench(other, pair, self._against)
+        return self._bench
+
+    def close(self) -> None:
+        """Free what the engines hold."""
+        for bench in (self._bench, self._other):
+            if bench is not None:
+                bench.engine.close()
+
+    def run(self, case: Case) -> Outcome:
+        """Decode a case plainly and speculatively, and record every step and node.
+
+        An error ends the case, not the run; it is recorded as such.
+        """
+        __tracebackhide__ = True
+        prompt = case.prompt
+        if prompt.prompt_id in self._finished:
+            return self._keep(case, self._finished[prompt.prompt_id])
+        try:
+            bench = self.bench
+        except DraftproofError as error:
+            _stop(case.node, error)
+        try:
+            record = self._measured(bench, prompt)
+            if self._keep_prompts or prompt.prompt_id.startswith(f"{BUILTIN}/"):
+                record = replace(record, prompt_text=prompt.text)
+            return self._keep(case, record)
+        except Exception as error:
+            self._beside = None
+            self._keep(
+                case,
+                CaseRecord(
+                    case_id=prompt.prompt_id,
+                    domain=prompt.domain,
+                    prompt_tokens=0,
+                    verdict=Verdict.ERROR,
+                    message=f"{type(error).__name__}: {error}",
+                ),
+            )
+            reason = _OUT_OF_MEMORY if _is_out_of_memory(error) else str(error)
+            if not isinstance(error, DraftproofError) and reason is not _OUT_OF_MEMORY:
+                raise
+        pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)
+
+    def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
+        """The case's record; where there are other settings too, each goes first in turn."""
+        self._beside = None
+        self._cases += 1
+        if self._other is None:
+            return bench.run(prompt)
+        if self._cases % 2:
+            record = bench.run(prompt)
+            self._beside = self._other.run(prompt)
+        else:
+            self._beside = self._other.run(prompt)
+            record = bench.run(prompt)
+        return record
+
+    def _keep(self, case: Case, record: CaseRecord) -> Outcome:
+        models = {}
+        if self._bench is not None:
+            engine = self._bench.engine
+            described = {**engine.describe(), "capabilities": sorted(map(str, engine.capabilities))}
+            models = {**self._bench.pair.descriptions, "engine": described}
+        case.node.user_properties.extend(case_properties(record))
+        kept = {"record": record.to_json(), "models": models, "prompt": prompt_digest(case.prompt)}
+        if self._beside is not None:
+            kept["against"] = self._beside.to_json()
+        case.node.stash[RECORD] = kept
+        return Outcome(record, self._watch.add(record))
+
+
+_OUT_OF_MEMORY = (
+    "out of memory; try a smaller --spec-tree, fewer --spec-max-new-tokens or --spec-dtype bfloat16"
+)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(sign in str(error).lower() for sign in ("out of memory", "can't allocate memory"))
+    )
+
+
+def _stop(node: pytest.Item, error: DraftproofError) -> NoReturn:
+    """End the whole run for a reason that every case would meet.
+
+    A worker of pytest-xdist cannot end the run, so there each case fails with the reason.
+    """
+    if hasattr(node.config, "workerinput") or not isinstance(error, ModelError):
+        pytest.fail(str(error), pytrace=False)
+    pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)

@@ -1,0 +1,139 @@
+"""What happens when a test session is configured, starts and collects."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from draftproof.config import BUILTIN, RunConfig
+from draftproof.engines.names import BUILT_IN, engine_names
+from draftproof.errors import DraftproofError, unknown_value
+from draftproof.laws import labelled
+from draftproof.plugin.collection import (
+    MARKER,
+    check_real_data,
+    drop_suites_without_prompts,
+    no_prompts,
+)
+from draftproof.plugin.options import given, run_config
+from draftproof.plugin.state import AGAINST, FINISHED, PROBLEM, RECORD, RUN_CONFIG
+
+_RECORD_ATTRIBUTE = "draftproof"
+"""A test report's attribute that carries the record from a worker to the controller."""
+
+
+def configure(config: pytest.Config) -> None:
+    """Check every option before anything is collected or loaded.
+
+    Raises:
+        pytest.UsageError: An option cannot be used.
+    """
+    config.addinivalue_line("markers", MARKER)
+    try:
+        settings = run_config(config)
+        _check_models(settings)
+        _check_engine(settings)
+        config.stash[RUN_CONFIG] = settings
+        _configure_report(config, settings)
+    except DraftproofError as error:
+        raise pytest.UsageError(str(error)) from error
+    _share_threads()
+
+
+def header(config: pytest.Config) -> str | None:
+    """The run's settings, for the head of a reporting session."""
+    if not given(config, "report"):
+        return None
+    settings = config.stash[RUN_CONFIG]
+    return (
+        f"draftproof: target {settings.target}, draft {settings.draft}, tree {settings.tree}, "
+        f"rule {labelled(settings.rule)}, temperature {settings.sampling.temperature:g}, "
+        f"prompts {settings.prompts}, seed {settings.seed}"
+    )
+
+
+def start(session: pytest.Session) -> None:
+    """Find problems with real data before workers of pytest-xdist start.
+
+    Raises:
+        pytest.UsageError: A data set cannot be loaded.
+    """
+    config = session.config
+    distributed = bool(getattr(config.option, "numprocesses", None))
+    if distributed and not is_worker(config) and config.stash[RUN_CONFIG].prompts != BUILTIN:
+        try:
+            check_real_data(config)
+        except DraftproofError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def check_prompts(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop suites of domains without a prompt; end the session where prompts cannot be loaded.
+
+    Raises:
+        pytest.UsageError: Says which and why; or that no suite has a prompt.
+    """
+    if drop_suites_without_prompts(items) and not items:
+        config.stash.setdefault(PROBLEM, no_prompts(config))
+    if problem := config.stash.get(PROBLEM, None):
+        raise pytest.UsageError(problem)
+
+
+def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestReport:
+    """Give a test's report what the test measured."""
+    if report.when == "call" and RECORD in item.stash:
+        setattr(report, _RECORD_ATTRIBUTE, item.stash[RECORD])
+    return report
+
+
+def attached_record(report: pytest.TestReport) -> dict[str, Any] | None:
+    """What `attach_record` gave a report, here or in a worker."""
+    return getattr(report, _RECORD_ATTRIBUTE, None)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests for a controller of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def _check_models(settings: RunConfig) -> None:
+    from draftproof.models.source import model_source
+
+    for role, name in (("target", settings.target), ("draft", settings.draft)):
+        if name != BUILTIN:
+            model_source(name, role)
+
+
+def _check_engine(settings: RunConfig) -> None:
+    name = settings.engine
+    if ":" not in name and name not in BUILT_IN and name not in engine_names():
+        raise unknown_value("--spec-engine", name, engine_names())
+
+
+def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
+    from draftproof.plugin.gating import against_settings, gate_options
+
+    against = against_settings(config, settings)
+    if against is not None:
+        config.stash[AGAINST] = against
+    if not given(config, "report"):
+        gate_options(config, settings)
+        return
+    from draftproof.plugin.reporter import make_reporter
+    from draftproof.plugin.resuming import unfinished
+
+    earlier = unfinished(config, settings)
+    config.stash[FINISHED] = {} if earlier is None else dict(earlier.cases)
+    if not is_worker(config):
+        reporter = make_reporter(config, settings, earlier)
+        config.pluginmanager.register(reporter, "draftproof-reporter")
+
+
+def _share_threads() -> None:
+    """Split the processor's cores between the workers of pytest-xdist."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))

@@ -1,0 +1,31 @@
+"""What the plugin keeps in pytest's stashes, under typed keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from draftproof.config import RunConfig
+
+if TYPE_CHECKING:
+    from draftproof.data.load import LoadedRecords
+    from draftproof.trace import CaseRecord
+
+RUN_CONFIG = pytest.StashKey[RunConfig]()
+"""The run's settings; in the configuration."""
+
+AGAINST = pytest.StashKey[RunConfig]()
+"""Settings that every case is run with too; in the configuration."""
+
+PROMPTS = pytest.StashKey[dict[str, "LoadedRecords"]]()
+"""Prompts that were loaded, by domain; in the configuration."""
+
+PROBLEM = pytest.StashKey[str]()
+"""Why prompts could not be loaded; in the configuration."""
+
+FINISHED = pytest.StashKey[dict[str, "CaseRecord"]]()
+"""Cases that an unfinished run measured, by case id; in the configuration."""
+
+RECORD = pytest.StashKey[dict[str, Any]]()
+"""What a test measured, as plain values; in the test."""

@@ -1,0 +1,329 @@
+"""The Parquet files of a run: their columns, how they are written, how they are read.
+
+pyarrow is imported by the functions that need it, so that importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from draftproof.errors import TraceError
+from draftproof.trace import (
+    ADDED_COLUMNS,
+    NODE_COLUMNS,
+    SCHEMA_VERSION,
+    STEP_COLUMNS,
+    CaseRecord,
+    Counts,
+    DecodedOutput,
+    Fork,
+    Verdict,
+    counts_from,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CASES_FILE, STEPS_FILE, NODES_FILE = "cases.parquet", "steps.parquet", "nodes.parquet"
+KEY_COLUMNS = ("case_id", "domain")
+CASE_COLUMNS = (
+    *KEY_COLUMNS,
+    "prompt_tokens",
+    "verdict",
+    "message",
+    "plain_token_ids",
+    "plain_stop_reason",
+    "plain_seconds",
+    "speculative_token_ids",
+    "speculative_stop_reason",
+    "speculative_seconds",
+    "forks",
+    "contradictions",
+    "steps",
+    "nodes",
+    "draws",
+    "counts",
+    "plain_score",
+    "speculative_score",
+)
+"""A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
+how many rows it has in the other two files, in which cases come in the same order."""
+
+_OPTIONAL_CASE_COLUMNS = frozenset({"counts", "plain_score", "speculative_score"})
+"""Columns that any version may lack; null where they are read."""
+_ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions"}) | _OPTIONAL_CASE_COLUMNS
+"""Columns of cases that schema version 1 lacks."""
+_FORK_TYPES = {"int": "int32", "float": "float64", "bool": "bool"}
+_VERSION_KEY = b"draftproof_schema_version"
+_ROWS_AT_ONCE = 1 << 20
+_STORAGE: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+
+
+def write_cases(file: BinaryIO, cases: Sequence[CaseRecord]) -> None:
+    """Writes ``cases.parquet``: one row a case, `CASE_COLUMNS`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _case_schema()
+    rows = [_case_row(case) for case in cases]
+    columns = [
+        pa.array([row[name] for row in rows], schema.field(name).type) for name in CASE_COLUMNS
+    ]
+    with pq.ParquetWriter(file, schema, **_STORAGE) as writer:
+        writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def write_steps(file: BinaryIO, cases: Sequence[CaseRecord]) -> None:
+    """Writes ``steps.parquet``: `KEY_COLUMNS`, then `STEP_COLUMNS`."""
+    _write_rows(file, cases, "steps", STEP_COLUMNS)
+
+
+def write_nodes(file: BinaryIO, cases: Sequence[CaseRecord]) -> None:
+    """Writes ``nodes.parquet``: `KEY_COLUMNS`, then `NODE_COLUMNS`; far below 64 bytes a node."""
+    _write_rows(file, cases, "nodes", NODE_COLUMNS)
+
+
+def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
+    """The records of the three files of a folder, bit for bit as they were written.
+
+    Raises:
+        TraceError: A file is missing, corrupt, of a newer schema version, or not of the same run
+            as the others; the message names it.
+    """
+    rows = _read_table(directory / CASES_FILE, _case_schema()).to_pylist()
+    case_ids = [row["case_id"] for row in rows]
+    steps = _read_rows(
+        directory / STEPS_FILE, STEP_COLUMNS, case_ids, [row["steps"] for row in rows]
+    )
+    nodes = _read_rows(
+        directory / NODES_FILE, NODE_COLUMNS, case_ids, [row["nodes"] for row in rows]
+    )
+    try:
+        return tuple(
+            CaseRecord(
+                case_id=row["case_id"],
+                domain=row["domain"],
+                prompt_tokens=row["prompt_tokens"],
+                verdict=Verdict(row["verdict"]),
+                message=row["message"],
+                plain=_output(row, "plain"),
+                speculative=_output(row, "speculative"),
+                forks=tuple(Fork(**fork) for fork in row["forks"] or ()),
+                contradictions=tuple(row["contradictions"] or ()),
+                steps=case_steps,
+                nodes=case_nodes,
+                draws=dict(row["draws"]),
+                counts=counts_from(row["counts"]),
+                plain_score=_score(row["plain_score"]),
+                speculative_score=_score(row["speculative_score"]),
+            )
+            for row, case_steps, case_nodes in zip(rows, steps, nodes, strict=True)
+        )
+    except (TypeError, ValueError) as error:
+        raise _corrupt(directory / CASES_FILE, str(error)) from error
+
+
+def _case_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, label = pa.string(), pa.dictionary(pa.int32(), pa.string())
+    fork = pa.struct(
+        {name: _FORK_TYPES[str(field.type)] for name, field in Fork.__dataclass_fields__.items()}
+    )
+    counts = pa.struct(dict.fromkeys(Counts.__dataclass_fields__, pa.int64()))
+    types = (
+        label, label, pa.int32(), label, text,
+        pa.list_(pa.int32()), label, pa.float64(),
+        pa.list_(pa.int32()), label, pa.float64(),
+        pa.list_(fork), pa.list_(text), pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
+        counts,
+        pa.float64(), pa.float64(),
+    )  # fmt: skip
+    return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
+
+
+def _row_schema(columns: dict[str, str]) -> pa.Schema:
+    import pyarrow as pa
+
+    label = pa.dictionary(pa.int32(), pa.string())
+    fields = [(name, label) for name in KEY_COLUMNS]
+    fields += [(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in columns.items()]
+    return _versioned(pa.schema(fields))
+
+
+def _versioned(schema: pa.Schema) -> pa.Schema:
+    return schema.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+def _case_row(case: CaseRecord) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "case_id": case.case_id,
+        "domain": case.domain,
+        "prompt_tokens": case.prompt_tokens,
+        "verdict": str(case.verdict),
+        "message": case.message,
+        "steps": len(case.steps["step"]),
+        "nodes": len(case.nodes["step"]),
+        "forks": [asdict(fork) for fork in case.forks],
+        "contradictions": case.contradictions,
+        "draws": list(case.draws.items()),
+        "counts": None if case.counts is None else asdict(case.counts),
+        "plain_score": case.plain_score,
+        "speculative_score": case.speculative_score,
+    }
+    for name, output in (("plain", case.plain), ("speculative", case.speculative)):
+        row[f"{name}_token_ids"] = None if output is None else output.token_ids
+        row[f"{name}_stop_reason"] = None if output is None else str(output.stop_reason)
+        row[f"{name}_seconds"] = None if output is None else output.seconds
+    return row
+
+
+def _score(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else value
+
+
+def _output(row: dict[str, Any], name: str) -> DecodedOutput | None:
+    if row[f"{name}_token_ids"] is None:
+        return None
+    return DecodedOutput(
+        token_ids=tuple(row[f"{name}_token_ids"]),
+        stop_reason=row[f"{name}_stop_reason"],
+        seconds=row[f"{name}_seconds"],
+    )
+
+
+def _write_rows(
+    file: BinaryIO, cases: Sequence[CaseRecord], what: str, columns: dict[str, str]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _row_schema(columns)
+    floats = [name for name, dtype in columns.items() if "f" in dtype]
+    with pq.ParquetWriter(
+        file,
+        schema,
+        **_STORAGE,
+        # Probabilities hardly repeat: split into bytes they compress better than as a dictionary.
+        use_dictionary=[name for name in schema.names if name not in floats],
+        use_byte_stream_split=floats,
+    ) as writer:
+        for group in _groups(cases, what):
+            counts = [len(getattr(case, what)["step"]) for case in group]
+            arrays = [
+                _labels([getattr(case, key) for case in group], counts) for key in KEY_COLUMNS
+            ]
+            for name, dtype in columns.items():
+                column = np.concatenate([getattr(case, what)[name] for case in group])
+                arrays.append(pa.array(np.ascontiguousarray(column, dtype)))
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _groups(cases: Sequence[CaseRecord], what: str) -> Iterator[Sequence[CaseRecord]]:
+    start, rows = 0, 0
+    for end, case in enumerate(cases):
+        if rows >= _ROWS_AT_ONCE:
+            yield cases[start:end]
+            start, rows = end, 0
+        rows += len(getattr(case, what)["step"])
+    if start < len(cases):
+        yield cases[start:]
+
+
+def _labels(values: Sequence[str], counts: Sequence[int]) -> Any:
+    import pyarrow as pa
+
+    distinct = list(dict.fromkeys(values))
+    code = {value: index for index, value in enumerate(distinct)}
+    codes = np.repeat(np.array([code[value] for value in values], np.int32), counts)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(distinct, pa.string()))
+
+
+def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            found = file.schema_arrow
+            version = _version(path, (found.metadata or {}).get(_VERSION_KEY))
+            added = _OPTIONAL_CASE_COLUMNS - set(found.names)
+            if version < SCHEMA_VERSION:
+                added |= ADDED_COLUMNS | _ADDED_CASE_COLUMNS
+            expected = pa.schema([field for field in schema if field.name not in added])
+            if not found.equals(expected):
+                raise _corrupt(path, f"its columns are not {', '.join(expected.names)}")
+            return _with_unknown(file.read(), schema)
+    except FileNotFoundError as error:
+        raise TraceError(f"{path} is missing; restore it, or run the suites again") from error
+    except (OSError, pa.ArrowException) as error:
+        raise _corrupt(path, str(error).splitlines()[0]) from error
+
+
+def _with_unknown(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns that an older version lacks, as NaN or null."""
+    import pyarrow as pa
+
+    def column(field: pa.Field) -> Any:
+        if field.name in table.column_names:
+            return table.column(field.name)
+        unknown = np.nan if pa.types.is_floating(field.type) else None
+        return pa.array([unknown] * table.num_rows, field.type)
+
+    return pa.Table.from_arrays([column(field) for field in schema], schema=schema)
+
+
+def _version(path: Path, stored: bytes | None) -> int:
+    if stored is None or not stored.isdigit():
+        raise TraceError(f"{path} was not written by draftproof")
+    if int(stored) > SCHEMA_VERSION:
+        raise TraceError(
+            f"{path} has schema version {int(stored)}, and this draftproof reads up to "
+            f"{SCHEMA_VERSION}; install a newer one"
+        )
+    return int(stored)
+
+
+def _read_rows(
+    path: Path, columns: dict[str, str], case_ids: Sequence[str], counts: Sequence[int]
+) -> list[dict[str, np.ndarray]]:
+    table = _read_table(path, _row_schema(columns)).unify_dictionaries()
+    if table.num_rows != sum(counts):
+        raise _corrupt(path, f"{table.num_rows} rows, and {CASES_FILE} says {sum(counts)}")
+    ends = np.cumsum(counts, dtype=np.int64)
+    starts = ends - np.asarray(counts, np.int64)
+    _check_order(path, table, case_ids, starts, ends)
+    arrays = {
+        name: table.column(name).to_numpy().astype(dtype, copy=False)
+        for name, dtype in columns.items()
+    }
+    return [
+        {name: array[start:end] for name, array in arrays.items()}
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _check_order(
+    path: Path, table: pa.Table, case_ids: Sequence[str], starts: np.ndarray, ends: np.ndarray
+) -> None:
+    """Every case's rows are together and in the order of cases."""
+    column = table.column("case_id")
+    if not column.num_chunks:
+        return
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
+    code = {value: index for index, value in enumerate(column.chunk(0).dictionary.to_pylist())}
+    expected = np.repeat([code.get(case_id, -1) for case_id in case_ids], ends - starts)
+    if not np.array_equal(codes, expected):
+        raise _corrupt(path, f"its rows are not in the order of {CASES_FILE}")
+
+
+def _corrupt(path: Path, problem: str) -> TraceError:
+    return TraceError(
+        f"{path} is corrupt or of another run ({problem}); restore the report, or remove its "
+        "Parquet files to read the run's journal beside them"
+    )

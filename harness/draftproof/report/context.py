@@ -1,0 +1,261 @@
+"""The lines that say what a figure was measured with, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from draftproof.engines.protocol import TELLING
+from draftproof.laws import labelled
+from draftproof.report.run_info import RunInfo
+from draftproof.statistics import Couplings, RunSummary, Study
+from draftproof.trace import CaseRecord, Verdict
+
+SHOWN_IDS = 5
+"""How many case ids a failure line names."""
+
+
+def settings_line(run: RunInfo) -> str:
+    """Models, dtype, device, tree and rule or another engine, temperature and seed, in one line."""
+    target, draft = (_model_name(run, role) for role in ("target", "draft"))
+    sampling = run.config.get("sampling")
+    temperature = sampling.get("temperature") if isinstance(sampling, Mapping) else None
+    facts = [
+        f"target {target}",
+        f"draft {draft}",
+        f"{_resolved(run, 'dtype')} on {_resolved(run, 'device')}",
+        *_decoding(run),
+        f"temperature {_setting(temperature)}",
+        f"seed {_setting(run.config.get('seed'))}",
+    ]
+    return " · ".join(facts)
+
+
+def engine_lines(run: RunInfo) -> list[str]:
+    """What the run's engine does not tell, if there is any such thing.
+
+    Example: ``not available: the engine mine does not tell steps, nodes``
+    """
+    engine = run.models.get("engine", {})
+    told = engine.get("capabilities")
+    if told is None:
+        return []
+    missing = [str(capability) for capability in TELLING if capability not in told]
+    if not missing:
+        return []
+    return [f"not available: the engine {engine.get('name')} does not tell {', '.join(missing)}"]
+
+
+def fact_name(name: str) -> str:
+    """What a fact of a model or an engine is called in text.
+
+    A model's ``sha256`` is of several files and their names, thus not what `sha256sum` says of one.
+    """
+    return name.replace("_", " ").replace("sha256", "content hash")
+
+
+def fact_text(value: object) -> str:
+    """A fact of a model or an engine as text; of several things, their list."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def hardware_line(run: RunInfo) -> str:
+    """The facts of the machine."""
+    return ", ".join(f"{name} {value}" for name, value in run.hardware.items()) or "not recorded"
+
+
+def versions_line(run: RunInfo) -> str:
+    """The versions of everything that can move a number."""
+    return ", ".join(f"{name} {value}" for name, value in run.versions.items()) or "not recorded"
+
+
+def note_lines(run: RunInfo) -> list[str]:
+    """What is special about the models, a line each: ids that one lacks, weights without a place.
+
+    Example: ``draft: lacks 1 id (first 9, 'h') of the target: never proposed …``
+    """
+    return [
+        f"{role}: {note}" for role, facts in run.models.items() for note in facts.get("notes", ())
+    ]
+
+
+def interval_line(summary: RunSummary) -> str:
+    """How the intervals were made, and what n is."""
+    resampling = summary.resampling
+    return (
+        f"{resampling.level:.0%} intervals: bootstrap-t over prompts, {resampling.resamples:,} "
+        "resamples, overall within domains. n: nodes for rates and probabilities (reached nodes "
+        "for ÷ reached), steps for lengths and block efficiency; metrics.json gives each."
+    )
+
+
+def study_lines(found: Study) -> list[str]:
+    """What a run says on the study's questions, a line each; none where it says nothing.
+
+    Task or depth; the most frequent order of the domains; entropy and acceptance; early and late.
+    """
+    lines = []
+    if len(found.draft_entropy) > 1 and not found.task_or_depth.reason:
+        lines.append(found.task_or_depth.sentence)
+    order = found.acceptance_order
+    if len(order.domains) > 1 and not order.reason:
+        best, share = order.probabilities[0]
+        lines.append(
+            f"Domains by acceptance probability: {' > '.join(best)} in {share:.1%} of resamples."
+        )
+    correlations = [
+        f"{domain} {rho.value:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]"
+        for domain, rho in found.entropy_correlation.items()
+        if not rho.reason
+    ]
+    if correlations:
+        lines.append(
+            f"Draft entropy and acceptance probability, Spearman's ρ: {', '.join(correlations)}."
+        )
+    late = found.positions.late_minus_early
+    if not late.reason:
+        lines.append(
+            "Acceptance probability in the second half of outputs − in the first: "
+            f"{late.value:+.3f} [{late.low:+.3f}, {late.high:+.3f}]."
+        )
+    return lines
+
+
+def coupling_lines(found: Couplings | None) -> list[str]:
+    """How far drawn chains are from the bound, and the bound by domain; nothing of none."""
+    if found is None or found.overall.kept.reason:
+        return []
+    overall = found.overall
+    bounds = [
+        f"{domain} {each.overlap.value:.3f} [{each.overlap.low:.3f}, {each.overlap.high:.3f}]"
+        for domain, each in found.domains.items()
+        if not each.overlap.reason
+    ]
+    lines = [
+        f"drafted tokens at reached positions: {overall.kept.value:.3f} kept; no rule with the "
+        f"target's law keeps more than the overlap Σ min(p, q), {overall.overlap.value:.3f} on "
+        f"average; kept − overlap {overall.difference.value:+.3f} "
+        f"[{overall.difference.low:+.3f}, {overall.difference.high:+.3f}]"
+    ]
+    if bounds:
+        lines.append(
+            "mean overlap there, the acceptance rate ÷ reached without the noise of coins: "
+            + ", ".join(bounds)
+        )
+    return lines
+
+
+def law_lines(run: RunInfo) -> list[str]:
+    """What the anytime-valid test decided, with its power; nothing where it was not run."""
+    found = run.law_test
+    if found is None:
+        return []
+    tokens = sum(found["tokens"].values())
+    lines = [
+        f"anytime-valid test of the target's law: {found['verdict']} (α = {found['alpha']:g}, "
+        f"{tokens:,} tokens, e-value {_e_value(found['declared'])}; plain decoding as the control "
+        f"{_e_value(found['control'])})"
+    ]
+    if found["verdict"] == "consistent":
+        lines.append(
+            "no power: no share of the draft's law would have been caught with probability .95"
+            if found["contamination"] is None
+            else "it would have caught, with probability .95, a share of "
+            f"{found['contamination']:.3f} of the draft's law in the target's place"
+        )
+    elif found["pointers"]:
+        faults = "; ".join(
+            f"{pointer['fault']} ({pointer['scope']}, weight {pointer['weight']:.2f})"
+            for pointer in found["pointers"]
+        )
+        lines.append(
+            f"rejected after {found['declared']['rejected_after_tokens']:,} tokens"
+            if (found["declared"]["rejected_after_tokens"])
+            else "not rejected under speculation"
+        )
+        lines.append(f"the evidence points to: {faults}")
+    return lines
+
+
+def _e_value(test: Mapping[str, Any] | None) -> str:
+    if test is None:
+        return "not run"
+    if test["impossible"]:
+        return f"infinite: {test['impossible']} tokens of probability 0"
+    return f"10^{test['log10_e']:.1f}"
+
+
+ACCURACY_LINE = (
+    "Accuracy: Wilson's 95% intervals of the share of scored prompts. An output that the length "
+    "limit cut off may not have come to its answer."
+)
+
+
+def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
+    """A line for the cases that speculation changed and one for those in error, if there are any.
+
+    Example: ``2 cases algorithmic: code/03, math/17``
+    """
+    cases = list(cases)
+    changed = [case.case_id for case in cases if case.verdict is Verdict.ALGORITHMIC]
+    errors = [case.case_id for case in cases if case.verdict is Verdict.ERROR]
+    lines = []
+    if changed:
+        lines.append(f"{_cases(changed)} algorithmic: {_first(changed)}")
+    contradictory = [case.case_id for case in cases if case.contradictions]
+    if contradictory:
+        lines.append(
+            f"{_cases(contradictory)} with counts that contradict each other: "
+            f"{_first(contradictory)}"
+        )
+    if errors:
+        lines.append(f"{_cases(errors)} ended in an error: {_first(errors)}")
+    return lines
+
+
+def _decoding(run: RunInfo) -> list[str]:
+    """Tree and rule of the reference engine, or the name and the settings of another."""
+    engine = run.models.get("engine", {})
+    name = engine.get("name", "reference")
+    if name == "reference":
+        return [
+            f"tree {_setting(run.config.get('tree'))}",
+            f"rule {labelled(_setting(run.config.get('rule')))}",
+        ]
+    version = engine.get("version")
+    own = [
+        f"{key} {value}"
+        for key, value in engine.items()
+        if key not in ("name", "version", "capabilities") and value is not None
+    ]
+    return [" ".join(["engine", str(name), *([str(version)] if version else [])]), *own]
+
+
+def _model_name(run: RunInfo, role: str) -> str:
+    return str(run.models.get(role, {}).get("name") or _setting(run.config.get(role)))
+
+
+def _resolved(run: RunInfo, fact: str) -> str:
+    """What ``auto`` came to; the two models' own where they differ."""
+    values = [run.models.get(role, {}).get(fact) for role in ("target", "draft")]
+    found = dict.fromkeys(str(value) for value in values if value is not None)
+    return "/".join(found) or _setting(run.config.get(fact))
+
+
+def _setting(value: Any) -> str:
+    return (
+        "not recorded"
+        if value is None
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _cases(case_ids: list[str]) -> str:
+    return "1 case" if len(case_ids) == 1 else f"{len(case_ids)} cases"
+
+
+def _first(case_ids: list[str]) -> str:
+    more = len(case_ids) - SHOWN_IDS
+    return ", ".join(case_ids[:SHOWN_IDS]) + (f" and {more} more" if more > 0 else "")

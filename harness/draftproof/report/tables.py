@@ -1,0 +1,272 @@
+"""The domain table and the depth table as rows of text, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from draftproof.report import labels
+from draftproof.report.labels import DEPTH_LABELS, METRIC_LABELS, NOT_ESTIMABLE, Label
+from draftproof.statistics import Estimate, Finding, GroupSummary, RunSummary, Share, VerdictCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: Its value.
+        interval: What stands under or beside it, or empty.
+    """
+
+    text: str
+    interval: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        columns: How each column is headed.
+        rows: The cells, in the columns' order.
+    """
+
+    columns: tuple[Label, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def domain_table(summary: RunSummary) -> Table:
+    """One row a domain and one for all prompts: counts, metrics with their intervals, verdicts."""
+    columns = (
+        _plain(labels.DOMAIN),
+        _plain(labels.PROMPTS),
+        _plain(labels.STEPS),
+        _plain(labels.NODES),
+        *METRIC_LABELS.values(),
+        _plain(labels.VERDICTS),
+    )
+    groups = {**summary.domains, labels.OVERALL: summary.overall}
+    return Table(
+        columns=columns, rows=tuple(_group_row(name, group) for name, group in groups.items())
+    )
+
+
+def depth_table(group: GroupSummary) -> Table:
+    """One row a depth: its nodes, and every depth metric with its interval."""
+    return Table(
+        columns=(_plain(labels.DEPTH), _plain(labels.NODES), *DEPTH_LABELS.values()),
+        rows=tuple(
+            (
+                Cell(text=str(depth.depth)),
+                Cell(text=_count(depth.nodes)),
+                *(_estimate(depth.metrics[name], label) for name, label in DEPTH_LABELS.items()),
+            )
+            for depth in group.depth_profile
+        ),
+    )
+
+
+def sample_table(summary: RunSummary) -> Table:
+    """One row a domain: how many independent nodes and steps the correlated ones are worth."""
+    columns = [_plain(labels.DOMAIN)]
+    for label in labels.SAMPLE_LABELS.values():
+        columns += [label, labels.DESIGN_EFFECT, labels.EFFECTIVE]
+    rows = []
+    for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+        cells = [Cell(text=name)]
+        for metric in labels.SAMPLE_LABELS:
+            estimate = group.metrics[metric]
+            cells += [
+                Cell(text=str(estimate.n)),
+                Cell(text=number(estimate.design_effect, labels.DESIGN_EFFECT.decimals)),
+                Cell(text=number(estimate.effective_n, labels.EFFECTIVE.decimals)),
+            ]
+        rows.append(tuple(cells))
+    return Table(columns=tuple(columns), rows=tuple(rows))
+
+
+def accuracy_table(summary: RunSummary) -> Table | None:
+    """One row a domain with scored prompts, and one for all of them; None if none was scored."""
+    if summary.overall.accuracy is None:
+        return None
+    rows = []
+    for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+        found = group.accuracy
+        if found is not None:
+            rows.append(
+                (
+                    Cell(text=name),
+                    Cell(text=str(found.plain.prompts)),
+                    _share(found.plain),
+                    _share(found.speculative),
+                    *(Cell(text=str(getattr(found, count))) for count in labels.ACCURACY_COUNTS),
+                )
+            )
+    return Table(
+        columns=(
+            _plain(labels.DOMAIN),
+            Label("scored prompts", "scored\nprompts", 0),
+            *labels.ACCURACY_LABELS.values(),
+            *labels.ACCURACY_COUNTS.values(),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def has_design_effect(summary: RunSummary) -> bool:
+    """Whether any figure of `sample_table` has a design effect to show."""
+    groups = (*summary.domains.values(), summary.overall)
+    return any(
+        not math.isnan(group.metrics[metric].design_effect)
+        for group in groups
+        for metric in labels.SAMPLE_LABELS
+    )
+
+
+def prompt_mean_lines(summary: RunSummary) -> list[str]:
+    """A line for each figure whose mean of prompts differs from the pooled one.
+
+    They differ where the mean of prompts is outside the inner half of the pooled interval: prompts
+    with many nodes, or steps, then weigh enough to move the figure.
+
+    Example: ``mean of prompts differs: accepted length: code 1.31 (pooled 1.25)``
+    """
+    lines = []
+    for metric, label in METRIC_LABELS.items():
+        where = []
+        for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+            pooled, mean = group.metrics[metric], group.prompt_means.get(metric)
+            if mean is None or math.isnan(pooled.low) or math.isnan(mean.value):
+                continue
+            if abs(mean.value - pooled.value) > (pooled.high - pooled.low) / 4:
+                values = (number(value, label.decimals) for value in (mean.value, pooled.value))
+                if len(set(shown := tuple(values))) > 1:
+                    where.append(f"{name} {shown[0]} (pooled {shown[1]})")
+        if where:
+            lines.append(f"{labels.PROMPT_MEAN} differs: {label.term}: {', '.join(where)}")
+    return lines
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """One row a finding of the study: what it says, the run's verdict, and why."""
+    return Table(
+        columns=tuple(_plain(name) for name in ("finding", "verdict", "evidence")),
+        rows=tuple(
+            (
+                Cell(text=f"{finding.number}. {finding.claim}"),
+                Cell(text=str(finding.verdict)),
+                Cell(text=finding.evidence),
+            )
+            for finding in findings
+        ),
+    )
+
+
+def not_estimable(summary: RunSummary) -> list[str]:
+    """A line for each reason for which a figure or an interval is missing, with where it is.
+
+    Example: ``– in code, chat: greedy match of a node (share): no node has a target rank``
+    """
+    terms: dict[tuple[str, str], list[str]] = {}
+    for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items():
+        for metric, label in METRIC_LABELS.items():
+            if reason := group.metrics[metric].reason:
+                terms.setdefault((name, reason), []).append(label.term)
+    for depth in summary.overall.depth_profile:
+        for metric, label in DEPTH_LABELS.items():
+            if reason := depth.metrics[metric].reason:
+                name = f"{labels.DEPTH} {depth.depth}"
+                terms.setdefault((name, reason), []).append(label.term)
+    names: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), missing in terms.items():
+        all_of_a_row = len(missing) in (len(METRIC_LABELS), len(DEPTH_LABELS))
+        what = "every figure" if all_of_a_row else ", ".join(missing)
+        names.setdefault((what, reason), []).append(name)
+    return [
+        f"{NOT_ESTIMABLE} in {', '.join(where)}: {what}: {reason}"
+        for (what, reason), where in names.items()
+    ]
+
+
+def verdict_lines(verdicts: VerdictCounts) -> list[str]:
+    """How many cases ended in each verdict, for those with any.
+
+    Example:
+        >>> verdict_lines(VerdictCounts(identical=48, algorithmic=2))
+        ['48 identical', '2 algorithmic']
+    """
+    counts = {name: getattr(verdicts, name) for name in labels.VERDICT_LABELS}
+    return [
+        f"{counts[name]} {word}" for name, word in labels.VERDICT_LABELS.items() if counts[name]
+    ]
+
+
+def number(value: float, decimals: int) -> str:
+    """A value with a fixed number of decimals; a fraction without its leading 0.
+
+    Example:
+        >>> number(0.5649, 3), number(1.0, 3), number(0.981, 2), number(float("nan"), 2)
+        ('.565', '1.000', '.98', '–')
+    """
+    if math.isnan(value):
+        return NOT_ESTIMABLE
+    text = f"{value:.{decimals}f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def share_text(value: float) -> str:
+    """A share in percent that never rounds to a certainty it is not.
+
+    Example:
+        >>> share_text(0.728), share_text(0.0002), share_text(0.99995), share_text(1.0)
+        ('72.8%', '< 0.1%', '> 99.9%', '100%')
+    """
+    if 0 < value < 0.001:
+        return "< 0.1%"
+    if 0.999 < value < 1:
+        return "> 99.9%"
+    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
+
+
+def interval(estimate: Estimate, decimals: int) -> str:
+    """The interval of an estimate, low–high; one dash where there is none."""
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
+        return NOT_ESTIMABLE
+    return f"{number(estimate.low, decimals)}–{number(estimate.high, decimals)}"
+
+
+def _group_row(name: str, group: GroupSummary) -> tuple[Cell, ...]:
+    verdicts = verdict_lines(group.verdicts)
+    metrics: Mapping[str, Estimate] = group.metrics
+    return (
+        Cell(text=name),
+        Cell(text=str(group.prompts)),
+        Cell(text=_count(group.steps)),
+        Cell(text=_count(group.nodes)),
+        *(_estimate(metrics[metric], label) for metric, label in METRIC_LABELS.items()),
+        Cell(text="\n".join(verdicts)),
+    )
+
+
+def _estimate(estimate: Estimate, label: Label) -> Cell:
+    if math.isnan(estimate.value):
+        return Cell(text=NOT_ESTIMABLE)
+    return Cell(
+        text=number(estimate.value, label.decimals), interval=interval(estimate, label.decimals)
+    )
+
+
+def _count(value: int) -> str:
+    """A number of steps or nodes; a dash for none, as an engine that does not tell has none."""
+    return str(value) if value else NOT_ESTIMABLE
+
+
+def _share(share: Share) -> Cell:
+    low, high = (number(end, 3) for end in (share.low, share.high))
+    return Cell(text=number(share.value, 3), interval=f"{low}–{high}")
+
+
+def _plain(term: str) -> Label:
+    return Label(term, term, 0)

@@ -1,0 +1,88 @@
+"""Scores a completion of a function by running the data set's own test of it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from draftproof.scoring.sandbox import Ended, Limits, run_python
+
+_FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S)
+_FUNCTION = re.compile(r"^(?:async\s+)?def\s+(\w+)", re.M)
+
+
+def score_code(output: str, *, prompt: str, answer: str, limits: Limits | None = None) -> float:
+    """1 if the program that an output completes passes its test in the sandbox, else 0.
+
+    Args:
+        output: What the model wrote.
+        prompt: The head and docstring that it was given.
+        answer: A program that ends without an error if the function is right.
+        limits: What the program may use.
+
+    Raises:
+        DraftproofError: No sandbox can be made here.
+    """
+    return float(run_completion(output, prompt=prompt, answer=answer, limits=limits).passed)
+
+
+def run_completion(output: str, *, prompt: str, answer: str, limits: Limits | None = None) -> Ended:
+    """How the test of a completion ended; see `score_code`."""
+    return run_python(f"{completed(output, prompt)}\n\n{answer}\n", limits)
+
+
+def completed(output: str, prompt: str) -> str:
+    r"""The program that an output makes of a prompt.
+
+    - If the output has fenced blocks, its code is the first that defines the prompt's last
+      function, else the first block; text around it is left out.
+    - If the code defines that function, it follows the prompt, whose imports and helpers it may
+      need and whose unfinished function it replaces.
+    - Otherwise it continues the prompt, up to its first line that is not indented: there a base
+      model has begun something else. Where such a body does not parse behind the prompt and is not
+      indented itself, it is indented.
+
+    Example:
+        >>> head = 'def one():\n    "The number one."\n'
+        >>> print(completed("    return 1\n\nprint(one())", head))
+        def one():
+            "The number one."
+            return 1
+    """
+    names = _FUNCTION.findall(prompt)
+    name = names[-1] if names else ""
+    blocks = [block for _, block in _FENCE.findall(output)]
+    code = next((block for block in blocks if _defines(block, name)), None)
+    if code is None:
+        code = blocks[0] if blocks else output
+    if _defines(code, name):
+        return f"{prompt}\n    pass\n\n\n{code}" if _parses(f"{prompt}\n    pass\n") else code
+    body = _body(code)
+    if blocks and not _parses(prompt + body):
+        indented = "\n".join(f"    {line}" if line.strip() else line for line in code.splitlines())
+        if _parses(prompt + "\n" + indented):
+            return prompt + "\n" + indented
+    return (prompt + body).rstrip()
+
+
+def _body(code: str) -> str:
+    """The lines up to the first that starts in column 0; the rest of the prompt's own line too."""
+    kept = []
+    for index, line in enumerate(code.split("\n")):
+        if index and line.strip() and not line[0].isspace():
+            break
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _defines(code: str, name: str) -> bool:
+    return bool(name) and name in _FUNCTION.findall(code)
+
+
+def _parses(program: str) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(program, "program.py", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

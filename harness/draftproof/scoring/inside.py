@@ -1,0 +1,319 @@
+"""The program inside the sandbox: isolates itself, sets limits, and runs code that nobody trusts.
+
+A script of its own, started with ``python -I -S``: it imports nothing but the standard library.
+Three processes: the supervisor, which `draftproof.scoring.sandbox` starts and may kill; with
+namespaces, the first process of a new process namespace, whose end is the end of all the others;
+and the code itself. Settings come as one JSON argument, the code on standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any, NoReturn
+
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_NOATIME, MS_NODIRATIME = 32, 1024, 2048
+MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_RELATIME = 4096, 8192, 16384, 1 << 18, 1 << 21
+PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 28, 36, 38
+NO_ROOT_LOCKED = 3
+"""Securebits: user id 0 gives no capabilities at exec, for good."""
+
+UNUSED_IDS = 60_000
+"""User ids from here on belong to no account; root runs the code under one of them."""
+
+ISOLATED, LIMITED, REFUSED = b"N", b"L", b"R"
+"""What is told of the way taken: namespaces; limits only; neither, so that nothing was run."""
+
+WORK = "/draftproof-work"
+BOOTSTRAP = """
+import os, sys
+import socket, _socket
+def refused(*args, **kwargs):
+    raise OSError("no network in the sandbox")
+for module in (socket, _socket):
+    for name in ("socket", "create_connection", "socketpair", "getaddrinfo", "fromfd"):
+        if hasattr(module, name):
+            setattr(module, name, refused)
+_socket.SocketType = refused
+result, token = int(sys.argv[1]), sys.stdin.read()
+del sys.argv[1:]
+with open("program.py", encoding="utf-8") as file:
+    code = compile(file.read(), "program.py", "exec")
+exec(code, {"__name__": "__main__"})
+sys.stdout.flush()
+os.write(result, token.encode())
+os._exit(0)
+"""
+
+
+class NotPermittedError(Exception):
+    """The kernel does not permit a step of the isolation."""
+
+
+def main() -> None:
+    """Isolate, run, clean up, and end with status 0 whatever the code did."""
+    settings = json.loads(sys.argv[1])
+    program = sys.stdin.buffer.read()
+    user = UNUSED_IDS + os.getpid() % 4096 if os.geteuid() == 0 else None
+    spare = _threads_of(os.getuid()) if user is None else 0
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if settings["namespaces"] and sys.platform == "linux":
+        try:
+            _enter_namespaces()
+        except NotPermittedError:
+            pass
+        else:
+            _supervise_namespace(settings, program, user, spare)
+    _supervise_limited(settings, program, user, spare)
+
+
+def _supervise_namespace(
+    settings: dict[str, Any], program: bytes, user: int | None, spare: int
+) -> NoReturn:
+    first = os.fork()
+    if first == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            _new_root(settings["root"], settings["readable"], settings["disk_bytes"])
+            _write_program(program, WORK, user)
+            _tell(settings, ISOLATED)
+            child = os.fork()
+            if child == 0:
+                _become_the_program(settings, WORK, user, spare)
+            while os.wait()[0] != child:
+                pass
+        except BaseException as error:
+            os.write(2, f"sandbox: {error!r}\n".encode())
+            _tell(settings, REFUSED)
+        os._exit(0)  # the kernel ends every other process of the namespace
+    # Told to end, this waits for it: then every process of the namespace is gone.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
+    os.waitpid(first, 0)
+    os._exit(0)
+
+
+def _supervise_limited(
+    settings: dict[str, Any], program: bytes, user: int | None, spare: int
+) -> NoReturn:
+    signal.signal(signal.SIGTERM, _end_at_once)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    _write_program(program, settings["folder"], user)
+    _tell(settings, LIMITED)
+    child = os.fork()
+    if child == 0:
+        _become_the_program(settings, settings["folder"], user, spare)
+    os.waitpid(child, 0)
+    _end_descendants(child)
+    os._exit(0)
+
+
+def _become_the_program(
+    settings: dict[str, Any], folder: str, user: int | None, spare: int
+) -> NoReturn:
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.chdir(folder)
+        _set_limits(settings, spare)
+        if user is not None:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten when the user changed
+        _prctl(PR_SET_SECUREBITS, NO_ROOT_LOCKED)
+        _prctl(PR_SET_NO_NEW_PRIVS, 1)
+        read, write = os.pipe()
+        os.write(write, settings["token"].encode())
+        os.close(write)
+        os.dup2(read, 0)
+        os.set_inheritable(settings["result"], True)
+        command = [settings["python"], "-I", "-S", "-B", "-c", BOOTSTRAP, str(settings["result"])]
+        os.execve(command[0], command, _environment(folder, settings["marker"]))
+    except BaseException as error:
+        os.write(2, f"sandbox: {error!r}\n".encode())
+        _tell(settings, REFUSED)
+    os._exit(1)
+
+
+def _set_limits(settings: dict[str, Any], spare: int) -> None:
+    seconds = settings["cpu_seconds"]
+    limits = {
+        "RLIMIT_CPU": (seconds, seconds + 1),
+        "RLIMIT_AS": settings["memory_bytes"],
+        "RLIMIT_FSIZE": settings["file_bytes"],
+        "RLIMIT_NPROC": settings["processes"] + spare,
+        "RLIMIT_NOFILE": 64,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_MSGQUEUE": 0,
+    }
+    for name, limit in limits.items():
+        if hasattr(resource, name):
+            pair = limit if isinstance(limit, tuple) else (limit, limit)
+            resource.setrlimit(getattr(resource, name), pair)
+
+
+def _environment(folder: str, marker: str) -> dict[str, str]:
+    return {
+        "HOME": folder,
+        "TMPDIR": folder,
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "DRAFTPROOF_SANDBOX": marker,
+    }
+
+
+def _write_program(program: bytes, folder: str, user: int | None) -> None:
+    if user is not None:
+        os.chown(folder, user, user)
+    with open(os.path.join(folder, "program.py"), "wb") as file:  # noqa: PTH118, PTH123
+        file.write(program)
+
+
+def _enter_namespaces() -> None:
+    """Own processes, network, mounts and names: with root's rights, or as a user in one's own."""
+    spaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        _call("unshare", spaces)
+        return
+    _call("unshare", spaces | CLONE_NEWUSER)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"65534 {user} 1"),
+        ("gid_map", f"65534 {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123
+            file.write(text)
+
+
+def _new_root(root: str, readable: list[str], disk_bytes: int) -> None:
+    """A file system of its own: what Python needs, read-only, and a small folder to work in."""
+    _mount(None, "/", None, MS_REC | MS_PRIVATE)
+    _mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+    for path in readable:
+        inside = root + path
+        if os.path.lexists(inside):
+            continue
+        if os.path.islink(path):  # noqa: PTH114
+            os.makedirs(os.path.dirname(inside), exist_ok=True)  # noqa: PTH103, PTH120
+            os.symlink(os.readlink(path), inside)  # noqa: PTH115, PTH211
+        elif os.path.exists(path):  # noqa: PTH110
+            _bind(path, inside)
+    os.mkdir(root + "/dev")  # noqa: PTH102
+    for name in ("null", "zero", "urandom"):
+        _bind(f"/dev/{name}", f"{root}/dev/{name}", read_only=False)
+    os.mkdir(root + WORK)  # noqa: PTH102
+    options = f"size={disk_bytes},nr_inodes=4096,mode=777"
+    _mount("tmpfs", root + WORK, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    _mount(None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    os.chdir(root)
+    _mount(".", "/", None, MS_MOVE)
+    os.chroot(".")
+    os.chdir(WORK)
+
+
+def _bind(path: str, inside: str, *, read_only: bool = True) -> None:
+    if os.path.isdir(path):  # noqa: PTH112
+        os.makedirs(inside, exist_ok=True)  # noqa: PTH103
+    else:
+        os.makedirs(os.path.dirname(inside), exist_ok=True)  # noqa: PTH103, PTH120
+        os.close(os.open(inside, os.O_CREAT, 0o644))
+    _mount(path, inside, None, MS_BIND | MS_REC)
+    if read_only:
+        # In a user's own namespace, the flags that a mount has must be given again.
+        kept = os.statvfs(path).f_flag
+        flags = MS_RDONLY | MS_NOSUID | MS_NODEV | kept & (MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
+        relative = MS_RELATIME if kept & 4096 else 0
+        _mount(None, inside, None, MS_REMOUNT | MS_BIND | flags | relative)
+
+
+def _end_at_once(*_: object) -> NoReturn:
+    _end_descendants()
+    os._exit(0)
+
+
+def _end_descendants(*reaped: int) -> None:
+    """Kill every process that the code left, those that started sessions of their own included.
+
+    They are all below this one, which adopts every orphan. Each round stops what it finds; a
+    process that starts others meets its limit, and every killed one is waited for.
+    """
+    for group in reaped:
+        with contextlib.suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
+    while True:
+        for process in _descendants(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+
+
+def _descendants(process: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            children.setdefault(parent, []).append(int(name))
+    found, waiting = [], [process]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _threads_of(user: int) -> int:
+    """Threads that a user has already: the limit on processes counts them too, and all of them."""
+    threads = 0
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208
+        try:
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == user:  # noqa: PTH116
+                threads += len(os.listdir(f"/proc/{name}/task"))  # noqa: PTH208
+        except OSError:
+            continue
+    return threads
+
+
+def _tell(settings: dict[str, Any], way: bytes) -> None:
+    os.write(settings["result"], way)
+
+
+def _mount(
+    source: str | None, target: str, kind: str | None, flags: int, options: str | None = None
+) -> None:
+    encoded = [None if text is None else text.encode() for text in (source, target, kind)]
+    _call("mount", *encoded, ctypes.c_ulong(flags), options and options.encode())
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise NotPermittedError(f"{name} {arguments}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Runs Python code that nobody trusts in a subprocess that can hardly harm the machine.
+
+What it protects from, and what it does not, is in ``SECURITY.md``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from draftproof.errors import DraftproofError
+from draftproof.scoring import inside
+
+_SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache")
+_GRACE_SECONDS = 2.0
+
+
+class Isolation(StrEnum):
+    """How far a program was kept from the machine."""
+
+    NAMESPACES = "namespaces"
+    """Linux namespaces of its own: no network, no files but Python's, no processes but its own."""
+    LIMITS = "limits only"
+    """The kernel permits no namespaces here: limits, a user id of its own if run by root, and a
+    block of sockets inside Python, which determined code gets around."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a program may use.
+
+    Attributes:
+        seconds: Of wall time.
+        cpu_seconds: Of processor time, each process.
+        memory_bytes: Of address space, each process.
+        processes: With threads.
+        file_bytes: The largest file.
+        disk_bytes: All files together (with namespaces).
+        output_bytes: Printed text; a program that prints more is ended.
+    """
+
+    seconds: float = 30.0
+    cpu_seconds: int = 10
+    memory_bytes: int = 512 << 20
+    processes: int = 8
+    file_bytes: int = 8 << 20
+    disk_bytes: int = 16 << 20
+    output_bytes: int = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended.
+
+    Attributes:
+        passed: It ran to its last line.
+        reason: ``passed``, ``failed``, ``too slow`` or ``too much output``.
+        output: What it printed, as far as the limit goes.
+        isolation: How it was run.
+    """
+
+    passed: bool
+    reason: str
+    output: str
+    isolation: Isolation
+
+
+def run_python(program: str, limits: Limits | None = None, *, namespaces: bool = True) -> Ended:
+    """Runs a program in the sandbox, and ends everything that it started.
+
+    A program that leaves early with success (``sys.exit(0)``) has not run to its last line. Code
+    that sets out to can fake that it did, not more.
+
+    Args:
+        program: Python source; it sees the standard library only.
+        limits: What it may use.
+        namespaces: Whether to use them where the kernel permits them.
+
+    Raises:
+        DraftproofError: The system has no way to limit a program, so it was not run.
+    """
+    if os.name != "posix":
+        raise DraftproofError("code is executed on Linux and macOS only; run it there")
+    limits = limits or Limits()
+    token, marker = secrets.token_hex(16), secrets.token_hex(16)
+    with (
+        tempfile.TemporaryDirectory(prefix="draftproof-", ignore_cleanup_errors=True) as folder,
+        _pipe() as (result, told),
+    ):
+        Path(folder, "root").mkdir()
+        settings = {
+            "namespaces": namespaces,
+            "folder": folder,
+            "root": str(Path(folder, "root").resolve()),
+            "readable": _readable(),
+            "python": os.path.realpath(sys.executable),
+            "token": token,
+            "marker": marker,
+            "result": told,
+            "cpu_seconds": limits.cpu_seconds,
+            "memory_bytes": limits.memory_bytes,
+            "processes": limits.processes,
+            "file_bytes": limits.file_bytes,
+            "disk_bytes": limits.disk_bytes,
+        }
+        supervisor = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", inside.__file__, json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(told,),
+            start_new_session=True,
+            cwd=folder,
+            env={},
+        )
+        try:
+            output, reason = _watch(supervisor, program.encode("utf-8", "replace"), limits)
+        finally:
+            _end(supervisor, marker)
+        os.set_blocking(result, False)
+        answer = b""
+        with contextlib.suppress(BlockingIOError):
+            answer = os.read(result, 4096)
+    text = output.decode("utf-8", "replace")
+    if inside.REFUSED in answer or not answer:
+        raise DraftproofError(
+            f"code was not executed: no sandbox can be made here ({text.strip()})"
+        )
+    passed = not reason and answer.endswith(token.encode())
+    return Ended(
+        passed=passed,
+        reason=reason or ("passed" if passed else "failed"),
+        output=text,
+        isolation=(
+            Isolation.NAMESPACES if answer.startswith(inside.ISOLATED) else Isolation.LIMITS
+        ),
+    )
+
+
+def sandbox_line() -> str:
+    """How code is run on this machine, in a line: tried, not looked up.
+
+    Raises:
+        DraftproofError: It cannot be run at all.
+    """
+    if run_python("pass").isolation is Isolation.NAMESPACES:
+        return "outputs that are code are executed in namespaces of their own, without network"
+    return (
+        "WARNING: the kernel permits no namespaces here, so outputs that are code are executed "
+        "under limits only, with this user's files and network in reach (SECURITY.md)"
+    )
+
+
+def _watch(
+    supervisor: subprocess.Popen[bytes], program: bytes, limits: Limits
+) -> tuple[bytes, str]:
+    """What is printed until the program ends, and why it was ended if it had to be."""
+    assert supervisor.stdin is not None
+    assert supervisor.stdout is not None
+    with contextlib.suppress(BrokenPipeError), supervisor.stdin as stdin:
+        stdin.write(program)
+    deadline = time.monotonic() + limits.seconds
+    printed = b""
+    stream = supervisor.stdout.fileno()
+    os.set_blocking(stream, False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            ended = supervisor.poll() is not None
+            if selector.get_map() and selector.select(0 if ended else 0.05):
+                block = os.read(stream, 1 << 16)
+                printed += block
+                if not block:
+                    selector.unregister(stream)
+                if len(printed) > limits.output_bytes:
+                    return printed[: limits.output_bytes], "too much output"
+            elif ended:
+                return printed, ""
+            elif not selector.get_map():
+                time.sleep(0.01)
+            if time.monotonic() > deadline:
+                return printed, "too slow"
+
+
+def _end(supervisor: subprocess.Popen[bytes], marker: str) -> None:
+    """End the supervisor, which takes its namespace or its descendants with it."""
+    if supervisor.poll() is None:
+        supervisor.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            supervisor.wait(_GRACE_SECONDS)
+    if supervisor.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(supervisor.pid, signal.SIGKILL)
+        supervisor.wait()
+    if supervisor.stdout is not None:
+        supervisor.stdout.close()
+    _sweep(marker)
+
+
+def _sweep(marker: str) -> None:
+    """Kill what is left of a program that stopped its own supervisor; there is none else."""
+    wanted = f"DRAFTPROOF_SANDBOX={marker}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in entry.read_bytes().split(b"\0"):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    read, write = os.pipe()
+    try:
+        yield read, write
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def _readable() -> list[str]:
+    """What Python cannot start without: the system's libraries, and its own."""
+    base = {"platbase": sys.base_exec_prefix}
+    own = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib", vars=base))
+    places = [*_SYSTEM, *own, os.path.realpath(sys.executable)]
+    library = sysconfig.get_config_var("LIBDIR")
+    if library and sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        places.append(library)
+    return list(dict.fromkeys(path for path in places if path))

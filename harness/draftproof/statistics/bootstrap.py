@@ -1,0 +1,288 @@
+"""Intervals of ratios by bootstrap over prompts; never over nodes, which are correlated.
+
+Ratios are recomputed on resampled totals: a resample is a vector of how often each prompt was
+drawn, and its totals are one matrix product with the per-prompt sums. The same product gives each
+resample's own standard error, which is all that a bootstrap-t interval needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from draftproof.statistics.studentized import Moments, moments, studentized_interval
+
+_NAN = float("nan")
+_DRAWS_AT_ONCE = 1 << 22
+_RATIOS_AT_ONCE = 128
+ANY = (0.0, float("inf"))
+"""Least and largest value of a ratio of which nothing else is known."""
+SHARE = (0.0, 1.0)
+"""Those of a rate."""
+UNDEFINED_SHARE = 0.01
+"""Share of resamples without a ratio (denominator 0) up to which they are set aside; above it the
+interval would describe only the resamples that happen to have one, and none is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure with its 95% interval.
+
+    Attributes:
+        value: The ratio of totals; NaN if the denominator is 0.
+        low: Lower end of the interval; NaN if it cannot be estimated.
+        high: Upper end.
+        n: Number of observations in the denominator: nodes, or steps.
+        reason: Why `value` or the interval is NaN; else empty.
+        design_effect: Variance of `value` over prompts ÷ its variance if the `n` observations were
+            independent; NaN where it was not asked for, or where they do not vary.
+        effective_n: ``n / design_effect``: how many independent observations would be as good.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    reason: str = ""
+    design_effect: float = _NAN
+    effective_n: float = _NAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        resamples: Number of resamples.
+        level: Coverage that the interval aims at.
+        seed: Seeds the resamples; those of a stratum depend on its name too, and on nothing else.
+    """
+
+    resamples: int = 10_000
+    level: float = 0.95
+    seed: int = 0
+
+
+class RatioSums(NamedTuple):
+    """Per-prompt sums of some ratios; each float64 ``[prompts, ratios]``.
+
+    Attributes:
+        numerators: Σ x over a prompt's observations.
+        denominators: How many there are.
+        squares: Σ x², for the design effect; None if it is not asked for.
+    """
+
+    numerators: np.ndarray
+    denominators: np.ndarray
+    squares: np.ndarray | None = None
+
+
+class StratifiedEstimates(NamedTuple):
+    """Estimates of every ratio, by stratum and over all strata."""
+
+    by_stratum: dict[str, tuple[Estimate, ...]]
+    pooled: tuple[Estimate, ...]
+
+
+def stratified_estimates(
+    strata: Mapping[str, RatioSums],
+    absent: Sequence[str],
+    resampling: Resampling | None = None,
+    bounds: Sequence[tuple[float, float]] | None = None,
+) -> StratifiedEstimates:
+    """Each ratio with its bootstrap-t interval, by stratum and pooled.
+
+    The pooled ratio is that of all prompts' sums. Its resamples draw as many prompts of every
+    stratum as there are (stratified): how many prompts a domain has is decided by who runs the
+    suites, so it is not a source of error, and the pooled figure is about that mix of domains.
+
+    Args:
+        strata: The sums of each stratum's prompts, all with the same ratios.
+        absent: ``[ratios]`` the reason to give where a denominator is 0.
+        resampling: Number of resamples, level and seed.
+        bounds: ``[ratios]`` the least and the largest value a ratio can have; no end of an
+            interval is outside them, unless the value itself is. Default: `ANY`.
+
+    Returns:
+        The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than two
+        prompts carry the denominator, where a stratum of the pooled ratio is a single prompt, or
+        where more than `UNDEFINED_SHARE` of the resamples have a denominator of 0.
+
+    Source:
+        Efron and Tibshirani 1993, chapter 12 (bootstrap-t); the standard error of a ratio of
+        cluster totals by linearisation, as in Cochran 1977 on ratio estimates.
+    """
+    resampling = resampling or Resampling()
+    bounds = [ANY] * len(absent) if bounds is None else bounds
+    by_stratum: dict[str, list[Estimate]] = {name: [] for name in strata}
+    pooled: list[Estimate] = []
+    for start in range(0, len(absent), _RATIOS_AT_ONCE):
+        block = slice(start, start + _RATIOS_AT_ONCE)
+        facts = list(zip(absent[block], bounds[block], strict=True))
+        part = {name: _columns(sums, block) for name, sums in strata.items()}
+        totals: list[tuple[Moments, Moments]] = []
+        for name, sums in part.items():
+            columns = _with_products(sums)
+            draws = resampled_totals(columns, name, resampling)
+            pair = (
+                moments(columns.sum(axis=0)[None], len(columns)),
+                moments(draws, len(columns)),
+            )
+            totals.append(pair)
+            by_stratum[name] += _estimates([sums], *pair, facts, resampling.level)
+        if part:
+            sample, drawn = (Moments.total(pairs) for pairs in zip(*totals, strict=True))
+            estimates = _estimates(list(part.values()), sample, drawn, facts, resampling.level)
+            pooled += _unless_a_stratum_is_one_prompt(estimates, part)
+        else:
+            pooled += [_absent(reason) for reason, _ in facts]
+    return StratifiedEstimates(
+        {name: tuple(estimates) for name, estimates in by_stratum.items()}, tuple(pooled)
+    )
+
+
+def _columns(sums: RatioSums, block: slice) -> RatioSums:
+    squares = None if sums.squares is None else sums.squares[:, block]
+    return RatioSums(sums.numerators[:, block], sums.denominators[:, block], squares)
+
+
+def _with_products(sums: RatioSums) -> np.ndarray:
+    """``[prompts, 5 · ratios]``: a, b, a², ab, b², of which totals are moments."""
+    a, b = sums.numerators, sums.denominators
+    return np.hstack([a, b, a * a, a * b, b * b])
+
+
+def resampled_totals(sums: np.ndarray, stratum: str, resampling: Resampling) -> np.ndarray:
+    """The totals of each resample of a stratum's prompts.
+
+    Args:
+        sums: ``[prompts, columns]`` per-prompt sums.
+        stratum: Its name; two strata are resampled independently of each other.
+        resampling: Number of resamples and seed.
+
+    Returns:
+        float64 ``[resamples, columns]``.
+    """
+    totals = np.zeros((resampling.resamples, sums.shape[1]))
+    if len(sums):
+        for rows, weights in resample_weights(len(sums), stratum, resampling):
+            totals[rows] = weights @ sums
+    return totals
+
+
+def resample_weights(
+    prompts: int, stratum: str, resampling: Resampling
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """How often each resample of a stratum draws each of its prompts.
+
+    Yields:
+        The rows of the resamples, and their weights, float64 ``[rows, prompts]``.
+    """
+    digest = hashlib.sha256(stratum.encode()).digest()
+    generator = np.random.default_rng([resampling.seed, int.from_bytes(digest[:8], "little")])
+    at_once = max(1, _DRAWS_AT_ONCE // prompts)
+    for start in range(0, resampling.resamples, at_once):
+        rows = slice(start, min(start + at_once, resampling.resamples))
+        count = rows.stop - start
+        drawn = generator.integers(0, prompts, (count, prompts))
+        drawn += np.arange(0, count * prompts, prompts)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=count * prompts)
+        yield rows, weights.reshape(count, prompts).astype(np.float64)
+
+
+def _estimates(
+    strata: Sequence[RatioSums],
+    sample: Moments,
+    draws: Moments,
+    facts: Sequence[tuple[str, tuple[float, float]]],
+    level: float,
+) -> list[Estimate]:
+    """An estimate of each ratio.
+
+    Args:
+        strata: The prompts' sums by stratum, each ``[prompts, ratios]``.
+        sample: The moments of the prompts themselves, each ``[1, ratios]``.
+        draws: The moments of their resamples, each ``[resamples, ratios]``.
+        facts: ``[ratios]`` the reason for a denominator of 0, and the bounds.
+        level: Coverage of the interval.
+    """
+    estimates = []
+    for i, (absent, bounds) in enumerate(facts):
+        denominators = [sums.denominators[:, i] for sums in strata]
+        estimate = _estimate(denominators, sample.of(i), draws.of(i), absent, bounds, level)
+        squares = [sums.squares[:, i].sum() for sums in strata if sums.squares is not None]
+        if squares:
+            estimate = _with_design_effect(estimate, sample.of(i), float(sum(squares)))
+        estimates.append(estimate)
+    return estimates
+
+
+def _estimate(
+    denominators: Sequence[np.ndarray],
+    sample: Moments,
+    draws: Moments,
+    absent: str,
+    bounds: tuple[float, float],
+    level: float,
+) -> Estimate:
+    n = round(sum(float(column.sum()) for column in denominators))
+    if n == 0:
+        return _absent(absent)
+    value = float(sample.ratio[0])
+    prompts = sum(len(column) for column in denominators)
+    carrying = [count for column in denominators if (count := int(np.count_nonzero(column)))]
+
+    def without_interval(reason: str) -> Estimate:
+        return Estimate(value=value, low=_NAN, high=_NAN, n=n, reason=reason)
+
+    if sum(carrying) < 2:
+        return without_interval("an interval needs 2 prompts to resample, and 1 has this figure")
+    undefined = int(np.count_nonzero(draws.b <= 0))
+    if undefined > UNDEFINED_SHARE * len(draws.b):
+        return without_interval(
+            f"only {sum(carrying)} of {prompts} prompts have this figure: {undefined} of "
+            f"{len(draws.b)} resamples have none"
+        )
+    low, high = studentized_interval(sample, draws, carrying, level)
+    low, high = max(low, min(bounds[0], value)), min(high, max(bounds[1], value))
+    if not np.isfinite([low, high]).all():
+        return without_interval("too few of the prompts differ in this figure to resample them")
+    return Estimate(value=value, low=low, high=high, n=n)
+
+
+def _with_design_effect(estimate: Estimate, sample: Moments, squares: float) -> Estimate:
+    """The estimate with how much less its n observations say than independent ones would."""
+    if np.isnan(estimate.low):
+        return estimate
+    spread = squares / estimate.n - estimate.value**2
+    if spread <= 1e-12 * max(1.0, estimate.value**2):
+        return estimate
+    design_effect = float(sample.variance[0]) / (spread / estimate.n)
+    if design_effect <= 0:
+        return estimate
+    return replace(estimate, design_effect=design_effect, effective_n=estimate.n / design_effect)
+
+
+def _absent(reason: str) -> Estimate:
+    return Estimate(value=_NAN, low=_NAN, high=_NAN, n=0, reason=reason)
+
+
+def _unless_a_stratum_is_one_prompt(
+    estimates: Sequence[Estimate], strata: Mapping[str, RatioSums]
+) -> list[Estimate]:
+    kept = []
+    for i, estimate in enumerate(estimates):
+        single = [
+            name
+            for name, sums in strata.items()
+            if len(sums.denominators) == 1 and sums.denominators[0, i] > 0
+        ]
+        if single and not estimate.reason:
+            reason = f"a domain of 1 prompt cannot be resampled: {', '.join(single)}"
+            estimate = replace(estimate, low=_NAN, high=_NAN, reason=reason)
+        kept.append(estimate)
+    return kept

@@ -1,0 +1,147 @@
+"""What each figure means: a ratio of two per-prompt sums.
+
+A figure of a domain is Σ numerator ÷ Σ denominator over its prompts (pooled: every node or step
+counts the same). The mean of prompts' own ratios, in which every prompt counts the same, is another
+figure and is named so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioMetric:
+    """A ratio of two sums of `draftproof.statistics.sums`.
+
+    Attributes:
+        name: Its key in ``metrics.json``.
+        numerator: Name of the sum above the line.
+        denominator: Name of the sum below it; an estimate's n is its total.
+        absent: Why there is no estimate when the denominator is 0.
+        squares: Name of the sum of squared observations, for the design effect; empty where an
+            observation is 0 or 1, so that its square is itself.
+        floor: The least value it can have.
+        ceiling: The largest: 1 for rates, infinity for lengths.
+    """
+
+    name: str
+    numerator: str
+    denominator: str
+    absent: str
+    squares: str = ""
+    floor: float = 0.0
+    ceiling: float = 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest value."""
+        return self.floor, self.ceiling
+
+
+_NO_STEP = "no step was taken, or the engine does not tell steps"
+_NO_NODE = "the drafter has no model, or the engine does not tell nodes"
+_NO_DRAFT_MODEL = f"no node has an acceptance probability ({_NO_NODE})"
+_NO_RANK = "no node has a target rank"
+
+METRICS: tuple[RatioMetric, ...] = (
+    RatioMetric(
+        name="acceptance_probability",
+        numerator="acceptance_probability",
+        denominator="known_nodes",
+        absent=_NO_DRAFT_MODEL,
+        squares="acceptance_probability_squares",
+    ),
+    RatioMetric(
+        name="greedy_match",
+        numerator="greedy_matches",
+        denominator="ranked_nodes",
+        absent=_NO_RANK,
+    ),
+    RatioMetric(
+        name="acceptance_rate_drafted",
+        numerator="accepted",
+        denominator="drafted",
+        absent="no node was drafted, or the engine does not tell",
+    ),
+    RatioMetric(
+        name="acceptance_rate_reached",
+        numerator="accepted_nodes",
+        denominator="reached",
+        absent="no node was reached, or the engine does not tell nodes",
+    ),
+    RatioMetric(
+        name="expected_accepted_length",
+        numerator="path_length",
+        denominator="path_steps",
+        absent="no step has a first-child path of known acceptance probabilities",
+        squares="path_squares",
+        ceiling=math.inf,
+    ),
+    RatioMetric(
+        name="accepted_length",
+        numerator="accepted",
+        denominator="steps",
+        absent=_NO_STEP,
+        squares="accepted_squares",
+        ceiling=math.inf,
+    ),
+    RatioMetric(
+        name="block_efficiency",
+        numerator="committed_tokens",
+        denominator="steps",
+        absent=_NO_STEP,
+        squares="committed_squares",
+        floor=1.0,  # a step commits its extra token, or what takes its place
+        ceiling=math.inf,
+    ),
+)
+"""The figures of a domain: over nodes, the mean acceptance probability, the share of greedy
+matches, and the acceptance rate ÷ drafted and ÷ reached; over steps, the mean expected accepted
+length along the first-child path, the mean accepted length, and the block efficiency.
+
+The expected accepted length is Σ over depths d of the mean over steps of the product of acceptance
+probabilities down the first-child path to d. All depths share their denominator, the steps of known
+path, so the sum of ratios is the one ratio given here."""
+
+DEPTH_METRICS: tuple[RatioMetric, ...] = (
+    RatioMetric(
+        name="acceptance_probability",
+        numerator="acceptance_probability",
+        denominator="known_nodes",
+        absent=_NO_DRAFT_MODEL,
+        squares="acceptance_probability_squares",
+    ),
+    RatioMetric(
+        name="greedy_match",
+        numerator="greedy_matches",
+        denominator="ranked_nodes",
+        absent=_NO_RANK,
+    ),
+    RatioMetric(
+        name="reach_rate",
+        numerator="steps_at_least",
+        denominator="steps",
+        absent=_NO_STEP,
+    ),
+    RatioMetric(
+        name="conditional_acceptance",
+        numerator="steps_at_least",
+        denominator="steps_at_least_previous",
+        absent="no step accepted that many tokens less one",
+    ),
+)
+"""The figures of one depth d: two over its nodes; the reach rate P(accepted length ≥ d) over all
+steps; and the same over steps whose accepted length is at least d − 1. A step whose draft is not
+that deep counts as one that did not get there."""
+
+ENTROPY_METRIC = RatioMetric(
+    name="draft_entropy",
+    numerator="draft_entropy",
+    denominator="entropy_nodes",
+    absent=f"no node has a draft entropy ({_NO_NODE})",
+    squares="draft_entropy_squares",
+    ceiling=math.inf,
+)
+"""Mean over nodes of the entropy, in nats, of the distribution that each was proposed from."""

@@ -1,0 +1,149 @@
+"""Acceptance early and late in the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from draftproof.statistics.bootstrap import (
+    SHARE,
+    Estimate,
+    RatioSums,
+    Resampling,
+    resampled_totals,
+    stratified_estimates,
+)
+from draftproof.statistics.replicates import replicate_estimate
+from draftproof.trace import CaseRecord, Verdict
+
+EDGES = (1, 17, 33, 65, 129, 257, 513)
+"""Where the ranges of positions begin: 1–16, 17–32, 33–64 and so on; the last has no end."""
+
+_ABSENT = "no node at these positions has an acceptance probability"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionRange:
+    """Acceptance of the nodes proposed for a range of output positions.
+
+    Attributes:
+        first: First position in the output, counted from 0.
+        last: Last position; None where the range has no end.
+        acceptance_probability: Of these nodes, overall.
+    """
+
+    first: int
+    last: int | None
+    acceptance_probability: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionProfile:
+    """Acceptance by position in the output: a node's position − the prompt's tokens.
+
+    The token at position 0 is prefill's, so nodes start at 1. Ranges of positions are of other
+    prompts each, since short outputs are in the first ones only; the two halves are of the same.
+
+    Attributes:
+        ranges: Those that have a node.
+        early: Mean acceptance probability of nodes in the first half of their output.
+        late: The same of the second half, drafted beyond the output's end included.
+        late_minus_early: Their difference; both halves are of the same resampled prompts.
+    """
+
+    ranges: tuple[PositionRange, ...]
+    early: Estimate
+    late: Estimate
+    late_minus_early: Estimate
+
+
+def position_profile(
+    cases: Sequence[CaseRecord], domains: Sequence[str], resampling: Resampling
+) -> PositionProfile:
+    """The position profile over all prompts, resampled within domains.
+
+    Args:
+        cases: The records; those in error, or without an output, are left out.
+        domains: The domains to pool.
+        resampling: Number of resamples, level and seed.
+    """
+    cells = len(EDGES) + 2
+    strata: dict[str, RatioSums] = {}
+    for domain in domains:
+        measured = [
+            case
+            for case in sorted(cases, key=lambda case: case.case_id)
+            if case.domain == domain
+            and case.verdict is not Verdict.ERROR
+            and case.speculative is not None
+        ]
+        if measured:
+            sums = np.stack([_case_sums(case) for case in measured])
+            strata[domain] = RatioSums(sums[:, 1], sums[:, 0], sums[:, 2])
+    found = stratified_estimates(strata, [_ABSENT] * cells, resampling, [SHARE] * cells).pooled
+    ranges = tuple(
+        PositionRange(
+            first=first,
+            last=EDGES[i + 1] - 1 if i + 1 < len(EDGES) else None,
+            acceptance_probability=found[i],
+        )
+        for i, first in enumerate(EDGES)
+        if found[i].n
+    )
+    return PositionProfile(
+        ranges=ranges,
+        early=found[-2],
+        late=found[-1],
+        late_minus_early=_difference(strata, resampling),
+    )
+
+
+def _case_sums(case: CaseRecord) -> np.ndarray:
+    """``[3, cells]``: how many nodes, Σ of their acceptance probabilities, and Σ of squares.
+
+    The cells are the ranges, then the early and the late half.
+    """
+    output_length = len(case.speculative.token_ids) if case.speculative else 0
+    position = case.nodes["position"].astype(np.int64) - case.prompt_tokens
+    value = case.nodes["acceptance_probability"].astype(np.float64)
+    known = ~np.isnan(value)
+    position, value = position[known], value[known]
+    ranges = np.clip(np.searchsorted(EDGES, position, "right") - 1, 0, None)
+    halves = len(EDGES) + (2 * position >= output_length)
+    cells = np.concatenate([ranges, halves])
+    values = np.concatenate([value, value])
+    return np.stack(
+        [
+            np.bincount(cells, weights=weights, minlength=len(EDGES) + 2)
+            for weights in (np.ones_like(values), values, values**2)
+        ]
+    )
+
+
+def _difference(strata: dict[str, RatioSums], resampling: Resampling) -> Estimate:
+    def columns(sums: RatioSums) -> np.ndarray:
+        return np.hstack([sums.numerators[:, -2:], sums.denominators[:, -2:]])
+
+    def late_minus_early(totals: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = totals[:, :2] / totals[:, 2:]
+        return np.asarray(means[:, 1] - means[:, 0])
+
+    if not strata:
+        return Estimate(
+            value=float("nan"), low=float("nan"), high=float("nan"), n=0, reason=_ABSENT
+        )
+    whole = np.sum([columns(sums).sum(axis=0) for sums in strata.values()], axis=0)
+    drawn = np.sum(
+        [resampled_totals(columns(sums), name, resampling) for name, sums in strata.items()], axis=0
+    )
+    return replicate_estimate(
+        float(late_minus_early(whole[None])[0]),
+        late_minus_early(drawn),
+        n=int(whole[2:].sum()),
+        prompts=[len(sums.numerators) for sums in strata.values()],
+        level=resampling.level,
+        absent=_ABSENT,
+    )

@@ -1,0 +1,224 @@
+"""Every figure of a run, by domain and over all prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from draftproof.data.prompt import DOMAINS
+from draftproof.statistics.accuracy import Accuracy, accuracy
+from draftproof.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from draftproof.statistics.metrics import DEPTH_METRICS, METRICS, RatioMetric
+from draftproof.statistics.sums import PromptSums, prompt_sums
+from draftproof.trace import CaseRecord, Verdict
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictCounts:
+    """How many cases ended in each verdict.
+
+    Attributes:
+        identical: Both outputs are equal.
+        numerical: They part at near-ties that the target's own rounding explains.
+        algorithmic: They part where it does not: speculation changed the output.
+        sampled: Drawn at a temperature above 0, so not compared.
+        errors: Cases that ended in an error; they are in no other figure.
+    """
+
+    identical: int = 0
+    numerical: int = 0
+    algorithmic: int = 0
+    sampled: int = 0
+    errors: int = 0
+
+    @property
+    def cases(self) -> int:
+        """All cases."""
+        return self.identical + self.numerical + self.algorithmic + self.sampled + self.errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthSummary:
+    """The figures of one depth.
+
+    Attributes:
+        depth: The depth, from 1.
+        nodes: Nodes drafted at it.
+        metrics: An estimate for each of `DEPTH_METRICS`, by name.
+    """
+
+    depth: int
+    nodes: int
+    metrics: dict[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSummary:
+    """The figures of a domain, or of all prompts.
+
+    Attributes:
+        prompts: Prompts that were measured (those that ended in an error were not).
+        steps: Their steps.
+        nodes: Nodes drafted in those steps.
+        metrics: An estimate for each of `METRICS`, by name.
+        prompt_means: The same figures as means of prompts' own ratios: every prompt counts the
+            same, however many nodes or steps it has; n is the number of prompts.
+        depth_profile: One entry a depth, from 1.
+        verdicts: Of all its cases, errors included.
+        accuracy: Of those that were scored; None if none was.
+    """
+
+    prompts: int
+    steps: int
+    nodes: int
+    metrics: dict[str, Estimate]
+    depth_profile: tuple[DepthSummary, ...]
+    verdicts: VerdictCounts
+    prompt_means: dict[str, Estimate] = field(default_factory=dict)
+    accuracy: Accuracy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """The figures of a run.
+
+    Attributes:
+        domains: By domain, in the order of `in_domain_order`; only those with a case.
+        overall: Of all prompts, pooled; intervals by resampling within each domain.
+        resampling: How the intervals were made.
+    """
+
+    domains: dict[str, GroupSummary]
+    overall: GroupSummary
+    resampling: Resampling
+
+
+def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None) -> RunSummary:
+    """Every figure of a run with its 95% interval by bootstrap over prompts.
+
+    Args:
+        cases: The records of the run, in any order; the result does not depend on it.
+        resampling: Number of resamples, level and seed.
+
+    Raises:
+        TraceError: A record is not a trace, or an id occurs twice.
+    """
+    resampling = resampling or Resampling()
+    sums = prompt_sums(cases)
+    domains = in_domain_order(case.domain for case in cases)
+    domain_of = np.array(sums.domains, dtype=object)
+    members = {domain: np.flatnonzero(domain_of == domain) for domain in domains}
+    columns, metrics = _ratio_columns(sums)
+    estimates = stratified_estimates(
+        {domain: _rows(columns, rows) for domain, rows in members.items()},
+        [metric.absent for metric in metrics],
+        resampling,
+        [metric.bounds for metric in metrics],
+    )
+    return RunSummary(
+        domains={
+            domain: _group(
+                sums,
+                members[domain],
+                estimates.by_stratum[domain],
+                [case for case in cases if case.domain == domain],
+            )
+            for domain in domains
+        },
+        overall=_group(sums, np.arange(len(sums.case_ids)), estimates.pooled, cases),
+        resampling=resampling,
+    )
+
+
+def verdict_counts(cases: Iterable[CaseRecord]) -> VerdictCounts:
+    """How many of the cases ended in each verdict."""
+    verdicts = [case.verdict for case in cases]
+    return VerdictCounts(
+        identical=verdicts.count(Verdict.IDENTICAL),
+        numerical=verdicts.count(Verdict.NUMERICAL),
+        algorithmic=verdicts.count(Verdict.ALGORITHMIC),
+        sampled=verdicts.count(Verdict.SAMPLED),
+        errors=verdicts.count(Verdict.ERROR),
+    )
+
+
+def in_domain_order(domains: Iterable[str]) -> tuple[str, ...]:
+    """The distinct domains: the study's in its order, then one's own by name.
+
+    Example:
+        >>> in_domain_order(["poetry", "chat", "code", "chat", "law"])
+        ('code', 'chat', 'law', 'poetry')
+    """
+    present = set(domains)
+    return (
+        *(domain for domain in DOMAINS if domain in present),
+        *sorted(present.difference(DOMAINS)),
+    )
+
+
+def ratio_sums(metric: RatioMetric, sums: Mapping[str, np.ndarray]) -> RatioSums:
+    """What a metric is made of, each ``[prompts, 1]``."""
+    numerator = sums[metric.numerator]
+    squares = sums[metric.squares] if metric.squares else numerator
+    return RatioSums(numerator[:, None], sums[metric.denominator][:, None], squares[:, None])
+
+
+def domain_ratio_sums(metric: RatioMetric, sums: PromptSums, rows: np.ndarray) -> RatioSums:
+    """What a metric of some prompts is made of, each ``[prompts, 1]``."""
+    return _rows(ratio_sums(metric, sums.totals), rows)
+
+
+def _ratio_columns(sums: PromptSums) -> tuple[RatioSums, list[RatioMetric]]:
+    """Each ``[prompts, ratios]``: `METRICS`, their prompt means, then every depth's."""
+    parts = [ratio_sums(metric, sums.totals) for metric in METRICS]
+    metrics = list(METRICS)
+    for metric, part in zip(METRICS, list(parts), strict=True):
+        has = part.denominators > 0
+        means = np.divide(part.numerators, part.denominators, out=np.zeros(has.shape), where=has)
+        parts.append(RatioSums(means, has.astype(np.float64), means**2))
+        metrics.append(metric)
+    for depth in range(sums.depths):
+        at_depth = {name: column[:, depth] for name, column in sums.by_depth.items()}
+        at_depth["steps"] = sums.totals["steps"]
+        parts += [ratio_sums(metric, at_depth) for metric in DEPTH_METRICS]
+        metrics += DEPTH_METRICS
+    return RatioSums(*(np.hstack(side) for side in zip(*parts, strict=True))), metrics
+
+
+def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
+    squares = None if columns.squares is None else columns.squares[rows]
+    return RatioSums(columns.numerators[rows], columns.denominators[rows], squares)
+
+
+def _group(
+    sums: PromptSums,
+    rows: np.ndarray,
+    estimates: Sequence[Estimate],
+    cases: Sequence[CaseRecord],
+) -> GroupSummary:
+    nodes_by_depth = sums.by_depth["nodes"][rows].sum(axis=0)
+    remaining = iter(estimates)
+    return GroupSummary(
+        prompts=len(rows),
+        steps=int(sums.totals["steps"][rows].sum()),
+        nodes=int(sums.totals["drafted"][rows].sum()),
+        metrics={metric.name: next(remaining) for metric in METRICS},
+        prompt_means={
+            metric.name: replace(next(remaining), design_effect=NAN, effective_n=NAN)
+            for metric in METRICS
+        },
+        depth_profile=tuple(
+            DepthSummary(
+                depth=depth,
+                nodes=int(nodes),
+                metrics={metric.name: next(remaining) for metric in DEPTH_METRICS},
+            )
+            for depth, nodes in enumerate(nodes_by_depth, start=1)
+        ),
+        verdicts=verdict_counts(cases),
+        accuracy=accuracy(cases),
+    )

@@ -1,0 +1,248 @@
+"""Per-prompt sums: everything that estimates and their intervals need from a trace.
+
+One pass over the columns; what is kept does not grow with the number of steps or nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from draftproof.errors import TraceError
+from draftproof.statistics.batches import Batch, batches
+from draftproof.trace import CaseRecord, Verdict
+
+BATCH_ROWS = 1 << 20
+"""Rows summed at once: enough to be fast, few enough to fit anywhere (about 100 MB)."""
+
+TOTALS = (
+    "steps",
+    "drafted",
+    "accepted",
+    "committed_tokens",
+    "path_steps",
+    "path_length",
+    "reached",
+    "accepted_nodes",
+    "known_nodes",
+    "acceptance_probability",
+    "ranked_nodes",
+    "greedy_matches",
+    "accepted_squares",
+    "committed_squares",
+    "path_squares",
+    "acceptance_probability_squares",
+    "acceptance_log_likelihood",
+    "entropy_nodes",
+    "draft_entropy",
+    "draft_entropy_squares",
+)
+"""Sums over a prompt: steps; drafted, accepted and committed tokens, by the steps; steps whose
+first-child path is known, and the expected accepted length along it; nodes that were reached, and
+that were accepted, by the nodes; nodes of known acceptance probability, and its sum; nodes of
+known target rank, and those that are greedy matches; squares of the accepted and committed tokens
+of a step, of its expected accepted length, and of acceptance probabilities; Σ y ln y + (1−y)
+ln(1−y) over acceptance probabilities y, the log-likelihood that no model of them can exceed; nodes
+of known draft entropy, and the sums of it and of its square."""
+
+DEPTH_TOTALS = (
+    "nodes",
+    "known_nodes",
+    "acceptance_probability",
+    "acceptance_probability_squares",
+    "ranked_nodes",
+    "greedy_matches",
+    "steps_at_least",
+    "steps_at_least_previous",
+)
+"""Sums over a prompt at one depth: as in `TOTALS`; and steps whose accepted length is at least the
+depth, or at least the depth before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSums:
+    """The sums of every measured prompt.
+
+    Attributes:
+        case_ids: ``[prompts]``.
+        domains: ``[prompts]``.
+        totals: `TOTALS`, each float64 ``[prompts]``.
+        by_depth: `DEPTH_TOTALS`, each float64 ``[prompts, depths]``; column 0 is depth 1.
+    """
+
+    case_ids: tuple[str, ...]
+    domains: tuple[str, ...]
+    totals: Mapping[str, np.ndarray]
+    by_depth: Mapping[str, np.ndarray]
+
+    @property
+    def depths(self) -> int:
+        """The largest depth of any draft."""
+        return int(self.by_depth["nodes"].shape[1])
+
+
+def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
+    """The sums of every case that was measured; one that ended in an error is left out.
+
+    Args:
+        cases: The records, in any order; their ids are distinct.
+
+    Returns:
+        The sums, ordered by case id, so that nothing derived from them depends on the order in
+        which cases ended.
+
+    Raises:
+        TraceError: A case's columns are not a trace, or an id occurs twice.
+    """
+    measured = sorted(
+        (case for case in cases if case.verdict is not Verdict.ERROR), key=lambda case: case.case_id
+    )
+    for before, case in pairwise(measured):
+        if before.case_id == case.case_id:
+            raise TraceError(f"case {case.case_id} occurs twice; its prompt would count twice")
+    depths = max((_deepest(case) for case in measured), default=0)
+    flat: list[dict[str, np.ndarray]] = []
+    deep: list[dict[str, np.ndarray]] = []
+    for batch in batches(measured, BATCH_ROWS):
+        flat.append(_totals(batch))
+        deep.append(_depth_totals(batch, depths))
+    totals = {
+        name: np.concatenate([np.empty(0), *(sums[name] for sums in flat)]) for name in TOTALS
+    }
+    _add_counts(totals, measured)
+    return PromptSums(
+        case_ids=tuple(case.case_id for case in measured),
+        domains=tuple(case.domain for case in measured),
+        totals=totals,
+        by_depth={
+            name: np.concatenate([np.empty((0, depths)), *(sums[name] for sums in deep)])
+            for name in DEPTH_TOTALS
+        },
+    )
+
+
+def first_child_path(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """The expected accepted length of each step along its first-child path.
+
+    That path follows sibling rank 0 from the root; the length is Σ over its depths of the product
+    of the acceptance probabilities down to that depth, so a path that ends early adds 0 below.
+
+    Returns:
+        ``[steps]`` the lengths, and ``[steps]`` whether they are known: not where a node on the
+        path has no acceptance probability, nor where the drafted nodes were not stored.
+    """
+    length = np.zeros(len(batch.case_of_step))
+    known = batch.steps["nodes"] == 0
+    first = batch.nodes["sibling_rank"] == 0
+    below_node = np.flatnonzero(first & (batch.parent_row >= 0))
+    first_child = np.full(len(batch.parent_row), -1)
+    first_child[batch.parent_row[below_node]] = below_node
+    rows = np.flatnonzero(first & (batch.parent_row < 0))
+    known[batch.step_of_node[rows]] = True
+    product = np.ones(len(rows))
+    while len(rows):
+        product = product * batch.nodes["acceptance_probability"][rows]
+        length[batch.step_of_node[rows]] += product
+        rows = first_child[rows]
+        product, rows = product[rows >= 0], rows[rows >= 0]
+    known &= ~np.isnan(length)
+    return np.where(known, length, 0.0), known
+
+
+def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> None:
+    """The totals of cases whose engine tells its counters and no steps.
+
+    Their squares are not known, so a design effect over them is not either. The output's first
+    token, which prefill decides, is in no step.
+    """
+    for row, case in enumerate(cases):
+        if case.counts is None or case.speculative is None:
+            continue
+        totals["steps"][row] = case.counts.steps
+        totals["drafted"][row] = case.counts.drafted
+        totals["accepted"][row] = case.counts.accepted
+        totals["committed_tokens"][row] = len(case.speculative.token_ids) - 1
+        for name in ("accepted_squares", "committed_squares"):
+            totals[name][row] = np.nan
+
+
+def _totals(batch: Batch) -> dict[str, np.ndarray]:
+    from scipy.special import entr  # takes a while to import
+
+    def by_step(values: np.ndarray | None = None) -> np.ndarray:
+        return _counted(batch.case_of_step, values, batch.cases)
+
+    def by_node(values: np.ndarray) -> np.ndarray:
+        return _counted(batch.case_of_node, values, batch.cases)
+
+    accepted = batch.steps["accepted_length"].astype(np.float64)
+    committed = batch.steps["committed_tokens"].astype(np.float64)
+    entropy = batch.nodes["draft_entropy"].astype(np.float64)
+    entropy_known = ~np.isnan(entropy)
+    entropy = np.where(entropy_known, entropy, 0.0)
+    path_length, path_known = first_child_path(batch)
+    probability, known = _known_probability(batch)
+    return {
+        "steps": by_step(),
+        "drafted": by_step(batch.steps["nodes"]),
+        "accepted": by_step(batch.steps["accepted_length"]),
+        "committed_tokens": by_step(batch.steps["committed_tokens"]),
+        "path_steps": by_step(path_known),
+        "path_length": by_step(path_length),
+        "reached": by_node(batch.nodes["reached"]),
+        "accepted_nodes": by_node(batch.nodes["accepted"]),
+        "known_nodes": by_node(known),
+        "acceptance_probability": by_node(probability),
+        "ranked_nodes": by_node(batch.nodes["target_rank"] >= 0),
+        "greedy_matches": by_node(batch.nodes["target_rank"] == 0),
+        "accepted_squares": by_step(accepted**2),
+        "committed_squares": by_step(committed**2),
+        "path_squares": by_step(path_length**2),
+        "acceptance_probability_squares": by_node(probability**2),
+        "acceptance_log_likelihood": by_node(-entr(probability) - entr(1 - probability)),
+        "entropy_nodes": by_node(entropy_known),
+        "draft_entropy": by_node(entropy),
+        "draft_entropy_squares": by_node(entropy**2),
+    }
+
+
+def _deepest(case: CaseRecord) -> int:
+    columns = (case.nodes["depth"], case.steps["depth"], case.steps["accepted_length"])
+    return max(int(column.max(initial=0)) for column in columns)
+
+
+def _depth_totals(batch: Batch, depths: int) -> dict[str, np.ndarray]:
+    lengths = batch.steps["accepted_length"]
+    cell = batch.case_of_node * depths + batch.nodes["depth"] - 1
+    probability, known = _known_probability(batch)
+
+    def by_depth(values: np.ndarray | None = None) -> np.ndarray:
+        return _counted(cell, values, batch.cases * depths).reshape(batch.cases, depths)
+
+    cell_of_step = batch.case_of_step * (depths + 1) + lengths
+    exactly = _counted(cell_of_step, None, batch.cases * (depths + 1))
+    exactly = exactly.reshape(batch.cases, depths + 1)
+    at_least = np.cumsum(exactly[:, ::-1], axis=1)[:, ::-1]
+    return {
+        "nodes": by_depth(),
+        "known_nodes": by_depth(known),
+        "acceptance_probability": by_depth(probability),
+        "acceptance_probability_squares": by_depth(probability**2),
+        "ranked_nodes": by_depth(batch.nodes["target_rank"] >= 0),
+        "greedy_matches": by_depth(batch.nodes["target_rank"] == 0),
+        "steps_at_least": at_least[:, 1:],
+        "steps_at_least_previous": at_least[:, :-1],
+    }
+
+
+def _known_probability(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    probability = batch.nodes["acceptance_probability"].astype(np.float64)
+    known = ~np.isnan(probability)
+    return np.where(known, probability, 0.0), known
+
+
+def _counted(cells: np.ndarray, values: np.ndarray | None, size: int) -> np.ndarray:
+    return np.bincount(cells, weights=values, minlength=size).astype(np.float64)
