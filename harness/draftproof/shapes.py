@@ -38,6 +38,16 @@ class ChainShape:
         """Nodes of the largest draft."""
         return self.length
 
+    @property
+    def deepest(self) -> int:
+        """Depth of the deepest draft: the most drafted tokens that a step can keep."""
+        return self.length
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every draft has `most_nodes` nodes where both models have room for them."""
+        return not self.stop_below
+
     def __str__(self) -> str:
         stop = f",stop={self.stop_below:g}" if self.stop_below else ""
         return f"chain:{self.length}{stop}"
@@ -68,6 +78,12 @@ class KAryShape:
     def most_nodes(self) -> int:
         return _full_tree(self.depth, self.branching)
 
+    @property
+    def deepest(self) -> int:
+        return self.depth
+
+    is_fixed = True
+
     def __str__(self) -> str:
         return f"{self.depth}x{self.branching}"
 
@@ -91,6 +107,12 @@ class StaticShape:
     @property
     def most_nodes(self) -> int:
         return len(self.paths)
+
+    @property
+    def deepest(self) -> int:
+        return max(map(len, self.paths))
+
+    is_fixed = True
 
     def __str__(self) -> str:
         return "static:" + json.dumps(self.paths, separators=(",", ":"))
@@ -122,6 +144,14 @@ class SampledShape:
     def most_nodes(self) -> int:
         return _full_tree(self.depth, self.branching)
 
+    @property
+    def deepest(self) -> int:
+        return self.depth
+
+    @property
+    def is_fixed(self) -> bool:
+        return not self.distinct  # a law may hold fewer tokens than siblings are to be drawn
+
     def __str__(self) -> str:
         return f"{'distinct' if self.distinct else 'sampled'}:{self.depth}x{self.branching}"
 
@@ -150,6 +180,14 @@ class BestFirstShape:
     def most_nodes(self) -> int:
         return self.nodes
 
+    @property
+    def deepest(self) -> int:
+        return self.depth
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.nodes <= self.branching + (self.depth - 1) * self.branching**2
+
     def __str__(self) -> str:
         return f"best-first:{self.nodes},depth={self.depth},branching={self.branching}"
 
@@ -172,6 +210,12 @@ class LookupShape:
     @property
     def most_nodes(self) -> int:
         return self.length
+
+    @property
+    def deepest(self) -> int:
+        return self.length
+
+    is_fixed = False
 
     def __str__(self) -> str:
         return f"lookup:{self.length},ngram={self.ngram}"

@@ -17,8 +17,12 @@ import numpy as np
 
 from draftproof.errors import TraceError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a column or a field changes its name, its type or its meaning.
+
+Version 3 tells steps and drafted steps apart in ``counts``. Version 2 had one number, which engines
+meant differently: it is read as drafted steps, which are never more than the steps, unless there
+are more of them than drafted tokens.
 
 Version 2 added the node column ``overlap`` and the fields ``forks``, ``contradictions`` and
 ``counts``, and split the verdict ``different`` into ``numerical`` and ``algorithmic``. Version 1 is
@@ -138,17 +142,33 @@ class Fork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What an engine's own counters say of one output.
+    """What an engine's own counters say of one output; None is what it does not tell.
+
+    Engines count different things under one name: vLLM and llama.cpp count the steps that had a
+    draft, SGLang counts every step. What is counted must be said, since the one cannot be used for
+    the other (``docs/metrics.md``, *Steps that are not told*).
 
     Attributes:
-        steps: Target forward passes over a draft.
         drafted: Tokens proposed and verified.
-        accepted: Of these, the ones kept.
+        accepted: Of these, the ones kept; engines differ in whether those count that a stop token or
+            the length limit then cut off.
+        steps: Target forward passes after prefill, with a draft or without one.
+        drafted_steps: Those with a draft.
+        longest_draft: The most drafted tokens that one step can keep: the depth of the largest
+            draft.
+        lengths: ``lengths[a]`` of the drafted steps (of the steps, where those are not told) kept
+            ``a`` tokens.
+        generated: Tokens that the server counts as generated while it was asked for this output
+            alone; more than the output has were somebody else's.
     """
 
-    steps: int
     drafted: int
     accepted: int
+    steps: int | None = None
+    drafted_steps: int | None = None
+    longest_draft: int | None = None
+    lengths: tuple[int, ...] | None = None
+    generated: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,9 +280,16 @@ class CaseRecord:
             ) from error
 
 
-def counts_from(values: Mapping[str, int] | None) -> Counts | None:
-    """Counts from plain values; None from none."""
-    return None if values is None else Counts(**values)
+def counts_from(values: Mapping[str, Any] | None) -> Counts | None:
+    """Counts from plain values, also those of schema version 2; None from none."""
+    if values is None:
+        return None
+    if "drafted_steps" not in values:
+        told = dict(values)
+        steps = told.pop("steps")
+        return Counts(**told, **{"drafted_steps" if steps <= told["drafted"] else "steps": steps})
+    lengths = values["lengths"]
+    return Counts(**{**values, "lengths": None if lengths is None else tuple(lengths)})
 
 
 def empty_columns(schema: Mapping[str, str]) -> dict[str, np.ndarray]:

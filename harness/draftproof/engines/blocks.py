@@ -101,6 +101,7 @@ class Watched:
         """Steps, and proposed and accepted tokens among those that were judged."""
         return Counts(
             steps=len(self.blocks),
+            drafted_steps=sum(block.judged > 0 for block in self.blocks),
             drafted=sum(block.judged for block in self.blocks),
             accepted=sum(block.accepted for block in self.blocks),
         )

@@ -11,12 +11,12 @@ from __future__ import annotations
 import operator
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from draftproof.engines.protocol import Capability, Engine, Generation, Request
+from draftproof.engines.protocol import Capability, Counts, Engine, Generation, Request
 from draftproof.errors import DraftproofError, EngineError
 
 _CLOSE_SECONDS = 10.0
@@ -158,9 +158,28 @@ def _checked(generation: object, name: str) -> Generation:
         ids = tuple(operator.index(token) for token in generation.token_ids)
     except TypeError as error:
         raise EngineError(f"{name} returned token ids that are no integers: {error}") from error
-    counts = generation.counts
-    if counts is not None and not 0 <= counts.accepted <= counts.drafted:
-        raise EngineError(
-            f"{name} counts {counts.accepted} accepted of {counts.drafted} drafted tokens"
-        )
-    return replace(generation, token_ids=ids)
+    return replace(generation, token_ids=ids, counts=_whole(generation.counts, name))
+
+
+def _whole(counts: Counts | None, name: str) -> Counts | None:
+    """The counters as plain integers; whether they can be true is not judged here.
+
+    Raises:
+        EngineError: They are not integers.
+    """
+    if counts is None:
+        return None
+    values = {field.name: getattr(counts, field.name) for field in fields(Counts)}
+    try:
+        whole = {key: _integers(value) for key, value in values.items()}
+    except TypeError as error:
+        raise EngineError(f"{name} returned counters that are no integers: {error}") from error
+    return Counts(**whole)
+
+
+def _integers(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, Iterable):
+        return tuple(map(operator.index, value))
+    return operator.index(value)

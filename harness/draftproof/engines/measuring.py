@@ -9,6 +9,7 @@ from typing import Any
 from draftproof.config import RunConfig
 from draftproof.data.prompt import Prompt, turn_id
 from draftproof.decoding import within_context
+from draftproof.engines.draft_limits import draft_limits, limited, told_counts_problems
 from draftproof.engines.law_test import evidence_of
 from draftproof.engines.protocol import (
     Capability,
@@ -54,6 +55,7 @@ class Bench:
         self.pair = pair
         self.config = config
         self._texts = TokenTexts(pair.decode)
+        self._limits = draft_limits(engine.describe())
         self._plain_engine = (
             engine if Capability.PLAIN in engine.capabilities else ReferenceEngine(pair, config)
         )
@@ -99,6 +101,7 @@ class Bench:
         rule = str(self.engine.describe().get("rule", ""))
         evidence, control = self._evidence(request, plain, speculative, rule)
         plain_score, speculative_score = self._scores(prompt, plain, speculative)
+        counts = limited(speculative.counts, self._limits)
         record = CaseRecord(
             case_id=prompt.prompt_id,
             domain=prompt.domain,
@@ -113,7 +116,7 @@ class Bench:
             steps=_columns(speculative.steps, STEP_COLUMNS),
             nodes=_columns(speculative.nodes, NODE_COLUMNS),
             draws=speculative.draws,
-            counts=speculative.counts if speculative.steps is None else None,
+            counts=counts if speculative.steps is None else None,
             plain_score=plain_score,
             speculative_score=speculative_score,
         )
@@ -123,11 +126,11 @@ class Bench:
                 plain.token_ids, speculative.token_ids, record.nodes["token_id"].tolist()
             ),
         )
-        if Capability.NODES not in self.engine.capabilities:
-            return record
         is_top_down = rule in RULES and RULES[rule].top_down
-        broken = check_identities(record, top_down=is_top_down)
-        return replace(record, contradictions=tuple(broken))
+        tells_steps = speculative.steps is not None
+        broken = check_identities(record, top_down=is_top_down, tells_steps=tells_steps)
+        told = told_counts_problems(speculative, self._limits)
+        return replace(record, contradictions=tuple(dict.fromkeys([*broken, *told])))
 
     def _answered(self, prompt: Prompt) -> list[tuple[str, str]]:
         """A conversation's earlier turns, each with the plain answer that its own case has.

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from draftproof.acceptance import AcceptanceRule, make_rule
 from draftproof.config import RunConfig
 from draftproof.decoding import LawFactory, Observer, ignore
@@ -30,6 +32,7 @@ def counts_of(steps: Columns) -> Counts:
     """The counters of one output, from its `STEP_COLUMNS`."""
     return Counts(
         steps=len(steps["step"]),
+        drafted_steps=int(np.count_nonzero(steps["nodes"])),
         drafted=int(steps["nodes"].sum()),
         accepted=int(steps["accepted_length"].sum()),
     )

@@ -5,7 +5,7 @@ pyarrow is imported by the functions that need it, so that importing this module
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,7 +19,6 @@ from draftproof.trace import (
     SCHEMA_VERSION,
     STEP_COLUMNS,
     CaseRecord,
-    Counts,
     DecodedOutput,
     Fork,
     Verdict,
@@ -57,8 +56,13 @@ how many rows it has in the other two files, in which cases come in the same ord
 _OPTIONAL_CASE_COLUMNS = frozenset({"counts", "plain_score", "speculative_score"})
 """Columns that any version may lack; null where they are read."""
 _ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions"}) | _OPTIONAL_CASE_COLUMNS
-"""Columns of cases that schema version 1 lacks."""
+_ADDED_SINCE = 2
+"""Columns of cases that schema version 1 lacks, and the version that has them."""
 _FORK_TYPES = {"int": "int32", "float": "float64", "bool": "bool"}
+_COUNTS = ("drafted", "accepted", "steps", "drafted_steps", "longest_draft", "lengths", "generated")
+_COUNTS_BEFORE = ("steps", "drafted", "accepted")
+_COUNTS_SINCE = 3
+"""The fields of ``counts``, those that it had before, and the schema version that changed them."""
 _VERSION_KEY = b"draftproof_schema_version"
 _ROWS_AT_ONCE = 1 << 20
 _STORAGE: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
@@ -95,7 +99,7 @@ def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
         TraceError: A file is missing, corrupt, of a newer schema version, or not of the same run
             as the others; the message names it.
     """
-    rows = _read_table(directory / CASES_FILE, _case_schema()).to_pylist()
+    rows = _read_table(directory / CASES_FILE, _case_schema).to_pylist()
     case_ids = [row["case_id"] for row in rows]
     steps = _read_rows(
         directory / STEPS_FILE, STEP_COLUMNS, case_ids, [row["steps"] for row in rows]
@@ -128,14 +132,20 @@ def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
         raise _corrupt(directory / CASES_FILE, str(error)) from error
 
 
-def _case_schema() -> pa.Schema:
+def _case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
+    """The columns of cases as a schema version has them."""
     import pyarrow as pa
 
     text, label = pa.string(), pa.dictionary(pa.int32(), pa.string())
     fork = pa.struct(
         {name: _FORK_TYPES[str(field.type)] for name, field in Fork.__dataclass_fields__.items()}
     )
-    counts = pa.struct(dict.fromkeys(Counts.__dataclass_fields__, pa.int64()))
+    counts = pa.struct(
+        {
+            name: pa.list_(pa.int64()) if name == "lengths" else pa.int64()
+            for name in (_COUNTS if version >= _COUNTS_SINCE else _COUNTS_BEFORE)
+        }
+    )
     types = (
         label, label, pa.int32(), label, text,
         pa.list_(pa.int32()), label, pa.float64(),
@@ -244,7 +254,8 @@ def _labels(values: Sequence[str], counts: Sequence[int]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(distinct, pa.string()))
 
 
-def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def _read_table(path: Path, schema_of: Callable[[int], pa.Schema]) -> pa.Table:
+    """A file's table, with what its schema version lacks as NaN or null."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -252,8 +263,9 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = file.schema_arrow
             version = _version(path, (found.metadata or {}).get(_VERSION_KEY))
+            schema = schema_of(version)
             added = _OPTIONAL_CASE_COLUMNS - set(found.names)
-            if version < SCHEMA_VERSION:
+            if version < _ADDED_SINCE:
                 added |= ADDED_COLUMNS | _ADDED_CASE_COLUMNS
             expected = pa.schema([field for field in schema if field.name not in added])
             if not found.equals(expected):
@@ -292,7 +304,7 @@ def _version(path: Path, stored: bytes | None) -> int:
 def _read_rows(
     path: Path, columns: dict[str, str], case_ids: Sequence[str], counts: Sequence[int]
 ) -> list[dict[str, np.ndarray]]:
-    table = _read_table(path, _row_schema(columns)).unify_dictionaries()
+    table = _read_table(path, lambda version: _row_schema(columns)).unify_dictionaries()
     if table.num_rows != sum(counts):
         raise _corrupt(path, f"{table.num_rows} rows, and {CASES_FILE} says {sum(counts)}")
     ends = np.cumsum(counts, dtype=np.int64)

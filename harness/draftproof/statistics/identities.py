@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from draftproof.statistics.count_identities import check_counts
 from draftproof.trace import CaseRecord, Columns, Verdict
 
 _TOLERANCE = 1e-4
 """Between a stored min(1, p/q) and that of the stored p and q, all float32."""
+_ROUNDING = 1e-9
+"""Of a quotient of two sums of whole numbers."""
+_SHARES = (
+    "acceptance_probability",
+    "greedy_match",
+    "acceptance_rate_drafted",
+    "acceptance_rate_reached",
+)
 
 
-def check_identities(record: CaseRecord, *, top_down: bool = True) -> list[str]:
+def check_identities(
+    record: CaseRecord, *, top_down: bool = True, tells_steps: bool = True
+) -> list[str]:
     """Every metric identity that a case breaks; none of a sound one.
 
     Identities hold between numbers that are counted in different places: a broken one means that a
@@ -20,10 +31,12 @@ def check_identities(record: CaseRecord, *, top_down: bool = True) -> list[str]:
 
     Args:
         record: The case. Where it has no node although its steps drafted some (an engine that
-            reports steps only), those of nodes are left out.
+            reports steps only), those of nodes are left out; its counters are held to what they
+            must be without steps (`draftproof.statistics.count_identities`).
         top_down: Whether the rule judges a node only once its parent is kept, and no sibling after
             a kept one, as all rules do but block and traversal verification, which go from the
             leaves to the root, and typical acceptance, which compares whole paths.
+        tells_steps: Whether the engine tells its steps; else nothing is asked of them.
 
     Returns:
         A line each, with the step or the node and the rule; empty for a case in error.
@@ -34,13 +47,49 @@ def check_identities(record: CaseRecord, *, top_down: bool = True) -> list[str]:
     """
     if record.verdict is Verdict.ERROR:
         return []
-    broken = [*_steps(record), *_output(record), *_seconds(record), *_verdict(record)]
+    broken = [*_output(record), *_verdict(record), *_counts(record)]
+    if tells_steps:
+        broken = [*_steps(record), *_made(record), *_seconds(record), *broken]
     if len(record.nodes["step"]):
         shape = list(_shape(record))
         broken += shape
         if not shape:
             broken += [*_against_steps(record), *_path(record, top_down), *_values(record.nodes)]
     return broken
+
+
+def check_figures(figures: Mapping[str, float]) -> dict[str, str]:
+    """Figures of one group of prompts that contradict each other, whatever they are made of.
+
+    A step commits at least one token and at most those that it kept and one more. So block
+    efficiency is between 1 and 1 + the accepted length, and a rate is between 0 and 1.
+
+    Args:
+        figures: By name in `draftproof.statistics.metrics.METRICS`; NaN says nothing.
+
+    Returns:
+        By the name of each figure that is not to be believed, why.
+
+    Example:
+        >>> sorted(check_figures({"block_efficiency": 3.39, "accepted_length": 0.98}))
+        ['accepted_length', 'block_efficiency']
+        >>> check_figures({"block_efficiency": 1.41, "accepted_length": 0.41})
+        {}
+    """
+    wrong = {}
+    length, efficiency = (
+        figures.get(name, np.nan) for name in ("accepted_length", "block_efficiency")
+    )
+    if efficiency > 1 + length + _ROUNDING or efficiency < 1 - _ROUNDING or length < -_ROUNDING:
+        line = (
+            f"block efficiency {efficiency:.2f} and accepted length {length:.2f} contradict each "
+            "other: a step commits 1 token at least, and 1 + its accepted length at most"
+        )
+        wrong |= dict.fromkeys(("accepted_length", "block_efficiency"), line)
+    for name, value in figures.items():
+        if name in _SHARES and not (np.isnan(value) or -_ROUNDING <= value <= 1 + _ROUNDING):
+            wrong[name] = f"{name.replace('_', ' ')} {value:.3f} is not between 0 and 1"
+    return wrong
 
 
 def _where(bad: np.ndarray, what: str, rule: str) -> Iterator[str]:
@@ -57,6 +106,8 @@ def _steps(record: CaseRecord) -> Iterator[str]:
         steps["step"] != np.arange(len(accepted)), "step", "steps are not numbered 0, 1, 2, …"
     )
     for name, column in steps.items():
+        if name.endswith("_seconds") and np.isnan(column).all():
+            continue  # not told
         yield from _where(~(column >= 0), "step", f"{name} is negative or no number")
     yield from _where(steps["depth"] > steps["nodes"], "step", "depth is more than nodes")
     yield from _where(
@@ -76,7 +127,7 @@ def _steps(record: CaseRecord) -> Iterator[str]:
     roots = steps["root_position"]
     if len(roots):
         yield from _where(
-            roots[:1] != record.prompt_tokens,
+            roots[:1] != record.prompt_tokens + _prefill(record) - 1,
             "step",
             "the first root is not the token after the prompt",
         )
@@ -87,17 +138,43 @@ def _steps(record: CaseRecord) -> Iterator[str]:
         )
 
 
+def _prefill(record: CaseRecord) -> int:
+    """Tokens of the output that are in no step: prefill's one.
+
+    None where the first step scores the prompt together with its draft: its root is then the last
+    token of the prompt. An engine that tells nodes has no such step.
+    """
+    roots = record.steps["root_position"]
+    with_the_prompt = len(roots) and roots[0] == record.prompt_tokens - 1
+    return 0 if with_the_prompt and not len(record.nodes["step"]) else 1
+
+
+def _made(record: CaseRecord) -> Iterator[str]:
+    """The output is what prefill and the steps committed."""
+    if record.speculative is None:
+        return
+    length, prefill = len(record.speculative.token_ids), _prefill(record)
+    committed = int(record.steps["committed_tokens"].astype(np.int64).sum())
+    if length != committed + prefill:
+        yield (
+            f"case: the output has {length} tokens, and prefill's {prefill} + the steps' "
+            f"{committed} are {committed + prefill}"
+        )
+
+
+def _counts(record: CaseRecord) -> Iterator[str]:
+    """The counters of an engine that tells no steps."""
+    if record.counts is not None and record.speculative is not None:
+        by_text = record.speculative.stop_reason == "stop_string"
+        tokens = len(record.speculative.token_ids)
+        for line in check_counts(record.counts, tokens, by_text=by_text):
+            yield f"counters: {line}"
+
+
 def _output(record: CaseRecord) -> Iterator[str]:
     if record.speculative is None:
         yield "case: it is not in error, and has no speculative output"
         return
-    length = len(record.speculative.token_ids)
-    committed = int(record.steps["committed_tokens"].astype(np.int64).sum())
-    if length != committed + 1:
-        yield (
-            f"case: the output has {length} tokens, and prefill's 1 + the steps' {committed} are "
-            f"{committed + 1}"
-        )
     for name, output in (("plain", record.plain), ("speculative", record.speculative)):
         if output is not None and not output.seconds >= 0:
             yield f"case: seconds of the {name} output are negative or no number"

@@ -10,6 +10,7 @@ import numpy as np
 from draftproof.data.prompt import DOMAINS
 from draftproof.statistics.accuracy import Accuracy, accuracy
 from draftproof.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from draftproof.statistics.identities import check_figures
 from draftproof.statistics.metrics import DEPTH_METRICS, METRICS, RatioMetric
 from draftproof.statistics.sums import PromptSums, prompt_sums
 from draftproof.trace import CaseRecord, Verdict
@@ -70,6 +71,12 @@ class GroupSummary:
         depth_profile: One entry a depth, from 1.
         verdicts: Of all its cases, errors included.
         accuracy: Of those that were scored; None if none was.
+        most_steps: The most steps there can have been, where the engine tells its counters and no
+            steps and an output may have been cut inside a step; `steps` are then the fewest, and
+            the accepted length and the block efficiency are what they are at most. None where
+            the steps are known.
+        committed_tokens: Tokens that the steps committed.
+        accepted: Drafted tokens that they kept.
     """
 
     prompts: int
@@ -80,6 +87,19 @@ class GroupSummary:
     verdicts: VerdictCounts
     prompt_means: dict[str, Estimate] = field(default_factory=dict)
     accuracy: Accuracy | None = None
+    most_steps: int | None = None
+    committed_tokens: int = 0
+    accepted: int = 0
+
+    @property
+    def at_least(self) -> dict[str, float]:
+        """The least that each figure over steps can be; empty where the steps are known."""
+        if self.most_steps is None:
+            return {}
+        return {
+            "accepted_length": self.accepted / self.most_steps,
+            "block_efficiency": max(1.0, self.committed_tokens / self.most_steps),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,15 +222,18 @@ def _group(
 ) -> GroupSummary:
     nodes_by_depth = sums.by_depth["nodes"][rows].sum(axis=0)
     remaining = iter(estimates)
+    steps, most_steps = int(sums.totals["steps"][rows].sum()), int(sums.most_steps[rows].sum())
     return GroupSummary(
         prompts=len(rows),
-        steps=int(sums.totals["steps"][rows].sum()),
+        steps=steps,
         nodes=int(sums.totals["drafted"][rows].sum()),
-        metrics={metric.name: next(remaining) for metric in METRICS},
-        prompt_means={
-            metric.name: replace(next(remaining), design_effect=NAN, effective_n=NAN)
-            for metric in METRICS
-        },
+        metrics=_believed({metric.name: next(remaining) for metric in METRICS}),
+        prompt_means=_believed(
+            {
+                metric.name: replace(next(remaining), design_effect=NAN, effective_n=NAN)
+                for metric in METRICS
+            }
+        ),
         depth_profile=tuple(
             DepthSummary(
                 depth=depth,
@@ -221,4 +244,26 @@ def _group(
         ),
         verdicts=verdict_counts(cases),
         accuracy=accuracy(cases),
+        most_steps=None if most_steps == steps else most_steps,
+        committed_tokens=int(sums.totals["committed_tokens"][rows].sum()),
+        accepted=int(sums.totals["accepted"][rows].sum()),
     )
+
+
+def _believed(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
+    """The estimates without the ones that contradict each other: not estimable, with the reason."""
+    wrong = check_figures({name: estimate.value for name, estimate in estimates.items()})
+    return {
+        name: replace(
+            estimate,
+            value=NAN,
+            low=NAN,
+            high=NAN,
+            design_effect=NAN,
+            effective_n=NAN,
+            reason=wrong[name],
+        )
+        if name in wrong
+        else estimate
+        for name, estimate in estimates.items()
+    }

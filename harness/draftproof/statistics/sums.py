@@ -13,6 +13,7 @@ import numpy as np
 
 from draftproof.errors import TraceError
 from draftproof.statistics.batches import Batch, batches
+from draftproof.statistics.count_identities import check_counts, step_bounds
 from draftproof.trace import CaseRecord, Verdict
 
 BATCH_ROWS = 1 << 20
@@ -71,12 +72,16 @@ class PromptSums:
         domains: ``[prompts]``.
         totals: `TOTALS`, each float64 ``[prompts]``.
         by_depth: `DEPTH_TOTALS`, each float64 ``[prompts, depths]``; column 0 is depth 1.
+        most_steps: ``[prompts]`` float64: the most steps there can have been. More than ``steps``
+            only where an engine tells its counters and no steps
+            (`draftproof.statistics.count_identities.step_bounds`): ``steps`` are then the fewest.
     """
 
     case_ids: tuple[str, ...]
     domains: tuple[str, ...]
     totals: Mapping[str, np.ndarray]
     by_depth: Mapping[str, np.ndarray]
+    most_steps: np.ndarray
 
     @property
     def depths(self) -> int:
@@ -112,7 +117,7 @@ def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
     totals = {
         name: np.concatenate([np.empty(0), *(sums[name] for sums in flat)]) for name in TOTALS
     }
-    _add_counts(totals, measured)
+    most_steps = _add_counts(totals, measured)
     return PromptSums(
         case_ids=tuple(case.case_id for case in measured),
         domains=tuple(case.domain for case in measured),
@@ -121,6 +126,7 @@ def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
             name: np.concatenate([np.empty((0, depths)), *(sums[name] for sums in deep)])
             for name in DEPTH_TOTALS
         },
+        most_steps=most_steps,
     )
 
 
@@ -152,21 +158,36 @@ def first_child_path(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, length, 0.0), known
 
 
-def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> None:
-    """The totals of cases whose engine tells its counters and no steps.
+def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> np.ndarray:
+    """Add the totals of cases whose engine tells its counters and no steps.
 
-    Their squares are not known, so a design effect over them is not either. The output's first
-    token, which prefill decides, is in no step.
+    Counters that contradict themselves or the output are in no total: no figure made of them would
+    be true. Squares of steps are not known, so a design effect over them is not either. The output's
+    first token, which prefill decides, is in no step.
+
+    Returns:
+        ``[cases]`` the most steps there can have been.
+
+    Mutates:
+        `totals`.
     """
+    most_steps = totals["steps"].copy()
     for row, case in enumerate(cases):
-        if case.counts is None or case.speculative is None:
+        counts, output = case.counts, case.speculative
+        if counts is None or output is None:
             continue
-        totals["steps"][row] = case.counts.steps
-        totals["drafted"][row] = case.counts.drafted
-        totals["accepted"][row] = case.counts.accepted
-        totals["committed_tokens"][row] = len(case.speculative.token_ids) - 1
+        tokens, by_text = len(output.token_ids), output.stop_reason == "stop_string"
+        if case.contradictions or check_counts(counts, tokens, by_text=by_text):
+            continue
+        fewest, most_steps[row] = step_bounds(counts, tokens, by_text=by_text)
+        totals["steps"][row] = fewest
+        totals["drafted"][row] = counts.drafted
+        totals["accepted"][row] = counts.accepted
+        # An engine that drafts with the prompt has no token of prefill's alone.
+        totals["committed_tokens"][row] = max(tokens - 1, fewest)
         for name in ("accepted_squares", "committed_squares"):
             totals[name][row] = np.nan
+    return most_steps
 
 
 def _totals(batch: Batch) -> dict[str, np.ndarray]:
