@@ -10,12 +10,11 @@ import pytest
 
 from draftproof.cli import main
 from draftproof.config import RunConfig, Sampling
-from draftproof.conformance import output_checks, state_checks
+from draftproof.conformance import output_checks
 from draftproof.conformance.kit import CHECKS, certificate, chosen, examine
 from draftproof.conformance.making import make_subject
 from draftproof.conformance.rendering import json_document, markdown, result_line, terminal_summary
 from draftproof.conformance.subject import Judged, Status
-from draftproof.engines.protocol import Counts
 from draftproof.errors import UsageError
 from draftproof.shapes import parse_tree
 from draftproof.trace import Verdict
@@ -212,10 +211,3 @@ def test_an_engine_may_draft_with_the_prompt(subject, engine):
     [examined] = examine(other, ["acceptance counts"])
     assert examined.finding.status is Status.PASSED, result_line(examined)
 
-
-def test_more_steps_than_tokens_are_impossible():
-    assert state_checks._impossible(Counts(drafted=4, accepted=2, steps=3), 3) == []
-    (problem,) = state_checks._impossible(Counts(drafted=4, accepted=2, steps=4), 3)
-    assert "4 steps cannot have made 3 tokens" in problem
-    (problem,) = state_checks._impossible(Counts(drafted=4, accepted=2, steps=3), 7)
-    assert "they make 6 at most" in problem

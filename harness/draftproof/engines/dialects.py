@@ -154,7 +154,9 @@ def _read_completion(values: Mapping[str, Any]) -> Answer:
         prompt_tokens=usage.get("prompt_tokens"),
         finish=str(choice.get("finish_reason")),
         stopped_by=choice.get("stop_reason"),
-        counts=answered_counts(_mapping(values.get("metrics")).get("speculative_decoding")),
+        counts=answered_counts(
+            _mapping(values.get("metrics")).get("speculative_decoding"), values.get("timings")
+        ),
     )
 
 

@@ -29,6 +29,9 @@ class ServerSettings:
     server: str = setting(f"what speaks there: {', '.join(DIALECTS)}", "vllm")
     plain_url: str | None = setting("a second server of the same target, without speculation", None)
     metrics: str | None = setting("address of the server's Prometheus metrics", None)
+    draft_length: int | None = setting(
+        "tokens in the server's longest draft, where its answers do not say", None
+    )
     timeout: float = setting("seconds without a byte after which it is taken to hang", 120.0)
     retries: int = setting("how often a request is sent again to a busy or absent server", 3)
     api_key: str | None = setting("name of the environment variable that holds the key", None)
@@ -56,6 +59,7 @@ class OpenAIEngine:
                 ("url", _is_address, "give an address such as http://localhost:8000"),
                 ("plain_url", _is_address, "give an address such as http://localhost:8001"),
                 ("metrics", _is_address, "give an address such as http://localhost:8000/metrics"),
+                ("draft_length", lambda value: value >= 1, "give at least 1"),
                 ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
                 ("timeout", lambda value: value > 0, "give seconds"),
                 ("retries", lambda value: value >= 0, "give 0 or more"),
@@ -82,7 +86,7 @@ class OpenAIEngine:
         before = self._totals()
         generation, counts = self._complete(self._server, request)
         if self._metrics:
-            counts = metric_counts(before, self._totals())
+            counts = _together(counts, metric_counts(before, self._totals()))
         return replace(generation, counts=counts)
 
     def plain(self, request: Request) -> Generation:
@@ -180,6 +184,16 @@ class OpenAIEngine:
                 f"{sorted(stops)}"
             )
         return (*token_ids, *stops)
+
+
+def _together(answered: Counts | None, grown: Counts) -> Counts:
+    """The answer's own counts, which are of this request alone, and what only the metrics tell."""
+    if answered is None:
+        return grown
+    if (answered.drafted, answered.accepted) != (grown.drafted, grown.accepted):
+        return answered
+    missing = answered.steps is None and answered.drafted_steps is None
+    return replace(answered, drafted_steps=grown.drafted_steps) if missing else answered
 
 
 def _require_same_prompt(answer: Answer, request: Request) -> None:

@@ -1,43 +1,64 @@
 """What servers count of speculation: in their answers, and in their Prometheus metrics.
 
-Sources, as their projects' trackers show them. vllm-project/vllm: pull requests 15151 and 16665 for
-the counters, 48915 for a request's own figures (``--per-request-spec-decode-metrics``).
-sgl-project/sglang: 3152, 13754 and 33518. ggml-org/llama.cpp: 26389, which takes vLLM's names.
+Servers count different things under names that look alike, so that each name stands here beside the
+field of `Counts` that it is. Sources, as their projects' trackers and documents show them:
+
+- vllm-project/vllm: pull requests 15151 and 16665 for the counters, which a step without a draft
+  leaves alone; 48915 and ``docs/features/speculative_decoding/acceptance_metrics.md`` for a
+  request's own figures (``--per-request-spec-decode-metrics``), whose ``num_spec_steps`` leave out
+  "steps with no scheduled draft tokens", too.
+- sgl-project/sglang: pull requests 3152, 13754, 18332 and 33518; 23530 and 24081 for the names,
+  which changed twice. ``spec_verify_ct`` is every step.
+- ggml-org/llama.cpp: pull requests 26389 for the counters, under vLLM's names and with vLLM's
+  meaning, and 12603 for ``timings`` in its answers, which have no number of steps.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from draftproof.errors import EngineError
 from draftproof.trace import Counts
 
 COUNTERS: Mapping[str, tuple[str, ...]] = {
-    "steps": ("vllm:spec_decode_num_drafts", "llamacpp:spec_decode_num_drafts"),
+    "drafted_steps": ("vllm:spec_decode_num_drafts", "llamacpp:spec_decode_num_drafts"),
     "drafted": ("vllm:spec_decode_num_draft_tokens", "llamacpp:spec_decode_num_draft_tokens"),
     "accepted": (
         "vllm:spec_decode_num_accepted_tokens",
         "llamacpp:spec_decode_num_accepted_tokens",
     ),
 }
-"""The names of each counter; Prometheus may add ``_total``."""
+"""The names of each counter; Prometheus adds ``_total`` to them, or does not."""
+
+GENERATED: tuple[str, ...] = ("vllm:generation_tokens", "llamacpp:tokens_predicted")
+"""The names of the counter of all generated tokens, by which another user of the server shows."""
 
 _ANSWERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {
-        "steps": ("num_spec_steps",),
+        "drafted_steps": ("num_spec_steps",),
         "drafted": ("num_draft_tokens",),
         "accepted": ("num_accepted_draft_tokens",),
+        "longest_draft": ("num_spec_tokens",),
+        "lengths": ("acceptance_histogram",),
     },
     {
         "steps": ("spec_verify_ct",),
         "drafted": ("spec_num_proposed_drafts", "spec_proposed_drafts", "spec_draft_token_num"),
         "accepted": ("spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num"),
+        "lengths": ("spec_correct_drafts_histogram", "spec_accept_histogram"),
+    },
+    {
+        "drafted": ("draft_n",),
+        "accepted": ("draft_n_accepted",),
     },
 )
-"""The names in vLLM's ``metrics.speculative_decoding``, and in SGLang's ``meta_info``: the newest
-first."""
+"""The names in vLLM's ``metrics.speculative_decoding``, in SGLang's ``meta_info`` and in llama.cpp's
+``timings``: the newest first."""
+
+_NEEDED = ("steps", "drafted_steps", "drafted", "accepted")
+"""What must be there of the names of a server; the rest may be missing."""
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{.*\})?\s+(\S+)")
 
@@ -48,9 +69,13 @@ def answered_counts(*places: Any) -> Counts | None:
     None where a figure is missing: SGLang's older versions give the steps alone.
 
     Example:
-        >>> answered_counts({"num_spec_steps": 43, "num_draft_tokens": 129,
-        ...                  "num_accepted_draft_tokens": 10})
-        Counts(steps=43, drafted=129, accepted=10)
+        >>> found = answered_counts({"num_spec_steps": 43, "num_draft_tokens": 129,
+        ...                          "num_accepted_draft_tokens": 10})
+        >>> found.drafted_steps, found.steps, found.drafted, found.accepted
+        (43, None, 129, 10)
+        >>> answered_counts({"spec_verify_ct": 5, "spec_num_proposed_drafts": 15,
+        ...                  "spec_num_correct_drafts": 9}).steps
+        5
     """
     for place in places:
         if not isinstance(place, Mapping):
@@ -60,9 +85,9 @@ def answered_counts(*places: Any) -> Counts | None:
                 figure: next((place[name] for name in known if place.get(name) is not None), None)
                 for figure, known in names.items()
             }
-            figures = {name: value for name, value in found.items() if isinstance(value, int)}
-            if len(figures) == len(names):
-                return Counts(**figures)
+            told = {name: value for name, value in found.items() if isinstance(value, int)}
+            if all(name in told for name in names if name in _NEEDED):
+                return Counts(**told, lengths=_lengths(found.get("lengths")))
     return None
 
 
@@ -73,11 +98,13 @@ def metric_totals(text: str) -> dict[str, float]:
         text: In Prometheus' text format.
 
     Returns:
-        Those of `COUNTERS` that are there.
+        Those of `COUNTERS` that are there, and ``generated``, of `GENERATED`.
 
     Example:
         >>> metric_totals('vllm:spec_decode_num_drafts_total{engine="0"} 22')
-        {'steps': 22.0}
+        {'drafted_steps': 22.0}
+        >>> metric_totals("llamacpp:spec_decode_num_draft_tokens_total 9")
+        {'drafted': 9.0}
     """
     totals: dict[str, float] = {}
     for line in text.splitlines():
@@ -85,7 +112,7 @@ def metric_totals(text: str) -> dict[str, float]:
         if match is None:
             continue
         name, value = match.group(1).removesuffix("_total"), match.group(2)
-        for figure, names in COUNTERS.items():
+        for figure, names in {**COUNTERS, "generated": GENERATED}.items():
             if name in names:
                 totals[figure] = totals.get(figure, 0.0) + float(value)
     return totals
@@ -93,6 +120,9 @@ def metric_totals(text: str) -> dict[str, float]:
 
 def metric_counts(before: Mapping[str, float], after: Mapping[str, float]) -> Counts:
     """What happened between two readings; right only if the server served nothing else meanwhile.
+
+    Where the server counts generated tokens, these are told, too: more of them than the output has
+    are another user's, and so are some of the other counts.
 
     Raises:
         EngineError: A counter is not there, or went down.
@@ -103,7 +133,25 @@ def metric_counts(before: Mapping[str, float], after: Mapping[str, float]) -> Co
             f"the server's metrics have no {', '.join(missing)} (nor another server's name for "
             "it); does it speculate? Leave out metrics= where it has none"
         )
-    grown = {figure: round(after[figure] - before.get(figure, 0.0)) for figure in COUNTERS}
+    grown = {
+        figure: round(after[figure] - before.get(figure, 0.0))
+        for figure in (*COUNTERS, "generated")
+        if figure in after
+    }
     if min(grown.values()) < 0:
         raise EngineError("the server's counters went down during a request; was it restarted?")
     return Counts(**grown)
+
+
+def _lengths(found: Any) -> tuple[int, ...] | None:
+    """A histogram of accepted lengths: a list, or a mapping that leaves out what did not occur."""
+    if isinstance(found, Mapping) and found:
+        steps = {int(length): count for length, count in found.items()}
+        found = [steps.get(length, 0) for length in range(max(steps) + 1)]
+    if not isinstance(found, Sequence) or isinstance(found, str) or not _are_integers(found):
+        return None
+    return tuple(found)
+
+
+def _are_integers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int) for value in values)

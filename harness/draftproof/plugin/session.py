@@ -9,7 +9,7 @@ import pytest
 
 from draftproof.config import BUILTIN, RunConfig
 from draftproof.engines.names import BUILT_IN, engine_names
-from draftproof.errors import DraftproofError, unknown_value
+from draftproof.errors import DraftproofError, UsageError, unknown_value
 from draftproof.laws import labelled
 from draftproof.plugin.collection import (
     MARKER,
@@ -35,6 +35,7 @@ def configure(config: pytest.Config) -> None:
         settings = run_config(config)
         _check_models(settings)
         _check_engine(settings)
+        _check_counters(config, settings)
         config.stash[RUN_CONFIG] = settings
         _configure_report(config, settings)
     except DraftproofError as error:
@@ -110,6 +111,36 @@ def _check_engine(settings: RunConfig) -> None:
     name = settings.engine
     if ":" not in name and name not in BUILT_IN and name not in engine_names():
         raise unknown_value("--spec-engine", name, engine_names())
+
+
+def _check_counters(config: pytest.Config, settings: RunConfig) -> None:
+    """Refuse counters of a whole server where several processes ask it at the same time.
+
+    Raises:
+        UsageError: Each worker would count the others' requests.
+    """
+    counts_all = settings.engine == "openai" and any(
+        name == "metrics" for name, _ in settings.engine_options
+    )
+    workers = _workers(config)
+    if counts_all and workers > 1:
+        raise UsageError(
+            f"--spec-engine-option metrics=: {workers} workers of pytest-xdist ask one server, whose "
+            "counters are of all requests together, so that each worker would count the others' "
+            "steps; run with -n 0 or -n 1, or leave metrics= out (a server that counts each request "
+            "in its answer needs none)"
+        )
+
+
+def _workers(config: pytest.Config) -> int:
+    """Processes of pytest-xdist that run tests at the same time, here and in a worker."""
+    if is_worker(config):
+        return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    workers = 0
+    for spec in getattr(config.option, "tx", None) or ():
+        times, star, _ = spec.partition("*")
+        workers += int(times) if star and times.isdigit() else 1
+    return max(1, workers)
 
 
 def _configure_report(config: pytest.Config, settings: RunConfig) -> None:

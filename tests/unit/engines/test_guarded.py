@@ -65,8 +65,8 @@ GOOD = Generation(token_ids=(5, 6), stop_reason="length", seconds=0.1)
         (returning(replace(GOOD, token_ids=None)), "text without token ids"),
         (returning(replace(GOOD, token_ids=(1.5,))), "token ids that are no integers"),
         (
-            returning(replace(GOOD, counts=Counts(steps=1, drafted=2, accepted=3))),
-            "counts 3 accepted of 2 drafted",
+            returning(replace(GOOD, counts=Counts(steps=1, drafted=2.5, accepted=3))),
+            "scripted returned counters that are no integers",
         ),
     ],
 )

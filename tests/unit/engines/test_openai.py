@@ -131,6 +131,24 @@ def sglang(pair, ask, right, **about):
             Counts(steps=5, drafted=15, accepted=9),
         ),
         (
+            {
+                "spec_verify_ct": 5,
+                "spec_num_correct_drafts": 9,
+                "spec_num_proposed_drafts": 15,
+                "spec_correct_drafts_histogram": [1, 1, 1, 2],
+            },
+            Counts(steps=5, drafted=15, accepted=9, lengths=(1, 1, 1, 2)),
+        ),
+        (
+            {
+                "spec_verify_ct": 5,
+                "spec_accepted_drafts": 9,
+                "spec_proposed_drafts": 15,
+                "spec_accept_histogram": [1, 1, 1, 2],
+            },
+            Counts(steps=5, drafted=15, accepted=9, lengths=(1, 1, 1, 2)),
+        ),
+        (
             {"spec_verify_ct": 5, "spec_accept_token_num": 9, "spec_draft_token_num": 15},
             Counts(steps=5, drafted=15, accepted=9),
         ),
@@ -251,30 +269,138 @@ def test_counts_from_metrics_are_what_a_request_added(pair, ask, vllm):
     with serving(answer) as fake:
         engine = make(pair, fake.url, metrics=f"{fake.url}/metrics")
         assert Capability.COUNTS in engine.capabilities
-        expected = Counts(steps=7, drafted=21, accepted=9)
+        expected = Counts(drafted_steps=7, drafted=21, accepted=9)
         assert [engine.speculate(ask()).counts for _ in range(2)] == [expected, expected]
         engine.close()
 
 
-def test_counts_of_a_request_that_vllm_tells_itself(pair, ask, vllm):
-    own = {"num_spec_steps": 43, "num_accepted_draft_tokens": 10, "num_draft_tokens": 129}
-    top = {"metrics": {"speculative_decoding": own}}
+def told(server, **values):
+    """An answer with a request's own figures, as vLLM and llama.cpp give them."""
+    return (
+        {"metrics": {"speculative_decoding": values}} if server == "vllm" else {"timings": values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("top", "counts"),
+    [
+        (
+            told("vllm", num_spec_steps=7, num_accepted_draft_tokens=8, num_draft_tokens=21),
+            Counts(drafted_steps=7, drafted=21, accepted=8),
+        ),
+        (
+            told(
+                "vllm",
+                num_spec_steps=7,
+                num_accepted_draft_tokens=8,
+                num_draft_tokens=21,
+                num_spec_tokens=3,
+                acceptance_histogram=[3, 1, 2, 1],
+            ),
+            Counts(
+                drafted_steps=7, drafted=21, accepted=8, longest_draft=3, lengths=(3, 1, 2, 1)
+            ),
+        ),
+        (
+            told(
+                "vllm",
+                num_spec_steps=5,
+                num_accepted_draft_tokens=6,
+                num_draft_tokens=15,
+                acceptance_histogram={"0": 3, "3": 2},
+            ),
+            Counts(drafted_steps=5, drafted=15, accepted=6, lengths=(3, 0, 0, 2)),
+        ),
+        (told("llama.cpp", predicted_n=16, draft_n=20, draft_n_accepted=9), Counts(drafted=20, accepted=9)),
+        (told("llama.cpp", predicted_n=16), None),
+    ],
+)  # fmt: skip
+def test_counts_of_a_request_that_its_answer_tells(pair, ask, vllm, top, counts):
     with serving(lambda path, body: vllm(path, body, top=top)) as fake:
         engine = make(pair, fake.url)
-        assert engine.speculate(ask()).counts == Counts(steps=43, drafted=129, accepted=10)
+        assert engine.speculate(ask()).counts == counts
         engine.close()
 
 
 def test_metrics_that_cannot_be_used():
-    full = {"steps": 2.0, "drafted": 6.0, "accepted": 3.0}
-    assert metric_counts({}, full) == Counts(steps=2, drafted=6, accepted=3)
+    full = {"drafted_steps": 2.0, "drafted": 6.0, "accepted": 3.0}
+    assert metric_counts({}, full) == Counts(drafted_steps=2, drafted=6, accepted=3)
     with pytest.raises(EngineError, match="no vllm:spec_decode_num_drafts"):
         metric_counts({}, {"drafted": 6.0, "accepted": 3.0})
     with pytest.raises(EngineError, match="was it restarted"):
         metric_counts({**full, "accepted": 4.0}, full)
-    names = "llamacpp:spec_decode_num_drafts 4\nllamacpp:spec_decode_num_draft_tokens 9\n"
-    assert metric_totals(names) == {"steps": 4.0, "drafted": 9.0}
     assert answered_counts(None, {}, "x") is None
+
+
+@pytest.mark.parametrize("ending", ["", "_total"])
+@pytest.mark.parametrize("server", ["vllm", "llamacpp"])
+def test_names_of_counters_with_and_without_their_ending(server, ending):
+    generated = {"vllm": "generation_tokens", "llamacpp": "tokens_predicted"}[server]
+    text = (
+        f"{server}:spec_decode_num_drafts{ending} 4\n"
+        f"{server}:spec_decode_num_draft_tokens{ending} 9\n"
+        f"{server}:spec_decode_num_accepted_tokens{ending} 3\n"
+        f"{server}:{generated}{ending} 12\n"
+    )
+    totals = {"drafted_steps": 4.0, "drafted": 9.0, "accepted": 3.0, "generated": 12.0}
+    assert metric_totals(text) == totals
+    assert metric_counts({}, totals) == Counts(drafted_steps=4, drafted=9, accepted=3, generated=12)
+
+
+def counting(vllm, meanwhile=0):
+    """A server whose counters grow with what it serves: this request, and others meanwhile."""
+    total = dict.fromkeys(("drafts", "draft_tokens", "accepted_tokens", "generation_tokens"), 0)
+
+    def answer(path, body):
+        if path == "/metrics":
+            names = {n: f"spec_decode_num_{n}" for n in total} | {
+                "generation_tokens": "generation_tokens"
+            }
+            return "".join(f"vllm:{names[n]}_total {value}\n" for n, value in total.items())
+        for _ in range(1 + meanwhile):
+            total["drafts"] += 2
+            total["draft_tokens"] += 6
+            total["accepted_tokens"] += 1
+            total["generation_tokens"] += body["max_tokens"]
+        return vllm(path, body)
+
+    return answer
+
+
+@pytest.mark.parametrize("meanwhile", [0, 1])
+def test_counters_that_grew_with_somebody_elses_requests_contradict_the_output(
+    pair, prompts, vllm, meanwhile
+):
+    """12 tokens are this output's; a second user's 12 would make other figures of it, unseen."""
+    config = RunConfig(max_new_tokens=12, check_state=0)
+    with serving(counting(vllm, meanwhile)) as fake:
+        engine = make(pair, fake.url, metrics=f"{fake.url}/metrics", draft_length=3)
+        record = Bench(engine, pair, config).run(prompts[0])
+        engine.close()
+    assert record.verdict is Verdict.IDENTICAL
+    assert record.counts.longest_draft == 3
+    expected = [
+        "counters: the server counts 24 generated tokens during this request, and its output has "
+        "12: something else used the server meanwhile, and the counters are of both"
+    ]
+    assert list(record.contradictions) == expected[: meanwhile * 2]
+
+
+def test_an_answers_own_counts_go_before_the_servers(pair, ask, vllm):
+    def answer(drafted):
+        serve = counting(vllm, meanwhile=1)
+        top = told("llama.cpp", draft_n=drafted, draft_n_accepted=2)
+        return lambda path, body: (
+            serve(path, body) if path == "/metrics" else {**serve(path, body), **top}
+        )
+
+    # The metrics grow by 4 steps, 12 drafted and 2 accepted tokens.
+    for drafted, steps in ((6, None), (12, 4)):
+        with serving(answer(drafted)) as fake:
+            engine = make(pair, fake.url, metrics=f"{fake.url}/metrics")
+            counts = engine.speculate(ask()).counts
+            engine.close()
+        assert counts == Counts(drafted=drafted, accepted=2, drafted_steps=steps)
 
 
 def test_a_second_server_decodes_plainly(pair, prompts, vllm):
@@ -330,6 +456,7 @@ def test_the_key_is_taken_from_the_environment(pair, ask, vllm, monkeypatch):
         ({"server": "vlm"}, "server=vlm: give one of: vllm"),
         ({"timeout": "0"}, "timeout=0.0: give seconds"),
         ({"retries": "-1"}, "retries=-1: give 0 or more"),
+        ({"draft_length": "0"}, "draft_length=0: give at least 1"),
         ({"modle": "x"}, "did you mean 'model'?"),
     ],
 )
