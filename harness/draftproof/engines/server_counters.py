@@ -8,7 +8,7 @@ field of `Counts` that it is. Sources, as their projects' trackers and documents
   request's own figures (``--per-request-spec-decode-metrics``), whose ``num_spec_steps`` leave out
   "steps with no scheduled draft tokens", too.
 - sgl-project/sglang: pull requests 3152, 13754, 18332 and 33518; 23530 and 24081 for the names,
-  which changed twice. ``spec_verify_ct`` is every step.
+  which changed twice. ``spec_verify_ct`` is every step; each verifies a draft of one size.
 - ggml-org/llama.cpp: pull requests 26389 for the counters, under vLLM's names and with vLLM's
   meaning, and 12603 for ``timings`` in its answers, which have no number of steps.
 """
@@ -45,6 +45,7 @@ _ANSWERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     },
     {
         "steps": ("spec_verify_ct",),
+        "drafted_steps": ("spec_verify_ct",),
         "drafted": ("spec_num_proposed_drafts", "spec_proposed_drafts", "spec_draft_token_num"),
         "accepted": ("spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num"),
         "lengths": ("spec_correct_drafts_histogram", "spec_accept_histogram"),

@@ -7,7 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.trace import CaseRecord, Verdict
+from draftproof.statistics.count_identities import check_counts, step_bounds
+from draftproof.trace import CaseRecord, Counts, DecodedOutput, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFacts:
+    """The steps of one case, where they are told.
+
+    Attributes:
+        accepted: ``[steps]`` accepted lengths, before stop and length truncation.
+        committed: ``[steps]`` committed tokens, after it.
+        drafted: ``[steps]`` nodes; 0 where nothing was proposed.
+        depth: ``[steps]`` depth of the draft.
+    """
+
+    accepted: np.ndarray
+    committed: np.ndarray
+    drafted: np.ndarray
+    depth: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,49 +33,77 @@ class CaseCounters:
     """The counters of one case.
 
     Attributes:
-        accepted: ``[steps]`` accepted lengths, before stop and length truncation.
-        committed: ``[steps]`` committed tokens, after it.
-        drafted: ``[steps]`` nodes; 0 where nothing was proposed.
-        depth: ``[steps]`` depth of the draft.
+        steps: Verification steps, with a draft or without; where an engine tells its counters and
+            no steps, the fewest that there can have been.
+        drafted_steps: Steps that had a draft; None where it is not told.
+        drafted: Drafted tokens.
+        accepted: Accepted tokens, before stop and length truncation where an engine counts so.
         output_tokens: Length of the output, prefill's token included.
         stopped: Whether the output ended with a stop token, which is part of it.
+        lengths: ``lengths[a]`` of the drafted steps kept ``a`` tokens; None where it is not told.
+        told: The steps themselves; None where they are not told.
     """
 
-    accepted: np.ndarray
-    committed: np.ndarray
-    drafted: np.ndarray
-    depth: np.ndarray
+    steps: int
+    drafted_steps: int | None
+    drafted: int
+    accepted: int
     output_tokens: int
     stopped: bool
-
-    @property
-    def steps(self) -> int:
-        """Verification steps."""
-        return len(self.accepted)
-
-    @property
-    def drafts(self) -> int:
-        """Steps that had a draft."""
-        return int(np.count_nonzero(self.drafted))
+    lengths: tuple[int, ...] | None
+    told: StepFacts | None
 
 
 def case_counters(cases: Sequence[CaseRecord]) -> list[CaseCounters]:
-    """The counters of every case that was measured, ordered by case id."""
+    """The counters of every case that was measured and tells any, ordered by case id.
+
+    Counters that contradict themselves or the output are left out, as they are of every figure.
+    """
     counters = []
     for case in sorted(cases, key=lambda case: case.case_id):
-        if case.verdict is Verdict.ERROR or case.speculative is None:
+        output = case.speculative
+        if case.verdict is Verdict.ERROR or output is None:
             continue
-        counters.append(
-            CaseCounters(
-                accepted=case.steps["accepted_length"].astype(np.int64),
-                committed=case.steps["committed_tokens"].astype(np.int64),
-                drafted=case.steps["nodes"].astype(np.int64),
-                depth=case.steps["depth"].astype(np.int64),
-                output_tokens=len(case.speculative.token_ids),
-                stopped=case.speculative.stop_reason == "stop_token",
-            )
-        )
+        if case.counts is None:
+            # Without a step, more than prefill's token is an output whose steps are not told.
+            if len(case.steps["step"]) or len(output.token_ids) <= 1:
+                counters.append(_of_steps(case, output))
+        elif (found := _of_counts(case.counts, case, output)) is not None:
+            counters.append(found)
     return counters
+
+
+def _of_steps(case: CaseRecord, output: DecodedOutput) -> CaseCounters:
+    accepted, committed, drafted, depth = (
+        case.steps[name].astype(np.int64)
+        for name in ("accepted_length", "committed_tokens", "nodes", "depth")
+    )
+    return CaseCounters(
+        steps=len(accepted),
+        drafted_steps=int(np.count_nonzero(drafted)),
+        drafted=int(drafted.sum()),
+        accepted=int(accepted.sum()),
+        output_tokens=len(output.token_ids),
+        stopped=output.stop_reason == "stop_token",
+        lengths=tuple(np.bincount(accepted[drafted > 0]).tolist()),
+        told=StepFacts(accepted=accepted, committed=committed, drafted=drafted, depth=depth),
+    )
+
+
+def _of_counts(counts: Counts, case: CaseRecord, output: DecodedOutput) -> CaseCounters | None:
+    tokens, by_text = len(output.token_ids), output.stop_reason == "stop_string"
+    if case.contradictions or check_counts(counts, tokens, by_text=by_text):
+        return None
+    return CaseCounters(
+        steps=step_bounds(counts, tokens, by_text=by_text).fewest,
+        drafted_steps=counts.drafted_steps,
+        drafted=counts.drafted,
+        accepted=counts.accepted,
+        output_tokens=tokens,
+        stopped=output.stop_reason == "stop_token",
+        lengths=counts.lengths,
+        told=None,
+    )
 
 
 def ratio(above: float, below: float) -> float:

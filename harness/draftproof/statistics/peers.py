@@ -12,8 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from draftproof.errors import unknown_value
-from draftproof.statistics.counters import CaseCounters, case_counters, mean, ratio
+from draftproof.statistics.counters import (
+    CaseCounters,
+    StepFacts,
+    case_counters,
+    mean,
+    ratio,
+)
 from draftproof.trace import CaseRecord
+
+NAN = float("nan")
 
 PeerValue = float | tuple[float, ...] | dict[int, float]
 """A figure, a list by draft position (from 0), or a table by length. NaN: it has none."""
@@ -38,7 +46,8 @@ def as_peers(cases: Sequence[CaseRecord], names: Sequence[str]) -> dict[str, dic
     """What each of some projects would print for this run.
 
     Args:
-        cases: The records; those in error are left out.
+        cases: The records; those in error are left out, and those that tell no counters, or ones
+            that contradict themselves.
         names: Keys of `PEERS`.
 
     Raises:
@@ -48,25 +57,65 @@ def as_peers(cases: Sequence[CaseRecord], names: Sequence[str]) -> dict[str, dic
         if name not in PEERS:
             raise unknown_value("--as", name, PEERS)
     counters = case_counters(cases)
-    return {name: PEERS[name].figures(counters) for name in names}
+    figures = {name: PEERS[name].figures(counters) for name in names}
+    if counters:
+        return figures
+    # A sum over nothing is 0, and would say that nothing was drafted.
+    return {name: dict.fromkeys(values, NAN) for name, values in figures.items()}
 
 
-def accepted_at_least(counters: Sequence[CaseCounters]) -> list[int]:
-    """For each depth from 1: how many steps accepted that many tokens or more."""
-    deepest = max((int(c.depth.max(initial=0)) for c in counters), default=0)
-    return [
-        sum(int(np.count_nonzero(c.accepted >= depth)) for c in counters)
-        for depth in range(1, deepest + 1)
-    ]
+def accepted_at_least(counters: Sequence[CaseCounters]) -> list[int] | None:
+    """For each depth from 1: how many steps accepted that many tokens or more; None if not told."""
+    lengths = _lengths(counters)
+    if lengths is None:
+        return None
+    deepest = max((_deepest(c) for c in counters), default=0)
+    return [sum(steps for a, steps in lengths.items() if a >= d) for d in range(1, deepest + 1)]
 
 
-def _totals(counters: Sequence[CaseCounters]) -> tuple[int, int, int]:
+def _deepest(counters: CaseCounters) -> int:
+    if counters.told is not None:
+        return int(counters.told.depth.max(initial=0))
+    return len(counters.lengths or ()) - 1
+
+
+def _lengths(counters: Sequence[CaseCounters]) -> dict[int, int] | None:
+    """How many drafted steps accepted each number of tokens that occurs; None if not told."""
+    found: dict[int, int] = {}
+    for c in counters:
+        if c.lengths is None:
+            return None
+        for length, steps in enumerate(c.lengths):
+            if steps:
+                found[length] = found.get(length, 0) + steps
+    return dict(sorted(found.items()))
+
+
+def _drafts(counters: Sequence[CaseCounters]) -> float:
+    """Steps with a draft; NaN where an engine does not tell them."""
+    known = [c.drafted_steps for c in counters if c.drafted_steps is not None]
+    return sum(known) if len(known) == len(counters) else NAN
+
+
+def _totals(counters: Sequence[CaseCounters]) -> tuple[float, int, int]:
     """Steps with a draft, drafted tokens and accepted tokens."""
     return (
-        sum(c.drafts for c in counters),
-        sum(int(c.drafted.sum()) for c in counters),
-        sum(int(c.accepted.sum()) for c in counters),
+        _drafts(counters),
+        sum(c.drafted for c in counters),
+        sum(c.accepted for c in counters),
     )
+
+
+def _told(counters: Sequence[CaseCounters]) -> list[tuple[CaseCounters, StepFacts]] | None:
+    """The cases with their steps; None where those of one are not told."""
+    pairs = [(c, c.told) for c in counters if c.told is not None]
+    return pairs if len(pairs) == len(counters) else None
+
+
+def _shares(counters: Sequence[CaseCounters], below: float) -> PeerValue:
+    """By draft position: steps that accepted it ÷ a number of steps."""
+    counts = accepted_at_least(counters)
+    return NAN if counts is None else tuple(ratio(count, below) for count in counts)
 
 
 def _vllm(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
@@ -77,9 +126,7 @@ def _vllm(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         "num_accepted_tokens": accepted,
         "draft_acceptance_rate": ratio(accepted, drafted),
         "mean_acceptance_length": 1 + ratio(accepted, drafts),
-        "per_position_acceptance_rate": tuple(
-            ratio(count, drafts) for count in accepted_at_least(counters)
-        ),
+        "per_position_acceptance_rate": _shares(counters, drafts),
     }
 
 
@@ -87,21 +134,38 @@ def _sglang(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     _, drafted, accepted = _totals(counters)
     steps = sum(c.steps for c in counters)
     completion = sum(c.output_tokens for c in counters)
-    lengths = np.concatenate([np.zeros(0, np.int64), *(c.accepted for c in counters)])
+    histogram = _histogram_of_steps(counters, steps)
     return {
         "completion_tokens": completion,
         "spec_verify_ct": steps,
+        "spec_num_correct_drafts": accepted,
+        "spec_num_proposed_drafts": drafted,
         "spec_accept_length": ratio(completion, steps),
         "spec_accept_length_mean_of_requests": mean(
             [c.output_tokens / c.steps for c in counters if c.steps]
         ),
         "spec_accept_rate": ratio(accepted, drafted),
-        "spec_accept_histogram": tuple(np.bincount(lengths).tolist()),
+        "spec_correct_drafts_histogram": histogram,
+        "spec_accept_histogram": histogram,
     }
 
 
+def _histogram_of_steps(counters: Sequence[CaseCounters], steps: int) -> PeerValue:
+    """Steps by accepted length, those without a draft among the ones that accepted none."""
+    lengths = _lengths(counters)
+    if lengths is None:
+        return NAN
+    without = steps - sum(lengths.values())
+    if without:
+        lengths[0] = lengths.get(0, 0) + without
+    return tuple(lengths.get(length, 0) for length in range(max(lengths, default=-1) + 1))
+
+
 def _specdec_bench(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
-    requests = [_chunks(c) for c in counters]
+    told = _told(counters)
+    if told is None:
+        return dict.fromkeys(_SPECDEC_BENCH, NAN)
+    requests = [_chunks(c, steps) for c, steps in told]
     histogram: dict[int, int] = {}
     for length in sorted(chunk for chunks in requests for chunk in chunks):
         histogram[length] = histogram.get(length, 0) + 1
@@ -114,17 +178,22 @@ def _specdec_bench(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         conditional[length] = share / before
         joint[length] = share
         before, left = share, left - count
-    return {
-        "Average_AL": mean([float(np.mean(chunks)) for chunks in requests if chunks]),
-        "Acceptance_Length_Histogram": dict(histogram),
-        "Conditional_Acceptance_Rate": conditional,
-        "Joint_Acceptance_Rate": joint,
-    }
+    average = mean([float(np.mean(chunks)) for chunks in requests if chunks])
+    figures = (average, dict(histogram), conditional, joint)
+    return dict(zip(_SPECDEC_BENCH, figures, strict=True))
 
 
-def _chunks(counters: CaseCounters) -> list[int]:
+_SPECDEC_BENCH = (
+    "Average_AL",
+    "Acceptance_Length_Histogram",
+    "Conditional_Acceptance_Rate",
+    "Joint_Acceptance_Rate",
+)
+
+
+def _chunks(counters: CaseCounters, steps: StepFacts) -> list[int]:
     """Tokens in each chunk that streams out: prefill's, then each step's, without a stop token."""
-    chunks = [1, *counters.committed.tolist()]
+    chunks = [1, *steps.committed.tolist()]
     if counters.stopped:
         chunks[-1] -= 1
     return [chunk for chunk in chunks if chunk]
@@ -132,52 +201,65 @@ def _chunks(counters: CaseCounters) -> list[int]:
 
 def _aiperf(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     drafts, drafted, accepted = _totals(counters)
-    requests = [c for c in counters if c.drafts]
+    known = not np.isnan(drafts)
+    requests = [(c, c.drafted_steps) for c in counters if c.drafted_steps]
+    lengths = _lengths(counters)
     return {
-        "spec_decode_acceptance_length": mean([1 + c.accepted.sum() / c.drafts for c in requests]),
+        "spec_decode_acceptance_length": mean([1 + c.accepted / steps for c, steps in requests])
+        if known
+        else NAN,
         "spec_decode_token_weighted_acceptance_length": 1 + ratio(accepted, drafts),
         "spec_decode_draft_acceptance_rate": 100
-        * mean([c.accepted.sum() / c.drafted.sum() for c in requests]),
+        * mean([c.accepted / c.drafted for c in counters if c.drafted]),
         "spec_decode_overall_draft_acceptance_rate": 100 * ratio(accepted, drafted),
         "spec_decode_accepted_per_verified": mean(
-            [(c.accepted.sum() + c.drafts) / (c.drafted.sum() + c.drafts) for c in requests]
-        ),
+            [(c.accepted + steps) / (c.drafted + steps) for c, steps in requests]
+        )
+        if known
+        else NAN,
         "total_spec_decode_steps": drafts,
         "total_accepted_draft_tokens": accepted,
         "total_draft_tokens": drafted,
+        "pooled_spec_decode_acceptance_histogram": NAN if lengths is None else dict(lengths),
     }
 
 
 def _spec_bench(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
-    lengths = [length for c in counters for length in _growth(c)]
+    told = _told(counters)
+    if told is None:
+        return {"mean_accepted_tokens": NAN}
+    lengths = [length for c, steps in told for length in _growth(c, steps)]
     return {"mean_accepted_tokens": mean([float(length) for length in lengths])}
 
 
-def _growth(counters: CaseCounters) -> list[int]:
+def _growth(counters: CaseCounters, steps: StepFacts) -> list[int]:
     """By how much the sequence grows in each step: the root and what was accepted.
 
     The extra token is the next root, and counted there. One that is a stop token takes a further
     step to be noticed; what was accepted after a stop token is taken off.
     """
-    growth: list[int] = (counters.accepted + 1).tolist()
+    growth: list[int] = (steps.accepted + 1).tolist()
     if not counters.stopped:
         return growth
-    if not growth or counters.committed[-1] == counters.accepted[-1] + 1:
+    if not growth or steps.committed[-1] == steps.accepted[-1] + 1:
         return [*growth, 1]
-    growth[-1] = int(counters.committed[-1]) + 1
+    growth[-1] = int(steps.committed[-1]) + 1
     return growth
 
 
 def _eagle(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     steps = sum(c.steps for c in counters)
-    new_tokens = sum(int((c.accepted + 1).sum()) for c in counters)
-    at_least = [steps, *accepted_at_least(counters)]
+    new_tokens = sum(c.accepted + c.steps for c in counters)
+    deeper = accepted_at_least(counters)
+    at_least = None if deeper is None else [steps, *deeper]
     return {
         "tau": ratio(new_tokens, steps),
         "tau_of_new_tokens_and_idxs": ratio(
             new_tokens, sum(c.steps - 1 for c in counters if c.steps)
         ),
-        "alpha": tuple(ratio(at_least[i + 1], at_least[i]) for i in range(len(at_least) - 1)),
+        "alpha": NAN
+        if at_least is None
+        else tuple(ratio(at_least[i + 1], at_least[i]) for i in range(len(at_least) - 1)),
     }
 
 
@@ -189,10 +271,59 @@ def _llama_cpp(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         "draft_n_accepted": accepted,
         "draft_acceptance": ratio(accepted, drafted),
         "mean_acceptance_length": 1 + ratio(accepted, drafts),
-        "acceptance_rate_per_position": tuple(
-            ratio(count, drafts) for count in accepted_at_least(counters)
-        ),
+        "acceptance_rate_per_position": _shares(counters, drafts),
+        "spec_decode_num_drafts_total": drafts,
+        "spec_decode_num_draft_tokens_total": drafted,
+        "spec_decode_num_accepted_tokens_total": accepted,
     }
+
+
+def _deepspec(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
+    told = _told(counters)
+    if told is None:
+        return dict.fromkeys(_DEEPSPEC, NAN)
+    steps = [step for c, facts in told for step in _proposals(c, facts)]
+    proposed = sum(nodes for _, nodes, _, _ in steps)
+    emitted = sum(tokens for _, _, _, tokens in steps)
+    deepest = max((depth for depth, _, _, _ in steps), default=0)
+    figures: tuple[PeerValue, ...] = (
+        ratio(emitted, len(steps)),
+        ratio(proposed, len(steps)),
+        ratio(emitted, proposed + len(steps)),
+        tuple(
+            ratio(
+                sum(accepted > position for _, _, accepted, _ in steps),
+                sum(depth > position for depth, _, _, _ in steps),
+            )
+            for position in range(deepest)
+        ),
+    )
+    return dict(zip(_DEEPSPEC, figures, strict=True))
+
+
+_DEEPSPEC = (
+    "acceptance_length",
+    "draft_tokens_per_proposal",
+    "verify_rate",
+    "accept_rates_by_position",
+)
+
+
+def _proposals(counters: CaseCounters, steps: StepFacts) -> list[tuple[int, int, int, int]]:
+    """Depth, nodes, accepted and emitted tokens of each step; a stop token cuts the first three.
+
+    Where a stop token was accepted, the proposal ends with it and there is no extra token.
+    """
+    found = [
+        (depth, nodes, accepted, accepted + 1)
+        for depth, nodes, accepted in zip(
+            steps.depth.tolist(), steps.drafted.tolist(), steps.accepted.tolist(), strict=True
+        )
+    ]
+    if found and counters.stopped and (kept := int(steps.committed[-1])) <= found[-1][2]:
+        depth, nodes, _, _ = found[-1]
+        found[-1] = (kept, nodes - (depth - kept), kept, kept)
+    return found
 
 
 PEERS: dict[str, Peer] = {
@@ -230,6 +361,11 @@ PEERS: dict[str, Peer] = {
         title="llama.cpp",
         figures=_llama_cpp,
         note="counted over verified drafts; the mean acceptance length has the extra token",
+    ),
+    "deepspec": Peer(
+        title="DeepSpec",
+        figures=_deepspec,
+        note="by position over the steps that proposed one there; verify_rate is (a + 1) ÷ (n + 1)",
     ),
 }
 """By the name that ``--as`` takes."""

@@ -128,7 +128,7 @@ def sglang(pair, ask, right, **about):
     [
         (
             {"spec_verify_ct": 5, "spec_num_correct_drafts": 9, "spec_num_proposed_drafts": 15},
-            Counts(steps=5, drafted=15, accepted=9),
+            Counts(steps=5, drafted_steps=5, drafted=15, accepted=9),
         ),
         (
             {
@@ -137,7 +137,7 @@ def sglang(pair, ask, right, **about):
                 "spec_num_proposed_drafts": 15,
                 "spec_correct_drafts_histogram": [1, 1, 1, 2],
             },
-            Counts(steps=5, drafted=15, accepted=9, lengths=(1, 1, 1, 2)),
+            Counts(steps=5, drafted_steps=5, drafted=15, accepted=9, lengths=(1, 1, 1, 2)),
         ),
         (
             {
@@ -146,11 +146,11 @@ def sglang(pair, ask, right, **about):
                 "spec_proposed_drafts": 15,
                 "spec_accept_histogram": [1, 1, 1, 2],
             },
-            Counts(steps=5, drafted=15, accepted=9, lengths=(1, 1, 1, 2)),
+            Counts(steps=5, drafted_steps=5, drafted=15, accepted=9, lengths=(1, 1, 1, 2)),
         ),
         (
             {"spec_verify_ct": 5, "spec_accept_token_num": 9, "spec_draft_token_num": 15},
-            Counts(steps=5, drafted=15, accepted=9),
+            Counts(steps=5, drafted_steps=5, drafted=15, accepted=9),
         ),
         ({"spec_verify_ct": 5}, None),
         ({}, None),

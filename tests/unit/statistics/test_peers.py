@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from draftproof.errors import UsageError
 from draftproof.journal import Journal, read_journal
 from draftproof.statistics import PEERS, as_peers
 from draftproof.statistics.counters import case_counters
-from draftproof.trace import STEP_COLUMNS, CaseRecord, DecodedOutput, Verdict, columns_from
+from draftproof.trace import (
+    STEP_COLUMNS,
+    CaseRecord,
+    Counts,
+    DecodedOutput,
+    Verdict,
+    columns_from,
+)
 
 NAN = float("nan")
 
@@ -73,9 +81,12 @@ EXPECTED = {
         "sglang": {
             "completion_tokens": 3,
             "spec_verify_ct": 2,
+            "spec_num_correct_drafts": 0,
+            "spec_num_proposed_drafts": 4,
             "spec_accept_length": 1.5,
             "spec_accept_length_mean_of_requests": 1.5,
             "spec_accept_rate": 0.0,
+            "spec_correct_drafts_histogram": (2,),
             "spec_accept_histogram": (2,),
         },
         "specdec_bench": {
@@ -93,6 +104,7 @@ EXPECTED = {
             "total_spec_decode_steps": 2,
             "total_accepted_draft_tokens": 0,
             "total_draft_tokens": 4,
+            "pooled_spec_decode_acceptance_histogram": {0: 2},
         },
         "spec_bench": {"mean_accepted_tokens": 1.0},
         "eagle": {"tau": 1.0, "tau_of_new_tokens_and_idxs": 2.0, "alpha": (0.0, NAN)},
@@ -103,6 +115,15 @@ EXPECTED = {
             "draft_acceptance": 0.0,
             "mean_acceptance_length": 1.0,
             "acceptance_rate_per_position": (0.0, 0.0),
+            "spec_decode_num_drafts_total": 2,
+            "spec_decode_num_draft_tokens_total": 4,
+            "spec_decode_num_accepted_tokens_total": 0,
+        },
+        "deepspec": {
+            "acceptance_length": 1.0,
+            "draft_tokens_per_proposal": 2.0,
+            "verify_rate": 1 / 3,
+            "accept_rates_by_position": (0.0, 0.0),
         },
     },
     "partly": {
@@ -117,9 +138,12 @@ EXPECTED = {
         "sglang": {
             "completion_tokens": 10,
             "spec_verify_ct": 4,
+            "spec_num_correct_drafts": 4,
+            "spec_num_proposed_drafts": 8,
             "spec_accept_length": 2.5,
             "spec_accept_length_mean_of_requests": (7 / 3 + 3) / 2,
             "spec_accept_rate": 0.5,
+            "spec_correct_drafts_histogram": (1, 2, 1),
             "spec_accept_histogram": (1, 2, 1),
         },
         # Chunks 1, 3, 1, 2 and 1, 2.
@@ -138,6 +162,7 @@ EXPECTED = {
             "total_spec_decode_steps": 4,
             "total_accepted_draft_tokens": 4,
             "total_draft_tokens": 8,
+            "pooled_spec_decode_acceptance_histogram": {0: 1, 1: 2, 2: 1},
         },
         "spec_bench": {"mean_accepted_tokens": 2.0},
         "eagle": {"tau": 2.0, "tau_of_new_tokens_and_idxs": 4.0, "alpha": (3 / 4, 1 / 3)},
@@ -148,6 +173,15 @@ EXPECTED = {
             "draft_acceptance": 0.5,
             "mean_acceptance_length": 2.0,
             "acceptance_rate_per_position": (0.75, 0.25),
+            "spec_decode_num_drafts_total": 4,
+            "spec_decode_num_draft_tokens_total": 8,
+            "spec_decode_num_accepted_tokens_total": 4,
+        },
+        "deepspec": {
+            "acceptance_length": 2.0,
+            "draft_tokens_per_proposal": 2.0,
+            "verify_rate": 2 / 3,
+            "accept_rates_by_position": (0.75, 0.25),
         },
     },
     "everything accepted": {
@@ -162,9 +196,12 @@ EXPECTED = {
         "sglang": {
             "completion_tokens": 7,
             "spec_verify_ct": 2,
+            "spec_num_correct_drafts": 4,
+            "spec_num_proposed_drafts": 4,
             "spec_accept_length": 3.5,
             "spec_accept_length_mean_of_requests": 3.5,
             "spec_accept_rate": 1.0,
+            "spec_correct_drafts_histogram": (0, 0, 2),
             "spec_accept_histogram": (0, 0, 2),
         },
         # Chunks 1, 3, 3: length 2 was not observed, and the rate at 3 is given 1, not 2.
@@ -183,6 +220,7 @@ EXPECTED = {
             "total_spec_decode_steps": 2,
             "total_accepted_draft_tokens": 4,
             "total_draft_tokens": 4,
+            "pooled_spec_decode_acceptance_histogram": {2: 2},
         },
         "spec_bench": {"mean_accepted_tokens": 3.0},
         "eagle": {"tau": 3.0, "tau_of_new_tokens_and_idxs": 6.0, "alpha": (1.0, 1.0)},
@@ -193,6 +231,15 @@ EXPECTED = {
             "draft_acceptance": 1.0,
             "mean_acceptance_length": 3.0,
             "acceptance_rate_per_position": (1.0, 1.0),
+            "spec_decode_num_drafts_total": 2,
+            "spec_decode_num_draft_tokens_total": 4,
+            "spec_decode_num_accepted_tokens_total": 4,
+        },
+        "deepspec": {
+            "acceptance_length": 3.0,
+            "draft_tokens_per_proposal": 2.0,
+            "verify_rate": 1.0,
+            "accept_rates_by_position": (1.0, 1.0),
         },
     },
     "stop token accepted": {
@@ -208,8 +255,17 @@ EXPECTED = {
         "spec_bench": {"mean_accepted_tokens": 2.0},
         "eagle": {"tau": 2.5},
         "llama.cpp": {"predicted_n": 4, "mean_acceptance_length": 2.5},
+        # The second proposal ends with the stop token, the first of its 2: 1 proposed, 1 accepted,
+        # 1 emitted. So 2 + 1 tokens of 2 steps that proposed 2 + 1.
+        "deepspec": {
+            "acceptance_length": 1.5,
+            "draft_tokens_per_proposal": 1.5,
+            "verify_rate": 3 / 5,
+            "accept_rates_by_position": (1.0, 0.0),
+        },
     },
     "stop token is the extra token": {
+        "deepspec": {"acceptance_length": 2.5, "accept_rates_by_position": (1.0, 0.5)},
         "vllm": {"mean_acceptance_length": 2.5},
         "sglang": {"spec_accept_length": 3.0},
         "specdec_bench": {"Average_AL": 5 / 3, "Acceptance_Length_Histogram": {1: 1, 2: 2}},
@@ -240,10 +296,21 @@ EXPECTED = {
     },
     "a step without a draft": {
         "vllm": {"num_drafts": 1, "mean_acceptance_length": 3.0},
-        "sglang": {"spec_verify_ct": 2, "spec_accept_length": 2.5},
-        "aiperf": {"total_spec_decode_steps": 1, "spec_decode_acceptance_length": 3.0},
+        "sglang": {
+            "spec_verify_ct": 2,
+            "spec_accept_length": 2.5,
+            "spec_correct_drafts_histogram": (1, 0, 1),
+        },
+        "aiperf": {"pooled_spec_decode_acceptance_histogram": {2: 1}, "total_spec_decode_steps": 1, "spec_decode_acceptance_length": 3.0},
         "llama.cpp": {"mean_acceptance_length": 3.0},
         "eagle": {"tau": 2.0},
+        # Both steps are proposals, one of nothing; only the first proposed a token at position 0.
+        "deepspec": {
+            "acceptance_length": 2.0,
+            "draft_tokens_per_proposal": 1.0,
+            "verify_rate": 1.0,
+            "accept_rates_by_position": (1.0, 1.0),
+        },
     },
 }
 
@@ -304,9 +371,69 @@ def test_an_unknown_project_is_refused_with_the_nearest():
 def test_counters_are_whole_numbers_of_the_measured_cases_whatever_stands_between_them():
     error = case("b", [0], [1], verdict=Verdict.ERROR)
     counters = case_counters([case("c", [1], [2]), error, case("a", [2, 0], [3, 1])])
-    assert [c.accepted.tolist() for c in counters] == [[2, 0], [1]]
+    assert [c.told.accepted.tolist() for c in counters] == [[2, 0], [1]]
     for column in ("accepted", "committed", "drafted", "depth"):
-        assert {getattr(c, column).dtype for c in counters} == {np.dtype(np.int64)}
+        assert {getattr(c.told, column).dtype for c in counters} == {np.dtype(np.int64)}
+
+
+def counted(case_id, counts, tokens, reason="length"):
+    """A case of an engine that tells its counters and no steps."""
+    output = DecodedOutput(token_ids=tuple(range(tokens)), stop_reason=reason, seconds=1.0)
+    return replace(case(case_id, [], []), plain=output, speculative=output, counts=counts)
+
+
+COUNTED = [
+    # 2 drafted steps of 3 keep 2 and 1; with 9 committed tokens there were 6 steps.
+    counted("a", Counts(drafted_steps=2, drafted=6, accepted=3, lengths=(0, 1, 1, 0)), 10),
+    # 3 drafted steps of 3 keep 0, 0 and 3; 4 committed tokens: a step kept 3 and made 1 more.
+    counted("b", Counts(drafted_steps=3, drafted=9, accepted=3, lengths=(2, 0, 0, 1)), 7),
+]
+
+
+def test_figures_of_counters_alone_worked_by_hand():
+    """5 drafted steps, 15 drafted, 6 accepted; 17 tokens; 9 − 3 + 6 − 3 = 9 steps."""
+    found = as_peers(COUNTED, list(PEERS))
+    assert found["vllm"] == {
+        "num_drafts": 5,
+        "num_draft_tokens": 15,
+        "num_accepted_tokens": 6,
+        "draft_acceptance_rate": 6 / 15,
+        "mean_acceptance_length": 1 + 6 / 5,
+        "per_position_acceptance_rate": (3 / 5, 2 / 5, 1 / 5),
+    }
+    assert found["sglang"]["spec_verify_ct"] == 9
+    assert found["sglang"]["spec_accept_length"] == 17 / 9
+    assert found["sglang"]["spec_correct_drafts_histogram"] == (6, 1, 1, 1)
+    assert found["aiperf"]["pooled_spec_decode_acceptance_histogram"] == {0: 2, 1: 1, 2: 1, 3: 1}
+    assert found["aiperf"]["spec_decode_acceptance_length"] == (1 + 3 / 2 + 1 + 1) / 2
+    assert found["aiperf"]["total_spec_decode_steps"] == 5
+    assert found["eagle"]["tau"] == (6 + 9) / 9
+    assert found["eagle"]["alpha"] == (3 / 9, 2 / 3, 1 / 2)
+    assert found["llama.cpp"]["spec_decode_num_drafts_total"] == 5
+    for name in ("specdec_bench", "spec_bench", "deepspec"):
+        assert all(math.isnan(value) for value in found[name].values()), name
+
+
+def test_what_counters_do_not_tell_is_not_available_and_never_0():
+    untold = counted("c", None, 10)
+    for figures in as_peers([untold], list(PEERS)).values():
+        assert all(math.isnan(value) for value in figures.values())
+    assert case_counters([untold, case("d", [1], [2])]) == case_counters([case("d", [1], [2])])
+    bare = as_peers([counted("c", Counts(drafted=6, accepted=3), 10)], list(PEERS))
+    assert bare["vllm"]["num_draft_tokens"] == 6
+    assert bare["vllm"]["draft_acceptance_rate"] == 0.5
+    assert bare["sglang"]["spec_verify_ct"] == 6
+    for name, figure in (
+        ("vllm", "num_drafts"),
+        ("vllm", "mean_acceptance_length"),
+        ("vllm", "per_position_acceptance_rate"),
+        ("aiperf", "spec_decode_acceptance_length"),
+        ("aiperf", "pooled_spec_decode_acceptance_histogram"),
+        ("sglang", "spec_correct_drafts_histogram"),
+    ):
+        assert math.isnan(bare[name][figure]), figure
+    lying = counted("c", Counts(drafted_steps=1, drafted=1000, accepted=1000), 8)
+    assert case_counters([lying]) == []
 
 
 @pytest.mark.parametrize(
