@@ -150,8 +150,8 @@ class Counts:
 
     Attributes:
         drafted: Tokens proposed and verified.
-        accepted: Of these, the ones kept; engines differ in whether those count that a stop token or
-            the length limit then cut off.
+        accepted: Of these, the ones kept; engines differ in whether those count that a stop token
+            or the length limit then cut off.
         steps: Target forward passes after prefill, with a draft or without one.
         drafted_steps: Those with a draft.
         longest_draft: The most drafted tokens that one step can keep: the depth of the largest

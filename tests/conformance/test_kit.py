@@ -210,4 +210,3 @@ def test_an_engine_may_draft_with_the_prompt(subject, engine):
     other = replace(subject, config=replace(subject.config, engine=engine))
     [examined] = examine(other, ["acceptance counts"])
     assert examined.finding.status is Status.PASSED, result_line(examined)
-

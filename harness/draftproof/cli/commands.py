@@ -18,6 +18,7 @@ from draftproof.report import (
 )
 from draftproof.report.context import settings_line, study_lines
 from draftproof.report.metrics_json import strict_json
+from draftproof.report.notes import prompt_counts, prompt_lines, refused_lines, run_notes
 from draftproof.report.run_info import TOY_NOTICE
 from draftproof.report.study_json import peer_json, study_json
 from draftproof.report.terminal import terminal_findings
@@ -45,19 +46,29 @@ def metrics(arguments: argparse.Namespace) -> str:
             raise unknown_value("--domain", domain, present)
         cases = [case for case in cases if case.domain == domain]
     figures = as_peers(cases, names)
+    counts = prompt_counts(saved.run, cases)
+    if domain is not None:
+        counts = {name: count for name, count in counts.items() if count.measured + count.errors}
+    notes = [
+        *prompt_lines(counts, complete=saved.complete),
+        *refused_lines(cases),
+    ]
     if arguments.json:
         return _json(
             {
                 "run": saved.run.name,
                 "domain": domain,
                 "cases": len(cases),
+                "prompts": {name: count.to_json() for name, count in counts.items()},
+                "complete": saved.complete,
+                "notes": notes,
                 "metrics": {
                     name: {key: peer_json(value) for key, value in values.items()}
                     for name, values in figures.items()
                 },
             }
         )
-    lines = [f"{saved.run.name}: {domain or 'all domains'}, {len(cases)} cases"]
+    lines = [f"{saved.run.name}: {domain or 'all domains'}, {len(cases)} cases", *notes]
     for name, values in figures.items():
         lines += ["", f"{PEERS[name].title} ({PEERS[name].note})", *peer_lines(values)]
     return "\n".join(lines)
@@ -98,10 +109,9 @@ def report(arguments: argparse.Namespace) -> str:
     resampling = Resampling(resamples=arguments.resamples)
     summary, found = summarise(saved.cases, resampling), _study(saved, resampling)
     if arguments.json:
-        return _json(metrics_document(summary, found))
-    text = terminal_report(saved.run, summary, saved.cases, found)
-    if not saved.complete:
-        text += "\n\nThe run is unfinished: these are the cases that its journal holds."
+        notes = run_notes(saved.run, summary, saved.cases, complete=saved.complete)
+        return _json(metrics_document(summary, found, notes))
+    text = terminal_report(saved.run, summary, saved.cases, found, complete=saved.complete)
     source = PageSource(
         run=saved.run,
         cases=saved.cases,

@@ -59,11 +59,13 @@ class LoadedRecords:
         origins: A table each.
         duplicates: How many prompts were left out because an earlier data set of the run has the
             same text, by data set.
+        available: How many there would be without a limit.
     """
 
     records: tuple[Record, ...]
     origins: tuple[Origin, ...]
     duplicates: Mapping[str, int]
+    available: int
 
 
 def load_prompts(
@@ -156,6 +158,7 @@ def load_domain(domain: str, source: PromptSource) -> LoadedRecords:
         records=tuple(_asked(_sampled(pool, source), source.turns)),
         origins=tuple(origins),
         duplicates=duplicates,
+        available=sum(1 for _ in _asked(pool, source.turns)),
     )
 
 

@@ -55,8 +55,8 @@ _ANSWERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
         "accepted": ("draft_n_accepted",),
     },
 )
-"""The names in vLLM's ``metrics.speculative_decoding``, in SGLang's ``meta_info`` and in llama.cpp's
-``timings``: the newest first."""
+"""The names in vLLM's ``metrics.speculative_decoding``, in SGLang's ``meta_info`` and in
+llama.cpp's ``timings``: the newest first."""
 
 _NEEDED = ("steps", "drafted_steps", "drafted", "accepted")
 """What must be there of the names of a server; the rest may be missing."""

@@ -81,13 +81,15 @@ def described_prompts(config: pytest.Config) -> dict[str, Any]:
     """What the session's suites were given, by domain, for the report and the journal.
 
     Returns:
-        For each domain that was loaded: ``prompts``, how many; ``sha256`` of their ids, texts and
+        For each domain that was loaded: ``prompts``, how many; ``available``, how many there would
+        be without a limit; ``sha256`` of their ids, texts and
         answers; ``origins``, a table each; ``duplicates``, by data set, where there are any.
         Suites with prompts of their own are not in it.
     """
     return {
         domain: {
             "prompts": len(loaded.records),
+            "available": loaded.available,
             "sha256": prompts_fingerprint(record.prompt for record in loaded.records),
             "origins": [origin.to_json() for origin in loaded.origins],
             **({"duplicates": dict(loaded.duplicates)} if loaded.duplicates else {}),

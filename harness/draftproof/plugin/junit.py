@@ -9,7 +9,9 @@ import pytest
 
 from draftproof.report import Report
 from draftproof.report.labels import OVERALL, VERDICT_LABELS
+from draftproof.report.notes import prompt_counts
 from draftproof.statistics import Estimate, GroupSummary
+from draftproof.statistics.counters import case_counters
 from draftproof.trace import CaseRecord, Verdict
 
 Properties = Iterator[tuple[str, str]]
@@ -43,6 +45,11 @@ def suite_properties(report: Report) -> Properties:
         yield f"{PREFIX}.{name}", str(run.config.get(name))
     for name, value in {**run.versions, **run.hardware}.items():
         yield f"{PREFIX}.environment.{name}", str(value)
+    for index, line in enumerate(report.notes, start=1):
+        yield f"{PREFIX}.note.{index}", line
+    for name, count in prompt_counts(run, report.cases).items():
+        for key, number in count.to_json().items():
+            yield f"{PREFIX}.{name}.prompts.{key}", str(number)
     for name, group in {**report.summary.domains, OVERALL: report.summary.overall}.items():
         yield from _group(f"{PREFIX}.{name}", group)
     if run.law_test is not None:
@@ -56,9 +63,10 @@ def case_properties(record: CaseRecord) -> Properties:
     yield f"{PREFIX}.verdict", str(record.verdict)
     if record.verdict is Verdict.ERROR or record.speculative is None:
         return
-    yield f"{PREFIX}.steps", str(len(record.steps["step"]))
-    yield f"{PREFIX}.drafted", str(int(record.steps["nodes"].sum()))
-    yield f"{PREFIX}.accepted", str(int(record.steps["accepted_length"].sum()))
+    for counters in case_counters([record]):
+        yield f"{PREFIX}.steps", str(counters.steps)
+        yield f"{PREFIX}.drafted", str(counters.drafted)
+        yield f"{PREFIX}.accepted", str(counters.accepted)
     yield f"{PREFIX}.tokens", str(len(record.speculative.token_ids))
     yield f"{PREFIX}.speculative_seconds", f"{record.speculative.seconds:.6g}"
     if record.plain is not None:
@@ -68,6 +76,10 @@ def case_properties(record: CaseRecord) -> Properties:
 def _group(prefix: str, group: GroupSummary) -> Properties:
     yield f"{prefix}.prompts", str(group.prompts)
     yield f"{prefix}.steps", str(group.steps)
+    if group.most_steps is not None:
+        yield f"{prefix}.most_steps", str(group.most_steps)
+        for name, value in group.at_least.items():
+            yield f"{prefix}.{name}.at_least", f"{value:.6g}"
     yield f"{prefix}.nodes", str(group.nodes)
     for name, estimate in group.metrics.items():
         yield from _estimate(f"{prefix}.{name}", estimate)

@@ -125,10 +125,10 @@ def _check_counters(config: pytest.Config, settings: RunConfig) -> None:
     workers = _workers(config)
     if counts_all and workers > 1:
         raise UsageError(
-            f"--spec-engine-option metrics=: {workers} workers of pytest-xdist ask one server, whose "
-            "counters are of all requests together, so that each worker would count the others' "
-            "steps; run with -n 0 or -n 1, or leave metrics= out (a server that counts each request "
-            "in its answer needs none)"
+            f"--spec-engine-option metrics=: {workers} workers of pytest-xdist ask one server, "
+            "whose counters are of all requests together, so that each worker would count the "
+            "others' steps; run with -n 0 or -n 1, or leave metrics= out (a server that counts "
+            "each request in its answer needs none)"
         )
 
 

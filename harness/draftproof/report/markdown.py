@@ -21,6 +21,7 @@ from draftproof.report.context import (
     study_lines,
     versions_line,
 )
+from draftproof.report.notes import run_notes
 from draftproof.report.run_info import TOY_NOTICE, RunInfo
 from draftproof.report.tables import (
     Cell,
@@ -40,7 +41,12 @@ from draftproof.trace import CaseRecord
 
 
 def markdown_report(
-    run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord], found: Study | None = None
+    run: RunInfo,
+    summary: RunSummary,
+    cases: Sequence[CaseRecord],
+    found: Study | None = None,
+    *,
+    complete: bool = True,
 ) -> str:
     """The text of ``summary.md``: what decides first, the rest folded away.
 
@@ -49,6 +55,7 @@ def markdown_report(
         summary: Its figures.
         cases: Its records, for the ids of those that failed.
         found: What it says on the study's questions, or None to leave them out.
+        complete: Whether the run ended.
     """
     verdicts = verdict_lines(summary.overall.verdicts)
     blocks = [
@@ -61,6 +68,7 @@ def markdown_report(
         "\n".join(
             f"- {inline(line)}"
             for line in [
+                *run_notes(run, summary, cases, complete=complete),
                 *coupling_lines(None if found is None else found.coupling),
                 *law_lines(run),
                 *failure_lines(cases),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from draftproof.report.study_json import estimate_json, study_json
@@ -12,7 +13,9 @@ METRICS_VERSION = 2
 """Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
 
 
-def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[str, Any]:
+def metrics_document(
+    summary: RunSummary, found: Study | None = None, notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """The figures of a run as plain JSON values.
 
     Returns:
@@ -25,7 +28,10 @@ def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[st
         speculation and ``cut`` off at the length limit. An estimate
         has ``value``, ``low``, ``high`` (95%, bootstrap over prompts) and ``n``; what is not
         estimable is null, and ``reason`` says why. ``design_effect`` and ``effective_n`` stand
-        where they can be estimated. With `found`, the keys of `study_json` follow.
+        where they can be estimated. Where an engine tells no steps, ``steps`` are the fewest that
+        there can have been, ``most_steps`` stands beside them, and ``at_least`` says how small the
+        figures over steps can be. ``notes``, where there are any, are what must be said beside the
+        figures. With `found`, the keys of `study_json` follow.
     """
     verdicts = summary.overall.verdicts
     overall = _group(summary.overall)
@@ -42,6 +48,7 @@ def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[st
             "sampled": verdicts.sampled,
             "errors": verdicts.errors,
         },
+        **({"notes": list(notes)} if notes else {}),
         **_accuracies(summary),
         **({} if found is None else study_json(found)),
     }
@@ -84,6 +91,11 @@ def _group(group: GroupSummary) -> dict[str, Any]:
         "prompts": group.prompts,
         "steps": group.steps,
         "nodes": group.nodes,
+        **(
+            {}
+            if group.most_steps is None
+            else {"most_steps": group.most_steps, "at_least": group.at_least}
+        ),
         **{name: estimate_json(estimate) for name, estimate in group.metrics.items()},
         "prompt_means": {
             name: estimate_json(estimate) for name, estimate in group.prompt_means.items()

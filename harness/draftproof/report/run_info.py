@@ -33,8 +33,9 @@ class RunInfo:
         law_test: The decision of the anytime-valid test, as
             `draftproof.lossless.evidence.verdict.LawCertificate.to_json`; None where it was not
             run.
-        data: By domain, what its suite was given: the number of prompts, a hash of their texts,
-            and where they came from (`draftproof.plugin.collection.described_prompts`).
+        data: By domain, what its suite was given: the number of prompts, how many the data has
+            (older reports do not know it), a hash of their texts, and where they came from
+            (`draftproof.plugin.collection.described_prompts`).
         prompts: `prompt_digest` of each measured prompt, by case id; empty where it is not known.
     """
 

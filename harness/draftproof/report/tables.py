@@ -243,19 +243,28 @@ def _group_row(name: str, group: GroupSummary) -> tuple[Cell, ...]:
     return (
         Cell(text=name),
         Cell(text=str(group.prompts)),
-        Cell(text=_count(group.steps)),
+        Cell(text=_bounded(_count(group.steps), "≥" if group.at_least else "")),
         Cell(text=_count(group.nodes)),
-        *(_estimate(metrics[metric], label) for metric, label in METRIC_LABELS.items()),
+        *(
+            _estimate(metrics[metric], label, "≤" if metric in group.at_least else "")
+            for metric, label in METRIC_LABELS.items()
+        ),
         Cell(text="\n".join(verdicts)),
     )
 
 
-def _estimate(estimate: Estimate, label: Label) -> Cell:
+def _estimate(estimate: Estimate, label: Label, sign: str = "") -> Cell:
     if math.isnan(estimate.value):
         return Cell(text=NOT_ESTIMABLE)
     return Cell(
-        text=number(estimate.value, label.decimals), interval=interval(estimate, label.decimals)
+        text=_bounded(number(estimate.value, label.decimals), sign),
+        interval=interval(estimate, label.decimals),
     )
+
+
+def _bounded(text: str, sign: str) -> str:
+    """A number that is the most, or the least, that it can be: the rest is not told."""
+    return f"{sign} {text}" if sign and text != NOT_ESTIMABLE else text
 
 
 def _count(value: int) -> str:

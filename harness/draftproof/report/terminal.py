@@ -19,6 +19,7 @@ from draftproof.report.context import (
     study_lines,
     versions_line,
 )
+from draftproof.report.notes import run_notes
 from draftproof.report.run_info import TOY_NOTICE, RunInfo
 from draftproof.report.tables import (
     Table,
@@ -38,7 +39,12 @@ WIDTH = 120
 
 
 def terminal_report(
-    run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord], found: Study | None = None
+    run: RunInfo,
+    summary: RunSummary,
+    cases: Sequence[CaseRecord],
+    found: Study | None = None,
+    *,
+    complete: bool = True,
 ) -> str:
     """The terminal's report: domains, depths, what was measured with what, and what went wrong.
 
@@ -47,6 +53,7 @@ def terminal_report(
         summary: Its figures.
         cases: Its records, for the ids of those that failed.
         found: What it says on the study's questions, or None to leave them out.
+        complete: Whether the run ended.
 
     Returns:
         Lines without a line end after the last. Intervals stand under their values.
@@ -75,6 +82,7 @@ def terminal_report(
     ]
     blocks.append("\n".join(_wrapped(note) for note in notes))
     judged = [
+        *run_notes(run, summary, cases, complete=complete),
         *coupling_lines(None if found is None else found.coupling),
         *law_lines(run),
         *failure_lines(cases),

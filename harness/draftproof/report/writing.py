@@ -19,6 +19,7 @@ from draftproof.report.columns import (
 from draftproof.report.files import write_atomically, write_text
 from draftproof.report.markdown import markdown_report
 from draftproof.report.metrics_json import metrics_document, strict_json
+from draftproof.report.notes import run_notes
 from draftproof.report.page import PageSource, write_page
 from draftproof.report.reading import RUN_FILE
 from draftproof.report.run_info import RunInfo
@@ -42,6 +43,7 @@ class Report:
         summary: Its figures.
         study: What it says on the study's questions.
         problem: Why its page could not be made; empty where it was.
+        complete: Whether the run ended.
     """
 
     directory: Path
@@ -50,11 +52,19 @@ class Report:
     summary: RunSummary
     study: Study
     problem: str = ""
+    complete: bool = True
 
     @property
     def terminal_text(self) -> str:
         """What to print."""
-        return terminal_report(self.run, self.summary, self.cases, self.study)
+        return terminal_report(
+            self.run, self.summary, self.cases, self.study, complete=self.complete
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be said beside its figures."""
+        return run_notes(self.run, self.summary, self.cases, complete=self.complete)
 
 
 def write_report(
@@ -123,9 +133,18 @@ def write_derived(
     """
     cases = tuple(cases)
     summary, found = summarise(cases), study(cases, is_drawn_chain=run.is_drawn_chain)
-    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found)))
-    write_text(directory / SUMMARY_FILE, markdown_report(run, summary, cases, found))
-    report = Report(directory=directory, run=run, cases=cases, summary=summary, study=found)
+    notes = run_notes(run, summary, cases, complete=complete)
+    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found, notes)))
+    text = markdown_report(run, summary, cases, found, complete=complete)
+    write_text(directory / SUMMARY_FILE, text)
+    report = Report(
+        directory=directory,
+        run=run,
+        cases=cases,
+        summary=summary,
+        study=found,
+        complete=complete,
+    )
     if not with_page:
         return report
     source = PageSource(

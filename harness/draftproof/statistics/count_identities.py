@@ -20,8 +20,8 @@ Servers are set to drafts of 2 to 16 tokens; llama.cpp's n-gram drafters go up t
 longer drafts says so (``draft_length`` in what it describes)."""
 
 LATE_STEPS = 2
-"""Steps that counters may hold beyond an output that a stop string ended: vLLM looks for these where
-it makes text, while its scheduler goes on with the next step or two."""
+"""Steps that counters may hold beyond an output that a stop string ended: vLLM looks for these
+where it makes text, while its scheduler goes on with the next step or two."""
 
 
 class StepBounds(NamedTuple):

@@ -162,8 +162,8 @@ def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> n
     """Add the totals of cases whose engine tells its counters and no steps.
 
     Counters that contradict themselves or the output are in no total: no figure made of them would
-    be true. Squares of steps are not known, so a design effect over them is not either. The output's
-    first token, which prefill decides, is in no step.
+    be true. Squares of steps are not known, so a design effect over them is not either. The
+    output's first token, which prefill decides, is in no step.
 
     Returns:
         ``[cases]`` the most steps there can have been.

@@ -297,9 +297,7 @@ def told(server, **values):
                 num_spec_tokens=3,
                 acceptance_histogram=[3, 1, 2, 1],
             ),
-            Counts(
-                drafted_steps=7, drafted=21, accepted=8, longest_draft=3, lengths=(3, 1, 2, 1)
-            ),
+            Counts(drafted_steps=7, drafted=21, accepted=8, longest_draft=3, lengths=(3, 1, 2, 1)),
         ),
         (
             told(
@@ -311,10 +309,13 @@ def told(server, **values):
             ),
             Counts(drafted_steps=5, drafted=15, accepted=6, lengths=(3, 0, 0, 2)),
         ),
-        (told("llama.cpp", predicted_n=16, draft_n=20, draft_n_accepted=9), Counts(drafted=20, accepted=9)),
+        (
+            told("llama.cpp", predicted_n=16, draft_n=20, draft_n_accepted=9),
+            Counts(drafted=20, accepted=9),
+        ),
         (told("llama.cpp", predicted_n=16), None),
     ],
-)  # fmt: skip
+)
 def test_counts_of_a_request_that_its_answer_tells(pair, ask, vllm, top, counts):
     with serving(lambda path, body: vllm(path, body, top=top)) as fake:
         engine = make(pair, fake.url)

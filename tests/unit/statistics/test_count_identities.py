@@ -182,7 +182,9 @@ def test_what_an_engine_really_did_is_never_refused_and_lies_within_the_bounds(d
         accepted=sum(kept),
         drafted_steps=len(drafted),
         longest_draft=longest if tells else None,
-        lengths=tuple(np.bincount([a for _, a in drafted], minlength=1).tolist()) if tells else None,
+        lengths=tuple(np.bincount([a for _, a in drafted], minlength=1).tolist())
+        if tells
+        else None,
         generated=tokens if tells else None,
     )
     assert check_counts(counts, tokens, most_nodes=longest) == []
@@ -193,7 +195,7 @@ def test_what_an_engine_really_did_is_never_refused_and_lies_within_the_bounds(d
     assert step_bounds(told, tokens) == (len(steps), len(steps))
     # Which tokens of the output were kept, and what follows from it.
     flags = [False]
-    for index, accepted in enumerate(kept):
+    for accepted in kept:
         flags += [True] * accepted + [False]
     flags = flags[:tokens]
     assert check_accepted(flags, counts) == []

@@ -301,7 +301,11 @@ EXPECTED = {
             "spec_accept_length": 2.5,
             "spec_correct_drafts_histogram": (1, 0, 1),
         },
-        "aiperf": {"pooled_spec_decode_acceptance_histogram": {2: 1}, "total_spec_decode_steps": 1, "spec_decode_acceptance_length": 3.0},
+        "aiperf": {
+            "pooled_spec_decode_acceptance_histogram": {2: 1},
+            "total_spec_decode_steps": 1,
+            "spec_decode_acceptance_length": 3.0,
+        },
         "llama.cpp": {"mean_acceptance_length": 3.0},
         "eagle": {"tau": 2.0},
         # Both steps are proposals, one of nothing; only the first proposed a token at position 0.

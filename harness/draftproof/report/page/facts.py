@@ -15,6 +15,7 @@ from draftproof.report.context import (
     law_lines,
     study_lines,
 )
+from draftproof.report.notes import run_notes
 from draftproof.report.page.source import PageSource
 from draftproof.report.run_info import RunInfo
 from draftproof.report.tables import (
@@ -38,7 +39,8 @@ def key_figures(source: PageSource) -> list[dict[str, str]]:
         label, estimate = labels.METRIC_LABELS[name], overall.metrics[name]
         tiles.append(
             {
-                "value": number(estimate.value, label.decimals),
+                "value": ("≤ " if name in overall.at_least else "")
+                + number(estimate.value, label.decimals),
                 "name": label.header.replace("\n", " "),
                 "interval": _interval(estimate, label.decimals),
             }
@@ -85,6 +87,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
             *coupling_lines(source.study.coupling),
             *law_lines(source.run),
         ],
+        "notes": run_notes(source.run, source.summary, source.cases, complete=source.complete),
         "failures": failure_lines(source.cases),
         "interval": [interval_line(source.summary)],
     }

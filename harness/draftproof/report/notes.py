@@ -1,0 +1,336 @@
+"""What must be said beside a run's figures: speculation that did nothing, and prompts it lacks.
+
+Every form of a report says it, also where a figure may be quoted alone. A note is a fact with its
+numbers; whether it fails anything is up to gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from draftproof.config import RunConfig
+from draftproof.data.prompt import DOMAINS
+from draftproof.errors import UsageError
+from draftproof.report.labels import OVERALL
+from draftproof.report.run_info import RunInfo
+from draftproof.shapes import TreeShape, parse_tree
+from draftproof.statistics import GroupSummary, RunSummary
+from draftproof.statistics.counters import CaseCounters, case_counters
+from draftproof.trace import CaseRecord, Verdict
+
+SHOWN_AS_ZERO = 0.0005
+"""Acceptance rates below this are printed as .000."""
+NEARLY = 0.9
+"""Share of a draft's asked length from which on an engine's drafts count as that long: the last one
+of an output is counted as far as the output shows what became of it."""
+ENDED_STEPS, ENDED_SHARE = 10, 0.05
+"""Steps after the last draft of a run, and their share of all steps, from which on drafts are said
+to have ended there."""
+
+
+def run_notes(
+    run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord], *, complete: bool = True
+) -> list[str]:
+    """Everything to say beside a run's figures, a line each; none of an ordinary run.
+
+    Args:
+        run: What the run was.
+        summary: Its figures.
+        cases: Its records.
+        complete: Whether the run ended.
+    """
+    return [
+        *prompt_lines(prompt_counts(run, cases), complete=complete),
+        *refused_lines(cases),
+        *speculation_lines(run, summary, cases),
+        *step_lines(summary),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCount:
+    """How many prompts of a domain are in its figures, and how many are not.
+
+    Attributes:
+        measured: Prompts in the figures.
+        errors: Prompts whose case ended in an error.
+        given: Prompts that the suite was given; None of suites with prompts of their own.
+        of_data: Prompts that the data has, before a limit; None where it is not known.
+    """
+
+    measured: int
+    errors: int
+    given: int | None = None
+    of_data: int | None = None
+
+    @property
+    def not_run(self) -> int:
+        """Prompts that the suite was given and that have no record."""
+        return 0 if self.given is None else max(0, self.given - self.measured - self.errors)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every prompt of the data is in the figures."""
+        of_data = self.given if self.of_data is None else self.of_data
+        return not self.errors and (of_data is None or self.measured >= of_data)
+
+    def to_json(self) -> dict[str, int]:
+        """Plain values; what is not known is left out."""
+        values = {
+            "measured": self.measured,
+            "errors": self.errors,
+            "not_run": self.not_run,
+            "given": self.given,
+            "of_data": self.of_data,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def prompt_counts(run: RunInfo, cases: Sequence[CaseRecord]) -> dict[str, PromptCount]:
+    """How many prompts each suite was given and measured, by its domain.
+
+    Domains that have no suite of their own are together under ``other``, as their data are.
+    """
+    names = dict.fromkeys([*run.data, *(_suite(run, case.domain) for case in cases)])
+    found = {}
+    for name in names:
+        own = [case for case in cases if _suite(run, case.domain) == name]
+        errors = sum(case.verdict is Verdict.ERROR for case in own)
+        facts = run.data.get(name, {})
+        found[name] = PromptCount(
+            measured=len(own) - errors,
+            errors=errors,
+            given=facts.get("prompts"),
+            of_data=facts.get("available"),
+        )
+    return found
+
+
+def prompt_lines(counts: Mapping[str, PromptCount], *, complete: bool = True) -> list[str]:
+    """What of the data is not in the figures.
+
+    Example:
+        >>> prompt_lines({"code": PromptCount(measured=48, errors=2, given=50, of_data=164)})
+        ['code: these figures are of 48 of the 164 prompts of the data: 114 were left out by the
+        limit, 2 ended in an error']
+    """
+    lines = [] if complete else ["the run is unfinished: these are the cases that it came to"]
+    for name, count in counts.items():
+        if count.is_whole:
+            continue
+        of_data = count.given if count.of_data is None else count.of_data
+        limited = 0 if of_data is None or count.given is None else of_data - count.given
+        why = [
+            *([f"{limited} were left out by the limit"] if limited > 0 else []),
+            *([f"{count.errors} ended in an error"] if count.errors else []),
+            *([f"{count.not_run} were not run"] if count.not_run else []),
+        ]
+        total = count.measured + count.errors if of_data is None else of_data
+        lines.append(
+            f"{name}: these figures are of {count.measured} of the {total} prompts of the data: "
+            + ", ".join(why)
+        )
+    return lines
+
+
+def refused_lines(cases: Sequence[CaseRecord]) -> list[str]:
+    """Cases whose counters are in no figure, since they contradict themselves or the output."""
+    counted = [
+        case for case in cases if case.counts is not None and case.verdict is not Verdict.ERROR
+    ]
+    refused = len(counted) - len(case_counters(counted))
+    if not refused:
+        return []
+    return [
+        f"the counters of {refused} of {len(counted)} cases contradict themselves or the output, "
+        "and are in no figure"
+    ]
+
+
+def step_lines(summary: RunSummary) -> list[str]:
+    """Between what figures over steps lie, where an engine tells its counters and no steps."""
+    lines = []
+    for name, group in _groups(summary).items():
+        if group.most_steps is None:
+            continue
+        least = group.at_least
+        figures = " and ".join(
+            f"{words} {least[metric]:.2f} to {group.metrics[metric].value:.2f}"
+            for metric, words in (
+                ("accepted_length", "accepted length"),
+                ("block_efficiency", "block efficiency"),
+            )
+        )
+        lines.append(
+            f"{name}: the engine does not tell its steps; by its counters and outputs they are "
+            f"{group.steps} (committed − accepted tokens, where no output was cut inside a step) "
+            f"to {group.most_steps}: {figures}"
+        )
+    return lines
+
+
+def speculation_lines(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord]) -> list[str]:
+    """Where speculation did nothing, or something else than was asked for.
+
+    Said are: an acceptance rate that is printed as .000; outputs for which nothing was drafted;
+    drafts that are shorter than asked for, and where that begins; a ``--spec-tree`` that the engine
+    does not take.
+
+    Args:
+        run: What the run was.
+        summary: Its figures.
+        cases: Its records.
+    """
+    counters = [c for c in case_counters(cases) if c.steps]
+    if not counters:
+        return []
+    if not sum(c.drafted for c in counters):
+        steps = sum(c.steps for c in counters)
+        return [
+            f"nothing was drafted in {steps} steps of {len(counters)} outputs: no speculation took "
+            "place (does the engine draft at all?)"
+        ]
+    lines = [*_accepted_nothing(summary), *_without_drafts(counters)]
+    asked = _asked(run)
+    if isinstance(asked, int):
+        lines += _shorter(asked, counters)
+    elif asked is not None and asked.is_fixed:
+        lines += _smaller(asked, cases)
+    if not any("positions" in line for line in lines):
+        lines += _ended(cases)
+    return lines + _other_tree(run, counters)
+
+
+def _accepted_nothing(summary: RunSummary) -> list[str]:
+    """Groups whose acceptance rate is printed as .000; the whole run alone where it is all."""
+    kept = {
+        name: (round(rate.value * rate.n), rate.n)
+        for name, group in _groups(summary).items()
+        if (rate := group.metrics["acceptance_rate_drafted"]).value < SHOWN_AS_ZERO
+    }
+    if OVERALL in kept:
+        kept = {OVERALL: kept[OVERALL]}
+    return [
+        f"{name}: {accepted or 'none'} of {drafted} drafted tokens "
+        f"{'was' if accepted <= 1 else 'were'} accepted: speculation only cost time"
+        for name, (accepted, drafted) in kept.items()
+    ]
+
+
+def _without_drafts(counters: Sequence[CaseCounters]) -> list[str]:
+    empty = sum(not c.drafted for c in counters)
+    if not empty:
+        return []
+    return [f"nothing was drafted for {empty} of {len(counters)} outputs"]
+
+
+def _smaller(asked: TreeShape, cases: Sequence[CaseRecord]) -> list[str]:
+    """Steps that drafted fewer nodes than a tree of fixed shape has, and from where on."""
+    measured = [case for case in cases if case.verdict is not Verdict.ERROR]
+    if not measured:
+        return []
+    nodes = np.concatenate([case.steps["nodes"] for case in measured]).astype(np.int64)
+    roots = np.concatenate([case.steps["root_position"] for case in measured]).astype(np.int64)
+    fewer = nodes < asked.most_nodes
+    if not fewer.any():
+        return []
+    line = (
+        f"{asked} asks for drafts of {asked.most_nodes} tokens, and {nodes.mean():.1f} were "
+        f"drafted a step: fewer in {int(fewer.sum())} of {len(nodes)} steps"
+    )
+    begins = int(roots[fewer].min())
+    if fewer.all() or begins > int(roots[~fewer].max()):
+        line += (
+            f", all at positions from {begins} of the sequence on: the context of a model (the "
+            "draft model's, if the target decodes on) ends there"
+        )
+    return [line]
+
+
+def _shorter(asked: int, counters: Sequence[CaseCounters]) -> list[str]:
+    """An engine's drafts, where they are shorter than the length that it was set to."""
+    mean = _drafted_a_step(counters)
+    if mean is None or mean >= NEARLY * asked:
+        return []
+    return [
+        f"draft_length={asked} asks for drafts of {asked} tokens, and {mean:.1f} were drafted a "
+        "step with a draft"
+    ]
+
+
+def _ended(cases: Sequence[CaseRecord]) -> list[str]:
+    """Whether no step from some place on had a draft, in any output."""
+    told = [c for c in cases if c.verdict is not Verdict.ERROR and len(c.steps["step"])]
+    if not told:
+        return []
+    nodes = np.concatenate([case.steps["nodes"] for case in told])
+    roots = np.concatenate([case.steps["root_position"] for case in told]).astype(np.int64)
+    last = int(roots[nodes > 0].max(initial=-1))
+    after = int((roots > last).sum())
+    if after < max(ENDED_STEPS, ENDED_SHARE * len(roots)):
+        return []
+    return [
+        f"nothing was drafted in {after} of {len(roots)} steps, all that are at positions above "
+        f"{last} of the sequence: the context of a draft model that ends there does that"
+    ]
+
+
+def _other_tree(run: RunInfo, counters: Sequence[CaseCounters]) -> list[str]:
+    """A tree that was asked for, of an engine that drafts otherwise."""
+    engine = run.models.get("engine", {})
+    if engine.get("name", "reference") == "reference" or not _asks_for_a_tree(run):
+        return []
+    shape = _shape(run.config.get("tree"))
+    mean = _drafted_a_step(counters)
+    if shape is None or mean is None or NEARLY <= mean / shape.most_nodes <= 1:
+        return []
+    return [
+        f"--spec-tree asks for {shape}, drafts of {shape.most_nodes} tokens, and the engine "
+        f"{engine.get('name')} drafted {mean:.1f} tokens a step with a draft: it has settings of "
+        "its own"
+    ]
+
+
+def _drafted_a_step(counters: Sequence[CaseCounters]) -> float | None:
+    """Mean drafted tokens of a step with a draft; None where these are not told."""
+    known = [(c.drafted, c.drafted_steps) for c in counters if c.drafted_steps]
+    steps = sum(count for _, count in known)
+    return sum(drafted for drafted, _ in known) / steps if steps else None
+
+
+def _asked(run: RunInfo) -> TreeShape | int | None:
+    """What drafts the engine was asked for: the run's tree, or a length of the engine's own."""
+    engine: Mapping[str, Any] = run.models.get("engine", {})
+    if engine.get("name", "reference") == "reference":
+        return _shape(run.config.get("tree"))
+    length = engine.get("draft_length")
+    return length if isinstance(length, int) else None
+
+
+def _shape(text: object) -> TreeShape | None:
+    try:
+        return parse_tree(str(text))
+    except UsageError:
+        return None
+
+
+def _asks_for_a_tree(run: RunInfo) -> bool:
+    """Whether the command, or a configuration file, gives the option."""
+    given = any(word.startswith("--spec-tree") for word in run.command)
+    return given or str(run.config.get("tree")) not in ("None", str(RunConfig().tree))
+
+
+def _suite(run: RunInfo, domain: str) -> str:
+    """The suite that a domain's prompts were loaded for."""
+    other = "other"
+    return (
+        other if domain not in DOMAINS and domain not in run.data and other in run.data else domain
+    )
+
+
+def _groups(summary: RunSummary) -> dict[str, GroupSummary]:
+    return {**summary.domains, OVERALL: summary.overall}
