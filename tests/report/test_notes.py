@@ -95,8 +95,8 @@ def test_a_draft_model_whose_context_ends_early(run, make_cases):
     (line,) = notes(run, cases)
     assert line == (
         f"3x2 asks for drafts of 14 tokens, and {mean:.1f} were drafted a step: fewer in {fewer} "
-        f"of 40 steps, all at positions from {begins} of the sequence on: the context of a model (the "
-        "draft model's, if the target decodes on) ends there"
+        f"of 40 steps, all at positions from {begins} of the sequence on: the context of a model "
+        "(the draft model's, if the target decodes on) ends there"
     )
     # Anywhere, it is no context that ends.
     anywhere = [with_steps(case, nodes=[2, 14, 2, 14, 2]) for case in make_cases()]
