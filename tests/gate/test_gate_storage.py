@@ -126,7 +126,7 @@ def _no_run(values):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (_newer, "has schema version 99, and this draftproof reads up to 1"),
+        (_newer, "has schema version 99, and this draftproof reads up to 2"),
         (_foreign, "is not a baseline"),
         (_lacks_a_column, "is corrupt"),
         (_short_column, "is corrupt"),
@@ -158,3 +158,16 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path, earlier):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DraftproofError, match="--spec-storage"):
         Storage(tmp_path / "file" / "below").save("main", earlier, traces=False)
+
+
+def test_steps_of_a_baseline_of_version_1_are_all_of_them(storage, earlier):
+    """Of an engine that told its counters alone they were those with a draft: 47 − 12, not 14."""
+    path = storage.save("main", earlier, traces=False)
+    values = json.loads(path.read_text())
+    totals = values["totals"]
+    told = list(totals["steps"])
+    totals["steps"][0], totals["accepted"][0], totals["committed_tokens"][0] = 14, 12, 47
+    values["schema_version"] = 1
+    path.write_text(json.dumps(values))
+    # Where the steps were told, they stay what they are.
+    assert storage.load("main").totals["steps"].tolist() == [35, *told[1:]]

@@ -175,7 +175,7 @@ def saved(report, self_draft):
         (lambda text: text[:500], "is corrupt"),
         (
             lambda text: text.replace('"schema_version": 1', '"schema_version": 9', 1),
-            "has schema version 9, and this draftproof reads up to 1; install a newer one",
+            "has schema version 9, and this draftproof reads up to 2; install a newer one",
         ),
         (lambda text: text.replace("draftproof baseline", "else", 1), "is not a baseline"),
     ],

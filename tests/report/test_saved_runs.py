@@ -14,7 +14,15 @@ from draftproof.errors import TraceError
 from draftproof.journal import Journal
 from draftproof.report import JOURNAL_FILE, load_run, point_latest, write_report
 from draftproof.report import columns as report_columns
-from draftproof.trace import CaseRecord, DecodedOutput, Verdict
+from draftproof.trace import (
+    NODE_COLUMNS,
+    STEP_COLUMNS,
+    CaseRecord,
+    Counts,
+    DecodedOutput,
+    Verdict,
+    empty_columns,
+)
 
 FILES = ("run.json", "cases.parquet", "steps.parquet", "nodes.parquet")
 STEPS = [
@@ -104,7 +112,7 @@ def test_columns_are_the_documented_ones(tmp_path, make_cases, run_info):
     assert pq.read_schema(tmp_path / "nodes.parquet").names == NODES
     for name in FILES[1:]:
         schema = pq.read_schema(tmp_path / name)
-        assert schema.metadata[b"draftproof_schema_version"] == b"2"
+        assert schema.metadata[b"draftproof_schema_version"] == b"3"
         assert pa.types.is_dictionary(schema.field("case_id").type)
         assert pa.types.is_dictionary(schema.field("domain").type)
         assert pq.ParquetFile(tmp_path / name).metadata.row_group(0).column(0).compression == "ZSTD"
@@ -210,8 +218,8 @@ def with_version(table, version):
 @pytest.mark.parametrize("name", FILES[1:])
 def test_newer_and_foreign_parquet_files_are_refused(tmp_path, make_cases, run_info, name):
     write_report(tmp_path, run_info, make_cases())
-    rewrite(tmp_path / name, lambda table: with_version(table, b"3"))
-    with pytest.raises(TraceError, match=rf"{name} has schema version 3.*install a newer one"):
+    rewrite(tmp_path / name, lambda table: with_version(table, b"4"))
+    with pytest.raises(TraceError, match=rf"{name} has schema version 4.*install a newer one"):
         load_run(tmp_path)
     rewrite(tmp_path / name, lambda table: table.replace_schema_metadata(None))
     with pytest.raises(TraceError, match=rf"{name} was not written by draftproof"):
@@ -225,8 +233,8 @@ def test_a_newer_run_description_is_refused(tmp_path, make_cases, run_info):
     write_report(tmp_path, run_info, make_cases())
     path = tmp_path / "run.json"
     values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, "schema_version": 3}))
-    with pytest.raises(TraceError, match=r"run.json has schema version 3"):
+    path.write_text(json.dumps({**values, "schema_version": 4}))
+    with pytest.raises(TraceError, match=r"run.json has schema version 4"):
         load_run(tmp_path)
 
 
@@ -318,6 +326,43 @@ def test_a_report_of_schema_version_1_is_read(tmp_path, make_cases, run_info, sa
         assert np.isnan(found.nodes["overlap"]).all()
         unknown = {**written.nodes, "overlap": found.nodes["overlap"]}
         assert same_record(found, replace(written, nodes=unknown))
+
+
+def counting_cases(cases, counts):
+    """The cases as of an engine that tells its counters and no steps."""
+    nothing = {"steps": empty_columns(STEP_COLUMNS), "nodes": empty_columns(NODE_COLUMNS)}
+    return [replace(case, counts=counts, **nothing) for case in cases]
+
+
+def test_counts_survive_a_report_and_a_journal_line(tmp_path, make_cases, run_info):
+    told = Counts(drafted=9, accepted=4, drafted_steps=3, longest_draft=3, lengths=(1, 0, 2))
+    cases = counting_cases(make_cases(), told)
+    cases[0] = replace(cases[0], counts=None)
+    write_report(tmp_path, run_info, cases)
+    assert [case.counts for case in load_run(tmp_path).cases] == [case.counts for case in cases]
+    assert CaseRecord.from_json(json.loads(json.dumps(cases[1].to_json()))).counts == told
+
+
+def test_counts_of_schema_version_2_are_read_as_steps_with_a_draft(tmp_path, make_cases, run_info):
+    """Which the one number of them was cannot be known; the steps are never fewer."""
+    cases = counting_cases(make_cases(), Counts(drafted=9, accepted=4, drafted_steps=3))
+    cases[0] = replace(cases[0], counts=None)
+    write_report(tmp_path, run_info, cases)
+    old = pa.struct([("steps", pa.int64()), ("drafted", pa.int64()), ("accepted", pa.int64())])
+
+    def as_version_2(table):
+        index = table.schema.get_field_index("counts")
+        column = table.column("counts").to_pylist()
+        values = [c and {**{n: c[n] for n in ("drafted", "accepted")}, "steps": 3} for c in column]
+        return with_version(table.set_column(index, "counts", pa.array(values, old)), b"2")
+
+    rewrite(tmp_path / "cases.parquet", as_version_2)
+    for name in ("steps.parquet", "nodes.parquet"):
+        rewrite(tmp_path / name, lambda table: with_version(table, b"2"))
+    assert [case.counts for case in load_run(tmp_path).cases] == [case.counts for case in cases]
+    line = json.loads(json.dumps(cases[1].to_json()))
+    line["counts"] = {"steps": 3, "drafted": 9, "accepted": 4}
+    assert CaseRecord.from_json(line).counts == cases[1].counts
 
 
 def test_a_journal_line_of_schema_version_1_is_read(make_cases):

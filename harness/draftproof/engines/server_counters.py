@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from draftproof.errors import EngineError
@@ -88,7 +89,7 @@ def answered_counts(*places: Any) -> Counts | None:
             }
             told = {name: value for name, value in found.items() if isinstance(value, int)}
             if all(name in told for name in names if name in _NEEDED):
-                return Counts(**told, lengths=_lengths(found.get("lengths")))
+                return replace(_counts(told), lengths=_lengths(found.get("lengths")))
     return None
 
 
@@ -141,7 +142,18 @@ def metric_counts(before: Mapping[str, float], after: Mapping[str, float]) -> Co
     }
     if min(grown.values()) < 0:
         raise EngineError("the server's counters went down during a request; was it restarted?")
-    return Counts(**grown)
+    return _counts(grown)
+
+
+def _counts(told: Mapping[str, int]) -> Counts:
+    return Counts(
+        drafted=told["drafted"],
+        accepted=told["accepted"],
+        steps=told.get("steps"),
+        drafted_steps=told.get("drafted_steps"),
+        longest_draft=told.get("longest_draft"),
+        generated=told.get("generated"),
+    )
 
 
 def _lengths(found: Any) -> tuple[int, ...] | None:

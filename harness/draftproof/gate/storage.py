@@ -26,8 +26,13 @@ from draftproof.statistics.sums import TOTALS
 
 FOLDER = ".draftproof"
 """Where baselines lie unless ``--spec-storage`` says otherwise."""
-SCHEMA_VERSION = 1
-"""Raised whenever a field of a baseline changes its name, its type or its meaning."""
+SCHEMA_VERSION = 2
+"""Raised whenever a field of a baseline changes its name, its type or its meaning.
+
+Version 1 has drafted steps for the steps of engines that told their counters alone; it is read with
+the steps that version 2 would have."""
+_STEPS_SINCE = 2
+"""The version from which on a baseline's steps are all of them."""
 _KIND = "draftproof baseline"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -160,6 +165,10 @@ def _to_json(run: MeasuredRun, *, traces: bool) -> dict[str, Any]:
 def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
     case_ids = tuple(values["case_ids"])
     columns = {name: _column(values["totals"][name], len(case_ids)) for name in TOTALS}
+    if values.get("schema_version", SCHEMA_VERSION) < _STEPS_SINCE:
+        # No more than the steps, where they were told: each commits what it kept and a token.
+        uncut = columns["committed_tokens"] - columns["accepted"]
+        columns["steps"] = np.maximum(columns["steps"], uncut)
     seconds = {name: _column(values["seconds"][name], len(case_ids)) for name in SECONDS}
     steps = {
         case_id: StepFacts.from_bytes(base64.b64decode(values["steps"][case_id], validate=True))

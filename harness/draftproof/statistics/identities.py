@@ -76,7 +76,7 @@ def check_figures(figures: Mapping[str, float]) -> dict[str, str]:
         >>> check_figures({"block_efficiency": 1.41, "accepted_length": 0.41})
         {}
     """
-    wrong = {}
+    wrong: dict[str, str] = {}
     length, efficiency = (
         figures.get(name, np.nan) for name in ("accepted_length", "block_efficiency")
     )
