@@ -108,7 +108,11 @@ def test_latest_and_a_killed_run_are_read_too(capsys, saved, tmp_path, run_info)
         journal.append(study_run(prompts=1, steps=2)[0])
     code, out, _ = run(capsys, "report", killed, "--resamples", "200")
     assert code == 0
-    assert "\nThe run is unfinished: these are the cases that its journal holds.\n" in out
+    assert "\nthe run is unfinished: these are the cases that it came to\n" in out
+    document = as_json(capsys, "metrics", killed, "--as", "vllm")
+    assert document["complete"] is False
+    assert document["notes"] == ["the run is unfinished: these are the cases that it came to"]
+    assert as_json(capsys, "study", killed, "--resamples", "200")["notes"] == document["notes"]
 
 
 @pytest.mark.parametrize("command", ["metrics", "study", "report"])

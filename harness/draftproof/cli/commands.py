@@ -82,9 +82,11 @@ def study(arguments: argparse.Namespace) -> str:
     """
     saved = _load(arguments)
     found = _study(saved, Resampling(resamples=arguments.resamples))
+    notes = prompt_lines(prompt_counts(saved.run, saved.cases), complete=saved.complete)
     if arguments.json:
-        return _json({"run": saved.run.name, **study_json(found)})
-    blocks = [settings_line(saved.run)]
+        noted = {"notes": notes} if notes else {}
+        return _json({"run": saved.run.name, **noted, **study_json(found)})
+    blocks = [settings_line(saved.run), *notes]
     if saved.run.uses_builtin:
         blocks.append(TOY_NOTICE)
     if found.findings:
