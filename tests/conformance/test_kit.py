@@ -162,7 +162,7 @@ def test_an_unknown_check_is_refused_with_the_nearest():
 
 
 def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
-    words = ["verify", "--prompts-per-domain", "1", "--max-new-tokens", "6", "--check"]
+    words = ["verify", "--limit", "1", "--max-new-tokens", "6", "--check"]
     words += ["length limit at every offset", "--json", str(tmp_path / "c.json")]
     words += ["--markdown", str(tmp_path / "c.md")]
     assert main(words) == 0
@@ -187,7 +187,7 @@ def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
     ],
 )
 def test_verify_refuses_what_it_cannot_use(words, problem, capsys):
-    assert main(["verify", "--prompts-per-domain", "1", *words]) == 4
+    assert main(["verify", "--limit", "1", *words]) == 4
     assert problem in capsys.readouterr().err
 
 

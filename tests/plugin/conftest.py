@@ -32,11 +32,12 @@ def run(pytester, pair):
     pytester.makepyfile(test_letters=SUITE)
 
     def run(*options, models=True):
+        length = "--spec-max-new-tokens"
         return pytester.runpytest_inprocess(
             "-p",
             "no:cacheprovider",
             *(pair if models else []),
-            "--spec-max-new-tokens=8",
+            *([] if any(option.startswith(length) for option in options) else [f"{length}=8"]),
             *options,
             no_reraise_ctrlc=True,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,14 +39,15 @@ class Option:
         help: For ``--help``.
         metavar: Stands for the value in ``--help``; None for a switch.
         parse: From the text given to the value; raises `ValueError` or `UsageError`.
-        several: Whether it may be given more than once; in the ini file, a line each.
+        joined: Makes one value of those that were given, of an option that may be given more than
+            once (in the ini file, a line each); None for one that has a single value.
     """
 
     flag: str
     help: str
     metavar: str | None = None
     parse: Callable[[str], Any] = str
-    several: bool = False
+    joined: Callable[[Sequence[Any]], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -54,21 +55,41 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
 
-def _limit(text: str) -> int | None:
-    return None if text == "all" else int(text)
+ALL = "all"
+"""The value of ``--spec-limit`` that stands for every prompt."""
 
 
-def engine_options(text: str) -> tuple[tuple[str, str], ...]:
-    """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``.
+def _limit(text: str) -> int | str:
+    return text if text == ALL else int(text)
+
+
+def _pairs(option: str, text: str) -> list[tuple[str, str]]:
+    """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``."""
+    pairs = [tuple(piece.strip() for piece in part.partition("=")) for part in text.split(",")]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise UsageError(f"{option}: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
+    return [(key, value) for key, _, value in pairs]
+
+
+def _one_of_each(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The pairs by name, each name with one value.
 
     Raises:
-        UsageError: A part has no name or no equals sign.
+        UsageError: A name is given two values: neither may be lost without a word.
     """
-    pairs = [part.partition("=") for part in text.split(",")]
-    for key, equals, _ in pairs:
-        if not key.strip() or not equals:
-            raise UsageError(f"--spec-engine-option: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
-    return tuple((key.strip(), value.strip()) for key, _, value in pairs)
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise UsageError(
+                f"{option}: {key} is given twice, as '{found[key]}' and as '{value}'; give it once"
+            )
+    return found
+
+
+def _engine_options(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    option = "--spec-engine-option"
+    pairs = (pair for text in texts for pair in _pairs(option, text))
+    return tuple(_one_of_each(option, pairs).items())
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -118,15 +139,15 @@ OPTIONS: tuple[Option, ...] = (
         "--spec-engine",
         f"Engine under test: {', '.join(BUILT_IN)}, one that a package registered under the entry "
         "point draftproof.engines, or package.module:callable. Default reference. See "
-        "docs/engines.md.",
+        "`draftproof docs engines`.",
         "NAME",
     ),
     Option(
         "--spec-engine-option",
-        "A setting of the engine's own, for example url=http://localhost:8000; several are "
-        "separated by commas.",
+        "A setting of the engine's own, for example url=http://localhost:8000. Several are "
+        "separated by commas, or the option is given several times.",
         "KEY=VALUE",
-        engine_options,
+        joined=_engine_options,
     ),
     Option(
         "--spec-engine-timeout",
@@ -182,7 +203,12 @@ OPTIONS: tuple[Option, ...] = (
         "N",
         int,
     ),
-    Option("--spec-stop", "Text that ends an output, at the token that completes it.", "TEXT"),
+    Option(
+        "--spec-stop",
+        "Text that ends an output, at the token that completes it. May be given several times.",
+        "TEXT",
+        joined=tuple,
+    ),
     Option("--spec-seed", "Seeds the choice of prompts and every draw. Default 0.", "N", int),
     Option(
         "--spec-limit",
@@ -195,7 +221,8 @@ OPTIONS: tuple[Option, ...] = (
         "Prompts: 'builtin' (default) was written for draftproof; 'real' is HumanEval, GSM8K, "
         "BIG-Bench Hard and MT-Bench; or data sets by name, with commas between: "
         f"{', '.join(PARTS)}, {OWN_PROMPTS} (--spec-jsonl). A name may go on with parts and a "
-        "revision on the hub: bbh:navigate+web_of_lies@main. docs/data.md lists them.",
+        "revision on the hub: bbh:navigate+web_of_lies@main. `draftproof docs data` lists "
+        "them.",
         "NAMES",
     ),
     Option(
@@ -213,7 +240,8 @@ OPTIONS: tuple[Option, ...] = (
         "--spec-columns",
         "What the columns of --spec-jsonl hold, as in prompt=question,answer=solution. Keys: "
         f"{', '.join(COLUMN_KEYS)}; one that is left out is the column of that name.",
-        "KEY=COLUMN,...",
+        "KEY=COLUMN[,KEY=COLUMN]",
+        joined=",".join,
     ),
     Option(
         "--spec-turns",
@@ -224,8 +252,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-execute-code",
-        "Score outputs that are code by running them, in a sandbox (SECURITY.md says what it keeps "
-        "out). Without, code is not scored.",
+        "Score outputs that are code by running them, in a sandbox (`draftproof docs security` "
+        "says what it keeps out). Without, code is not scored.",
     ),
     Option(
         "--spec-trust-remote-code",
@@ -243,8 +271,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--spec-law-alpha",
         "Above temperature 0, emitted tokens are tested against the target's law "
-        "(docs/lossless.md); a lossless engine is rejected with at most this probability. 0 leaves "
-        "the test out. Default 0.0001.",
+        "(see `draftproof docs lossless`); a lossless engine is rejected with at most this "
+        "probability. 0 leaves the test out. Default 0.0001.",
         "ALPHA",
         float,
     ),
@@ -290,9 +318,10 @@ OPTIONS: tuple[Option, ...] = (
         "Fail where a figure changed by more than a margin: METRIC[@SCOPE]:-MARGIN[%%], for "
         "example 'acceptance_rate:-0.02' (in each domain, and both ways), "
         "'block_efficiency@chat:-3%%', 'speedup@overall:-10%%', or 'identical'. May be given "
-        "several times. Exit code 1 where one fails, 7 where one is inconclusive. docs/gate.md.",
+        "several times. Exit code 1 where one fails, 7 where one is inconclusive. See `draftproof "
+        "docs gate`.",
         "EXPR",
-        several=True,
+        joined=tuple,
     ),
     Option(
         "--spec-alpha",
@@ -310,6 +339,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
+BY_NAME = {option.name: option for option in OPTIONS}
+"""The options by their names, such as ``spec_tree``."""
+
 _CONFIG_FIELDS = {
     "spec_target": "target",
     "spec_draft": "draft",
@@ -318,6 +350,7 @@ _CONFIG_FIELDS = {
     "spec_tree": "tree",
     "spec_rule": "rule",
     "spec_max_new_tokens": "max_new_tokens",
+    "spec_stop": "stop_strings",
     "spec_seed": "seed",
     "spec_limit": "limit",
     "spec_prompts": "prompts",
@@ -355,35 +388,75 @@ def add_options(parser: pytest.Parser) -> None:
             group.addoption(option.flag, action="store_true", default=None, help=option.help)
             parser.addini(option.name, f"As {option.flag}.", type="bool", default=None)
         else:
-            action = "append" if option.several else "store"
             group.addoption(
-                option.flag, action=action, metavar=option.metavar, default=None, help=option.help
+                option.flag, action="append", metavar=option.metavar, default=None, help=option.help
             )
-            kind: Literal["linelist", "string"] = "linelist" if option.several else "string"
+            kind: Literal["linelist", "string"] = "linelist" if option.joined else "string"
             parser.addini(option.name, f"As {option.flag}.", type=kind, default=None)
 
 
 def given(config: pytest.Config, name: str) -> Any:
     """The value of an option: from the command line, else from the ini file, else None.
 
-    A list, where it may be given several times.
+    Of an option with a single value, the command line's wins over that of ``addopts``.
 
     Raises:
-        UsageError: The text cannot be read as the option's type.
+        UsageError: The text cannot be read as the option's type, or two values are given on the
+            command line for an option that has one.
     """
-    option = next(option for option in OPTIONS if option.name == name)
-    value = config.getoption(name)
-    if value is None:
-        value = config.getini(name)
-    if value is None or option.metavar is None or option.several:
-        return value or None
+    option = BY_NAME[name]
+    texts = config.getoption(name)
+    if option.metavar is None:
+        return texts or config.getini(name) or None
+    if texts is None:
+        found = config.getini(name)
+        texts = found if option.joined or not found else [found]
+    elif option.joined is None:
+        texts = _typed(config, option.flag) or texts[-1:]
+    return value_of(option, texts) if texts else None
+
+
+def value_of(option: Option, texts: Sequence[str]) -> Any:
+    """The value of an option that has one, of the texts that were given for it.
+
+    Args:
+        option: Not a switch.
+        texts: At least one, in the order in which they were given.
+
+    Raises:
+        UsageError: A text cannot be read as the option's type, or several are given for an option
+            that has a single value.
+    """
+    if option.joined is not None:
+        return option.joined(texts)
+    text, *others = dict.fromkeys(texts)
+    if others:
+        shown = " and as ".join(repr(other) for other in (text, *others))
+        raise UsageError(f"{option.flag}: given more than once, as {shown}; give it once")
     try:
-        return option.parse(value)
+        return option.parse(text)
     except ValueError as error:
-        kind = {int: "a whole number", float: "a number", _limit: "a whole number or 'all'"}
+        kind = {int: "a whole number", float: "a number", _limit: f"a whole number or '{ALL}'"}
         raise UsageError(
-            f"{option.flag}: '{value}' is not {kind.get(option.parse, 'valid')}"
+            f"{option.flag}: '{text}' is not {kind.get(option.parse, 'valid')}"
         ) from error
+
+
+def _typed(config: pytest.Config, flag: str) -> list[str]:
+    """The values that the command line itself gives to an option; those of addopts are not there.
+
+    None on a worker of pytest-xdist, which is not given the command line as it was typed.
+    """
+    words = [str(word) for word in config.invocation_params.args]
+    if "--" in words:
+        words = words[: words.index("--")]
+    found = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == flag:
+            found.append(after)
+        elif word.startswith(f"{flag}="):
+            found.append(word.removeprefix(f"{flag}="))
+    return found
 
 
 def against_config(text: str, settings: RunConfig) -> RunConfig:
@@ -394,10 +467,7 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
     """
     changed: dict[str, Any] = {}
     options = dict(settings.engine_options)
-    for part in text.split(","):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals:
-            raise UsageError(f"--spec-against: '{part}' is not KEY=VALUE")
+    for key, value in _one_of_each("--spec-against", _pairs("--spec-against", text)).items():
         if key.startswith("option."):
             options[key.removeprefix("option.")] = value
         elif key in ("tree", "rule", "engine"):
@@ -419,25 +489,34 @@ def run_config(config: pytest.Config) -> RunConfig:
     preset = given(config, "spec_preset")
     if preset is not None and preset not in PRESETS:
         raise unknown_value("--spec-preset", preset, PRESETS)
-    settings: dict[str, Any] = dict(PRESETS.get(preset or "", {}))
-    for name, field in _CONFIG_FIELDS.items():
-        value = given(config, name)
-        if value is not None or (name == "spec_limit" and _is_all(config)):
-            settings[field] = value
+    values = {name: given(config, name) for name in (*_CONFIG_FIELDS, *_SAMPLING_FIELDS)}
+    return settings_of(values, **PRESETS.get(preset or "", {}))
+
+
+def settings_of(values: Mapping[str, Any], **defaults: Any) -> RunConfig:
+    """The settings that options make.
+
+    Args:
+        values: By the option's name, as `given` and `value_of` give them; None where it is not
+            given.
+        defaults: Fields of `RunConfig` for options that are not given; a tree as text, and sampling
+            as the fields of `Sampling`.
+
+    Raises:
+        UsageError: A value is not valid.
+    """
+    settings: dict[str, Any] = dict(defaults)
+    sampling: dict[str, Any] = dict(settings.pop("sampling", {}))
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name in _SAMPLING_FIELDS:
+            sampling[_SAMPLING_FIELDS[name]] = value
+        else:
+            field = _CONFIG_FIELDS[name]
+            settings[field] = None if field == "limit" and value == ALL else value
     if "jsonl" in settings:
         settings.setdefault("prompts", OWN_PROMPTS)
     if "tree" in settings:
         settings["tree"] = parse_tree(settings["tree"])
-    sampling: dict[str, Any] = settings.pop("sampling", {})
-    for name, field in _SAMPLING_FIELDS.items():
-        value = given(config, name)
-        if value is not None:
-            sampling[field] = value
-    stop = given(config, "spec_stop")
-    if stop is not None:
-        settings["stop_strings"] = (stop,)
     return RunConfig(**settings, sampling=Sampling(**sampling))
-
-
-def _is_all(config: pytest.Config) -> bool:
-    return "all" in (config.getoption("spec_limit"), config.getini("spec_limit"))
