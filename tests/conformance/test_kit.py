@@ -184,6 +184,14 @@ def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
         (["--json", "/nowhere/at/all.json"], "no folder /nowhere/at"),
         (["--tree", "3y2"], "--spec-tree"),
         (["--temperature", "-1"], "is not a temperature"),
+        (["--temperature", "1", "--spec-temperature", "2"], "given more than once, as '1' and as"),
+        (
+            ["--engine-option", "a=1", "--engine-option", "a=2"],
+            "a is given twice, as '1' and",
+        ),
+        (["--json", "a", "--json", "b"], "--json: given more than once, as 'a' and as 'b'"),
+        (["--prompts", "own"], "'own' is the file of --spec-jsonl FILE; add it"),
+        (["--law-alpha", "0"], "--law-alpha: 0 would fail no engine"),
     ],
 )
 def test_verify_refuses_what_it_cannot_use(words, problem, capsys):
