@@ -1,5 +1,6 @@
 """Documents that must stay true: the README's commands, example and figures, and the glossary."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from draftproof.plugin.options import OPTIONS
-from draftproof.prompt_sources import COLUMN_KEYS, parse_columns, parse_prompts
+from draftproof.prompt_sources import COLUMN_KEYS, REAL, parse_columns, parse_prompts
 from draftproof.report.labels import (
     ACCURACY_LABELS,
     DEPTH_LABELS,
@@ -68,6 +69,18 @@ def test_the_readme_counts_the_lines_of_its_suite():
     numbers = {6: "six", 7: "seven", 8: "eight"}
     stated = re.search(r"a test file of (\w+) lines", README)[1]
     assert stated == numbers[len(suite.strip().splitlines())]
+
+
+@pytest.mark.parametrize("folder", ["study-t0", "study-t1"])
+def test_the_study_names_what_its_runs_were_given(folder):
+    page = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    run = json.loads((ROOT / "reports" / folder / "run.json").read_text(encoding="utf-8"))
+    tasks = {name.split("/")[1] for name in run["prompts"] if name.startswith("bbh/")}
+    numbers = {6: "six", 12: "twelve"}
+    assert f"{numbers[len(tasks)]} tasks of BIG-Bench Hard (logic)" in " ".join(page.split())
+    assert f"up to {run['config']['max_new_tokens']} new tokens a prompt" in page
+    assert f"in {run['models']['target']['dtype']}." in page
+    assert {len([n for n in run["prompts"] if n.split("/")[0] == name]) for name in REAL} == {50}
 
 
 def test_the_table_of_data_sets_is_that_of_the_code():
