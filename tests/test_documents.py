@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from draftproof.plugin.options import OPTIONS
-from draftproof.prompt_sources import COLUMN_KEYS, REAL, parse_columns, parse_prompts
+from draftproof.prompt_sources import COLUMN_KEYS, parse_columns, parse_prompts
 from draftproof.report.labels import (
     ACCURACY_LABELS,
     DEPTH_LABELS,
@@ -80,7 +80,7 @@ def test_the_study_names_what_its_runs_were_given(folder):
     assert f"{numbers[len(tasks)]} tasks of BIG-Bench Hard (logic)" in " ".join(page.split())
     assert f"up to {run['config']['max_new_tokens']} new tokens a prompt" in page
     assert f"in {run['models']['target']['dtype']}." in page
-    assert {len([n for n in run["prompts"] if n.split("/")[0] == name]) for name in REAL} == {50}
+    assert {run["data"][name]["prompts"] for name in ("code", "math", "logic", "chat")} == {50}
 
 
 def test_the_table_of_data_sets_is_that_of_the_code():

@@ -175,6 +175,24 @@ def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
     assert "goes on for 1 tokens" in capsys.readouterr().out
 
 
+def test_verify_reads_prompts_of_ones_own_and_pytests_spelling(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"q": "Name a city."}\n{"q": "Name a river."}\n{"q": "Name a hill."}\n')
+    words = ["--spec-jsonl", str(file), "--columns", "prompt=q", "--spec-limit", "2"]
+    seen = []
+    monkeypatch.setattr(
+        "draftproof.conformance.kit.examine", lambda subject, names: seen.append(subject) or []
+    )
+    assert main(["verify", *words]) == 0
+    assert len(seen[0].prompts) == 2
+    assert {prompt.text for prompt in seen[0].prompts} < {
+        "Name a city.",
+        "Name a river.",
+        "Name a hill.",
+    }
+    assert (seen[0].config.limit, str(seen[0].config.tree)) == (2, "chain:4")
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

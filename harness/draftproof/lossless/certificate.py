@@ -169,7 +169,7 @@ def _reason(fork: Fork, tolerance: float) -> str:
 
 def _advice(fork: Fork) -> list[str]:
     return [
-        f"  What to do: look at the step that emitted token {fork.index}, on the page of --report.",
+        f"  What to do: look at the step that emitted token {fork.index}; pytest --report draws it.",
         "    Either its acceptance rule kept or drew a wrong token, or the rule was given wrong",
         "    logits: with the reference engine, pytest --spec-check-state 1 fails in that case.",
     ]
