@@ -5,7 +5,8 @@ import json
 import pytest
 
 from draftproof.errors import UsageError
-from draftproof.plugin.options import OPTIONS, given, run_config
+from draftproof.plugin.options import OPTIONS, given
+from draftproof.plugin.settings import run_config
 from draftproof.prompt_sources import parse_columns
 
 USAGE_ERROR = 4

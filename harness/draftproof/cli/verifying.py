@@ -119,7 +119,8 @@ def verify(arguments: argparse.Namespace) -> Result:
 
 
 def _settings(arguments: argparse.Namespace) -> RunConfig:
-    from draftproof.plugin.options import BY_NAME, settings_of, value_of
+    from draftproof.plugin.options import BY_NAME, value_of
+    from draftproof.plugin.settings import settings_of
 
     values: dict[str, Any] = {}
     for name in _OPTIONS:

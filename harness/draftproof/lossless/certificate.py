@@ -168,8 +168,9 @@ def _reason(fork: Fork, tolerance: float) -> str:
 
 
 def _advice(fork: Fork) -> list[str]:
+    step = f"the step that emitted token {fork.index}"
     return [
-        f"  What to do: look at the step that emitted token {fork.index}; pytest --report draws it.",
+        f"  What to do: look at {step}; pytest --report draws it.",
         "    Either its acceptance rule kept or drew a wrong token, or the rule was given wrong",
         "    logits: with the reference engine, pytest --spec-check-state 1 fails in that case.",
     ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,14 +13,12 @@ from draftproof.config import (
     DTYPES,
     PRESETS,
     RULE_NAMES,
-    RunConfig,
-    Sampling,
 )
 from draftproof.engines.names import BUILT_IN
-from draftproof.errors import UsageError, unknown_value
+from draftproof.errors import UsageError
 from draftproof.laws import RULES
 from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS, PARTS
-from draftproof.shapes import FORMS, parse_tree
+from draftproof.shapes import FORMS
 
 GROUP = "draftproof"
 GROUP_TITLE = "draftproof: speculative decoding"
@@ -63,15 +60,19 @@ def _limit(text: str) -> int | str:
     return text if text == ALL else int(text)
 
 
-def _pairs(option: str, text: str) -> list[tuple[str, str]]:
-    """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``."""
+def pairs_of(option: str, text: str) -> list[tuple[str, str]]:
+    """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``.
+
+    Raises:
+        UsageError: A part has no name or no equals sign.
+    """
     pairs = [tuple(piece.strip() for piece in part.partition("=")) for part in text.split(",")]
     if not all(key and equals for key, equals, _ in pairs):
         raise UsageError(f"{option}: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
     return [(key, value) for key, _, value in pairs]
 
 
-def _one_of_each(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+def one_of_each(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The pairs by name, each name with one value.
 
     Raises:
@@ -88,8 +89,8 @@ def _one_of_each(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str
 
 def _engine_options(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     option = "--spec-engine-option"
-    pairs = (pair for text in texts for pair in _pairs(option, text))
-    return tuple(_one_of_each(option, pairs).items())
+    pairs = (pair for text in texts for pair in pairs_of(option, text))
+    return tuple(one_of_each(option, pairs).items())
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -342,43 +343,6 @@ OPTIONS: tuple[Option, ...] = (
 BY_NAME = {option.name: option for option in OPTIONS}
 """The options by their names, such as ``spec_tree``."""
 
-_CONFIG_FIELDS = {
-    "spec_target": "target",
-    "spec_draft": "draft",
-    "spec_dtype": "dtype",
-    "spec_device": "device",
-    "spec_tree": "tree",
-    "spec_rule": "rule",
-    "spec_max_new_tokens": "max_new_tokens",
-    "spec_stop": "stop_strings",
-    "spec_seed": "seed",
-    "spec_limit": "limit",
-    "spec_prompts": "prompts",
-    "spec_data": "data_dir",
-    "spec_law_alpha": "law_alpha",
-    "spec_jsonl": "jsonl",
-    "spec_columns": "columns",
-    "spec_turns": "turns",
-    "spec_execute_code": "execute_code",
-    "spec_trust_remote_code": "trust_remote_code",
-    "spec_check_state": "check_state",
-    "spec_log_draws": "draw_log",
-    "spec_engine": "engine",
-    "spec_engine_option": "engine_options",
-    "spec_engine_timeout": "engine_timeout",
-    "spec_tie_tolerance": "tie_tolerance",
-}
-
-
-_SAMPLING_FIELDS = {
-    "spec_temperature": "temperature",
-    "spec_top_k": "top_k",
-    "spec_top_p": "top_p",
-    "spec_min_p": "min_p",
-    "spec_repetition_penalty": "repetition_penalty",
-    "spec_min_new_tokens": "min_new_tokens",
-}
-
 
 def add_options(parser: pytest.Parser) -> None:
     """Register every option, with its ini equivalent."""
@@ -457,66 +421,3 @@ def _typed(config: pytest.Config, flag: str) -> list[str]:
         elif word.startswith(f"{flag}="):
             found.append(word.removeprefix(f"{flag}="))
     return found
-
-
-def against_config(text: str, settings: RunConfig) -> RunConfig:
-    """The settings of ``--spec-against``: the run's own, but for those that it names.
-
-    Raises:
-        UsageError: It cannot be read, or a setting cannot differ within one session.
-    """
-    changed: dict[str, Any] = {}
-    options = dict(settings.engine_options)
-    for key, value in _one_of_each("--spec-against", _pairs("--spec-against", text)).items():
-        if key.startswith("option."):
-            options[key.removeprefix("option.")] = value
-        elif key in ("tree", "rule", "engine"):
-            changed[key] = parse_tree(value) if key == "tree" else value
-        else:
-            raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
-    other = dataclasses.replace(settings, **changed, engine_options=tuple(options.items()))
-    if other == settings:
-        raise UsageError(f"--spec-against {text}: these are the run's own settings")
-    return other
-
-
-def run_config(config: pytest.Config) -> RunConfig:
-    """The settings of the run, a preset's where no option is given.
-
-    Raises:
-        UsageError: An option's value is not valid.
-    """
-    preset = given(config, "spec_preset")
-    if preset is not None and preset not in PRESETS:
-        raise unknown_value("--spec-preset", preset, PRESETS)
-    values = {name: given(config, name) for name in (*_CONFIG_FIELDS, *_SAMPLING_FIELDS)}
-    return settings_of(values, **PRESETS.get(preset or "", {}))
-
-
-def settings_of(values: Mapping[str, Any], **defaults: Any) -> RunConfig:
-    """The settings that options make.
-
-    Args:
-        values: By the option's name, as `given` and `value_of` give them; None where it is not
-            given.
-        defaults: Fields of `RunConfig` for options that are not given; a tree as text, and sampling
-            as the fields of `Sampling`.
-
-    Raises:
-        UsageError: A value is not valid.
-    """
-    settings: dict[str, Any] = dict(defaults)
-    sampling: dict[str, Any] = dict(settings.pop("sampling", {}))
-    for name, value in values.items():
-        if value is None:
-            continue
-        if name in _SAMPLING_FIELDS:
-            sampling[_SAMPLING_FIELDS[name]] = value
-        else:
-            field = _CONFIG_FIELDS[name]
-            settings[field] = None if field == "limit" and value == ALL else value
-    if "jsonl" in settings:
-        settings.setdefault("prompts", OWN_PROMPTS)
-    if "tree" in settings:
-        settings["tree"] = parse_tree(settings["tree"])
-    return RunConfig(**settings, sampling=Sampling(**sampling))
