@@ -1,5 +1,6 @@
 """Documents that must stay true: the README's commands, example and figures, and the glossary."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -53,20 +54,33 @@ def test_the_readmes_tables_are_those_of_committed_reports():
     assert updated(emptied) == README
 
 
-def test_the_readmes_example_fails_as_printed(pytester):
-    wrong_rule, suite = blocks("python")
-    assert len(suite.strip().splitlines()) <= 8
-    pytester.makeconftest(wrong_rule)
-    pytester.makepyfile(test_sql=suite)
-    # A process of its own: what it imports could not be imported again in this one.
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    printed = README.partition("<!-- failing output -->")[2]
-    expected = printed.partition("<!-- end of failing output -->")[0].strip().strip("`").strip()
-    assert "the speculative output leaves the target's own" in expected
-    found = {without_digits(line) for line in result.outlines}
-    for line in expected.splitlines():
-        assert without_digits(line) in found, line
+def test_the_readmes_example_fails_as_printed():
+    """When it fails: python docs/make_failing_output.py."""
+    example = runpy.run_path(str(ROOT / "docs" / "make_failing_output.py"))
+    stated, found = example["printed"](README), example["failing_output"](README)
+    assert "exceeds the tie tolerance" in stated
+    assert [without_digits(line) for line in stated.splitlines()] == [
+        without_digits(line) for line in found.splitlines()
+    ]
+
+
+def test_the_readme_counts_the_lines_of_its_suite():
+    _, suite = blocks("python")
+    numbers = {6: "six", 7: "seven", 8: "eight"}
+    stated = re.search(r"a test file of (\w+) lines", README)[1]
+    assert stated == numbers[len(suite.strip().splitlines())]
+
+
+@pytest.mark.parametrize("folder", ["study-t0", "study-t1"])
+def test_the_study_names_what_its_runs_were_given(folder):
+    page = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    run = json.loads((ROOT / "reports" / folder / "run.json").read_text(encoding="utf-8"))
+    tasks = {name.split("/")[1] for name in run["prompts"] if name.startswith("bbh/")}
+    numbers = {6: "six", 12: "twelve"}
+    assert f"{numbers[len(tasks)]} tasks of BIG-Bench Hard (logic)" in " ".join(page.split())
+    assert f"up to {run['config']['max_new_tokens']} new tokens a prompt" in page
+    assert f"in {run['models']['target']['dtype']}." in page
+    assert {run["data"][name]["prompts"] for name in ("code", "math", "logic", "chat")} == {50}
 
 
 def test_the_table_of_data_sets_is_that_of_the_code():

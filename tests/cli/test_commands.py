@@ -45,6 +45,17 @@ def test_metrics_prints_the_projects_asked_for(capsys, saved):
     assert "EAGLE" not in out
 
 
+def test_projects_asked_for_one_by_one_add_up(capsys, saved):
+    _, out, _ = run(capsys, "metrics", saved, "--as", "vllm", "--as", "eagle,vllm")
+    assert out.count("\nvLLM (") == out.count("\nEAGLE (") == 1
+    assert "SGLang" not in out
+
+
+def test_two_values_for_one_option_are_refused(capsys, saved):
+    line = refused(capsys, "metrics", saved, "--domain", "code", "--domain", "chat")
+    assert line == "--domain: given more than once, as 'code' and as 'chat'; give it once\n"
+
+
 def test_metrics_prints_all_projects_by_default(capsys, saved):
     _, out, _ = run(capsys, "metrics", saved)
     for peer in PEERS.values():

@@ -59,8 +59,8 @@ def test_the_reference_engine_passes(subject, name):
         ("IgnoresStopTokens", "stop token at every offset", "it should have ended .stop_token."),
         ("IgnoresStopStrings", "stop string at every offset", "should have ended .stop_string."),
         ("OneTooMany", "length limit at every offset", "goes on for 1 tokens after"),
-        ("IgnoresLeastLength", "min_new_tokens at every offset", "leaves the target's own"),
-        ("IgnoresPenalty", "repetition penalty inside a block", "leaves the target's own"),
+        ("IgnoresLeastLength", "min_new_tokens at every offset", "not the target's own choice"),
+        ("IgnoresPenalty", "repetition penalty inside a block", "not the target's own choice"),
         ("AnswersNothing", "shortest and longest prompts", "an empty prompt was answered"),
         ("CountsRequests", "same request twice", "token 13 is"),
         ("WrongToken", "drafts of other lengths", "chain:1"),
@@ -161,7 +161,7 @@ def test_an_unknown_check_is_refused_with_the_nearest():
 
 
 def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
-    words = ["verify", "--prompts-per-domain", "1", "--max-new-tokens", "6", "--check"]
+    words = ["verify", "--limit", "1", "--max-new-tokens", "6", "--check"]
     words += ["length limit at every offset", "--json", str(tmp_path / "c.json")]
     words += ["--markdown", str(tmp_path / "c.md")]
     assert main(words) == 0
@@ -174,6 +174,24 @@ def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
     assert "goes on for 1 tokens" in capsys.readouterr().out
 
 
+def test_verify_reads_prompts_of_ones_own_and_pytests_spelling(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"q": "Name a city."}\n{"q": "Name a river."}\n{"q": "Name a hill."}\n')
+    words = ["--spec-jsonl", str(file), "--columns", "prompt=q", "--spec-limit", "2"]
+    seen = []
+    monkeypatch.setattr(
+        "draftproof.conformance.kit.examine", lambda subject, names: seen.append(subject) or []
+    )
+    assert main(["verify", *words]) == 0
+    assert len(seen[0].prompts) == 2
+    assert {prompt.text for prompt in seen[0].prompts} < {
+        "Name a city.",
+        "Name a river.",
+        "Name a hill.",
+    }
+    assert (seen[0].config.limit, str(seen[0].config.tree)) == (2, "chain:4")
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
@@ -183,10 +201,18 @@ def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):
         (["--json", "/nowhere/at/all.json"], "no folder /nowhere/at"),
         (["--tree", "3y2"], "--spec-tree"),
         (["--temperature", "-1"], "is not a temperature"),
+        (["--temperature", "1", "--spec-temperature", "2"], "given more than once, as '1' and as"),
+        (
+            ["--engine-option", "a=1", "--engine-option", "a=2"],
+            "a is given twice, as '1' and",
+        ),
+        (["--json", "a", "--json", "b"], "--json: given more than once, as 'a' and as 'b'"),
+        (["--prompts", "own"], "'own' is the file of --spec-jsonl FILE; add it"),
+        (["--law-alpha", "0"], "--law-alpha: 0 would fail no engine"),
     ],
 )
 def test_verify_refuses_what_it_cannot_use(words, problem, capsys):
-    assert main(["verify", "--prompts-per-domain", "1", *words]) == 4
+    assert main(["verify", "--limit", "1", *words]) == 4
     assert problem in capsys.readouterr().err
 
 

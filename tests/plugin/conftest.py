@@ -32,11 +32,12 @@ def run(pytester, pair):
     pytester.makepyfile(test_letters=SUITE)
 
     def run(*options, models=True):
+        given = {option.partition("=")[0] for option in options}
+        defaults = [*(pair if models else []), "--spec-max-new-tokens=8"]
         return pytester.runpytest_inprocess(
             "-p",
             "no:cacheprovider",
-            *(pair if models else []),
-            "--spec-max-new-tokens=8",
+            *(option for option in defaults if option.partition("=")[0] not in given),
             *options,
             no_reraise_ctrlc=True,
         )

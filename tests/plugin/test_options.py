@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from draftproof.plugin.options import OPTIONS
+from draftproof.errors import UsageError
+from draftproof.plugin.options import OPTIONS, given
+from draftproof.plugin.settings import run_config
+from draftproof.prompt_sources import parse_columns
 
 USAGE_ERROR = 4
 
@@ -122,3 +125,92 @@ def test_a_bad_ini_value_is_refused_too(run, pytester):
     result = run()
     assert result.ret == USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --spec-tree: cannot read 'bush'*"])
+
+
+def settings(pytester, *words):
+    return run_config(pytester.parseconfig(*words))
+
+
+def test_what_may_be_given_several_times_adds_up(pytester):
+    found = settings(
+        pytester,
+        "--spec-stop=END",
+        "--spec-engine-option=url=http://a,model=m",
+        "--spec-stop",
+        "\n\n",
+        "--spec-engine-option",
+        "timeout=5",
+        "--spec-engine-option=model=m",
+    )
+    assert found.stop_strings == ("END", "\n\n")
+    assert found.engine_options == (("url", "http://a"), ("model", "m"), ("timeout", "5"))
+
+
+def test_columns_given_one_by_one_add_up(pytester):
+    (pytester.path / "own.jsonl").write_text('{"q": "a", "s": "1"}\n')
+    words = ["--spec-jsonl=own.jsonl", "--spec-columns=prompt=q", "--spec-columns=answer=s"]
+    assert parse_columns(settings(pytester, *words).columns) == {"prompt": "q", "answer": "s"}
+
+
+def test_lines_of_the_ini_file_add_up(pytester):
+    pytester.makeini(
+        """
+        [pytest]
+        spec_stop =
+            END
+            STOP
+        spec_engine_option =
+            url=http://a
+            model=m,timeout=5
+        """
+    )
+    found = settings(pytester)
+    assert found.stop_strings == ("END", "STOP")
+    assert dict(found.engine_options) == {"url": "http://a", "model": "m", "timeout": "5"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--spec-engine-option=url=a", "--spec-engine-option=model=m,url=b"],
+            "--spec-engine-option: url is given twice, as 'a' and as 'b'; give it once",
+        ),
+        (["--spec-engine-option=url=a,url=b"], "url is given twice, as 'a' and as 'b'"),
+        (["--spec-against=tree=3x2,tree=chain:4"], "--spec-against: tree is given twice"),
+        (
+            ["--spec-limit=2", "--spec-limit", "3"],
+            "--spec-limit: given more than once, as '2' and as '3'; give it once",
+        ),
+        (
+            ["--spec-prompts=gsm8k", "--spec-prompts=folio"],
+            "--spec-prompts: given more than once, as 'gsm8k' and as 'folio'",
+        ),
+        (
+            ["--spec-columns=prompt=a", "--spec-columns=prompt=b", "--spec-jsonl=own.jsonl"],
+            "--spec-columns: 'prompt' is given twice",
+        ),
+    ],
+)
+def test_two_values_for_one_thing_are_refused(run, pytester, words, message):
+    (pytester.path / "own.jsonl").write_text('{"a": "x", "b": "y"}\n')
+    result = run(*words, "--report", models=False)
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o.metavar and not o.joined])
+def test_no_option_with_one_value_loses_one(pytester, option):
+    config = pytester.parseconfig(f"{option.flag}=1", option.flag, "2")
+    with pytest.raises(UsageError, match=f"{option.flag}: given more than once, as '1' and as '2'"):
+        given(config, option.name)
+
+
+def test_the_same_value_twice_is_no_clash(pytester):
+    assert settings(pytester, "--spec-limit=2", "--spec-limit=2").limit == 2
+
+
+def test_the_command_line_wins_over_addopts_and_adds_to_its_lists(pytester):
+    pytester.makeini("[pytest]\naddopts = --spec-limit=5 --spec-seed=3 --spec-stop=END")
+    found = settings(pytester, "--spec-limit=all", "--spec-stop=STOP")
+    assert (found.limit, found.seed, found.stop_strings) == (None, 3, ("END", "STOP"))

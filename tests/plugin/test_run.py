@@ -72,11 +72,12 @@ def test_a_difference_is_shown_with_text_tokens_and_logits(run, pytester, metric
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            "letters/*: the speculative output leaves the target's own at * tokens (algorithmic)",
+            "letters/*: speculation changed the output: * of 8 tokens are not the target's own *",
             "  token *, after *",
-            "    target * (id *)",
-            "    speculative * (id *), * below in logits, then *",
-            "    not rounding*",
+            "    the target's choice  * (id *)",
+            "    emitted instead      * (id *), and then *",
+            "    the logit margin * exceeds the tie tolerance 1e-09: not rounding, *",
+            "  What to do: look at the step that emitted token *",
         ]
     )
     assert "Traceback" not in result.stdout.str()

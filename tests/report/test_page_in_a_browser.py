@@ -12,6 +12,8 @@ import pytest
 from page_tools import beyond, make_source, opened
 
 from draftproof.report import write_page
+from draftproof.report.page.failures import viewer_link
+from draftproof.trace import Fork, Verdict
 
 FIGURES = 10
 NODES = 14
@@ -308,6 +310,56 @@ def test_outputs_cut_inside_a_block_show_only_what_was_committed(
     assert shown_tree(page)["extra"] == 0
     assert page.locator("#text .kept").count() == case.steps["accepted_length"][-1]
     assert "cut at the end of the output" in page.text_content("#facts")
+
+
+def test_a_failing_case_says_why_in_lines_and_leads_to_the_step_of_each_fork(
+    visit, tmp_path, make_cases, run_facts
+):
+    cases = make_cases(prompts=8, steps=5)
+    case = in_order(cases)[3]
+    ends = 1 + np.cumsum(case.steps["committed_tokens"])
+    index = int(ends[2]) - 1  # the last token of the third step
+    fork = Fork(
+        index=index,
+        token_id=case.speculative.token_ids[index],
+        target_token_id=1,
+        margin=2.0,
+        width=15,
+        spread=0.0,
+        reproduced=False,
+    )
+    message = "speculation changed the output\n  <b>token</b>:\n    the margin"
+    failed = replace(case, verdict=Verdict.ALGORITHMIC, message=message, forks=(fork,))
+    path = write_page(tmp_path, make_source(run_facts, [failed if c is case else c for c in cases]))
+    page = visit(path)
+    told = page.locator("#lossless .failure")
+    assert told.locator("pre").inner_text() == message
+    assert told.locator("pre").evaluate("(e) => getComputedStyle(e).whiteSpace") == "pre-wrap"
+    assert page.locator("#stage").get_attribute("data-case") != case.case_id
+    told.locator(".jumps a").click()
+    page.wait_for_function(
+        "(id) => document.getElementById('stage').dataset.case === id", arg=case.case_id
+    )
+    assert page.locator("#stage").get_attribute("data-step") == "3"
+    # It scrolls there smoothly.
+    page.wait_for_function(
+        "Math.abs(document.getElementById('viewer').getBoundingClientRect().top) < 40"
+    )
+    # Its token is marked in the text, and the message is there, too.
+    assert page.locator("#text .fork").count() == 1
+    assert page.locator("#text .of").nth(index).evaluate("(e) => e.classList.contains('fork')")
+    page.click("#why summary")
+    assert page.locator("#why pre").inner_text() == message
+    page.click("#previous")
+    assert page.locator("#text .fork").count() == 0
+    page.select_option("#case", label=in_order(cases)[0].case_id)
+    assert page.is_hidden("#why")
+    # The address alone leads there.
+    again = visit(path)
+    again.goto(f"{path.as_uri()}{viewer_link(case.case_id, 3)}")
+    again.reload()
+    again.wait_for_selector("#stage[data-ready]")
+    assert again.locator("#stage").get_attribute("data-step") == "3"
 
 
 def test_a_run_of_errors_only_opens(visit, tmp_path, run_facts, make_cases):

@@ -33,7 +33,8 @@ def metrics(arguments: argparse.Namespace) -> str:
         UsageError: A project or a domain is unknown.
         TraceError: There is no run to read.
     """
-    names = list(dict.fromkeys(name.strip() for name in arguments.peers.split(",") if name.strip()))
+    asked = ",".join(arguments.peers or PEERS).split(",")
+    names = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
     for name in names:
         if name not in PEERS:
             raise unknown_value("--as", name, PEERS)

@@ -30,30 +30,36 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         help="a run beside an earlier one: gates on changes, and the first step that differs",
         description="Compares two saved runs, paired by prompt: the changes with intervals, the "
         "first case, step and node that differ, and gates. Each of BEFORE and NOW is the name of a "
-        "baseline, or the path of its file or of a REPORT's folder. docs/gate.md explains them.",
+        "baseline, or the path of its file or of a REPORT's folder. `draftproof docs gate` explains"
+        " them. An option that pytest has too may be written as there: --spec-fail for --fail.",
     )
     parser.add_argument("before", metavar="BEFORE", help="the earlier run")
     parser.add_argument("now", metavar="NOW", help="the later run")
     parser.add_argument(
         "--fail",
+        "--spec-fail",
+        dest="fail",
         metavar="EXPR",
         action="append",
         default=[],
-        help="a gate, for example acceptance_rate:-0.02; as --spec-fail of pytest; several",
+        help="a gate, for example acceptance_rate:-0.02; several",
     )
     parser.add_argument(
         "--anyway",
+        "--spec-compare-anyway",
         action="store_true",
         help="compare runs of other models, prompts, settings, versions or devices too",
     )
     parser.add_argument(
         "--alpha",
+        "--spec-alpha",
         type=float,
         default=ALPHA,
         help="chance that changes within their margins fail (default: %(default)s)",
     )
     parser.add_argument(
         "--storage",
+        "--spec-storage",
         type=Path,
         default=Path(FOLDER),
         help="baselines' folder (default: %(default)s)",

@@ -7,14 +7,16 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from draftproof.cli.result import Result
+from draftproof.environment import versions
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, UsageError, unknown_value
 
 _EPILOG = """\
-REPORT is the folder of a saved run: what `pytest suites/ --report` wrote, or reports/latest for the
-last one. A killed run's folder will do: what its journal holds is read.
+REPORT is the folder of a saved run: what `pytest suites/ --report` wrote (of an installed package
+`pytest --pyargs draftproof.suites --report`), or reports/latest for the last one. A killed run's
+folder will do: what its journal holds is read.
 
 examples:
   draftproof report reports/latest --open
@@ -23,14 +25,37 @@ examples:
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
   draftproof selftest --class cache
+  draftproof docs verify
 
 exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 4 a
 name, an option or a folder that cannot be used, 7 no gate failed and one is inconclusive.
 """
 
 
+class _StoreOnce(argparse.Action):
+    """Keeps an option's value, and refuses a second one: neither may be lost without a word."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("given", {})
+        if option_string is not None and given.setdefault(self.dest, values) != values:
+            shown = f"'{given[self.dest]}' and as '{values}'"
+            raise UsageError(f"{option_string}: given more than once, as {shown}; give it once")
+        setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: one line, exit code 4."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for action in (None, "store"):
+            self.register("action", action, _StoreOnce)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (draftproof --help lists commands and options)")
@@ -47,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
         what its gates came to.
     """
-    from draftproof.cli import commands, comparing, selftesting, verifying
+    from draftproof.cli import commands, comparing, documents, selftesting, verifying
 
     handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
         "metrics": commands.metrics,
@@ -56,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "compare": comparing.compare,
         "verify": verifying.verify,
         "selftest": selftesting.selftest,
+        "docs": documents.docs,
     }
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -72,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return USAGE_EXIT_CODE
     except SystemExit as leave:
-        # argparse leaves by itself after --help.
+        # argparse leaves by itself after --help and --version.
         return leave.code if isinstance(leave.code, int) else USAGE_EXIT_CODE
     text, code = result if isinstance(result, Result) else (result, 0)
     try:
@@ -85,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``draftproof`` and its commands."""
-    from draftproof.cli import comparing, selftesting, verifying
+    from draftproof.cli import comparing, documents, selftesting, verifying
     from draftproof.statistics.peers import PEERS
 
     parser = _Parser(
@@ -94,19 +120,22 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    installed = versions().get("draftproof", "(not installed)")
+    parser.add_argument("--version", action="version", version=f"draftproof {installed}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     metrics = commands.add_parser(
         "metrics",
         help="the figures of a run under the names and definitions of other projects",
         description="The figures of a run under the names and definitions of other projects, each "
-        "computed from the counts that the project divides. docs/metrics.md has the definitions.",
+        "computed from the counts that the project divides. `draftproof docs metrics` has the "
+        "definitions.",
     )
     metrics.add_argument(
         "--as",
         dest="peers",
         metavar="NAMES",
-        default=",".join(PEERS),
+        action="append",
         help=f"projects, separated by commas: {', '.join(PEERS)} (default: all)",
     )
     metrics.add_argument("--domain", metavar="NAME", help="only this domain (default: all prompts)")
@@ -116,7 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the five findings of the study: confirmed, refuted or not resolved",
         description="The five findings of the study of acceptance across domains (arXiv "
         "2604.14682) in a run of the code, math, logic and chat suites: confirmed, refuted or not "
-        "resolved, with intervals over prompts. docs/statistics.md has the rules.",
+        "resolved, with intervals over prompts. `draftproof docs statistics` has the rules.",
     )
 
     report = commands.add_parser(
@@ -129,6 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
     comparing.add_parser(commands)
     verifying.add_parser(commands)
     selftesting.add_parser(commands)
+    documents.add_parser(commands)
     for command in (metrics, study, report):
         command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")
         command.add_argument("--json", action="store_true", help="print JSON, for programs")

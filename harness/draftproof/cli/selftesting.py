@@ -15,7 +15,8 @@ from draftproof.report.metrics_json import strict_json
 _DESCRIPTION = """\
 Plants faults that engines really shipped, one at a time, in the reference engine on the built-in
 pair, and runs the instruments in increasing cost until one catches it. Lossless controls meet every
-instrument, and none may flag them. docs/mutants.md says what is planted and how to add a fault.
+instrument, and none may flag them. `draftproof docs mutants` says what is planted and how to add a
+fault.
 """
 
 _LAW_TOKENS = {False: 1500, True: 3000}
@@ -55,7 +56,13 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         default=0,
         help="seeded runs of lossless engines by the anytime-valid test (default: none)",
     )
-    add("--prompts-per-domain", metavar="N", type=int, default=1, help="(default: %(default)s)")
+    add(
+        "--limit",
+        metavar="N",
+        type=int,
+        default=1,
+        help="prompts of each domain (default: %(default)s)",
+    )
     add("--list", action="store_true", help="print the catalogue and leave")
     add("--json", metavar="FILE", type=Path, help="write the scoreboard as JSON")
     add("--markdown", metavar="FILE", type=Path, help="write the scoreboard as Markdown")
@@ -88,7 +95,7 @@ def selftest(arguments: argparse.Namespace) -> Result:
         return Result("\n".join(lines))
     require_file("--json", arguments.json)
     require_file("--markdown", arguments.markdown)
-    subject = make_subject(RunConfig(), prompts=arguments.prompts_per_domain, report=_say)
+    subject = make_subject(RunConfig(), prompts=arguments.limit, report=_say)
     around = Surroundings(
         pair=subject.pair, prompts=subject.prompts, law_tokens=_LAW_TOKENS[arguments.all]
     )

@@ -8,23 +8,62 @@ from typing import Any
 
 from draftproof.cli.outputs import require_file
 from draftproof.cli.result import Result
-from draftproof.config import BUILTIN, DEVICES, DTYPES, RunConfig, Sampling
-from draftproof.errors import FAULT_EXIT_CODE
+from draftproof.config import RunConfig
+from draftproof.errors import FAULT_EXIT_CODE, UsageError
 from draftproof.report.files import write_text
 from draftproof.report.metrics_json import strict_json
-from draftproof.shapes import FORMS, parse_tree
 
 _DESCRIPTION = """\
 Runs every instrument that applies on an engine: the greedy certificate, ends at every offset of a
 block, determinism, self-draft, state left from earlier requests, state equivalence, metric
 identities, and the anytime-valid test of the target's law. What the engine cannot do or tell is
-said to be not available. docs/engines.md says how to plug in an engine, docs/lossless.md what is
-checked.
+said to be not available. `draftproof docs engines` says how to plug in an engine, `draftproof docs
+verify` what is checked. An option that pytest has too may be written as there: --spec-target for
+--target.
 """
+
+_DEFAULTS = {
+    "spec_tree": ("chain:4", "Shape of the drafts, as --spec-tree of pytest. Default chain:4."),
+    "spec_temperature": ("1", "Sampling temperature of the sampled checks. Default 1."),
+    "spec_limit": ("3", "Prompts of each domain, chosen by seed; 'all' for every one. Default 3."),
+    "spec_max_new_tokens": ("32", "Length limit of an output. Default 32."),
+    "spec_law_alpha": (
+        "0.0001",
+        "A lossless engine fails a check of the target's law with at most this probability. "
+        "Default 0.0001.",
+    ),
+}
+"""Where a verification's default is not that of a pytest run: the default, and what says so."""
+
+_OPTIONS = (
+    "spec_engine",
+    "spec_engine_option",
+    "spec_engine_timeout",
+    "spec_target",
+    "spec_draft",
+    "spec_dtype",
+    "spec_device",
+    "spec_trust_remote_code",
+    "spec_tree",
+    "spec_rule",
+    "spec_temperature",
+    "spec_limit",
+    "spec_prompts",
+    "spec_data",
+    "spec_jsonl",
+    "spec_columns",
+    "spec_max_new_tokens",
+    "spec_seed",
+    "spec_law_alpha",
+    "spec_tie_tolerance",
+)
+"""The options of a pytest run that a verification has, too."""
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """The options of ``draftproof verify``."""
+    from draftproof.plugin.options import BY_NAME
+
     parser = commands.add_parser(
         "verify",
         help="the conformance kit on an engine: is its speculation lossless and its state right?",
@@ -32,40 +71,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--engine", metavar="NAME", default="reference", help="name, or package.module:callable")
-    add(
-        "--engine-option",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of the engine's own; several",
-    )
-    add("--target", metavar="MODEL", default=BUILTIN, help="the judge's target model")
-    add("--draft", metavar="MODEL", default=BUILTIN, help="the judge's draft model")
-    add("--dtype", choices=DTYPES, default="auto", help="type of the weights")
-    add("--device", choices=DEVICES, default="auto", help="where the judge's models run")
-    add("--tree", metavar="SHAPE", default="chain:4", help=f"one of: {', '.join(FORMS)}")
-    add("--rule", metavar="RULE", default="auto", help="acceptance rule of the reference engine")
-    add(
-        "--temperature",
-        metavar="T",
-        type=float,
-        default=1.0,
-        help="of the sampled checks (default: %(default)s)",
-    )
-    add(
-        "--prompts-per-domain",
-        metavar="N",
-        type=int,
-        default=3,
-        help="prompts of each domain (default: %(default)s)",
-    )
-    add("--prompts", metavar="NAMES", default=BUILTIN, help="data sets, as for --spec-prompts")
-    add("--data", metavar="DIR", help="folder with the public data sets")
-    add("--max-new-tokens", metavar="N", type=int, default=32, help="(default: %(default)s)")
-    add("--seed", metavar="N", type=int, default=0, help="(default: %(default)s)")
-    add("--alpha", metavar="ALPHA", type=float, default=1e-4, help="(default: %(default)s)")
-    add("--tie-tolerance", metavar="LOGITS", type=float, help="(default: by dtype, as measured)")
+    for name in _OPTIONS:
+        option = BY_NAME[name]
+        flags = (option.flag.replace("--spec-", "--"), option.flag)
+        _, text = _DEFAULTS.get(name, (None, option.help))
+        if option.metavar is None:
+            add(*flags, dest=name, action="store_true", default=None, help=text)
+        else:
+            add(*flags, dest=name, action="append", metavar=option.metavar, help=text)
+    # What --limit was called when certificates were made that name their command.
+    add("--prompts-per-domain", dest="spec_limit", action="append", help=argparse.SUPPRESS)
     add("--check", metavar="NAME", action="append", default=[], help="only this check; several")
     add("--json", metavar="FILE", type=Path, help="write the certificate as JSON")
     add("--markdown", metavar="FILE", type=Path, help="write the certificate as Markdown")
@@ -90,7 +105,7 @@ def verify(arguments: argparse.Namespace) -> Result:
     names = chosen(arguments.check)
     require_file("--json", arguments.json)
     require_file("--markdown", arguments.markdown)
-    subject = make_subject(config, prompts=arguments.prompts_per_domain, report=_say)
+    subject = make_subject(config, prompts=None, report=_say)
     done = []
     for check in examine(subject, names):
         _say(result_line(check))
@@ -104,26 +119,23 @@ def verify(arguments: argparse.Namespace) -> Result:
 
 
 def _settings(arguments: argparse.Namespace) -> RunConfig:
-    from draftproof.plugin.options import engine_options
+    from draftproof.plugin.options import BY_NAME, value_of
+    from draftproof.plugin.settings import settings_of
 
-    options = [pair for text in arguments.engine_option for pair in engine_options(text)]
-    return RunConfig(
-        engine=arguments.engine,
-        engine_options=tuple(options),
-        target=arguments.target,
-        draft=arguments.draft,
-        dtype=arguments.dtype,
-        device=arguments.device,
-        tree=parse_tree(arguments.tree),
-        rule=arguments.rule,
-        sampling=Sampling(temperature=arguments.temperature),
-        prompts=arguments.prompts,
-        data_dir=arguments.data,
-        max_new_tokens=arguments.max_new_tokens,
-        seed=arguments.seed,
-        law_alpha=arguments.alpha,
-        tie_tolerance=arguments.tie_tolerance,
-    )
+    values: dict[str, Any] = {}
+    for name in _OPTIONS:
+        option, texts = BY_NAME[name], getattr(arguments, name)
+        if option.metavar is None:
+            values[name] = texts
+            continue
+        if texts is None and name in _DEFAULTS:
+            texts = [_DEFAULTS[name][0]]
+        values[name] = None if texts is None else value_of(option, texts)
+    if values["spec_law_alpha"] == 0:
+        raise UsageError(
+            "--law-alpha: 0 would fail no engine; to leave a check out, choose others with --check"
+        )
+    return settings_of(values)
 
 
 def _say(line: str) -> None:

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from draftproof.config import RunConfig
 from draftproof.conformance.subject import Subject
-from draftproof.data import DOMAINS, OTHER, load_prompts
+from draftproof.data import DOMAINS, OTHER
+from draftproof.data.load import load_domain
 from draftproof.models.loading import load_pair
+from draftproof.plugin.collection import prompt_source
 
 PROMPTS = 2
-"""Prompts of each domain, unless the settings ask for fewer."""
+"""Prompts of each domain in a pytest run, unless its settings ask for fewer."""
 
 
 def make_subject(
-    config: RunConfig, *, prompts: int = PROMPTS, report: Callable[[str], None] = print
+    config: RunConfig, *, prompts: int | None = PROMPTS, report: Callable[[str], None] = print
 ) -> Subject:
     """The engine that some settings name, with the judge's models loaded.
 
     Args:
         config: The settings.
-        prompts: Prompts of each domain.
+        prompts: At most so many of each domain; None for as many as the settings' limit says.
         report: Told what is being loaded.
 
     Raises:
         ModelError: A model cannot be loaded.
         DataError: Prompts cannot be loaded.
     """
-    limit = prompts if config.limit is None else min(prompts, config.limit)
+    limits = [limit for limit in (prompts, config.limit) if limit is not None]
+    source = replace(prompt_source(config), limit=min(limits, default=None))
     chosen = [
-        prompt
+        record.prompt
         for domain in (*DOMAINS, OTHER)
-        for prompt in load_prompts(
-            domain,
-            source=config.prompts,
-            data_dir=config.data_dir,
-            limit=limit,
-            seed=config.seed,
-        )
+        for record in load_domain(domain, source).records
     ]
     return Subject(pair=load_pair(config, report), config=config, prompts=chosen)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from draftproof.data.json_lines import read_json_lines
 from draftproof.data.prompt import SCORINGS, Prompt
-from draftproof.data.record import Record, Row, check_records, require_columns, text_in
+from draftproof.data.record import Record, Row, check_records, text_in
 from draftproof.data.rows import turns
 from draftproof.errors import DataError
 from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS
@@ -38,8 +38,12 @@ def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
     """
     rows = read_json_lines(path)
     found = {name for _, row in rows for name in row}
-    for column in columns.values():
-        require_columns(str(path), [column], sorted(found))
+    for key, column in columns.items():
+        if column not in found:
+            raise DataError(
+                f"--spec-columns {key}={column}: {path} has no column '{column}'; "
+                f"its columns are {', '.join(sorted(found)) or 'none'}"
+            )
     present = {key: columns.get(key, key) for key in COLUMN_KEYS if columns.get(key, key) in found}
     if rows and not {"prompt", "turns"} & set(present):
         raise DataError(

@@ -133,7 +133,11 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the engine holds; called once, when the run ends."""
+        """Free what the engine holds; nothing is asked of it afterwards.
+
+        Called once of each engine that was made: of a pytest run's when the run ends, of those that
+        a verification makes for its checks when it is done with them.
+        """
         ...
 
 

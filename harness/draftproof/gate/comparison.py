@@ -162,8 +162,8 @@ def refusal(name: str, differing: Sequence[Mismatch]) -> UsageError:
     """The error for runs that differ in what must be the same."""
     return UsageError(
         f"cannot compare with {name}: the runs differ in more than the change under test: "
-        f"{'; '.join(str(fact) for fact in differing)}. Measure a new baseline (--spec-save), or "
-        "compare all the same with --spec-compare-anyway (draftproof compare: --anyway)"
+        f"{'; '.join(str(fact) for fact in differing)}. Measure a new baseline (pytest --spec-save "
+        "NAME), or compare all the same with --spec-compare-anyway (draftproof compare: --anyway)"
     )
 
 
@@ -298,6 +298,6 @@ def _notes(
     if first is not None and first.before is None:
         notes.append(
             "The earlier run's traces were not kept, so its tree cannot be shown; "
-            "--spec-save-traces keeps them."
+            "pytest --spec-save-traces keeps them."
         )
     return notes

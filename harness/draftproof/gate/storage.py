@@ -110,8 +110,8 @@ class Storage:
         hint = f"; did you mean '{near[0]}'?" if near else ""
         there = f"{self.folder} has {', '.join(names)}" if names else f"{self.folder} has none"
         return TraceError(
-            f"there is no baseline '{name}'{hint} ({there}). Save one with --spec-save {name}, or "
-            "give the path of a baseline or of a report's folder"
+            f"there is no baseline '{name}'{hint} ({there}). Save one with pytest --spec-save "
+            f"{name}, or give the path of a baseline or of a report's folder"
         )
 
 
@@ -128,7 +128,7 @@ def read_baseline(path: Path) -> MeasuredRun:
     except ValueError as error:
         raise TraceError(f"{path} is corrupt ({error}); save the baseline again") from error
     if not isinstance(values, dict) or values.get("kind") != _KIND:
-        raise TraceError(f"{path} is not a baseline; --spec-save writes them")
+        raise TraceError(f"{path} is not a baseline; pytest --spec-save NAME writes them")
     version = values.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise TraceError(

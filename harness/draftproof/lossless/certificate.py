@@ -115,42 +115,65 @@ def explain(
     output: Sequence[int],
     decode: Callable[[Sequence[int]], str],
 ) -> str:
-    """A message on the forks of an output: the text before each, both tokens, and the margins.
+    """What is wrong with an output, where, and what to do: its first forks, the worst kind first.
 
     Args:
         certificate: Of this output.
         output: The committed tokens.
         decode: From token ids to text.
+
+    Returns:
+        Lines; empty where every token is the target's own choice.
     """
-    forks = certificate.forks
+    forks, tolerance = certificate.forks, certificate.tie_tolerance
     if not forks:
         return ""
-    judged = [(fork, _is_numerical(fork, certificate.tie_tolerance)) for fork in forks]
-    worst = sorted(judged, key=lambda pair: (pair[1], pair[0].index))
+    worst = sorted(forks, key=lambda fork: (_is_numerical(fork, tolerance), fork.index))
+    what = f"{len(forks)} of {len(output)} tokens"
     lines = [
-        f"the speculative output leaves the target's own at {len(forks)} of {len(output)} tokens "
-        f"({certificate.verdict})"
+        f"speculation changed the output: {what} are not the target's own choice (algorithmic)"
+        if certificate.verdict is Verdict.ALGORITHMIC
+        else f"rounding changed the output: {what} are not the target's own choice (numerical)"
     ]
-    for fork, is_numerical in worst[:_SHOWN_FORKS]:
+    for fork in worst[:_SHOWN_FORKS]:
         before = decode(output[max(0, fork.index - _SHOWN_TOKENS) : fork.index])
         after = decode(output[fork.index + 1 : fork.index + 1 + _SHOWN_TOKENS])
-        why = (
-            "rounding, as the target alone does the same"
-            if is_numerical
-            else f"not rounding, which could explain {certificate.tie_tolerance:g}"
-            if fork.margin > certificate.tie_tolerance
-            else "not rounding, as the target alone does not do the same"
-        )
         lines += [
-            f"  token {fork.index}, after {before!r}",
-            f"    target       {decode([fork.target_token_id])!r} (id {fork.target_token_id})",
-            f"    speculative  {decode([fork.token_id])!r} (id {fork.token_id}), "
-            f"{fork.margin:.4g} below in logits, then {after!r}",
-            f"    {why}; between blocks of other widths it varies by {fork.spread:.2g}",
+            f"  token {fork.index}, after {before!r}:",
+            f"    the target's choice  {decode([fork.target_token_id])!r} "
+            f"(id {fork.target_token_id})",
+            f"    emitted instead      {decode([fork.token_id])!r} (id {fork.token_id}), "
+            f"and then {after!r}",
+            f"    {_reason(fork, tolerance)}",
         ]
     if len(forks) > _SHOWN_FORKS:
         lines.append(f"  and {len(forks) - _SHOWN_FORKS} more")
+    if certificate.verdict is Verdict.ALGORITHMIC:
+        lines += _advice(worst[0])
     return "\n".join(lines)
+
+
+def _reason(fork: Fork, tolerance: float) -> str:
+    """Why a fork is rounding, or why it is not: its margin and the bound."""
+    rounding = f"rounding, which moves these logits by {fork.spread:.2g}"
+    if fork.margin > tolerance:
+        return (
+            f"the logit margin {fork.margin:.4g} exceeds the tie tolerance {tolerance:g}: not "
+            f"{rounding}"
+        )
+    within = f"the logit margin {fork.margin:.4g} is within the tie tolerance {tolerance:g}"
+    if fork.reproduced:
+        return f"{within}, and the target alone comes to this token: {rounding}"
+    return f"{within}, but the target alone never comes to this token: not {rounding}"
+
+
+def _advice(fork: Fork) -> list[str]:
+    step = f"the step that emitted token {fork.index}"
+    return [
+        f"  What to do: look at {step}; pytest --report draws it.",
+        "    Either its acceptance rule kept or drew a wrong token, or the rule was given wrong",
+        "    logits: with the reference engine, pytest --spec-check-state 1 fails in that case.",
+    ]
 
 
 def target_dtype(target: CausalLM) -> str:

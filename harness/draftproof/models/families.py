@@ -38,7 +38,7 @@ def require_tree_scoring(model: PreTrainedModel) -> None:
     if reason is not None:
         raise ModelError(
             f"{type(model).__name__} {reason}; use a model whose layers are plain attention, such "
-            "as those listed in docs/models.md"
+            "as those listed by `draftproof docs models`"
         )
 
 
@@ -76,7 +76,7 @@ def family_notes(model: PreTrainedModel) -> tuple[str, ...]:
     if config.model_type not in TESTED:
         notes.append(
             f"{type(model).__name__} is not among the architectures that draftproof is tested "
-            "with; it passed the probe, and --spec-check-state verifies it at every step"
+            "with; it passed the probe, and pytest --spec-check-state 1 verifies it at every step"
         )
     limit, stated = context_length(config), getattr(config, "max_position_embeddings", None)
     if stated and limit < stated:

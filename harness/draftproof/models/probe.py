@@ -8,7 +8,7 @@ from draftproof.models.hugging_face import HuggingFaceLM
 from draftproof.models.widened import WidenedLM
 from draftproof.tree import ROOT
 
-_INSTEAD = "use a model whose layers are plain attention, such as those listed in docs/models.md"
+_INSTEAD = "use a model whose layers are plain attention, such as those in `draftproof docs models`"
 _TRIES = 3
 _BETWEEN = 6
 """Siblings between the twins: by so many places would a model be wrong that counts them."""

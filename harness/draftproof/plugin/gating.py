@@ -18,7 +18,8 @@ from draftproof.errors import (
     INCONCLUSIVE_EXIT_CODE,
     UsageError,
 )
-from draftproof.plugin.options import against_config, given
+from draftproof.plugin.options import given
+from draftproof.plugin.settings import against_config
 from draftproof.report import RunInfo
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,14 +13,12 @@ from draftproof.config import (
     DTYPES,
     PRESETS,
     RULE_NAMES,
-    RunConfig,
-    Sampling,
 )
 from draftproof.engines.names import BUILT_IN
-from draftproof.errors import UsageError, unknown_value
+from draftproof.errors import UsageError
 from draftproof.laws import RULES
 from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS, PARTS
-from draftproof.shapes import FORMS, parse_tree
+from draftproof.shapes import FORMS
 
 GROUP = "draftproof"
 GROUP_TITLE = "draftproof: speculative decoding"
@@ -39,14 +36,15 @@ class Option:
         help: For ``--help``.
         metavar: Stands for the value in ``--help``; None for a switch.
         parse: From the text given to the value; raises `ValueError` or `UsageError`.
-        several: Whether it may be given more than once; in the ini file, a line each.
+        joined: Makes one value of those that were given, of an option that may be given more than
+            once (in the ini file, a line each); None for one that has a single value.
     """
 
     flag: str
     help: str
     metavar: str | None = None
     parse: Callable[[str], Any] = str
-    several: bool = False
+    joined: Callable[[Sequence[Any]], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -54,21 +52,45 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
 
-def _limit(text: str) -> int | None:
-    return None if text == "all" else int(text)
+ALL = "all"
+"""The value of ``--spec-limit`` that stands for every prompt."""
 
 
-def engine_options(text: str) -> tuple[tuple[str, str], ...]:
+def _limit(text: str) -> int | str:
+    return text if text == ALL else int(text)
+
+
+def pairs_of(option: str, text: str) -> list[tuple[str, str]]:
     """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``.
 
     Raises:
         UsageError: A part has no name or no equals sign.
     """
-    pairs = [part.partition("=") for part in text.split(",")]
-    for key, equals, _ in pairs:
-        if not key.strip() or not equals:
-            raise UsageError(f"--spec-engine-option: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
-    return tuple((key.strip(), value.strip()) for key, _, value in pairs)
+    pairs = [tuple(piece.strip() for piece in part.partition("=")) for part in text.split(",")]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise UsageError(f"{option}: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
+    return [(key, value) for key, _, value in pairs]
+
+
+def one_of_each(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The pairs by name, each name with one value.
+
+    Raises:
+        UsageError: A name is given two values: neither may be lost without a word.
+    """
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise UsageError(
+                f"{option}: {key} is given twice, as '{found[key]}' and as '{value}'; give it once"
+            )
+    return found
+
+
+def _engine_options(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    option = "--spec-engine-option"
+    pairs = (pair for text in texts for pair in pairs_of(option, text))
+    return tuple(one_of_each(option, pairs).items())
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -118,15 +140,15 @@ OPTIONS: tuple[Option, ...] = (
         "--spec-engine",
         f"Engine under test: {', '.join(BUILT_IN)}, one that a package registered under the entry "
         "point draftproof.engines, or package.module:callable. Default reference. See "
-        "docs/engines.md.",
+        "`draftproof docs engines`.",
         "NAME",
     ),
     Option(
         "--spec-engine-option",
-        "A setting of the engine's own, for example url=http://localhost:8000; several are "
-        "separated by commas.",
+        "A setting of the engine's own, for example url=http://localhost:8000. Several are "
+        "separated by commas, or the option is given several times.",
         "KEY=VALUE",
-        engine_options,
+        joined=_engine_options,
     ),
     Option(
         "--spec-engine-timeout",
@@ -182,7 +204,12 @@ OPTIONS: tuple[Option, ...] = (
         "N",
         int,
     ),
-    Option("--spec-stop", "Text that ends an output, at the token that completes it.", "TEXT"),
+    Option(
+        "--spec-stop",
+        "Text that ends an output, at the token that completes it. May be given several times.",
+        "TEXT",
+        joined=tuple,
+    ),
     Option("--spec-seed", "Seeds the choice of prompts and every draw. Default 0.", "N", int),
     Option(
         "--spec-limit",
@@ -195,7 +222,8 @@ OPTIONS: tuple[Option, ...] = (
         "Prompts: 'builtin' (default) was written for draftproof; 'real' is HumanEval, GSM8K, "
         "BIG-Bench Hard and MT-Bench; or data sets by name, with commas between: "
         f"{', '.join(PARTS)}, {OWN_PROMPTS} (--spec-jsonl). A name may go on with parts and a "
-        "revision on the hub: bbh:navigate+web_of_lies@main. docs/data.md lists them.",
+        "revision on the hub: bbh:navigate+web_of_lies@main. `draftproof docs data` lists "
+        "them.",
         "NAMES",
     ),
     Option(
@@ -213,7 +241,8 @@ OPTIONS: tuple[Option, ...] = (
         "--spec-columns",
         "What the columns of --spec-jsonl hold, as in prompt=question,answer=solution. Keys: "
         f"{', '.join(COLUMN_KEYS)}; one that is left out is the column of that name.",
-        "KEY=COLUMN,...",
+        "KEY=COLUMN[,KEY=COLUMN]",
+        joined=",".join,
     ),
     Option(
         "--spec-turns",
@@ -224,8 +253,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-execute-code",
-        "Score outputs that are code by running them, in a sandbox (SECURITY.md says what it keeps "
-        "out). Without, code is not scored.",
+        "Score outputs that are code by running them, in a sandbox (`draftproof docs security` "
+        "says what it keeps out). Without, code is not scored.",
     ),
     Option(
         "--spec-trust-remote-code",
@@ -243,8 +272,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--spec-law-alpha",
         "Above temperature 0, emitted tokens are tested against the target's law "
-        "(docs/lossless.md); a lossless engine is rejected with at most this probability. 0 leaves "
-        "the test out. Default 0.0001.",
+        "(see `draftproof docs lossless`); a lossless engine is rejected with at most this "
+        "probability. 0 leaves the test out. Default 0.0001.",
         "ALPHA",
         float,
     ),
@@ -290,9 +319,10 @@ OPTIONS: tuple[Option, ...] = (
         "Fail where a figure changed by more than a margin: METRIC[@SCOPE]:-MARGIN[%%], for "
         "example 'acceptance_rate:-0.02' (in each domain, and both ways), "
         "'block_efficiency@chat:-3%%', 'speedup@overall:-10%%', or 'identical'. May be given "
-        "several times. Exit code 1 where one fails, 7 where one is inconclusive. docs/gate.md.",
+        "several times. Exit code 1 where one fails, 7 where one is inconclusive. See `draftproof "
+        "docs gate`.",
         "EXPR",
-        several=True,
+        joined=tuple,
     ),
     Option(
         "--spec-alpha",
@@ -310,41 +340,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
-_CONFIG_FIELDS = {
-    "spec_target": "target",
-    "spec_draft": "draft",
-    "spec_dtype": "dtype",
-    "spec_device": "device",
-    "spec_tree": "tree",
-    "spec_rule": "rule",
-    "spec_max_new_tokens": "max_new_tokens",
-    "spec_seed": "seed",
-    "spec_limit": "limit",
-    "spec_prompts": "prompts",
-    "spec_data": "data_dir",
-    "spec_law_alpha": "law_alpha",
-    "spec_jsonl": "jsonl",
-    "spec_columns": "columns",
-    "spec_turns": "turns",
-    "spec_execute_code": "execute_code",
-    "spec_trust_remote_code": "trust_remote_code",
-    "spec_check_state": "check_state",
-    "spec_log_draws": "draw_log",
-    "spec_engine": "engine",
-    "spec_engine_option": "engine_options",
-    "spec_engine_timeout": "engine_timeout",
-    "spec_tie_tolerance": "tie_tolerance",
-}
-
-
-_SAMPLING_FIELDS = {
-    "spec_temperature": "temperature",
-    "spec_top_k": "top_k",
-    "spec_top_p": "top_p",
-    "spec_min_p": "min_p",
-    "spec_repetition_penalty": "repetition_penalty",
-    "spec_min_new_tokens": "min_new_tokens",
-}
+BY_NAME = {option.name: option for option in OPTIONS}
+"""The options by their names, such as ``spec_tree``."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -355,89 +352,72 @@ def add_options(parser: pytest.Parser) -> None:
             group.addoption(option.flag, action="store_true", default=None, help=option.help)
             parser.addini(option.name, f"As {option.flag}.", type="bool", default=None)
         else:
-            action = "append" if option.several else "store"
             group.addoption(
-                option.flag, action=action, metavar=option.metavar, default=None, help=option.help
+                option.flag, action="append", metavar=option.metavar, default=None, help=option.help
             )
-            kind: Literal["linelist", "string"] = "linelist" if option.several else "string"
+            kind: Literal["linelist", "string"] = "linelist" if option.joined else "string"
             parser.addini(option.name, f"As {option.flag}.", type=kind, default=None)
 
 
 def given(config: pytest.Config, name: str) -> Any:
     """The value of an option: from the command line, else from the ini file, else None.
 
-    A list, where it may be given several times.
+    Of an option with a single value, the command line's wins over that of ``addopts``.
 
     Raises:
-        UsageError: The text cannot be read as the option's type.
+        UsageError: The text cannot be read as the option's type, or two values are given on the
+            command line for an option that has one.
     """
-    option = next(option for option in OPTIONS if option.name == name)
-    value = config.getoption(name)
-    if value is None:
-        value = config.getini(name)
-    if value is None or option.metavar is None or option.several:
-        return value or None
+    option = BY_NAME[name]
+    texts = config.getoption(name)
+    if option.metavar is None:
+        return texts or config.getini(name) or None
+    if texts is None:
+        found = config.getini(name)
+        texts = found if option.joined or not found else [found]
+    elif option.joined is None:
+        texts = _typed(config, option.flag) or texts[-1:]
+    return value_of(option, texts) if texts else None
+
+
+def value_of(option: Option, texts: Sequence[str]) -> Any:
+    """The value of an option that has one, of the texts that were given for it.
+
+    Args:
+        option: Not a switch.
+        texts: At least one, in the order in which they were given.
+
+    Raises:
+        UsageError: A text cannot be read as the option's type, or several are given for an option
+            that has a single value.
+    """
+    if option.joined is not None:
+        return option.joined(texts)
+    text, *others = dict.fromkeys(texts)
+    if others:
+        shown = " and as ".join(repr(other) for other in (text, *others))
+        raise UsageError(f"{option.flag}: given more than once, as {shown}; give it once")
     try:
-        return option.parse(value)
+        return option.parse(text)
     except ValueError as error:
-        kind = {int: "a whole number", float: "a number", _limit: "a whole number or 'all'"}
+        kind = {int: "a whole number", float: "a number", _limit: f"a whole number or '{ALL}'"}
         raise UsageError(
-            f"{option.flag}: '{value}' is not {kind.get(option.parse, 'valid')}"
+            f"{option.flag}: '{text}' is not {kind.get(option.parse, 'valid')}"
         ) from error
 
 
-def against_config(text: str, settings: RunConfig) -> RunConfig:
-    """The settings of ``--spec-against``: the run's own, but for those that it names.
+def _typed(config: pytest.Config, flag: str) -> list[str]:
+    """The values that the command line itself gives to an option; those of addopts are not there.
 
-    Raises:
-        UsageError: It cannot be read, or a setting cannot differ within one session.
+    None on a worker of pytest-xdist, which is not given the command line as it was typed.
     """
-    changed: dict[str, Any] = {}
-    options = dict(settings.engine_options)
-    for part in text.split(","):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals:
-            raise UsageError(f"--spec-against: '{part}' is not KEY=VALUE")
-        if key.startswith("option."):
-            options[key.removeprefix("option.")] = value
-        elif key in ("tree", "rule", "engine"):
-            changed[key] = parse_tree(value) if key == "tree" else value
-        else:
-            raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
-    other = dataclasses.replace(settings, **changed, engine_options=tuple(options.items()))
-    if other == settings:
-        raise UsageError(f"--spec-against {text}: these are the run's own settings")
-    return other
-
-
-def run_config(config: pytest.Config) -> RunConfig:
-    """The settings of the run, a preset's where no option is given.
-
-    Raises:
-        UsageError: An option's value is not valid.
-    """
-    preset = given(config, "spec_preset")
-    if preset is not None and preset not in PRESETS:
-        raise unknown_value("--spec-preset", preset, PRESETS)
-    settings: dict[str, Any] = dict(PRESETS.get(preset or "", {}))
-    for name, field in _CONFIG_FIELDS.items():
-        value = given(config, name)
-        if value is not None or (name == "spec_limit" and _is_all(config)):
-            settings[field] = value
-    if "jsonl" in settings:
-        settings.setdefault("prompts", OWN_PROMPTS)
-    if "tree" in settings:
-        settings["tree"] = parse_tree(settings["tree"])
-    sampling: dict[str, Any] = settings.pop("sampling", {})
-    for name, field in _SAMPLING_FIELDS.items():
-        value = given(config, name)
-        if value is not None:
-            sampling[field] = value
-    stop = given(config, "spec_stop")
-    if stop is not None:
-        settings["stop_strings"] = (stop,)
-    return RunConfig(**settings, sampling=Sampling(**sampling))
-
-
-def _is_all(config: pytest.Config) -> bool:
-    return "all" in (config.getoption("spec_limit"), config.getini("spec_limit"))
+    words = [str(word) for word in config.invocation_params.args]
+    if "--" in words:
+        words = words[: words.index("--")]
+    found = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == flag:
+            found.append(after)
+        elif word.startswith(f"{flag}="):
+            found.append(word.removeprefix(f"{flag}="))
+    return found

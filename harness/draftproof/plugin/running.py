@@ -62,16 +62,22 @@ class Outcome:
         record = self.record
         problems = [] if self.lossless else [record.message or self.rejection]
         if record.contradictions:
-            problems.append(contradiction_line(record))
+            problems.append(contradiction_lines(record))
         if problems:
             pytest.fail(f"{record.case_id}: " + "\n".join(problems), pytrace=False)
 
 
-def contradiction_line(record: CaseRecord) -> str:
-    """What is wrong with a case's counts, in a line."""
+def contradiction_lines(record: CaseRecord) -> str:
+    """What is wrong with a case's counts, and what to do."""
     shown, more = record.contradictions[:_SHOWN], len(record.contradictions) - _SHOWN
-    text = f"the counts of this case contradict each other: {'; '.join(shown)}"
-    return text + (f"; and {more} more" if more > 0 else "")
+    lines = [
+        "the counts of this case contradict each other:",
+        *(f"  {contradiction}" for contradiction in shown),
+        *([f"  and {more} more"] if more > 0 else []),
+        "  What to do: believe no figure of this case until the engine tells its steps rightly,",
+        "    or its rule keeps only what it has reached.",
+    ]
+    return "\n".join(lines)
 
 
 class Speculation:

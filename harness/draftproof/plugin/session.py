@@ -17,7 +17,8 @@ from draftproof.plugin.collection import (
     drop_suites_without_prompts,
     no_prompts,
 )
-from draftproof.plugin.options import given, run_config
+from draftproof.plugin.options import given
+from draftproof.plugin.settings import run_config
 from draftproof.plugin.state import AGAINST, FINISHED, PROBLEM, RECORD, RUN_CONFIG
 
 _RECORD_ATTRIBUTE = "draftproof"

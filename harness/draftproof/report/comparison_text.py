@@ -189,7 +189,7 @@ def _what_would_decide(judgement: Judgement) -> str:
         )
     return (
         f"if the change is as measured, about {needed:,} prompts would decide (there are "
-        f"{judgement.prompts}); give more (--spec-limit), or a wider margin"
+        f"{judgement.prompts}); give more (pytest --spec-limit N), or a wider margin"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from draftproof.engines.protocol import TELLING
 from draftproof.laws import labelled
 from draftproof.report.run_info import RunInfo
 from draftproof.statistics import Couplings, RunSummary, Study
+from draftproof.statistics.costs import Costs
+from draftproof.statistics.summary import GroupSummary
 from draftproof.trace import CaseRecord, Verdict
 
 SHOWN_IDS = 5
@@ -143,6 +146,32 @@ def coupling_lines(found: Couplings | None) -> list[str]:
             + ", ".join(bounds)
         )
     return lines
+
+
+def slower_line(cost: Costs, scope: GroupSummary) -> str:
+    """Why speculation was slower than plain decoding, from what its steps took; else empty.
+
+    Example: ``Speedup 0.84: speculation was slower than plain decoding. A step committed 3.44
+    tokens and took as long as 4.10 tokens take plainly (drafting 1.69, verifying 2.20, …``
+    """
+    speedup, kept = cost.speedup, scope.metrics["block_efficiency"].value
+    if not speedup.value < 1 or not math.isfinite(kept):
+        return ""
+    taken = kept / speedup.value
+    parts = ""
+    if cost.draft_share + cost.verify_share > 0:
+        rest = 1 - cost.draft_share - cost.verify_share
+        parts = (
+            f" (drafting {taken * cost.draft_share:.2f}, verifying {taken * cost.verify_share:.2f},"
+            f" prefill and the rest {taken * rest:.2f})"
+        )
+    doubt = ", though the interval includes 1" if speedup.high >= 1 else ""
+    return (
+        f"Speedup {speedup.value:.2f}: speculation was slower than plain decoding{doubt}. A step "
+        f"committed {kept:.2f} tokens and took as long as {taken:.2f} tokens take plainly{parts}. "
+        "Speculation pays where a step takes less than the tokens that it commits: with cheaper "
+        "drafts, a target that is large beside the draft model, or drafts of which more is kept."
+    )
 
 
 def law_lines(run: RunInfo) -> list[str]:

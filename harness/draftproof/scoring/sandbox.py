@@ -160,7 +160,8 @@ def sandbox_line() -> str:
         return "outputs that are code are executed in namespaces of their own, without network"
     return (
         "WARNING: the kernel permits no namespaces here, so outputs that are code are executed "
-        "under limits only, with this user's files and network in reach (SECURITY.md)"
+        "under limits only, with this user's files and network in reach; see `draftproof docs "
+        "security`"
     )
 
 

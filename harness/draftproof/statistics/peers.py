@@ -179,7 +179,7 @@ def _specdec_bench(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         joint[length] = share
         before, left = share, left - count
     average = mean([float(np.mean(chunks)) for chunks in requests if chunks])
-    figures = (average, dict(histogram), conditional, joint)
+    figures: tuple[PeerValue, ...] = (average, dict(histogram), conditional, joint)
     return dict(zip(_SPECDEC_BENCH, figures, strict=True))
 
 

@@ -119,7 +119,7 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path: Path, rows: list[Any], me
 
 
 def test_a_named_column_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no column 'q'; expected q; found prompt"):
+    with pytest.raises(DataError, match=r"prompt=q: .* has no column 'q'; its columns are prompt"):
         prompts(write(tmp_path, {"prompt": "a"}), prompt="q")
 
 

@@ -1,14 +1,17 @@
 """What no engine may return, and engines by name."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from draftproof.config import RunConfig, Sampling
+from draftproof.conformance.subject import Subject
 from draftproof.engines.protocol import Capability, Engine, Generation, Request, check_generation
 from draftproof.engines.reference import accepted_tokens
 from draftproof.engines.registry import engine_names, make_engine
 from draftproof.errors import EngineError, UsageError
+from draftproof.plugin.running import Speculation
 from draftproof.stopping import Stopping
 
 REQUEST = Request(
@@ -117,3 +120,28 @@ def test_settings_come_back_from_json():
     config = RunConfig(engine="openai", engine_options=(("url", "http://x"),), check_state=0.5)
     assert RunConfig.from_json(config.to_json()) == config
     assert config.fingerprint() != replace(config, engine="reference").fingerprint()
+
+
+def test_every_engine_that_is_made_is_closed_once():
+    """By a pytest run when it ends, and by a verification when a check is done with it."""
+    closed = []
+
+    class Closing:
+        def close(self):
+            closed.append(self)
+
+    run = Speculation(RunConfig(), {}, report=lambda line: None)
+    run._bench, run._other = (SimpleNamespace(engine=Closing()) for _ in range(2))
+    run.close()
+    assert closed == [run._bench.engine, run._other.engine]
+
+    closed.clear()
+    subject = Subject(
+        pair=None, config=RunConfig(), prompts=[], make=lambda pair, config: Closing()
+    )
+    made = []
+    for _ in range(2):
+        with subject.engine() as engine:
+            made.append(engine)
+            assert closed == made[:-1]
+    assert closed == made

@@ -94,7 +94,11 @@ def test_every_fork_is_found_each_after_its_own_prefix():
     assert found.forks[0].margin == pytest.approx(torch.tensor(0.9 / 0.0994).log().item(), rel=1e-3)
     assert not any(fork.reproduced for fork in found.forks)
     message = explain(found, output, str)
-    assert "at 2 of 7 tokens (algorithmic)" in message
+    lines = message.splitlines()
+    assert lines[0].startswith("speculation changed the output: 2 of 7 tokens are not the target's")
+    assert lines[0].endswith("(algorithmic)")
+    assert "logit margin 2.203 exceeds the tie tolerance 1e-09: not rounding" in message
+    assert lines[-3].startswith("  What to do: look at the step that emitted token 2;")
     assert "token 2, after '(2, 3)'" in message
     assert "token 5, after '(2, 3, 0, 1, 2)'" in message
     assert message.count("not rounding") == 2
@@ -107,7 +111,8 @@ def test_a_tolerance_alone_does_not_pass_a_wrong_tie_break():
     wrong = certificate(tied, (1, 2), tie_tolerance=1.0)
     assert wrong.verdict is Verdict.ALGORITHMIC
     assert wrong.forks[0].margin == 0
-    assert "the target alone does not do the same" in explain(wrong, (1, 2), str)
+    message = explain(wrong, (1, 2), str)
+    assert "is within the tie tolerance 1, but the target alone never comes to this" in message
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -111,7 +111,7 @@ def _side(
             name=run.name,
             why="the case has no such step in this run"
             if kept
-            else "this run's traces were not kept; --spec-save-traces keeps them",
+            else "this run's traces were not kept; pytest --spec-save-traces keeps them",
         )
     # The two share a tokenizer, or their steps would not have been compared.
     texts = {**comparison.before.texts.tokens, **comparison.now.texts.tokens}

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.report import labels
+from draftproof.report.context import slower_line
 from draftproof.report.files import write_text
 from draftproof.report.page import facts
+from draftproof.report.page.failures import SHOWN_FAILURES, failed_cases
 from draftproof.report.page.figure import Figure
 from draftproof.report.page.figures import figures
 from draftproof.report.page.library import compressed_library
 from draftproof.report.page.source import PageSource
 from draftproof.report.page.specs import domain_colours
 from draftproof.report.page.templates import asset, render
-from draftproof.report.page.trees import viewer_block
+from draftproof.report.page.trees import shown_cases, viewer_block
 from draftproof.report.run_info import TOY_NOTICE
 from draftproof.report.tables import depth_table, domain_table, has_design_effect, sample_table
 
@@ -38,6 +40,7 @@ def write_page(directory: Path, source: PageSource) -> Path:
 def page_html(source: PageSource) -> str:
     """The page: one HTML document that asks for nothing but itself."""
     shown = figures(source)
+    failed = failed_cases(source.cases, shown_cases(source.cases))
     return render(
         "page.html",
         run=source.run,
@@ -54,7 +57,10 @@ def page_html(source: PageSource) -> str:
         sample_table=sample_table(source.summary) if has_design_effect(source.summary) else None,
         lines=facts.lines(source),
         verdicts=facts.verdicts(source),
+        failures=failed[:SHOWN_FAILURES],
+        more_failures=len(failed) - len(failed[:SHOWN_FAILURES]),
         costs=facts.cost_rows(source),
+        slower=slower_line(source.costs[1], source.summary.overall),
         settings=facts.settings(source.run),
         models=facts.models(source.run),
         command=shlex.join(source.run.command),

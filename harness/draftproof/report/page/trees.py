@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from draftproof.report.page.failures import fork_steps
 from draftproof.report.texts import Texts
 from draftproof.statistics import in_domain_order
 from draftproof.trace import CaseRecord, Verdict
@@ -127,6 +128,7 @@ def _described(case: CaseRecord, output: np.ndarray, texts: Texts) -> Mapping[st
         "domain": case.domain,
         "verdict": str(case.verdict),
         "message": case.message,
+        "forks": fork_steps(case),
         "prompt": prompt[-SHOWN_PROMPT:],
         "cut": len(prompt) > SHOWN_PROMPT,
         "promptTokens": case.prompt_tokens,

@@ -99,12 +99,44 @@
     const kinds = [`${step.nodes.length} drafted`, `${step.nodes.filter((n) => n.state !== "unreached").length} reached`, `${step.accepted} kept`];
     const last = step.extra ? ` + ${step.extra.name} token` : "";
     const cut = step.committed < step.accepted + 1 ? ", cut at the end of the output" : "";
-    byId("facts").textContent = `${facts.domain} · output ${facts.verdict}${facts.message ? ` (${facts.message})` : ""} · ${kinds.join(", ")}${last}: ${step.committed} ${step.committed === 1 ? "token" : "tokens"} committed${cut}`;
+    byId("facts").textContent = `${facts.domain} · output ${facts.verdict} · ${kinds.join(", ")}${last}: ${step.committed} ${step.committed === 1 ? "token" : "tokens"} committed${cut}`;
+    showWhy(step);
     showText(step);
     showTree(step);
     showNode(step);
     stage.dataset.case = facts.id;
     stage.dataset.step = current.step + 1;
+  }
+
+  // Why the output is not the target's own: the message as it was printed, and a way to each fork.
+  function showWhy({ facts }) {
+    const place = byId("why");
+    place.hidden = !facts.message;
+    place.classList.toggle("numerical", facts.verdict === "numerical");
+    if (place.hidden) return place.replaceChildren();
+    const jumps = page.element("p", { class: "jumps" }, page.element("span", {}, "Parts from the target’s own choice at"));
+    for (const [token, step] of facts.forks) {
+      const target = Math.max(step, 1);
+      const link = page.element("a", { href: address(facts.id, target) }, `token ${token}: ${step ? `step ${step}` : "step 1, after prefill"}`);
+      if (target === current.step + 1) link.setAttribute("aria-current", "step");
+      jumps.append(link);
+    }
+    const folded = page.element("details", {}, page.element("summary", {}, "Why"), page.element("pre", { class: "message", tabindex: 0 }, facts.message));
+    folded.open = place.querySelector("details")?.open ?? false;
+    place.replaceChildren(...(facts.forks.length ? [jumps] : []), folded);
+  }
+
+  const address = (id, step) => `#tree=${encodeURIComponent(id)}&step=${step}`;
+
+  // Opens the case and step that the page's address names.
+  function follow() {
+    const named = new URLSearchParams(location.hash.slice(1));
+    const found = cases.findIndex((facts) => facts.id === named.get("tree"));
+    if (found < 0) return false;
+    go({ case: found, step: (Number(named.get("step")) || 1) - 1 });
+    byId("viewer").scrollIntoView();
+    stage.focus({ preventScroll: true });
+    return true;
   }
 
   function showText({ facts, token, accepted, committed, output }) {
@@ -114,11 +146,12 @@
       ? `${facts.cut ? "…" : ""}${facts.prompt}\n`
       : `[prompt of ${facts.promptTokens} tokens; its text was not kept]\n`;
     parts.push(page.element("span", { class: "prompt" }, prompt));
+    const forks = new Set(facts.forks.map(([index]) => index));
     let step = 0;
     for (let i = 0; i < token + committed; i++) {
       while (step + 1 < facts.starts.length && facts.starts[step + 1].token <= i) step++;
       const kind = i === token - 1 ? " root" : i < token ? "" : i < token + accepted ? " kept" : " extra";
-      const span = page.element("span", { class: `of${kind}` }, tokenText(output[i]));
+      const span = page.element("span", { class: `of${kind}${forks.has(i) ? " fork" : ""}` }, tokenText(output[i]));
       const target = step;
       span.addEventListener("click", () => go({ step: target, node: 0 }));
       parts.push(span);
@@ -341,7 +374,8 @@
     }
     fillChoice();
     listen();
-    go({ case: 0, step: 0 });
+    if (!follow()) go({ case: 0, step: 0 });
+    addEventListener("hashchange", follow);
     stage.dataset.ready = "yes";
   })();
 })();
