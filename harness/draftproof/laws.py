@@ -31,8 +31,9 @@ class RuleFacts:
         chains_only: Whether it cannot judge a tree with siblings.
         lossless: Whether the output's law is exactly the target's.
         greedy_only: Whether that holds at temperature 0 only.
-        top_down: Whether it looks at a node only once the node's parent is kept, and at no sibling
-            after a kept one.
+        top_down: Whether it looks at a node only once the node's parent is kept.
+        in_order: Whether it is exact only where siblings are tried in the order in which they were
+            proposed, so that it looks at none after a kept one. Others are exact in any order.
     """
 
     laws: frozenset[ProposalLaw]
@@ -40,6 +41,7 @@ class RuleFacts:
     lossless: bool = True
     greedy_only: bool = False
     top_down: bool = True
+    in_order: bool = False
 
 
 RULES: Mapping[str, RuleFacts] = MappingProxyType(
@@ -48,7 +50,9 @@ RULES: Mapping[str, RuleFacts] = MappingProxyType(
         "rejection": RuleFacts(laws=SAMPLED, chains_only=True),
         "point-mass": RuleFacts(laws=frozenset({ProposalLaw.DETERMINISTIC})),
         "multi-round": RuleFacts(laws=frozenset({ProposalLaw.INDEPENDENT})),
-        "without-replacement": RuleFacts(laws=frozenset({ProposalLaw.WITHOUT_REPLACEMENT})),
+        "without-replacement": RuleFacts(
+            laws=frozenset({ProposalLaw.WITHOUT_REPLACEMENT}), in_order=True
+        ),
         "block": RuleFacts(laws=SAMPLED, chains_only=True, top_down=False),
         "traversal": RuleFacts(laws=SAMPLED, top_down=False),
         "typical": RuleFacts(laws=frozenset(ProposalLaw), lossless=False, top_down=False),

@@ -1,8 +1,14 @@
-"""Engines that are wrong in one way each, around the reference engine."""
+"""Engines that are wrong in one way each, around the reference engine, and some that are right."""
 
 from dataclasses import replace
+from typing import ClassVar
 
+import torch
+
+from draftproof.acceptance.greedy import GreedyRule
+from draftproof.acceptance.protocol import Acceptance
 from draftproof.config import Sampling
+from draftproof.conformance.places import spots
 from draftproof.engines.protocol import Capability, Counts
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.models.hugging_face import HuggingFaceLM
@@ -255,3 +261,165 @@ class LosesAStep(Wrapped):
         )
         counts = replace(counts, accepted=int(steps["accepted_length"].sum()))
         return replace(generation, steps=steps, counts=counts, accepted=(False,) * 14)
+
+
+class SeesStopsAtTheEndOfABlock(Wrapped):
+    """A stop token inside a block is passed over, and decoding goes on to the limit."""
+
+    def speculate(self, request):
+        whole = super().speculate(asked(request, stop_token_ids=frozenset()))
+        stops = request.stopping.stop_token_ids
+        first = next((i for i, t in enumerate(whole.token_ids) if t in stops), None)
+        if first is not None and spots(whole)[first].is_inside:
+            return whole
+        return super().speculate(request)
+
+
+class QuietlySeesStopsAtTheEndOfABlock(SeesStopsAtTheEndOfABlock):
+    """The same, of an engine that tells nothing of its blocks."""
+
+    capabilities = frozenset({Capability.STOP_TOKENS, Capability.TOKEN_PROMPTS})
+
+    def speculate(self, request):
+        return told_nothing(super().speculate(request))
+
+
+def told_nothing(generation):
+    return replace(generation, accepted=None, counts=None, steps=None, nodes=None)
+
+
+class EndsWithItsOwnStopTokens(Wrapped):
+    """Right: a server that cannot be given stop tokens, and says so."""
+
+    capabilities = frozenset(Capability) - {Capability.STOP_TOKENS}
+
+
+class PlainObeysMore(Wrapped):
+    """A token that is forced is forced in plain decoding alone."""
+
+    def plain(self, request):
+        generation = super().plain(request)
+        tokens = list(generation.token_ids)
+        if len(tokens) > 2:
+            tokens[2] = 5 if tokens[2] != 5 else 6
+        return replace(generation, token_ids=tuple(tokens))
+
+
+class PlainEndsEarlier(Wrapped):
+    """So is a limit that no request states."""
+
+    def plain(self, request):
+        generation = super().plain(request)
+        return replace(generation, token_ids=generation.token_ids[:7])
+
+
+class LeavesStateInItsModule(Wrapped):
+    """Every engine of the process keeps less once any of them has served a few requests."""
+
+    served: ClassVar = [0]
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        self.served[0] += 1
+        if self.served[0] <= 8:
+            return generation
+        counts = generation.counts
+        return replace(generation, counts=replace(counts, accepted=counts.accepted // 2))
+
+
+class CallsEverySecondAccepted(Wrapped):
+    """Its counters fit its labels, and it tells no steps."""
+
+    capabilities = frozenset(Capability) - {Capability.STEPS, Capability.NODES}
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        accepted = tuple(index % 2 == 1 for index in range(len(generation.token_ids)))
+        kept = sum(accepted)
+        counts = Counts(steps=len(accepted) - kept, drafted=2 * kept, accepted=kept)
+        return replace(generation, accepted=accepted, counts=counts, steps=None, nodes=None)
+
+
+class TellsLabelsAlone(Wrapped):
+    """Right: its labels and counters without its steps."""
+
+    capabilities = frozenset(Capability) - {Capability.STEPS, Capability.NODES}
+
+    def speculate(self, request):
+        return replace(super().speculate(request), steps=None, nodes=None)
+
+
+class DraftsNothing(Wrapped):
+    """Decodes plainly, and says so."""
+
+    def speculate(self, request):
+        generation = super().plain(request)
+        tokens = len(generation.token_ids)
+        return replace(
+            generation,
+            accepted=(False,) * tokens,
+            counts=Counts(steps=tokens - 1, drafted=0, accepted=0),
+        )
+
+    capabilities = frozenset(Capability) - {Capability.STEPS, Capability.NODES}
+
+
+class TellsLogProbabilities(Wrapped):
+    """Right, by a pass over the whole output."""
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.target = pair.target
+
+    def told(self, values):
+        return values
+
+    def speculate(self, request):
+        generation = super().speculate(request)
+        prompt, tokens = request.prompt_token_ids, generation.token_ids
+        logits = self.target.recompute([*prompt, *tokens])[len(prompt) - 1 : -1]
+        rows = torch.log_softmax(logits.double(), -1)
+        values = [float(row[token]) for row, token in zip(rows, tokens, strict=True)]
+        return replace(generation, log_probabilities=tuple(self.told(values)))
+
+
+class TellsZeros(TellsLogProbabilities):
+    def told(self, values):
+        return [0.0] * len(values)
+
+
+class TellsTheNextOnes(TellsLogProbabilities):
+    def told(self, values):
+        return [*values[1:], values[0]]
+
+
+class ServesAnyTemperature(Wrapped):
+    """Right: made once, by settings above temperature 0, and counted."""
+
+    capabilities = frozenset(Capability) - {Capability.RUN_SETTINGS, Capability.STATE_CHECKS}
+    made: ClassVar = []
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.made.append("open")
+
+    def close(self):
+        self.made[self.made.index("open")] = "closed"
+
+
+class LastSiblingFirst(GreedyRule):
+    """Right: exact in whatever order siblings are tried."""
+
+    def accept(self, draft, target, randomness):
+        best = target.argmax(-1).tolist()
+        path, reached, node = [], [], -1
+        while True:
+            for child in reversed(draft.tree.children(node)):
+                reached.append(child)
+                if draft.tree.token_ids[child] == best[node + 1]:
+                    path.append(child)
+                    node = child
+                    break
+            else:
+                extra = best[node + 1]
+                return Acceptance(path=tuple(path), extra_token=extra, reached=tuple(reached))

@@ -10,16 +10,21 @@ import pytest
 
 from draftproof.cli import main
 from draftproof.config import RunConfig, Sampling
-from draftproof.conformance import output_checks
+from draftproof.conformance import places
+from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.kit import CHECKS, certificate, chosen, examine
 from draftproof.conformance.making import make_subject
 from draftproof.conformance.rendering import json_document, markdown, result_line, terminal_summary
-from draftproof.conformance.subject import Judged, Status
+from draftproof.conformance.subject import Judged
+from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import UsageError
 from draftproof.shapes import parse_tree
 from draftproof.trace import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_server import serving
+from faulty_engines import LastSiblingFirst, ServesAnyTemperature
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def subject():
 
 @pytest.fixture(autouse=True)
 def _few_edges(monkeypatch):
-    monkeypatch.setattr(output_checks, "EDGES", 5)
+    monkeypatch.setattr(places, "EDGES", 5)
 
 
 def found(subject, name, engine=None):
@@ -44,12 +49,129 @@ def found(subject, name, engine=None):
     return examined
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", sorted(CHECKS.keys() - {"log-probabilities"}))
 def test_the_reference_engine_passes(subject, name):
     examined = found(subject, name)
     assert examined.finding.status is Status.PASSED, result_line(examined)
     assert examined.finding.n > 0
+    assert examined.finding.places > 0
     assert examined.claim.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [
+        ("TellsLogProbabilities", "log-probabilities"),
+        ("TellsLabelsAlone", "acceptance counts"),
+        ("TellsLabelsAlone", "stop token at every offset"),
+        ("ServesAnyTemperature", "greedy output"),
+        ("ServesAnyTemperature", "other seeds and other requests"),
+        ("EndsWithItsOwnStopTokens", "length limit at every offset"),
+    ],
+)
+def test_a_right_engine_of_another_kind_passes(subject, engine, name):
+    examined = found(subject, name, engine)
+    assert examined.finding.status is Status.PASSED, result_line(examined)
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "why"),
+    [
+        ("EndsWithItsOwnStopTokens", "stop token at every offset", "does not have: stop tokens"),
+        ("EndsWithItsOwnStopTokens", "min_new_tokens at every offset", "stop tokens"),
+        ("reference", "log-probabilities", "does not have: log-probabilities"),
+    ],
+)
+def test_what_an_engine_does_not_promise_is_not_asked_of_it(subject, engine, name, why):
+    finding = found(subject, name, None if engine == "reference" else engine).finding
+    assert finding.status is Status.NOT_AVAILABLE, finding
+    assert why in finding.lines[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["self-draft", "stop token at every offset", "acceptance counts", "drafts of other lengths"],
+)
+def test_a_check_that_examined_nothing_was_not_tried(subject, name):
+    finding = found(subject, name, "DraftsNothing").finding
+    assert finding.status is Status.NOT_TRIED, finding
+    assert finding.places == 0
+    assert "to examine: " in finding.lines[0]
+
+
+def test_a_passed_check_without_places_cannot_be_made():
+    with pytest.raises(ValueError, match="was not tried"):
+        Finding(status=Status.PASSED, n=3)
+
+
+def test_siblings_may_be_tried_in_any_exact_order(subject):
+    config = replace(subject.config, tree=parse_tree("2x2"))
+    other = replace(subject, config=config, rule=LastSiblingFirst())
+    (examined,) = examine(other, ["metric identities"])
+    # Its rule is for temperature 0; what is above it is not what is looked at here.
+    assert not any("sibling" in line for line in examined.finding.lines), result_line(examined)
+
+
+def test_what_outlives_an_engine_is_seen_after_other_checks(subject):
+    faulty = replace(
+        subject,
+        config=replace(subject.config, engine="faulty_engines:LeavesStateInItsModule"),
+    )
+    checks = list(examine(faulty, ["greedy output", "nothing left of earlier requests"]))
+    assert checks[1].finding.status is Status.FAILED, result_line(checks[1])
+    assert "something is left over from other requests" in checks[1].finding.lines[0]
+
+
+def test_a_server_that_is_given_a_seed_alone_passes(subject):
+    """It draws by that number, whatever the request is called."""
+    engine = ReferenceEngine(subject.pair, subject.config)
+
+    def answer(path, body):
+        request = subject.request(
+            body["prompt"],
+            sampling=Sampling(temperature=body["temperature"]),
+            max_new_tokens=body["max_tokens"],
+            stop_token_ids=frozenset(body["stop_token_ids"]),
+            seed=body["seed"],
+        )
+        made = engine.plain(request)
+        finish = "length" if made.stop_reason == "length" else "stop"
+        return {"choices": [{"token_ids": list(made.token_ids), "finish_reason": finish}]}
+
+    with serving(answer) as fake:
+        config = replace(subject.config, engine="openai", engine_options=(("url", fake.url),))
+        server = replace(subject, config=config)
+        names = ["other seeds and other requests", "same request twice"]
+        for examined in examine(server, names):
+            assert examined.finding.status is Status.PASSED, result_line(examined)
+        server.close()
+
+
+def test_an_engine_is_made_once_and_closed_at_the_end(subject):
+    other = replace(
+        subject, config=replace(subject.config, engine="faulty_engines:ServesAnyTemperature")
+    )
+    ServesAnyTemperature.made.clear()
+    names = ["greedy output", "same request twice", "acceptance counts", "state equivalence"]
+    list(examine(other, names))
+    certificate(other, [], command="")
+    assert ServesAnyTemperature.made == ["open"]
+    other.close()
+    assert ServesAnyTemperature.made == ["closed"]
+
+
+def test_an_engine_of_the_runs_settings_is_made_once_for_each(subject):
+    made = []
+
+    def make(pair, config):
+        made.append((pair is subject.pair, config))
+        return ReferenceEngine(pair, config)
+
+    other = replace(subject, make=make)
+    names = ["greedy output", "metric identities", "drafts of other lengths", "state equivalence"]
+    list(examine(other, names))
+    assert len(made) == len(set(made)) == 5
+    other.close()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +185,18 @@ def test_the_reference_engine_passes(subject, name):
         ("IgnoresPenalty", "repetition penalty inside a block", "not the target's own choice"),
         ("AnswersNothing", "shortest and longest prompts", "an empty prompt was answered"),
         ("CountsRequests", "same request twice", "token 13 is"),
-        ("WrongToken", "drafts of other lengths", "chain:1"),
+        ("WrongToken", "drafts of other lengths", "with drafts of 1: "),
+        ("SeesStopsAtTheEndOfABlock", "stop token at every offset", "should have ended .stop_tok"),
+        ("QuietlySeesStopsAtTheEndOfABlock", "stop token at every offset", "should have ended"),
+        ("PlainObeysMore", "greedy output", "own plain decoding part, and rounding is no reason"),
+        ("PlainEndsEarlier", "greedy output", "plain decoding ends after 7 tokens, and its specul"),
+        (
+            "CallsEverySecondAccepted",
+            "acceptance counts",
+            "is called accepted, and the draft model",
+        ),
+        ("TellsZeros", "log-probabilities", "is told as 0, and the target says -"),
+        ("TellsTheNextOnes", "log-probabilities", "and the target says -"),
         ("KeepsHalf", "self-draft", "its state as a draft model, or what it"),
         ("CountsRequests", "nothing left of earlier requests", "its output changed"),
         ("KeepsLessLater", "nothing left of earlier requests", "something is left over"),
@@ -94,9 +227,9 @@ def test_the_target_of_an_engine_with_kernels_of_its_own_is_its_plain_decoding(s
     everywhere = found(subject, "greedy output", "OtherTarget").finding
     assert everywhere.status is Status.NOT_AVAILABLE
     assert everywhere.lines[-1].startswith(f"4 of 4 {off}")
-    tally = subject.tally()
-    tally.add("one", Judged(None, Verdict.IDENTICAL, "", as_plain=True))
-    tally.add("another", Judged(None, Verdict.IDENTICAL, ""))
+    tally = subject.tally("tokens")
+    tally.add("one", Judged(None, Verdict.IDENTICAL, "", as_plain=True), 1)
+    tally.add("another", Judged(None, Verdict.IDENTICAL, ""), 1)
     assert tally.finding().status is Status.PASSED
     assert tally.finding().lines[-1].startswith(f"1 of 2 {off}")
     assert found(subject, "greedy output", "ClaimsTheTarget").finding.status is Status.FAILED
@@ -123,15 +256,19 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         if found(subject, name, "TellsNothing").finding.status is Status.NOT_AVAILABLE
     }
     assert missing == {
+        "stop token at every offset",
         "stop string at every offset",
         "min_new_tokens at every offset",
         "repetition penalty inside a block",
+        "shortest and longest prompts",
         "other seeds and other requests",
+        "drafts of other lengths",
         "self-draft",
         "state equivalence",
         "metric identities",
         "facts of nodes",
         "acceptance counts",
+        "log-probabilities",
         "law of the output",
         "law of the output under filters",
     }
@@ -216,12 +353,12 @@ def test_verify_refuses_what_it_cannot_use(words, problem, capsys):
     assert problem in capsys.readouterr().err
 
 
-def test_a_lookup_that_finds_nothing_at_first_passes_and_has_no_draft_model_to_replace(subject):
+def test_a_lookup_that_finds_nothing_is_not_tried_and_has_no_draft_model_to_replace(subject):
     """Its first steps draft nothing, so that there may be as many steps as tokens."""
     config = replace(subject.config, engine="transformers-lookup", max_new_tokens=3)
     lookup = replace(subject, config=config)
     (counts,) = examine(lookup, ["acceptance counts"])
-    assert counts.finding.status is Status.PASSED, result_line(counts)
+    assert counts.finding.status is Status.NOT_TRIED, result_line(counts)
     with lookup.engine() as engine:
         answers = [engine.speculate(lookup.request(prompt)) for prompt in lookup.prompts]
     assert any(answer.counts.steps == len(answer.token_ids) for answer in answers)

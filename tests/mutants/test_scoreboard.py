@@ -5,7 +5,7 @@ import json
 import pytest
 
 from draftproof.cli.main import main
-from draftproof.conformance.subject import Status
+from draftproof.conformance.check_result import Status
 from draftproof.errors import FAULT_EXIT_CODE, USAGE_EXIT_CODE, UsageError
 from draftproof.selftest import instruments as module
 from draftproof.selftest.catalogue import CATALOGUE, chosen

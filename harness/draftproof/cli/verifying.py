@@ -17,9 +17,9 @@ _DESCRIPTION = """\
 Runs every instrument that applies on an engine: the greedy certificate, ends at every offset of a
 block, determinism, self-draft, state left from earlier requests, state equivalence, metric
 identities, and the anytime-valid test of the target's law. What the engine cannot do or tell is
-said to be not available. `draftproof docs engines` says how to plug in an engine, `draftproof docs
-verify` what is checked. An option that pytest has too may be written as there: --spec-target for
---target.
+said to be not available; a check that found no place to examine is said to be not tried.
+`draftproof docs engines` says how to plug in an engine, `draftproof docs verify` what is checked. An
+option that pytest has too may be written as there: --spec-target for --target.
 """
 
 _DEFAULTS = {
@@ -92,6 +92,8 @@ def verify(arguments: argparse.Namespace) -> Result:
     Raises:
         DraftproofError: A setting cannot be used, a model not be loaded, or a file not be written.
     """
+    from contextlib import closing
+
     from draftproof.conformance.kit import certificate, chosen, examine
     from draftproof.conformance.making import make_subject
     from draftproof.conformance.rendering import (
@@ -107,10 +109,11 @@ def verify(arguments: argparse.Namespace) -> Result:
     require_file("--markdown", arguments.markdown)
     subject = make_subject(config, prompts=None, report=_say)
     done = []
-    for check in examine(subject, names):
-        _say(result_line(check))
-        done.append(check)
-    made = certificate(subject, done, command=arguments.typed)
+    with closing(subject):
+        for check in examine(subject, names):
+            _say(result_line(check))
+            done.append(check)
+        made = certificate(subject, done, command=arguments.typed)
     if arguments.json is not None:
         write_text(arguments.json, strict_json(json_document(made)))
     if arguments.markdown is not None:

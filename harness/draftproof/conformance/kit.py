@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ from draftproof.conformance import (
     law_checks,
     node_facts,
     output_checks,
+    probability_checks,
     request_checks,
     state_checks,
 )
-from draftproof.conformance.subject import Finding, Status, Subject
+from draftproof.conformance.check_result import Finding, Status
+from draftproof.conformance.subject import Subject
 from draftproof.environment import hardware, versions
 from draftproof.errors import DraftproofError, unknown_value
 
@@ -32,15 +35,17 @@ CHECKS: dict[str, Check] = {
     "other seeds and other requests": request_checks.other_seeds,
     "drafts of other lengths": request_checks.other_draft_length,
     "self-draft": request_checks.self_draft,
-    "nothing left of earlier requests": request_checks.earlier_requests,
     "state equivalence": state_checks.state_equivalence,
     "metric identities": state_checks.metric_identities,
     "facts of nodes": node_facts.node_facts,
     "acceptance counts": state_checks.acceptance_counts,
+    "log-probabilities": probability_checks.log_probabilities,
     "law of the output": law_checks.target_law,
     "law of the output under filters": law_checks.filtered_law,
+    "nothing left of earlier requests": request_checks.earlier_requests,
 }
-"""What is checked, in this order: each function's docstring says what must hold."""
+"""What is checked, in this order: each function's docstring says what must hold. The last one sees
+what any of the others left behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +113,19 @@ def chosen(names: Iterable[str]) -> tuple[str, ...]:
     return wanted or tuple(CHECKS)
 
 
+def begin(subject: Subject, names: Iterable[str] = ()) -> None:
+    """Take note of what an engine answers before anything else is asked of it.
+
+    Args:
+        subject: The engine under examination.
+        names: The checks that will be run; all of them for none.
+    """
+    if "nothing left of earlier requests" in chosen(names):
+        # An engine that fails here fails in the checks, which say so.
+        with suppress(Exception):
+            request_checks.take_early_answers(subject)
+
+
 def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
     """Run checks one after another; a check that cannot be run to its end has failed.
 
@@ -118,7 +136,9 @@ def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
     Raises:
         UsageError: There is no such check.
     """
-    for name in chosen(names):
+    wanted = chosen(names)
+    begin(subject, wanted)
+    for name in wanted:
         start = time.perf_counter()
         try:
             finding = CHECKS[name](subject)

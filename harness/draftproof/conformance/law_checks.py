@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from draftproof.config import Sampling
-from draftproof.conformance.subject import Finding, Status, Subject, not_available
+from draftproof.conformance.check_result import Finding, Status, not_available
+from draftproof.conformance.subject import Subject
 from draftproof.engines.law_test import evidence_of
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
@@ -19,14 +20,13 @@ ROUNDS = 3
 
 def target_law(subject: Subject) -> Finding:
     """Tokens follow the target's law at the settings' temperature."""
-    sampling = Sampling(temperature=_temperature(subject))
-    return _law(subject, [sampling] * ROUNDS, Capability.SAMPLING)
+    return _law(subject, [subject.sampled] * ROUNDS, Capability.SAMPLING)
 
 
 def filtered_law(subject: Subject) -> Finding:
     """Tokens follow the target's law under top-k, top-p and min-p, and no removed one appears."""
     # Hot, and little left of the law: an engine that drops a filter soon emits what it removes.
-    hot = 1.5 * _temperature(subject)
+    hot = 1.5 * subject.sampled.temperature
     filters = (
         Sampling(temperature=hot, top_k=2),
         Sampling(temperature=hot, top_p=0.5),
@@ -35,19 +35,16 @@ def filtered_law(subject: Subject) -> Finding:
     return _law(subject, filters, Capability.FILTERS)
 
 
-def _temperature(subject: Subject) -> float:
-    return subject.config.sampling.temperature or 1.0
-
-
 def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -> Finding:
     """Ask every prompt once a round, with another seed each time, until the evidence decides."""
     alpha = subject.config.law_alpha or 1e-4
     cases: list[Evidence] = []
     control: list[Evidence] = []
     target, draft = subject.pair.target, subject.pair.draft
-    with subject.engine(sampling=rounds[0], rule=_rule(subject)) as engine:
-        if not {Capability.SAMPLING, capability} <= engine.capabilities:
-            return not_available(capability)
+    for needed in (Capability.SAMPLING, capability):
+        if needed not in subject.capabilities:
+            return not_available(needed)
+    with subject.engine(sampling=rounds[0]) as engine:
         rule = str(engine.describe().get("rule", ""))
         own = Capability.PLAIN in engine.capabilities
         plain_engine = engine if own else ReferenceEngine(subject.pair, subject.config)
@@ -67,19 +64,16 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
                 cases.append(evidence_of(generation, asked, target, draft, rule=rule))
                 control.append(evidence_of(plain_engine.plain(asked), asked, target, draft))
                 found = judge(cases, control=control, alpha=alpha)
-                if found.verdict is not LawVerdict.CONSISTENT:
+                if found.verdict not in (LawVerdict.CONSISTENT, LawVerdict.NOT_TESTED):
                     return _finding(found, len(cases))
     return _finding(found, len(cases))
-
-
-def _rule(subject: Subject) -> str:
-    """The subject's rule if it is valid above temperature 0."""
-    return "auto" if subject.config.rule == "greedy" else subject.config.rule
 
 
 def _finding(found: LawCertificate, n: int) -> Finding:
     facts = found.to_json()
     tokens = sum(found.tokens.values())
+    if found.verdict is LawVerdict.NOT_TESTED:
+        return Finding(status=Status.NOT_TRIED, n=n, lines=("no token came back",), facts=facts)
     if found.verdict is LawVerdict.CONSISTENT:
         power = (
             "no share of the draft's law would have been caught"
@@ -88,7 +82,12 @@ def _finding(found: LawCertificate, n: int) -> Finding:
             "would have been caught with probability .95"
         )
         return Finding(
-            status=Status.PASSED, n=n, lines=(f"{tokens:,} tokens; {power}",), facts=facts
+            status=Status.PASSED,
+            n=n,
+            places=tokens,
+            place="drawn tokens",
+            lines=(power,),
+            facts=facts,
         )
     lines = [f"{found.verdict} after {tokens:,} tokens (α = {found.alpha:g})"]
     lines += [
@@ -100,4 +99,11 @@ def _finding(found: LawCertificate, n: int) -> Finding:
             "are not the engine's, and nothing is said of speculation"
         ]
         return Finding(status=Status.NOT_AVAILABLE, n=n, lines=tuple(lines), facts=facts)
-    return Finding(status=Status.FAILED, n=n, lines=tuple(lines), facts=facts)
+    return Finding(
+        status=Status.FAILED,
+        n=n,
+        places=tokens,
+        place="drawn tokens",
+        lines=tuple(lines),
+        facts=facts,
+    )

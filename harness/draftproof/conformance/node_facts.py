@@ -16,7 +16,8 @@ from scipy.special import softmax
 from scipy.stats import entropy
 
 from draftproof.config import RunConfig, Sampling
-from draftproof.conformance.subject import GREEDY, Finding, Status, Subject, not_available
+from draftproof.conformance.check_result import Finding, not_available
+from draftproof.conformance.subject import GREEDY, Subject
 from draftproof.engines.protocol import Capability, Engine
 from draftproof.models.checked import tolerance
 from draftproof.models.protocol import CausalLM
@@ -51,8 +52,7 @@ class Reading(NamedTuple):
 
 def node_facts(subject: Subject) -> Finding:
     """What is told of a node is what the models say of it, reading its context from scratch."""
-    tally = subject.tally()
-    nodes = 0
+    tally = subject.tally("drafted nodes")
     for sampling in (GREEDY, _SAMPLED):
         with subject.engine(sampling=sampling) as engine:
             for capability in (Capability.NODES, Capability.STEPS, Capability.PAIR_TARGET):
@@ -69,17 +69,17 @@ def node_facts(subject: Subject) -> Finding:
                 if answer.steps is None or answer.nodes is None:
                     return not_available(Capability.NODES)
                 sequence = (*asked.prompt_token_ids, *answer.token_ids)
-                problems = []
+                problems, nodes = [], 0
                 for index in _spread(np.flatnonzero(answer.steps["nodes"])):
                     told = _of_step(answer.nodes, answer.steps["step"][index])
                     root = int(answer.steps["root_position"][index])
                     wrong = wrong_facts(told, sequence[: root + 1], models, sampling)
                     problems += [f"step {index}, {problem}" for problem in wrong]
                     nodes += len(told["node"])
-                tally.require(not problems, f"{prompt.prompt_id}: {'; '.join(problems[:3])}")
-    if not nodes:
-        return Finding(status=Status.NOT_AVAILABLE, lines=("nothing was drafted",))
-    return tally.finding(nodes=nodes)
+                tally.require(
+                    not problems, f"{prompt.prompt_id}: {'; '.join(problems[:3])}", places=nodes
+                )
+    return tally.finding(untried="nothing was drafted")
 
 
 def _drafts_with_the_pair(engine: Engine, config: RunConfig) -> bool:

@@ -2,120 +2,212 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
 
 from draftproof.config import Sampling
-from draftproof.conformance.subject import (
-    GREEDY,
-    Finding,
-    Status,
-    Subject,
-    not_available,
-)
-from draftproof.engines.protocol import Capability, Request
+from draftproof.conformance import places
+from draftproof.conformance.check_result import Finding, not_available
+from draftproof.conformance.places import Place
+from draftproof.conformance.subject import Subject
+from draftproof.engines.measuring import engine_rounding
+from draftproof.engines.protocol import Capability, Engine, Generation, Request
 from draftproof.errors import DraftproofError
-
-EDGES = 10
-"""Offsets at which an output is made to end: more than one block of the usual drafts."""
+from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype
+from draftproof.sampling import Contexts, TokenLaw
 
 PENALTIES = (1.3, 2.0)
 """A usual one, and one so strong that hardly a token comes twice: then any that was not counted
 comes back."""
 
+_INSIDE = "ends inside a block"
+_UNTRIED = (
+    "no drafted token was kept where an output can be made to end; give other prompts, or longer "
+    "outputs"
+)
+
 
 def greedy_output(subject: Subject) -> Finding:
     """Every token of every prompt's output is the target's own choice after its own prefix."""
-    tally = subject.tally()
-    tokens = 0
+    tally = subject.tally("tokens")
+    close = compared = 0
     with subject.engine() as engine:
         for prompt in subject.prompts:
-            judged = subject.judged(engine, subject.request(prompt))
-            tally.add(prompt.prompt_id, judged)
-            tokens += len(judged.generation.token_ids)
-    return tally.finding(tokens=tokens)
+            asked = subject.request(prompt)
+            judged = subject.judged(engine, asked)
+            tokens = judged.generation.token_ids
+            tally.add(prompt.prompt_id, judged, len(tokens))
+            close += _ties(subject, engine, asked, tokens)
+            compared += judged.is_compared
+    lines = []
+    if close:
+        lines.append(
+            f"at {close} of {tally.places} tokens another token's logit is within the tolerance: "
+            "there a wrong token may pass for rounding"
+        )
+    if compared < tally.n:
+        lines.append("not compared with the engine's plain decoding, which is not available")
+    return tally.finding(*lines, untried="no token came back", within_tolerance=close)
+
+
+def _ties(subject: Subject, engine: Engine, request: Request, tokens: Sequence[int]) -> int:
+    """At how many tokens of an output the target's second choice is within the tolerance."""
+    tolerance = subject.config.tie_tolerance
+    if tolerance is None:
+        tolerance = TIE_TOLERANCE.get(target_dtype(subject.pair.target), 0.0)
+    tolerance = max(tolerance, engine_rounding(engine, subject.config))
+    best = _logits(subject, request, tokens).topk(2).values
+    return int((best[:, 0] - best[:, 1] <= tolerance).sum())
+
+
+def _logits(subject: Subject, request: Request, tokens: Sequence[int]) -> torch.Tensor:
+    """``[tokens, vocabulary]`` the target's, before each token of an output."""
+    prompt = request.prompt_token_ids
+    return subject.pair.target.recompute([*prompt, *tokens])[len(prompt) - 1 : -1]
 
 
 def stop_token(subject: Subject) -> Finding:
     """An output ends with a stop token, wherever in a block it stands."""
 
-    def requests(own: tuple[int, ...]) -> Iterator[tuple[str, Request]]:
-        for index, token in enumerate(own[:EDGES]):
-            if own.index(token) == index:
-                stops = frozenset({token})
-                yield f"stop token {index}", subject.request(prompt, stop_token_ids=stops)
+    def request(place: Place) -> Request:
+        stops = frozenset({place.output[place.index]})
+        return subject.request(place.prompt_token_ids, stop_token_ids=stops)
 
-    prompt = subject.prompts[0]
-    return _ends(subject, requests)
+    return _ends(subject, request, places.first_of_its_kind, Capability.STOP_TOKENS)
 
 
 def stop_string(subject: Subject) -> Finding:
     """An output ends with the token that completes a stop string, wherever in a block it stands."""
 
-    def requests(own: tuple[int, ...]) -> Iterator[tuple[str, Request]]:
-        for index in range(1, min(EDGES, len(own))):
-            text = subject.pair.decode(own[index - 1 : index + 1])
-            if text.strip():
-                asked = subject.request(prompt, stop_strings=(text,))
-                yield f"stop string {text!r}", asked
+    def request(place: Place) -> Request:
+        return subject.request(
+            place.prompt_token_ids,
+            stop_token_ids=_no_stops(subject),
+            stop_strings=(_completed(subject, place.output, place.index),),
+        )
 
-    prompt = subject.prompts[0]
-    return _ends(subject, requests, Capability.STOP_STRINGS)
+    def fits(output: Sequence[int], index: int) -> bool:
+        return bool(_completed(subject, output, index))
+
+    return _ends(subject, request, fits, Capability.STOP_STRINGS)
+
+
+def _completed(subject: Subject, output: Sequence[int], index: int) -> str:
+    """The shortest text of two characters or more that is there only with a token; '' if none is.
+
+    However repetitive an output is, a long enough end of it has not been there before.
+    """
+    before, after = (subject.pair.decode(output[:end]) for end in (index, index + 1))
+    if not after.startswith(before) or "\ufffd" in after or not after[len(before) :].strip():
+        return ""
+    for size in range(2, min(len(after), _LONGEST_STRING) + 1):
+        if after[-size:] not in before and after[-size:].strip() == after[-size:]:
+            return after[-size:]
+    return ""
+
+
+_LONGEST_STRING = 60
 
 
 def length_limit(subject: Subject) -> Finding:
     """An output has exactly as many tokens as asked for, also where a block would go on."""
 
-    def requests(own: tuple[int, ...]) -> Iterator[tuple[str, Request]]:
-        for limit in range(1, min(EDGES, len(own)) + 1):
-            yield f"length limit {limit}", subject.request(prompt, max_new_tokens=limit)
+    def request(place: Place) -> Request:
+        return subject.request(
+            place.prompt_token_ids,
+            stop_token_ids=_no_stops(subject),
+            max_new_tokens=place.index + 1,
+        )
 
-    prompt = subject.prompts[0]
-    return _ends(subject, requests)
+    return _ends(subject, request, places.anywhere)
+
+
+def _no_stops(subject: Subject) -> frozenset[int] | None:
+    """No stop tokens at all, where the engine can do without its model's own."""
+    return frozenset() if Capability.STOP_TOKENS in subject.capabilities else None
 
 
 def least_length(subject: Subject) -> Finding:
     """A stop token is impossible before an output has `min_new_tokens`, also inside a block."""
-
-    def requests(own: tuple[int, ...]) -> Iterator[tuple[str, Request]]:
-        for index, token in enumerate(own[:EDGES]):
-            for least in (index + 1, index + 2):
-                yield (
-                    f"stop token {index}, at least {least} tokens",
-                    subject.request(
-                        prompt,
-                        sampling=Sampling(min_new_tokens=least),
-                        stop_token_ids=frozenset({token}),
-                        max_new_tokens=min(subject.config.max_new_tokens, index + 8),
-                    ),
+    tally = subject.tally("stop tokens inside a block, held back or not")
+    with subject.engine() as engine:
+        for capability in (Capability.MIN_NEW_TOKENS, Capability.STOP_TOKENS):
+            if capability not in engine.capabilities:
+                return not_available(capability)
+        chosen = places.places(subject, engine, places.first_of_its_kind)
+        for place in chosen:
+            for least in (place.index + 1, place.index + 2):
+                asked = subject.request(
+                    place.prompt_token_ids,
+                    sampling=Sampling(min_new_tokens=least),
+                    stop_token_ids=frozenset({place.output[place.index]}),
+                    max_new_tokens=min(subject.config.max_new_tokens, place.index + 8),
                 )
-
-    prompt = subject.prompts[0]
-    return _ends(subject, requests, Capability.MIN_NEW_TOKENS)
+                examined, _ = places.counted([place])
+                tally.add(
+                    f"{place.name}, stop token {place.index}, at least {least} tokens",
+                    subject.judged(engine, asked),
+                    examined,
+                )
+    return tally.finding(*_told(chosen), untried=_UNTRIED)
 
 
 def repetition_penalty(subject: Subject) -> Finding:
-    """The penalty of a token counts from the token after it on, also inside a block."""
-    tally = subject.tally()
+    """The penalty decides tokens inside a block as it does between blocks."""
+    tally = subject.tally("tokens inside a block that the penalty decides")
+    own, is_told = 0, True
+    if Capability.FILTERS not in subject.capabilities:
+        return not_available(Capability.FILTERS)
     for penalty in PENALTIES:
         sampling = Sampling(repetition_penalty=penalty)
         with subject.engine(sampling=sampling) as engine:
-            if Capability.FILTERS not in engine.capabilities:
-                return not_available(Capability.FILTERS)
             for prompt in subject.prompts:
                 asked = subject.request(prompt, sampling=sampling)
                 judged = subject.judged(engine, asked)
-                tally.add(f"{prompt.prompt_id}, penalty {penalty:g}", judged)
-    return tally.finding()
+                is_told &= places.spots(judged.generation) is not None
+                decided, by_block = _decided(subject, asked, judged.generation)
+                own += by_block
+                tally.add(f"{prompt.prompt_id}, penalty {penalty:g}", judged, decided)
+    lines = [] if is_told else ["the engine does not tell its blocks: taken to have two tokens"]
+    if not own:
+        lines.append(
+            "none of them is decided by a token of its own block: whether that is counted at once "
+            "was not tried"
+        )
+    untried = "the penalty changed no token inside a block"
+    return tally.finding(*lines, untried=untried, decided_by_own_block=own)
+
+
+def _decided(subject: Subject, request: Request, generation: Generation) -> tuple[int, int]:
+    """How many tokens inside a block a penalty decides, and how many that of the block's own."""
+    tokens, prompt = generation.token_ids, request.prompt_token_ids
+    law = TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids)
+    where = places.spots(generation)
+    decided = own = 0
+    for index, row in enumerate(_logits(subject, request, tokens)):
+        before = min(index, 1) if where is None else where[index].offset
+        if not before:
+            continue
+        seen = [*prompt, *tokens[:index]]
+        contexts: Contexts = partial(list, [seen, seen[:-before]])
+        best, without = law.penalised(torch.stack([row, row]), contexts).argmax(-1).tolist()
+        decided += best != int(row.argmax())
+        own += best != without
+    return decided, own
 
 
 def prompt_lengths(subject: Subject) -> Finding:
     """A prompt of one token and one that fills the context are answered, an empty one is not."""
-    tally = subject.tally()
+    tally = subject.tally("prompts")
     whole = subject.pair.encode(subject.prompts[0].text)
     room = 4
     longest = min(subject.pair.target.max_length, _LONGEST) - room
     full = (whole * (1 + longest // len(whole)))[:longest]
     with subject.engine() as engine:
+        if Capability.TOKEN_PROMPTS not in engine.capabilities:
+            return not_available(Capability.TOKEN_PROMPTS)
         for name, token_ids in (("one token", whole[:1]), ("a full context", full)):
             asked = subject.request(token_ids, max_new_tokens=room)
             try:
@@ -123,7 +215,7 @@ def prompt_lengths(subject: Subject) -> Finding:
             except DraftproofError as error:
                 tally.require(False, f"{name}: refused: {error}")
             else:
-                tally.add(name, judged)
+                tally.add(name, judged, 1)
         try:
             answer = engine.speculate(subject.request((), max_new_tokens=room))
         except DraftproofError:
@@ -140,23 +232,40 @@ _LONGEST = 2048
 """A longer context is not filled: it would take minutes on a processor."""
 
 
-Requests = Callable[[tuple[int, ...]], Iterator[tuple[str, Request]]]
-"""From the target's own output to named requests that end at its places."""
-
-
-def _ends(subject: Subject, requests: Requests, capability: Capability | None = None) -> Finding:
-    """Judge the answers to requests that end at places of the first prompt's own output."""
-    tally = subject.tally()
-    prompt = subject.prompts[0]
-    own = subject.own_output(subject.request(prompt, sampling=GREEDY))
+def _ends(
+    subject: Subject,
+    request: Callable[[Place], Request],
+    fits: places.Fits,
+    capability: Capability | None = None,
+) -> Finding:
+    """Judge the answers to requests that end at places of the engine's own outputs."""
+    tally = subject.tally(_INSIDE)
     with subject.engine() as engine:
         if capability is not None and capability not in engine.capabilities:
             return not_available(capability)
-        for name, asked in requests(own):
-            tally.add(name, subject.judged(engine, asked))
-    if not tally.n:
-        return Finding(
-            status=Status.NOT_AVAILABLE,
-            lines=("the first prompt's output has no place to end at; give other prompts",),
-        )
-    return tally.finding()
+        chosen = places.places(subject, engine, fits)
+        for place in chosen:
+            asked = request(place)
+            plain = place.plain
+            if plain is not None:
+                # What ends the answer ends plain decoding's, too: it need not be asked again.
+                plain, _ = asked.stopping.cut((), plain)
+            examined, _ = places.counted([place])
+            judged = subject.judged(engine, asked, plain)
+            tally.add(f"{place.name}, {_named(asked)}", judged, examined)
+    return tally.finding(*_told(chosen), untried=_UNTRIED)
+
+
+def _told(chosen: Sequence[Place]) -> Iterator[str]:
+    _, line = places.counted(chosen)
+    if line:
+        yield line
+
+
+def _named(request: Request) -> str:
+    stopping = request.stopping
+    if stopping.stop_strings:
+        return f"stop string {stopping.stop_strings[0]!r}"
+    if stopping.stop_token_ids:
+        return f"stop tokens {sorted(stopping.stop_token_ids)}"
+    return f"length limit {stopping.max_new_tokens}"

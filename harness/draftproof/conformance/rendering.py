@@ -5,15 +5,23 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.kit import Certificate, Examined
-from draftproof.conformance.subject import Status
 
-CERTIFICATE_VERSION = 1
-"""Raised whenever a key of the JSON form changes its name, its type or its meaning."""
+CERTIFICATE_VERSION = 2
+"""Raised whenever a key of the JSON form changes its name, its type or its meaning.
+
+Version 2 added the keys ``not_tried``, ``places`` and ``place`` and the status *not tried*: in
+version 1 a check that had examined no place had passed."""
 
 _WIDTH = 110
 _SHOWN = 3
-_MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.NOT_AVAILABLE: "–"}
+_MARKS = {
+    Status.PASSED: "✓",
+    Status.FAILED: "✗",
+    Status.NOT_TRIED: "?",
+    Status.NOT_AVAILABLE: "–",
+}
 
 
 def result_line(check: Examined) -> str:
@@ -22,7 +30,8 @@ def result_line(check: Examined) -> str:
     amount = f"{finding.n} outputs" if finding.n else ""
     if finding.numerical:
         amount += f", {finding.numerical} part by rounding"
-    head = f"{_MARKS[finding.status]} {check.name:<36} {finding.status:<14} {amount}".rstrip()
+    head = f"{_MARKS[finding.status]} {check.name:<36} {finding.status:<14} {amount}"
+    head = f"{head}: {_examined(finding)}" if amount else head.rstrip()
     lines = [head]
     for line in _shown(finding.lines):
         lines += [
@@ -54,14 +63,17 @@ def terminal_summary(certificate: Certificate) -> str:
 
 def markdown(certificate: Certificate) -> str:
     """The certificate as a page that can be committed or posted."""
-    rows = ["| check | what must hold | result | outputs |", "|---|---|---|---:|"]
+    rows = [
+        "| check | what must hold | result | outputs | examined |",
+        "|---|---|---|---:|---|",
+    ]
     details = []
     for check in certificate.checks:
         finding = check.finding
         rounding = f" ({finding.numerical} part by rounding)" if finding.numerical else ""
         rows.append(
             f"| {check.name} | {check.claim} | {_MARKS[finding.status]} {finding.status} | "
-            f"{finding.n or ''}{rounding} |"
+            f"{finding.n or ''}{rounding} | {_examined(finding) if finding.n else ''} |"
         )
         if finding.lines:
             text = "\n".join(_shown(finding.lines))
@@ -89,12 +101,15 @@ def json_document(certificate: Certificate) -> dict[str, Any]:
         "models": certificate.models,
         "config": certificate.config,
         "faults_found": len(certificate.failed),
+        "not_tried": certificate.count(Status.NOT_TRIED),
         "checks": [
             {
                 "name": check.name,
                 "claim": check.claim,
                 "status": str(check.finding.status),
                 "outputs": check.finding.n,
+                "places": check.finding.places,
+                "place": check.finding.place,
                 "numerical": check.finding.numerical,
                 "lines": list(check.finding.lines),
                 "facts": check.finding.facts,
@@ -110,10 +125,19 @@ def json_document(certificate: Certificate) -> dict[str, Any]:
 
 def _outcome(certificate: Certificate) -> str:
     passed = certificate.count(Status.PASSED)
+    untried = certificate.count(Status.NOT_TRIED)
     skipped = certificate.count(Status.NOT_AVAILABLE)
     failed = len(certificate.failed)
     found = f"{failed} check{'s' * (failed > 1)} found a fault" if failed else "no fault found"
-    return f"{found}: {passed} checks passed, {failed} failed, {skipped} not available"
+    return (
+        f"{found}: {passed} checks passed, {failed} failed, {untried} not tried, "
+        f"{skipped} not available"
+    )
+
+
+def _examined(finding: Finding) -> str:
+    """How many places were examined, and of what kind."""
+    return f"{finding.places:,} {finding.place}"
 
 
 def _settings(certificate: Certificate) -> list[str]:

@@ -2,50 +2,95 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 from draftproof.config import Sampling
-from draftproof.conformance.subject import Finding, Subject, not_available
-from draftproof.engines.protocol import Capability, Generation
+from draftproof.conformance.check_result import Finding, not_available
+from draftproof.conformance.subject import GREEDY, Subject
+from draftproof.engines.measuring import certified
+from draftproof.engines.protocol import Capability, Engine, Generation, Request
 from draftproof.lossless.certificate import target_dtype
+from draftproof.sampling import TokenLaw
 from draftproof.shapes import ChainShape, KAryShape, LookupShape, TreeShape
+from draftproof.trace import Counts, Verdict
 
-SAMPLED = Sampling(temperature=1.0)
 _REPEATS = 3
+_LENGTHS = (1, 7)
 _SELF_DRAFT = 4
 _TREE_TOKENS = 8
 """Enough to see a tree that does not begin with the most probable tokens."""
 _LEAST_SHARE = {"bfloat16": 0.95, "float16": 0.95}
 """Near-ties that rounding flips cost a self-draft some tokens in these types."""
+_HOT = 2.0
+"""A temperature at which outputs of independent draws are seldom the same by chance."""
+_CHANCE = 1e-4
+Drafting = tuple[int | None, int | None, int]
+"""Steps, those with a draft, and drafted tokens, as far as an engine counts them."""
+"""The most probable that independent draws are taken for the same ones."""
 
 
 def same_request_twice(subject: Subject) -> Finding:
     """The same request has the same answer: at temperature 0, and with a seed above it."""
-    tally = subject.tally()
-    for sampling in (Sampling(), SAMPLED):
+    tally = subject.tally("tokens that were answered twice")
+    for sampling in (GREEDY, subject.sampled):
+        if not sampling.greedy and not _seeded(subject):
+            return tally.finding(
+                "above temperature 0 not available: the engine has no seeds",
+                untried="no token came back",
+            )
         with subject.engine(sampling=sampling) as engine:
-            if not sampling.greedy and Capability.SEEDS not in engine.capabilities:
-                return tally.finding("above temperature 0 not available: the engine has no seeds")
             for prompt in subject.prompts[:_REPEATS]:
                 asked = subject.request(prompt, sampling=sampling)
                 first, second = engine.speculate(asked), engine.speculate(asked)
+                tally.numerical += _is_rounding(subject, engine, asked, first, second)
                 tally.require(
-                    first.token_ids == second.token_ids,
+                    _is_same(subject, engine, asked, first, second),
                     f"{prompt.prompt_id} at temperature {sampling.temperature:g}: "
                     f"{_parting(first, second)}",
+                    places=len(first.token_ids),
                 )
-    return tally.finding()
+    return tally.finding(untried="no token came back")
+
+
+def _seeded(subject: Subject) -> bool:
+    return {Capability.SEEDS, Capability.SAMPLING} <= subject.capabilities
+
+
+def _is_same(
+    subject: Subject, engine: Engine, asked: Request, first: Generation, second: Generation
+) -> bool:
+    """Whether two answers are the same, but for near-ties that rounding explains.
+
+    A server that finds a prompt in its cache scores it in blocks of other widths than before.
+    """
+    same = first.token_ids == second.token_ids
+    return same or _is_rounding(subject, engine, asked, first, second)
+
+
+def _is_rounding(
+    subject: Subject, engine: Engine, asked: Request, first: Generation, second: Generation
+) -> bool:
+    """Whether two greedy answers differ, and at near-ties alone."""
+    shorter = min(len(first.token_ids), len(second.token_ids))
+    if not asked.sampling.greedy or first.token_ids[:shorter] == second.token_ids[:shorter]:
+        return False
+    found = certified(asked, second, subject.pair, subject.config, engine, first.token_ids)
+    return found.verdict is not Verdict.ALGORITHMIC
 
 
 def other_seeds(subject: Subject) -> Finding:
     """Above temperature 0 another seed, or the same prompt in another request, is drawn anew."""
-    tally = subject.tally()
-    sampling = _lively(subject)
+    tally = subject.tally("pairs of outputs that independent draws would make differ")
+    sampling = Sampling(temperature=max(_HOT, subject.sampled.temperature))
+    for capability in (Capability.SAMPLING, Capability.SEEDS):
+        if capability not in subject.capabilities:
+            return not_available(capability)
     with subject.engine(sampling=sampling) as engine:
-        if not {Capability.SEEDS, Capability.SAMPLING} <= engine.capabilities:
-            return not_available(Capability.SEEDS)
         same = {"another seed": True, "another request": True}
-        for prompt in subject.prompts[:_REPEATS]:
+        chance, pairs = 0.0, 0
+        for prompt in subject.prompts:
             asked = subject.request(prompt, sampling=sampling)
             first = engine.speculate(asked).token_ids
             others = {
@@ -54,48 +99,105 @@ def other_seeds(subject: Subject) -> Finding:
             }
             for what, other in others.items():
                 same[what] &= engine.speculate(other).token_ids == first
+            chance += _log_chance(subject, asked, first)
+            pairs += 1
+            if chance < math.log(_CHANCE) and pairs >= _REPEATS:
+                break
+    # Outputs that are nearly certain are the same whatever was drawn.
+    is_telling = chance < math.log(_CHANCE)
+    undecided = not is_telling and any(same.values())
     for what, all_same in same.items():
         tally.require(
-            not all_same,
-            f"{what} has the same outputs token for token: draws do not depend on it",
+            not all_same or not is_telling,
+            f"{what} has the same outputs token for token, which independent draws come to with a "
+            f"chance of {math.exp(chance):.1g}: draws do not depend on it. An engine that can be "
+            "given a number alone must be given Request.folded_seed",
+            places=0 if undecided else pairs,
         )
-    return tally.finding()
+    return tally.finding(
+        untried="the outputs are so certain that draws of other seeds may well be the same "
+        f"(chance {math.exp(chance):.2g}); give other prompts or a higher temperature"
+    )
 
 
-def _lively(subject: Subject) -> Sampling:
-    """A temperature at which two outputs of independent draws are not the same by chance."""
-    return Sampling(temperature=max(1.0, subject.config.sampling.temperature))
+def _log_chance(subject: Subject, request: Request, tokens: tuple[int, ...]) -> float:
+    """The logarithm of the probability that the target draws this output."""
+    prompt = request.prompt_token_ids
+    law = TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids)
+    logits = subject.pair.target.recompute([*prompt, *tokens])[len(prompt) - 1 : -1]
+    laws = law.distributions(
+        logits, lambda: [[*prompt, *tokens[:index]] for index in range(len(tokens))]
+    )
+    chances = (float(row[token]) for row, token in zip(laws, tokens, strict=True))
+    return sum(math.log(chance) if chance > 0 else -math.inf for chance in chances)
 
 
 def other_draft_length(subject: Subject) -> Finding:
     """At temperature 0 the output stays the target's own with drafts of other lengths."""
-    tally = subject.tally()
-    for shape in (ChainShape(1), ChainShape(7)):
-        tree: TreeShape = (
-            LookupShape(shape.length) if isinstance(subject.config.tree, LookupShape) else shape
-        )
-        with subject.engine(tree=tree, rule="auto") as engine:
+    tally = subject.tally("outputs that were drafted in another way")
+    usual = _drafting(subject, {})
+    for length in _LENGTHS:
+        settings = _of_length(subject, length)
+        if settings is None:
+            return not_available(Capability.DRAFT_LENGTH)
+        with subject.engine(**settings) as engine:
             for prompt in subject.prompts[:_REPEATS]:
                 judged = subject.judged(engine, subject.request(prompt))
-                tally.add(f"{prompt.prompt_id} with {tree}", judged)
-    return tally.finding()
+                counts = judged.generation.counts
+                is_other = counts is None or (
+                    counts.drafted > 0 and _drafts(counts) != usual.get(prompt.prompt_id)
+                )
+                tally.add(f"{prompt.prompt_id} with drafts of {length}", judged, int(is_other))
+    return tally.finding(untried="nothing was drafted, or as much as before")
+
+
+def _of_length(subject: Subject, length: int) -> dict[str, Any] | None:
+    """The settings of which an engine drafts so many tokens; None where there are none."""
+    capabilities = subject.capabilities
+    if Capability.RUN_SETTINGS in capabilities:
+        is_lookup = isinstance(subject.config.tree, LookupShape)
+        tree: TreeShape = LookupShape(length) if is_lookup else ChainShape(length)
+        return {"tree": tree, "rule": "auto"}
+    if Capability.DRAFT_LENGTH in capabilities:
+        kept = [pair for pair in subject.config.engine_options if pair[0] != "draft_length"]
+        return {"engine_options": (*kept, ("draft_length", str(length)))}
+    return None
+
+
+def _drafting(subject: Subject, settings: dict[str, Any]) -> dict[str, Drafting]:
+    """How much is drafted for each prompt, as far as the engine tells."""
+    found = {}
+    with subject.engine(**settings) as engine:
+        for prompt in subject.prompts[:_REPEATS]:
+            counts = engine.speculate(subject.request(prompt)).counts
+            if counts is not None:
+                found[prompt.prompt_id] = _drafts(counts)
+    return found
+
+
+def _drafts(counts: Counts) -> Drafting:
+    return counts.steps, counts.drafted_steps, counts.drafted
 
 
 def self_draft(subject: Subject) -> Finding:
     """With the target as its own draft model, drafts are kept down to the end at temperature 0."""
-    tally = subject.tally()
+    tally = subject.tally("tokens that the target drafted for itself")
+    capabilities = subject.capabilities
+    is_lookup = isinstance(subject.config.tree, LookupShape)
+    if Capability.COUNTS not in capabilities:
+        return not_available(Capability.COUNTS)
+    if is_lookup or Capability.PAIR_DRAFT not in capabilities:
+        return not_available(Capability.PAIR_DRAFT)
     drafted = kept = 0
     pair = subject.self_draft()
     share = _LEAST_SHARE.get(target_dtype(pair.target), 1.0)
     for shape in _self_drafts(subject.config.tree):
-        with subject.engine(pair=pair, tree=shape, rule="auto") as engine:
-            if Capability.COUNTS not in engine.capabilities:
-                return not_available(Capability.COUNTS)
-            is_lookup = isinstance(subject.config.tree, LookupShape)
-            if is_lookup or Capability.PAIR_DRAFT not in engine.capabilities:
-                return not_available(Capability.PAIR_DRAFT)
-            if not shape.is_chain and Capability.NODES not in engine.capabilities:
-                continue
+        if not shape.is_chain and Capability.NODES not in capabilities:
+            continue
+        settings: dict[str, Any] = {}
+        if Capability.RUN_SETTINGS in capabilities:
+            settings = {"tree": shape, "rule": "auto"}
+        with subject.engine(pair=pair, **settings) as engine:
             depth = shape.length if isinstance(shape, ChainShape) else shape.depth
             tokens = subject.config.max_new_tokens
             if not shape.is_chain:
@@ -114,8 +216,14 @@ def self_draft(subject: Subject) -> Finding:
                     f"{prompt.prompt_id}, {shape}: of {counts.drafted} tokens that the target "
                     f"drafted for itself {counts.accepted} were kept, and {least:.0f} should be; "
                     "its state as a draft model, or what it proposes, is not its own",
+                    places=max(0, math.ceil(least)),
                 )
-    return tally.finding(drafted=drafted, accepted=kept)
+    return tally.finding(
+        untried=f"{drafted} tokens were drafted, which is less than the last draft may lose at the "
+        "end of an output; give longer outputs, or look why the engine does not draft",
+        drafted=drafted,
+        accepted=kept,
+    )
 
 
 def _self_drafts(tree: TreeShape) -> tuple[ChainShape | KAryShape, ...]:
@@ -124,33 +232,71 @@ def _self_drafts(tree: TreeShape) -> tuple[ChainShape | KAryShape, ...]:
     return (tree, chain) if isinstance(tree, KAryShape) else (chain,)
 
 
-def earlier_requests(subject: Subject) -> Finding:
-    """A long request leaves nothing behind: a short one after it is answered as by a new engine."""
-    tally = subject.tally()
+def take_early_answers(subject: Subject) -> None:
+    """Ask an engine before any check does; `earlier_requests` compares with what it says then.
+
+    What an engine leaves behind may outlive the object (a module's variable, a server), so that an
+    engine that is made anew is no measure of one that has served nothing.
+    """
+    if subject.early:
+        return
+    answers = []
+    samplings = [GREEDY, *([subject.sampled] if _seeded(subject) else [])]
+    for sampling in samplings:
+        with subject.engine(sampling=sampling) as engine:
+            for prompt in _short(subject):
+                asked = subject.request(prompt, sampling=sampling)
+                answers.append((asked, engine.speculate(asked)))
+    subject.early.extend(answers)
+
+
+def _short(subject: Subject) -> list[Any]:
+    """All prompts but the longest, or that one alone; a few of them."""
     longest = max(subject.prompts, key=lambda prompt: len(prompt.text))
-    others = [prompt for prompt in subject.prompts if prompt is not longest][:_REPEATS]
-    for prompt in others:
-        asked = subject.request(prompt)
-        with subject.engine() as engine:
-            fresh = engine.speculate(asked)
-        with subject.engine() as engine:
+    return [prompt for prompt in subject.prompts if prompt is not longest][:_REPEATS] or [longest]
+
+
+def earlier_requests(subject: Subject) -> Finding:
+    """All requests before it leave nothing behind: it is answered as it was before any of them."""
+    tally = subject.tally("tokens that were answered before and after all others")
+    take_early_answers(subject)
+    longest = max(subject.prompts, key=lambda prompt: len(prompt.text))
+    for asked, fresh in subject.early:
+        sampling = asked.sampling
+        with subject.engine(sampling=sampling) as engine:
             for _ in range(2):
-                engine.speculate(subject.request(longest))
+                engine.speculate(subject.request(longest, sampling=sampling))
             after = engine.speculate(asked)
-        tally.require(
-            fresh.token_ids == after.token_ids,
-            f"{prompt.prompt_id}: its output changed: {_parting(fresh, after)}",
-        )
-        tally.require(
-            _accepted(fresh) == _accepted(after),
-            f"{prompt.prompt_id}: {_accepted(fresh)} drafted tokens were kept by a new engine, "
-            f"{_accepted(after)} after another request: something is left over from it",
-        )
-    return tally.finding()
+            name = f"{asked.request_id} at temperature {sampling.temperature:g}"
+            tally.numerical += _is_rounding(subject, engine, asked, fresh, after)
+            tally.require(
+                _is_same(subject, engine, asked, fresh, after),
+                f"{name}: its output changed: {_parting(fresh, after)}",
+                places=len(fresh.token_ids),
+            )
+            if fresh.counts is not None and fresh.token_ids == after.token_ids:
+                tally.require(
+                    after.counts is not None and _is_kept(engine, fresh.counts, after.counts),
+                    f"{name}: {_said(fresh.counts)} before the engine had served anything else, "
+                    f"and {_said(after.counts)} now: something is left over from other requests",
+                )
+    return tally.finding(untried="no token came back")
 
 
-def _accepted(generation: Generation) -> int | None:
-    return None if generation.counts is None else generation.counts.accepted
+def _is_kept(engine: Engine, fresh: Counts, after: Counts) -> bool:
+    """Whether as much was drafted and kept; kernels that are not the judge's may round a draft."""
+    if Capability.PAIR_TARGET in engine.capabilities:
+        return fresh == after
+    drafts = fresh.drafted_steps or fresh.steps or 1
+    draft = math.ceil(max(fresh.drafted / drafts, 1))
+    return abs(fresh.accepted - after.accepted) <= draft
+
+
+def _said(counts: Counts | None) -> str:
+    if counts is None:
+        return "no counts were told"
+    steps = "" if counts.steps is None else f" in {counts.steps} steps"
+    return f"{counts.accepted} of {counts.drafted} drafted tokens were kept{steps}"
 
 
 def _parting(first: Generation, second: Generation) -> str:

@@ -1,17 +1,17 @@
-"""What is examined: an engine that can be made anew, its judge's models, and prompts."""
+"""What is examined: an engine, its judge's models, and prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from draftproof.acceptance import AcceptanceRule
 from draftproof.config import RunConfig, Sampling
+from draftproof.conformance.check_result import Tally
+from draftproof.conformance.pool import EnginePool
 from draftproof.data.prompt import Prompt
-from draftproof.decoding import plain_decode
 from draftproof.drafting import Drafter
 from draftproof.engines.measuring import certified, plain_decides
 from draftproof.engines.protocol import (
@@ -23,57 +23,19 @@ from draftproof.engines.protocol import (
 )
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.engines.registry import make_engine
-from draftproof.errors import DraftproofError, EngineError
+from draftproof.errors import EngineError
 from draftproof.lossless.certificate import explain
 from draftproof.models.hugging_face import HuggingFaceLM
 from draftproof.models.loading import ModelPair
-from draftproof.randomness import SeededRandomness
 from draftproof.stopping import Stopping
 from draftproof.trace import Verdict
 
 GREEDY = Sampling()
 
 
-class Status(StrEnum):
-    """How a check ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_AVAILABLE = "not available"
-    """The engine cannot do or tell what the check needs; nothing is said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a check found.
-
-    Attributes:
-        status: How it ended.
-        n: Outputs that were judged.
-        numerical: Of these, the ones that part from the target's own by rounding.
-        lines: What went wrong, or why it is not available; else what is worth knowing.
-        facts: Figures for programs, as plain JSON values.
-    """
-
-    status: Status
-    n: int = 0
-    numerical: int = 0
-    lines: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-class FirstProblemError(DraftproofError):
-    """A check ended at the first problem that it found, as it was asked to."""
-
-
-def not_available(capability: Capability) -> Finding:
-    """The finding on an engine that lacks a capability."""
-    return Finding(status=Status.NOT_AVAILABLE, lines=(f"the engine does not have: {capability}",))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """An engine under examination.
+    """An engine under examination. Close it at the end.
 
     Attributes:
         pair: The judge's models, whose target decides what is right.
@@ -83,6 +45,7 @@ class Subject:
         drafter: A drafter under test, likewise.
         make: Makes the engine from models and settings, in place of the one that `config` names.
         to_the_end: Whether a check goes on after the first problem that it finds.
+        early: What the engine answered before any check asked it anything.
     """
 
     pair: ModelPair
@@ -92,6 +55,28 @@ class Subject:
     drafter: Drafter | None = None
     make: Callable[[ModelPair, RunConfig], Engine] | None = None
     to_the_end: bool = True
+    early: list[tuple[Request, Generation]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+    _pool: EnginePool = field(init=False, repr=False, compare=False)
+    _plain: dict[Request, Generation] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _own_draft: list[ModelPair] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_pool", EnginePool(self._make_engine))
+
+    @property
+    def sampled(self) -> Sampling:
+        """The temperature of the sampled checks: the settings', or 1 where they have none."""
+        return Sampling(temperature=self.config.sampling.temperature or 1.0)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the engine can do and tell."""
+        with self.engine() as engine:
+            return engine.capabilities
 
     @contextmanager
     def engine(
@@ -101,29 +86,44 @@ class Subject:
         sampling: Sampling = GREEDY,
         **settings: Any,
     ) -> Iterator[Engine]:
-        """A new engine, closed afterwards.
+        """An engine that all checks share that need the same: made once, closed with the subject.
 
         Args:
             pair: In place of the subject's.
-            sampling: What it will be asked for.
+            sampling: What it will be asked for. An engine that is made of the run's settings is
+                another one at temperature 0 and above it; filters and penalties come with requests.
             settings: Fields of `RunConfig` that differ from the subject's.
         """
-        engine: Engine
-        config = replace(self.config, sampling=sampling, check_state=0.0)
-        if settings:
-            config = replace(config, **settings)
-        if self.make is not None:
-            engine = self.make(pair or self.pair, config)
-        elif self.drafter is not None:
-            engine = ReferenceEngine(
-                pair or self.pair, config, rule=self.rule, drafter=self.drafter
-            )
-        else:
-            engine = make_engine(pair or self.pair, config, rule=self.rule)
-        try:
+        pair = pair or self.pair
+        above = replace(
+            self.config,
+            sampling=self.sampled,
+            check_state=0.0,
+            rule="auto" if self.config.rule == "greedy" else self.config.rule,
+        )
+        greedy = replace(self.config, sampling=GREEDY, check_state=0.0)
+        # What is made once must serve every temperature; a rule that is valid above 0 is at 0.
+        with self._pool.engine(self.pair, above) as base:
+            is_remade = Capability.RUN_SETTINGS in base.capabilities
+            config = greedy if is_remade and sampling.greedy else above
+            if settings:
+                config = replace(config, **settings)
+            if pair is self.pair and config == above:
+                yield base
+                return
+        with self._pool.engine(pair, config) as engine:
             yield engine
-        finally:
-            engine.close()
+
+    def close(self) -> None:
+        """Close every engine that was made."""
+        self._pool.close()
+
+    def _make_engine(self, pair: ModelPair, config: RunConfig) -> Engine:
+        if self.make is not None:
+            return self.make(pair, config)
+        if self.drafter is not None:
+            return ReferenceEngine(pair, config, rule=self.rule, drafter=self.drafter)
+        return make_engine(pair, config, rule=self.rule)
 
     def request(
         self,
@@ -156,21 +156,33 @@ class Subject:
             seed=self.config.seed if seed is None else seed,
         )
 
-    def own_output(self, request: Request) -> tuple[int, ...]:
-        """What the target alone answers to a greedy request."""
-        return plain_decode(
-            request.prompt_token_ids,
-            self.pair.target,
-            sampling=request.sampling,
-            stopping=request.stopping,
-            randomness=SeededRandomness(request.seed, request.request_id),
-        ).token_ids
+    def plain(self, request: Request) -> Generation | None:
+        """What the engine's own plain decoding answers to a greedy request; asked once.
 
-    def judged(self, engine: Engine, request: Request) -> Judged:
+        None where it cannot decode plainly.
+        """
+        if request not in self._plain:
+            with self.engine() as engine:
+                if Capability.PLAIN not in engine.capabilities:
+                    return None
+                self._plain[request] = engine.plain(request)
+        return self._plain[request]
+
+    def judged(
+        self, engine: Engine, request: Request, plain: Sequence[int] | None = None
+    ) -> Judged:
         """An engine's greedy answer, its verdict, and why.
 
-        An answer that no engine may give is algorithmic. One that leaves the judge's target as the
-        plain decoding of an engine with kernels of its own does is judged from there on.
+        An answer that no engine may give is algorithmic, as is one that parts from the engine's own
+        plain decoding where rounding is no reason: one of the two drops a setting that the other
+        obeys, and it need not be one that the judge knows of. An answer that leaves the judge's
+        target as the plain decoding of an engine with kernels of its own does is judged from there
+        on.
+
+        Args:
+            engine: What is asked.
+            request: What it is asked.
+            plain: What the engine's plain decoding gives, where it is known; else it is asked.
 
         Raises:
             DraftproofError: The engine refused the request.
@@ -180,27 +192,50 @@ class Subject:
             check_generation(generation, request, self.pair.target.vocabulary_size)
         except EngineError as error:
             return Judged(generation, Verdict.ALGORITHMIC, str(error))
-        certificate = certified(request, generation, self.pair, self.config)
-        as_plain = False
-        if certificate.verdict is Verdict.ALGORITHMIC and Capability.PLAIN in engine.capabilities:
-            # What the engine comes to without drafts is of its own kernels, not of speculation.
-            plain = engine.plain(request).token_ids
-            decides = plain_decides(engine)
-            certificate = certified(
-                request, generation, self.pair, self.config, plain, plain_decides=decides
+        found = certified(request, generation, self.pair, self.config, engine)
+        alone = found.verdict
+        if plain is None:
+            answer = self.plain(request)
+            plain = None if answer is None else answer.token_ids
+        is_compared = plain is not None
+        if plain is not None and (alone is Verdict.ALGORITHMIC or plain != generation.token_ids):
+            plain = tuple(plain)
+            found = certified(request, generation, self.pair, self.config, engine, plain)
+            shorter = min(len(plain), len(generation.token_ids))
+            same = plain[:shorter] == generation.token_ids[:shorter]
+            if same and len(plain) != len(generation.token_ids):
+                return Judged(
+                    generation,
+                    Verdict.ALGORITHMIC,
+                    f"the engine's plain decoding ends after {len(plain)} tokens, and its "
+                    f"speculation, with the same tokens so far, after {len(generation.token_ids)}",
+                )
+        message = explain(found, generation.token_ids, self.pair.decode)
+        if found.verdict is Verdict.ALGORITHMIC and alone is not Verdict.ALGORITHMIC:
+            message = (
+                "speculation and the engine's own plain decoding part, and rounding is no reason: "
+                "one of them drops a setting that the other obeys, or has a fault that the other "
+                f"has not (below, 'target' is plain decoding's token)\n{message}"
             )
-            as_plain = decides and certificate.verdict is not Verdict.ALGORITHMIC
-        message = explain(certificate, generation.token_ids, self.pair.decode)
-        return Judged(generation, certificate.verdict, message, as_plain=as_plain)
+        is_as_plain = (
+            plain_decides(engine)
+            and alone is Verdict.ALGORITHMIC
+            and found.verdict is not Verdict.ALGORITHMIC
+        )
+        return Judged(
+            generation, found.verdict, message, as_plain=is_as_plain, is_compared=is_compared
+        )
 
-    def tally(self) -> Tally:
-        """Adds up a check's verdicts."""
-        return Tally(to_the_end=self.to_the_end)
+    def tally(self, place: str) -> Tally:
+        """Adds up a check's verdicts; a place that it examines is named in the plural."""
+        return Tally(place, to_the_end=self.to_the_end)
 
     def self_draft(self) -> ModelPair:
         """The pair with the target as its own draft model."""
-        again = HuggingFaceLM(self.pair.target.model, self.pair.target.vocabulary_size)
-        return replace(self.pair, draft=again)
+        if not self._own_draft:
+            again = HuggingFaceLM(self.pair.target.model, self.pair.target.vocabulary_size)
+            self._own_draft.append(replace(self.pair, draft=again))
+        return self._own_draft[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,70 +248,11 @@ class Judged:
         message: Why, where a token is not the judge's target's own.
         as_plain: Whether the engine's own plain decoding had to be taken for the target: it leaves
             the judge's, too.
+        is_compared: Whether it was compared with the engine's own plain decoding.
     """
 
     generation: Generation
     verdict: Verdict
     message: str
     as_plain: bool = False
-
-
-class Tally:
-    """Adds up the verdicts of a check's outputs.
-
-    Args:
-        to_the_end: Whether to go on after a problem.
-
-    Attributes:
-        n: Outputs judged.
-        numerical: Of these, those that part by rounding.
-        as_plain: Of these, those that leave the judge's target as the engine's plain decoding does.
-        problems: What went wrong.
-
-    Raises:
-        FirstProblemError: By `add` and `require`, at the first problem, unless to go on.
-    """
-
-    def __init__(self, *, to_the_end: bool = True) -> None:
-        self._to_the_end = to_the_end
-        self.n = 0
-        self.numerical = 0
-        self.as_plain = 0
-        self.problems: list[str] = []
-
-    def add(self, what: str, judged: Judged) -> None:
-        """Count an output, named by what it is the answer to."""
-        self.n += 1
-        self.numerical += judged.verdict is Verdict.NUMERICAL
-        self.as_plain += judged.as_plain
-        if judged.verdict is Verdict.ALGORITHMIC:
-            self._note(f"{what}: {judged.message}")
-
-    def require(self, condition: bool, problem: str) -> None:
-        """Count a comparison, and a problem where it does not hold."""
-        self.n += 1
-        if not condition:
-            self._note(problem)
-
-    def _note(self, problem: str) -> None:
-        self.problems.append(problem)
-        if not self._to_the_end:
-            raise FirstProblemError(problem)
-
-    def finding(self, *lines: str, **facts: Any) -> Finding:
-        """Failed if there was any problem, and not available where no output could be judged."""
-        status = Status.FAILED if self.problems else Status.PASSED
-        if self.as_plain:
-            lines += (
-                f"{self.as_plain} of {self.n} outputs leave the judge's target where the engine's "
-                "plain decoding does: the judge's numerics or settings are not the engine's",
-            )
-            if self.as_plain == self.n:
-                status = Status.NOT_AVAILABLE
-        return Finding(
-            status=status,
-            n=self.n,
-            numerical=self.numerical,
-            lines=(*self.problems, *lines),
-            facts=facts,
-        )
+    is_compared: bool = False

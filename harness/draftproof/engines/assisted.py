@@ -7,7 +7,6 @@ sees the tokens that are scored. No class of the library is patched.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,7 +31,12 @@ from draftproof.errors import EngineError
 from draftproof.models.loading import ModelPair
 from draftproof.stopwatch import Stopwatch
 
-_CAPABILITIES = frozenset(Capability) - {Capability.NODES, Capability.STATE_CHECKS}
+_CAPABILITIES = frozenset(Capability) - {
+    Capability.RUN_SETTINGS,
+    Capability.NODES,
+    Capability.LOG_PROBABILITIES,
+    Capability.STATE_CHECKS,
+}
 _AT_LEAST_ONE = (lambda value: value >= 1, "give at least 1")
 
 
@@ -338,9 +342,7 @@ def _defaults(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[No
 @contextmanager
 def _own_randomness(request: Request, device: torch.device) -> Iterator[None]:
     """Global generators that depend on the request alone, and are restored."""
-    name = f"{request.seed}\0{request.request_id}".encode()
-    seed = int.from_bytes(hashlib.sha256(name).digest()[:8], "little") >> 1
     devices = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
-        torch.manual_seed(seed)
+        torch.manual_seed(request.folded_seed(8))
         yield

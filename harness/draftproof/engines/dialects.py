@@ -7,6 +7,7 @@ llama-cpp-python's ``CreateCompletionRequest`` (text prompts, ``logprobs.tokens`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ class Answer:
         finish: ``stop`` or ``length``, as it says.
         stopped_by: The stop token's id or the stop string, or None.
         counts: What it counted of speculation, or None.
+        log_probabilities: Of the tokens, or None.
     """
 
     token_ids: tuple[int, ...] | None
@@ -42,6 +44,7 @@ class Answer:
     finish: str = ""
     stopped_by: int | str | None = None
     counts: Counts | None = None
+    log_probabilities: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ def _vllm(request: Request, prompt: str, model: str) -> dict[str, Any]:
         "top_p": sampling.top_p,
         "min_p": sampling.min_p,
         "repetition_penalty": sampling.repetition_penalty,
-        "seed": request.seed,
+        "seed": request.folded_seed(),
         "stop": list(stopping.stop_strings) or None,
         "stop_token_ids": sorted(stopping.stop_token_ids),
         "include_stop_str_in_output": True,
@@ -111,7 +114,7 @@ def _openai(request: Request, prompt: str, model: str) -> dict[str, Any]:
         "max_tokens": request.stopping.max_new_tokens,
         "temperature": request.sampling.temperature,
         "top_p": 1.0,
-        "seed": request.seed,
+        "seed": request.folded_seed(),
         "logprobs": 1,
         "stream": False,
     }
@@ -142,7 +145,8 @@ def _sglang(request: Request, prompt: str, model: str) -> dict[str, Any]:
 def _read_completion(values: Mapping[str, Any]) -> Answer:
     choice = _only(values, "choices")
     usage = _mapping(values.get("usage"))
-    texts = _mapping(choice.get("logprobs")).get("tokens")
+    about = _mapping(choice.get("logprobs"))
+    texts, told = about.get("tokens"), about.get("token_logprobs")
     ids = choice.get("token_ids")
     if ids is None and texts and all(str(text).startswith(_TOKEN_ID) for text in texts):
         ids = [int(str(text).removeprefix(_TOKEN_ID)) for text in texts]
@@ -157,6 +161,7 @@ def _read_completion(values: Mapping[str, Any]) -> Answer:
         counts=answered_counts(
             _mapping(values.get("metrics")).get("speculative_decoding"), values.get("timings")
         ),
+        log_probabilities=_numbers(told),
     )
 
 
@@ -187,6 +192,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _numbers(values: Any) -> tuple[float, ...] | None:
+    """As floats; what is not told of a token is NaN."""
+    if values is None:
+        return None
+    return tuple(math.nan if value is None else float(value) for value in values)
+
+
 def _ids(value: Any) -> tuple[int, ...] | None:
     return None if value is None else tuple(value)
 
@@ -196,10 +208,12 @@ _FULL = frozenset(
         Capability.SAMPLING,
         Capability.FILTERS,
         Capability.MIN_NEW_TOKENS,
+        Capability.STOP_TOKENS,
         Capability.STOP_STRINGS,
+        Capability.TOKEN_PROMPTS,
     }
 )
-_BARE = frozenset({Capability.SAMPLING, Capability.SEEDS})
+_BARE = frozenset({Capability.SAMPLING, Capability.SEEDS, Capability.LOG_PROBABILITIES})
 
 DIALECTS: Mapping[str, Dialect] = {
     "vllm": Dialect(
@@ -210,7 +224,7 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "vllm-logprobs": Dialect(
         path="/v1/completions",
-        capabilities=_FULL | {Capability.SEEDS},
+        capabilities=_FULL | {Capability.SEEDS, Capability.LOG_PROBABILITIES},
         ask=_vllm_with_logprobs,
         read=_read_completion,
     ),

@@ -36,16 +36,20 @@ class GuardedEngine:
     Args:
         engine: What is guarded.
         timeout: Seconds a request may take; 0 for any time.
+        stop_token_ids: The target's own: what an output ends with by itself.
 
     Attributes:
         engine: The same.
     """
 
-    def __init__(self, engine: Engine, timeout: float) -> None:
+    def __init__(
+        self, engine: Engine, timeout: float, stop_token_ids: frozenset[int] | None = None
+    ) -> None:
         self.engine = engine
         self.name = engine.name
         self.capabilities = engine.capabilities
         self._timeout = timeout or None
+        self._stop_token_ids = stop_token_ids
         self._hung = ""
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -82,7 +86,7 @@ class GuardedEngine:
             future.exception(timeout=_CLOSE_SECONDS)
 
     def _require_served(self, request: Request) -> None:
-        for needed, capability, instead in _needs(request):
+        for needed, capability, instead in _needs(request, self._stop_token_ids):
             if needed and capability not in self.capabilities:
                 raise EngineError(
                     f"{self.name} cannot serve this request: not available: {capability}; {instead}"
@@ -124,8 +128,11 @@ def _serve(work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> No
             future.set_exception(error)
 
 
-def _needs(request: Request) -> list[tuple[bool, Capability, str]]:
+def _needs(
+    request: Request, stop_token_ids: frozenset[int] | None
+) -> list[tuple[bool, Capability, str]]:
     sampling = request.sampling
+    own = request.stopping.stop_token_ids if stop_token_ids is None else stop_token_ids
     filters = (sampling.top_k, sampling.top_p, sampling.min_p, sampling.repetition_penalty)
     return [
         (not sampling.greedy, Capability.SAMPLING, "use --spec-temperature 0"),
@@ -140,6 +147,11 @@ def _needs(request: Request) -> list[tuple[bool, Capability, str]]:
             "leave out --spec-min-new-tokens",
         ),
         (bool(request.stopping.stop_strings), Capability.STOP_STRINGS, "leave out --spec-stop"),
+        (
+            request.stopping.stop_token_ids != own,
+            Capability.STOP_TOKENS,
+            f"it ends outputs with its model's own stop tokens, {sorted(own)}, alone",
+        ),
     ]
 
 

@@ -7,7 +7,6 @@ target's own law, and keeps a proposed token if it is the one drawn.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -67,8 +66,11 @@ class LlamaCppEngine:
         {
             Capability.PLAIN,
             Capability.SAMPLING,
+            Capability.STOP_TOKENS,
             Capability.STOP_STRINGS,
+            Capability.TOKEN_PROMPTS,
             Capability.SEEDS,
+            Capability.DRAFT_LENGTH,
             Capability.ACCEPTED,
             Capability.COUNTS,
             Capability.STEPS,
@@ -154,7 +156,7 @@ class LlamaCppEngine:
             )
         began = time.perf_counter()
         self._llama.reset()
-        self._llama.set_seed(_seed(request))
+        self._llama.set_seed(request.folded_seed())
         output: tuple[int, ...] = ()
         for token in self._tokens(request):
             committed, reason = stopping.cut(output, (token,))
@@ -319,8 +321,3 @@ def _require_same_tokens(llama: Llama, pair: ModelPair, path: str) -> None:
 
 def _is_gguf(path: str) -> bool:
     return Path(path).suffix == ".gguf" and Path(path).is_file()
-
-
-def _seed(request: Request) -> int:
-    name = f"{request.seed}\0{request.request_id}".encode()
-    return int.from_bytes(hashlib.sha256(name).digest()[:4], "little") >> 1

@@ -21,7 +21,7 @@ from draftproof.engines.protocol import (
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError
 from draftproof.laws import RULES
-from draftproof.lossless.certificate import Certificate, certify, explain
+from draftproof.lossless.certificate import TIE_TOLERANCE, Certificate, certify, explain
 from draftproof.models.loading import ModelPair
 from draftproof.sampling import TokenLaw
 from draftproof.scoring import score_pair
@@ -38,6 +38,9 @@ from draftproof.trace import (
     Verdict,
     empty_columns,
 )
+
+_TWO_SPREADS = 0.5
+"""`TIE_TOLERANCE` is four times the largest spread of one logit that was measured."""
 
 
 class Bench:
@@ -126,9 +129,13 @@ class Bench:
                 plain.token_ids, speculative.token_ids, record.nodes["token_id"].tolist()
             ),
         )
-        is_top_down = rule in RULES and RULES[rule].top_down
-        tells_steps = speculative.steps is not None
-        broken = check_identities(record, top_down=is_top_down, tells_steps=tells_steps)
+        facts = RULES.get(rule)
+        broken = check_identities(
+            record,
+            top_down=facts is not None and facts.top_down,
+            in_order=facts is not None and facts.in_order,
+            tells_steps=speculative.steps is not None,
+        )
         told = told_counts_problems(speculative, self._limits)
         return replace(record, contradictions=tuple(dict.fromkeys([*broken, *told])))
 
@@ -195,8 +202,8 @@ class Bench:
             speculative,
             self.pair,
             self.config,
+            self.engine,
             plain.token_ids,
-            plain_decides=plain_decides(self.engine),
         )
         message = explain(certificate, speculative.token_ids, self.pair.decode)
         return certificate.verdict, certificate.forks, message
@@ -207,9 +214,8 @@ def certified(
     generation: Generation,
     pair: ModelPair,
     config: RunConfig,
+    engine: Engine,
     plain: tuple[int, ...] | None = None,
-    *,
-    plain_decides: bool = False,
 ) -> Certificate:
     """The greedy certificate of an engine's answer.
 
@@ -218,8 +224,9 @@ def certified(
         generation: The answer.
         pair: The judge's models.
         config: Its tie tolerance, and the size of drafts where the engine does not tell its steps.
+        engine: What answered: where it does not compute with the judge's target, its own plain
+            decoding decides, and it rounds in its own places.
         plain: What plain decoding answered, where it is known; see `certify`.
-        plain_decides: Whether it is from other weights or kernels than the judge's.
     """
     prompt = request.prompt_token_ids
     return certify(
@@ -229,8 +236,9 @@ def certified(
         TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids),
         widths=widths(generation, config),
         plain=plain,
-        plain_decides=plain_decides,
+        plain_decides=plain_decides(engine),
         tie_tolerance=config.tie_tolerance,
+        engine_rounding=engine_rounding(engine, config),
     )
 
 
@@ -240,6 +248,20 @@ def plain_decides(engine: Engine) -> bool:
         Capability.PLAIN in engine.capabilities
         and Capability.PAIR_TARGET not in engine.capabilities
     )
+
+
+def engine_rounding(engine: Engine, config: RunConfig) -> float:
+    """By how much the margin of two tokens may differ between an engine's target and the judge's.
+
+    An engine with the judge's kernels: by nothing that the judge cannot reproduce. Another: by the
+    tolerance that the settings state; else, where it tells the type that it computes in, by what
+    rounding in that type may do to two logits. What it does not tell is taken to be nothing.
+    """
+    if Capability.PAIR_TARGET in engine.capabilities:
+        return 0.0
+    if config.tie_tolerance is not None:
+        return config.tie_tolerance
+    return TIE_TOLERANCE.get(str(engine.describe().get("dtype")), 0.0) * _TWO_SPREADS
 
 
 def widths(generation: Generation, config: RunConfig) -> list[int]:

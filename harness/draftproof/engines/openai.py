@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +10,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from draftproof.config import RunConfig
+from draftproof.config import DTYPES, RunConfig
 from draftproof.engines.dialects import DIALECTS, Answer
 from draftproof.engines.http import Server
 from draftproof.engines.protocol import Capability, Generation, Request
@@ -34,6 +35,10 @@ class ServerSettings:
     )
     timeout: float = setting("seconds without a byte after which it is taken to hang", 120.0)
     retries: int = setting("how often a request is sent again to a busy or absent server", 3)
+    dtype: str | None = setting(
+        "type that the server computes in, by which near-ties are judged; the judge's if not given",
+        None,
+    )
     api_key: str | None = setting("name of the environment variable that holds the key", None)
 
 
@@ -62,6 +67,7 @@ class OpenAIEngine:
                 ("draft_length", lambda value: value >= 1, "give at least 1"),
                 ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
                 ("timeout", lambda value: value > 0, "give seconds"),
+                ("dtype", DTYPES[1:].__contains__, f"give one of: {', '.join(DTYPES[1:])}"),
                 ("retries", lambda value: value >= 0, "give 0 or more"),
             ],
         )
@@ -137,6 +143,7 @@ class OpenAIEngine:
             stop_reason=_stop_reason(answer, token_ids, request),
             seconds=seconds,
             text=answer.text,
+            log_probabilities=_log_probabilities(answer, len(token_ids)),
         )
         return generation, answer.counts
 
@@ -194,6 +201,15 @@ def _together(answered: Counts | None, grown: Counts) -> Counts:
         return answered
     missing = answered.steps is None and answered.drafted_steps is None
     return replace(answered, drafted_steps=grown.drafted_steps) if missing else answered
+
+
+def _log_probabilities(answer: Answer, tokens: int) -> tuple[float, ...] | None:
+    """What the server tells, with NaN for a stop token that its answer leaves out."""
+    told = answer.log_probabilities
+    if told is None:
+        return None
+    known = len(answer.token_ids if answer.token_ids is not None else answer.token_texts or ())
+    return told + (math.nan,) * (tokens - known)
 
 
 def _require_same_prompt(answer: Answer, request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,10 +26,21 @@ class Capability(StrEnum):
     """It applies top-k, top-p, min-p and the repetition penalty as `TokenLaw` does."""
     MIN_NEW_TOKENS = "min_new_tokens"
     """It holds stop tokens back until an output has so many tokens."""
+    STOP_TOKENS = "stop tokens"
+    """It ends an output with any stop token that a request names, or with none, not only with its
+    model's own."""
     STOP_STRINGS = "stop strings"
     """It ends an output with the token that completes a text."""
+    TOKEN_PROMPTS = "prompts as token ids"
+    """It takes a prompt's token ids, so that any sequence of them can be a prompt."""
     SEEDS = "seeds"
-    """At a temperature above 0, the same request gives the same output."""
+    """At a temperature above 0, the same request gives the same output, and a request with another
+    seed or another id is drawn anew: see `Request.folded_seed`."""
+    RUN_SETTINGS = "the run's settings"
+    """It is made of `RunConfig.tree`, `rule`, `sampling` and `check_state`, and is made anew where
+    they differ. Others are made once, and serve whatever a request asks for."""
+    DRAFT_LENGTH = "a draft length"
+    """It has a setting of its own, ``draft_length``: tokens in a draft."""
     PAIR_TARGET = "the pair's target"
     """It computes with the target of the pair that it was given, with that model's own kernels."""
     PAIR_DRAFT = "the pair's draft model"
@@ -41,6 +53,8 @@ class Capability(StrEnum):
     """It tells every step: `Generation.steps`."""
     NODES = "nodes"
     """It tells every node of every draft: `Generation.nodes`."""
+    LOG_PROBABILITIES = "log-probabilities"
+    """At temperature 0 it tells each token's: `Generation.log_probabilities`."""
     STATE_CHECKS = "state checks"
     """It compares its cached state with a recompute where `RunConfig.check_state` asks for it."""
 
@@ -54,7 +68,9 @@ class Request:
     """One prompt to decode.
 
     Attributes:
-        request_id: Names it; with `seed`, decides every draw of an engine that has seeds.
+        request_id: Names it; with `seed`, decides every draw of an engine that has seeds. Two
+            requests of one run must not share their draws, or what the second emits follows from
+            the first, and no evidence on the law of outputs may be added up over them.
         prompt_token_ids: ``[≥ 1]``, chat template included.
         sampling: Temperature, filters and penalties.
         stopping: Where the output ends.
@@ -66,6 +82,15 @@ class Request:
     sampling: Sampling
     stopping: Stopping
     seed: int = 0
+
+    def folded_seed(self, size: int = 4) -> int:
+        """The seed and the id as one number, for whatever takes a number alone, such as a server.
+
+        Args:
+            size: Its bytes; the number has one bit less, and is not negative.
+        """
+        name = f"{self.seed}\0{self.request_id}".encode()
+        return int.from_bytes(hashlib.sha256(name).digest()[:size], "little") >> 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +107,8 @@ class Generation:
         nodes: `NODE_COLUMNS`, each ``[nodes]``.
         draws: Number of random draws by purpose.
         text: The output as the engine itself decodes it, a stop token at its end left out or not.
+        log_probabilities: ``[tokens]`` the logarithm of each token's probability after the tokens
+            before it, in nats, of the unscaled softmax of the target's logits.
     """
 
     token_ids: tuple[int, ...]
@@ -93,6 +120,7 @@ class Generation:
     nodes: Columns | None = None
     draws: Mapping[str, int] = field(default_factory=dict)
     text: str | None = None
+    log_probabilities: tuple[float, ...] | None = None
 
 
 @runtime_checkable
@@ -179,6 +207,12 @@ def check_generation(generation: Generation, request: Request, vocabulary_size: 
         raise EngineError(
             f"the engine says of {len(generation.accepted)} tokens whether they were drafted, and "
             f"returned {len(token_ids)}"
+        )
+    told = generation.log_probabilities
+    if told is not None and len(told) != len(token_ids):
+        raise EngineError(
+            f"the engine tells the log-probabilities of {len(told)} tokens, and returned "
+            f"{len(token_ids)}"
         )
 
 

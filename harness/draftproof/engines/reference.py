@@ -36,7 +36,7 @@ class ReferenceEngine:
     """
 
     name = "reference"
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.DRAFT_LENGTH, Capability.LOG_PROBABILITIES}
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ def make_engine(
             f"--spec-engine {name}: a {type(engine).__name__} is not an engine; it needs name, "
             "capabilities, speculate, plain, describe and close"
         )
-    return GuardedEngine(engine, config.engine_timeout)
+    return GuardedEngine(engine, config.engine_timeout, pair.stop_token_ids)
 
 
 def _factory(name: str) -> EngineFactory:

@@ -37,11 +37,13 @@ class Certificate:
         verdict: `Verdict.IDENTICAL`, `Verdict.NUMERICAL` or `Verdict.ALGORITHMIC`.
         forks: Every token that is not the target's own choice, in order.
         tie_tolerance: The margin in logits that was allowed.
+        engine_rounding: The margin up to which a fork needs no reproduction by the judge.
     """
 
     verdict: Verdict
     forks: tuple[Fork, ...]
     tie_tolerance: float
+    engine_rounding: float = 0.0
 
 
 def certify(
@@ -54,6 +56,7 @@ def certify(
     plain: Sequence[int] | None = None,
     plain_decides: bool = False,
     tie_tolerance: float | None = None,
+    engine_rounding: float = 0.0,
 ) -> Certificate:
     """Whether a greedy output is the target's own, token for token, each after its own prefix.
 
@@ -62,6 +65,8 @@ def certify(
     blocks of the same widths, or `plain` came to it after the same tokens; or where the target
     varies between these ways by more than half the margin: at the fork, or with the cache anywhere
     in the output. A model that varies at all is taken to vary by the last digit of its type.
+    An engine with other kernels than `target`'s, or in another type, rounds where `target` cannot
+    show it: there a margin of at most `engine_rounding` suffices.
     Anything else is *algorithmic*: the tolerance alone would pass a wrong tie-break, and
     reproduction alone a model whose cache is wrong.
 
@@ -79,11 +84,14 @@ def certify(
             an engine's quantised ones. What it emitted after the same tokens is then the choice of
             the target that was speculated for, and no fork, whatever `target` holds of it.
         tie_tolerance: Margin in logits; None for the dtype's entry of `TIE_TOLERANCE`.
+        engine_rounding: By how much the difference of two logits of the engine's may leave
+            `target`'s. The tolerance is at least as large.
 
     Mutates: target.
     """
     if tie_tolerance is None:
         tie_tolerance = TIE_TOLERANCE.get(target_dtype(target), 0.0)
+    tie_tolerance = max(tie_tolerance, engine_rounding)
     sequence = [*prompt, *output]
     first = len(prompt)
     logits = _penalised(target.recompute(sequence)[first - 1 : -1], sequence, first, law)
@@ -99,14 +107,20 @@ def certify(
         for index in sorted(places)
     ]
     forks = [replace(fork, reproduced=fork.reproduced or fork.index < agreed) for fork in forks]
-    if any(fork.margin <= tie_tolerance and not fork.reproduced for fork in forks):
+    if any(
+        fork.margin <= tie_tolerance and not _is_numerical(fork, tie_tolerance, engine_rounding)
+        for fork in forks
+    ):
         # As many forward passes as tokens: only where nothing quicker explains a fork.
         decoded = scored_as_decoded(target, prompt, output, widths)
         decoded = _penalised(decoded, sequence, first, law)
         varies = max(spread(torch.stack(ways)) for ways in zip(logits, decoded, strict=True))
         forks = [_seen_again(fork, decoded[fork.index], varies) for fork in forks]
     return Certificate(
-        verdict=_verdict(forks, tie_tolerance), forks=tuple(forks), tie_tolerance=tie_tolerance
+        verdict=_verdict(forks, tie_tolerance, engine_rounding),
+        forks=tuple(forks),
+        tie_tolerance=tie_tolerance,
+        engine_rounding=engine_rounding,
     )
 
 
@@ -128,7 +142,8 @@ def explain(
     forks, tolerance = certificate.forks, certificate.tie_tolerance
     if not forks:
         return ""
-    worst = sorted(forks, key=lambda fork: (_is_numerical(fork, tolerance), fork.index))
+    judged = [(fork, _is_numerical(fork, tolerance, certificate.engine_rounding)) for fork in forks]
+    worst = [fork for fork, _ in sorted(judged, key=lambda pair: (pair[1], pair[0].index))]
     what = f"{len(forks)} of {len(output)} tokens"
     lines = [
         f"speculation changed the output: {what} are not the target's own choice (algorithmic)"
@@ -144,7 +159,7 @@ def explain(
             f"(id {fork.target_token_id})",
             f"    emitted instead      {decode([fork.token_id])!r} (id {fork.token_id}), "
             f"and then {after!r}",
-            f"    {_reason(fork, tolerance)}",
+            f"    {_reason(fork, tolerance, certificate.engine_rounding)}",
         ]
     if len(forks) > _SHOWN_FORKS:
         lines.append(f"  and {len(forks) - _SHOWN_FORKS} more")
@@ -153,7 +168,7 @@ def explain(
     return "\n".join(lines)
 
 
-def _reason(fork: Fork, tolerance: float) -> str:
+def _reason(fork: Fork, tolerance: float, engine_rounding: float) -> str:
     """Why a fork is rounding, or why it is not: its margin and the bound."""
     rounding = f"rounding, which moves these logits by {fork.spread:.2g}"
     if fork.margin > tolerance:
@@ -162,6 +177,8 @@ def _reason(fork: Fork, tolerance: float) -> str:
             f"{rounding}"
         )
     within = f"the logit margin {fork.margin:.4g} is within the tie tolerance {tolerance:g}"
+    if not fork.reproduced and fork.margin <= engine_rounding:
+        return f"{within}: rounding of the engine's own, taken to be up to {engine_rounding:g}"
     if fork.reproduced:
         return f"{within}, and the target alone comes to this token: {rounding}"
     return f"{within}, but the target alone never comes to this token: not {rounding}"
@@ -238,13 +255,15 @@ def _penalised(
     return law.penalised(logits, lambda: [sequence[: first + i] for i in range(len(logits))])
 
 
-def _verdict(forks: Sequence[Fork], tie_tolerance: float) -> Verdict:
+def _verdict(forks: Sequence[Fork], tie_tolerance: float, engine_rounding: float) -> Verdict:
     if not forks:
         return Verdict.IDENTICAL
-    if all(_is_numerical(fork, tie_tolerance) for fork in forks):
+    if all(_is_numerical(fork, tie_tolerance, engine_rounding) for fork in forks):
         return Verdict.NUMERICAL
     return Verdict.ALGORITHMIC
 
 
-def _is_numerical(fork: Fork, tie_tolerance: float) -> bool:
-    return fork.margin <= tie_tolerance and fork.reproduced
+def _is_numerical(fork: Fork, tie_tolerance: float, engine_rounding: float) -> bool:
+    is_reproduced = fork.reproduced and fork.margin <= tie_tolerance
+    # An exact tie is no near-tie: who does not round breaks it as the target does.
+    return is_reproduced or (engine_rounding > 0 and fork.margin <= engine_rounding)

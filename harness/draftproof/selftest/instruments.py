@@ -9,8 +9,9 @@ from enum import StrEnum
 import torch
 
 from draftproof.config import RunConfig, Sampling
+from draftproof.conformance.check_result import Status
 from draftproof.conformance.kit import CHECKS
-from draftproof.conformance.subject import Status, Subject
+from draftproof.conformance.subject import Subject
 from draftproof.data.prompt import Prompt
 from draftproof.decoding import Step
 from draftproof.engines.law_test import evidence_of
@@ -288,6 +289,8 @@ def conformance(name: str) -> Instrument:
         except Exception as error:
             # As in the kit: whatever an engine raises is a finding on it.
             return Status.FAILED, _text(error)
+        finally:
+            subject.close()
         return finding.status, "; ".join(finding.lines[:3])
 
     instrument.__doc__ = CHECKS[name].__doc__

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from draftproof.conformance.subject import Status
+from draftproof.conformance.check_result import Status
 from draftproof.selftest.absent import ABSENT
 from draftproof.selftest.false_alarms import FalseAlarms
 from draftproof.selftest.instruments import INSTRUMENTS, Family, Outcome
@@ -107,7 +107,7 @@ def reach_table(found: SelfTest, style: str) -> str:
             for score in found.faults
             if len(score.catches) == 1 and score.catches[0].instrument == name
         ]
-        able = [o for o in outcomes if o.status is not Status.NOT_AVAILABLE]
+        able = [o for o in outcomes if o.status in (Status.PASSED, Status.FAILED)]
         rows.append([name, family, len(able), sum(o.caught for o in able), len(alone)])
     return _table(
         rows,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from draftproof.conformance.subject import Status
+from draftproof.conformance.check_result import Status
 from draftproof.selftest.instruments import INSTRUMENTS, Family, Outcome, Surroundings, run
 from draftproof.selftest.mutant import FaultClass, Mutant
 
@@ -116,4 +116,4 @@ def select(scores: Sequence[Score], keep: Callable[[Mutant], bool]) -> list[Scor
 
 def available(score: Score) -> int:
     """How many instruments had something to say of a mutant."""
-    return sum(outcome.status is not Status.NOT_AVAILABLE for outcome in score.outcomes)
+    return sum(outcome.status in (Status.PASSED, Status.FAILED) for outcome in score.outcomes)

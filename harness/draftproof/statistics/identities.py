@@ -22,7 +22,11 @@ _SHARES = (
 
 
 def check_identities(
-    record: CaseRecord, *, top_down: bool = True, tells_steps: bool = True
+    record: CaseRecord,
+    *,
+    top_down: bool = True,
+    in_order: bool = True,
+    tells_steps: bool = True,
 ) -> list[str]:
     """Every metric identity that a case breaks; none of a sound one.
 
@@ -33,9 +37,11 @@ def check_identities(
         record: The case. Where it has no node although its steps drafted some (an engine that
             reports steps only), those of nodes are left out; its counters are held to what they
             must be without steps (`draftproof.statistics.count_identities`).
-        top_down: Whether the rule judges a node only once its parent is kept, and no sibling after
-            a kept one, as all rules do but block and traversal verification, which go from the
-            leaves to the root, and typical acceptance, which compares whole paths.
+        top_down: Whether the rule judges a node only once its parent is kept, as all rules do but
+            block and traversal verification, which go from the leaves to the root, and typical
+            acceptance, which compares whole paths.
+        in_order: Whether it tries siblings in the order in which they were proposed, and none after
+            a kept one.
         tells_steps: Whether the engine tells its steps; else nothing is asked of them.
 
     Returns:
@@ -54,7 +60,9 @@ def check_identities(
         shape = list(_shape(record))
         broken += shape
         if not shape:
-            broken += [*_against_steps(record), *_path(record, top_down), *_values(record.nodes)]
+            broken += _against_steps(record)
+            broken += _path(record, top_down, in_order)
+            broken += _values(record.nodes)
     return broken
 
 
@@ -258,7 +266,7 @@ def _against_steps(record: CaseRecord) -> Iterator[str]:
         yield from _where(other, "node", "it was accepted, and the output has another token there")
 
 
-def _path(record: CaseRecord, top_down: bool) -> Iterator[str]:
+def _path(record: CaseRecord, top_down: bool, in_order: bool) -> Iterator[str]:
     nodes = record.nodes
     step, accepted, reached = nodes["step"].astype(np.int64), nodes["accepted"], nodes["reached"]
     rows = np.arange(len(step))
@@ -285,6 +293,13 @@ def _path(record: CaseRecord, top_down: bool) -> Iterator[str]:
         yield from _where(reached & ~parent_reached, "node", "reached, and its parent is not")
         return
     yield from _where(reached & ~parent_kept, "node", "reached, and its parent is not kept")
+    if not in_order:
+        yield from _where(
+            ~reached & parent_kept & (kept_siblings == 0),
+            "node",
+            "not reached, although its parent is kept and no sibling is",
+        )
+        return
     kept_rank = np.full(family.max() + 1, np.iinfo(np.int64).max)
     np.minimum.at(kept_rank, family[accepted], rank[accepted])
     yield from _where(

@@ -141,14 +141,17 @@ def test_numpy_integers_are_integers(ask):
         ({"repetition_penalty": 1.5}, Capability.FILTERS),
         ({"min_new_tokens": 2}, Capability.MIN_NEW_TOKENS),
         ({"strings": ("x",)}, Capability.STOP_STRINGS),
+        ({"stops": (5, 6)}, Capability.STOP_TOKENS),
+        ({"stops": ()}, Capability.STOP_TOKENS),
     ],
 )
 def test_what_an_engine_lacks_is_not_asked_of_it(ask, asked, needed):
     without = Scripted(returning(GOOD), set(Capability) - {needed} - {*PROMISES})
     with pytest.raises(EngineError, match=f"not available: {needed}"):
-        GuardedEngine(without, timeout=30).speculate(ask(**asked))
+        GuardedEngine(without, 30, ask().stopping.stop_token_ids).speculate(ask(**asked))
     having = Scripted(returning(GOOD), {needed})
-    assert GuardedEngine(having, timeout=30).speculate(ask(**asked)) == GOOD
+    own = ask().stopping.stop_token_ids
+    assert GuardedEngine(having, 30, own).speculate(ask(**asked)) == GOOD
 
 
 PROMISES = (Capability.ACCEPTED, Capability.STEPS, Capability.NODES)

@@ -1,12 +1,15 @@
 """A server as an engine: what it is asked, what is read from its answer, and what is refused."""
 
 import itertools
+import math
+from dataclasses import replace
 
 import pytest
 from fake_server import cut, hang, serving
 
 from draftproof.config import RunConfig
-from draftproof.engines.measuring import Bench
+from draftproof.engines.dialects import DIALECTS
+from draftproof.engines.measuring import Bench, engine_rounding
 from draftproof.engines.openai import OpenAIEngine
 from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine
@@ -471,3 +474,71 @@ def test_a_bare_server_is_not_asked_for_filters(pair):
     engine = make(pair, "http://here", server="openai")
     assert not {Capability.FILTERS, Capability.STOP_STRINGS} & engine.capabilities
     assert Capability.SAMPLING in engine.capabilities
+
+
+def test_what_a_server_is_given_as_a_seed_is_of_the_seed_and_the_request(pair, ask, vllm):
+    """The request's id never reaches it, and two requests must not share their draws."""
+    asked = [ask(temperature=1.0), replace(ask(temperature=1.0), seed=1)]
+    asked += [replace(request, request_id="another") for request in asked]
+    with serving(vllm) as fake:
+        engine = make(pair, fake.url)
+        for request in [*asked, *asked]:
+            engine.speculate(request)
+        engine.close()
+    seeds = [body["seed"] for _, body, _ in fake.asked]
+    assert seeds[:4] == seeds[4:] == [request.folded_seed() for request in asked]
+    assert len(set(seeds)) == 4
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_log_probabilities_are_those_of_the_tokens_and_a_dropped_one_is_not_known(pair, ask):
+    texts = [pair.decode([token]) for token in range(300)]
+    known = enumerate(texts)
+    once = [index for index, text in known if texts.count(text) == 1 and text.strip()][:2]
+    stop = max(pair.stop_token_ids)
+
+    def answer(path, body):
+        told = {"tokens": [texts[index] for index in once], "token_logprobs": [None, -0.5]}
+        return {"choices": [{"text": "", "finish_reason": "stop", "logprobs": told}]}
+
+    with serving(answer) as fake:
+        engine = make(pair, fake.url, server="openai")
+        assert Capability.LOG_PROBABILITIES in engine.capabilities
+        found = engine.speculate(ask(stops=(stop,)))
+        engine.close()
+    assert found.token_ids == (*once, stop)
+    assert found.log_probabilities[1] == -0.5
+    assert math.isnan(found.log_probabilities[0])
+    assert math.isnan(found.log_probabilities[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "stated", "rounding"),
+    [
+        ({}, None, 0.0),
+        ({"dtype": "bfloat16"}, None, 0.5),
+        ({"dtype": "float32"}, None, 0.001),
+        ({}, 0.3, 0.3),
+        ({"dtype": "bfloat16"}, 0.3, 0.3),
+    ],
+)
+def test_what_a_server_rounds_is_what_is_stated_or_what_its_type_does(
+    pair, options, stated, rounding
+):
+    engine = make(pair, "http://here", **options)
+    assert engine_rounding(engine, RunConfig(tie_tolerance=stated)) == rounding
+    assert engine_rounding(ReferenceEngine(pair, RunConfig()), RunConfig(tie_tolerance=0.3)) == 0
+
+
+def test_servers_say_whether_they_can_be_given_stop_tokens(pair):
+    can = {
+        name: Capability.STOP_TOKENS in make(pair, "http://here", server=name).capabilities
+        for name in DIALECTS
+    }
+    assert can == {
+        "vllm": True,
+        "vllm-logprobs": True,
+        "sglang": True,
+        "llama-cpp-python": False,
+        "openai": False,
+    }

@@ -115,6 +115,23 @@ def test_a_tolerance_alone_does_not_pass_a_wrong_tie_break():
     assert "is within the tie tolerance 1, but the target alone never comes to this" in message
 
 
+@pytest.mark.parametrize(("rounding", "is_right"), [(0.0, False), (0.09, False), (0.11, True)])
+def test_rounding_of_other_kernels_needs_no_reproduction_by_the_judge(rounding, is_right):
+    """A judge in float64 never varies; a tolerance alone explains nothing, an engine's does."""
+    law = torch.tensor([0.1, 0.1 * torch.tensor(-0.1).exp(), 0.01], dtype=torch.float64)
+    model = TableLM(lambda context: law / law.sum(), 3)
+    found = certificate(model, (0, 1), tie_tolerance=1.0, engine_rounding=rounding)
+    assert found.forks[0].margin == pytest.approx(0.1, rel=1e-6)
+    assert found.verdict is (Verdict.NUMERICAL if is_right else Verdict.ALGORITHMIC)
+    says = "rounding of the engine's own, taken to be up to 0.11" if is_right else "not rounding"
+    assert says in explain(found, (0, 1), str)
+    wrong = certificate(model, (0, 2), tie_tolerance=1.0, engine_rounding=rounding)
+    assert wrong.verdict is Verdict.ALGORITHMIC
+    wide = certificate(model, (0, 1), tie_tolerance=1e-3, engine_rounding=rounding)
+    assert wide.tie_tolerance == max(1e-3, rounding)
+    assert wide.verdict is found.verdict
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_the_target_alone_rounds_to_is_numerical_and_a_wrong_token_is_not(seed):
     generator = torch.Generator().manual_seed(seed)

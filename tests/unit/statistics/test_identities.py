@@ -326,3 +326,14 @@ def test_the_node_that_comes_before_the_step_of_another_is_named(sound):
     assert "node 0: nodes are not in the order of steps" in check_identities(
         replace(sound, nodes=late)
     )
+
+
+def test_siblings_out_of_order_are_no_fault_where_any_order_is_exact(sound):
+    """The second sibling is tried before the first, and kept: or after it, though it was kept."""
+    row = first(sound, lambda n: n["accepted"] & (n["sibling_rank"] == 0))
+    after = edit(sound, "nodes", "reached", row + 1, True)
+    assert says(check_identities(after), "node", "reached, and an earlier sibling is kept")
+    assert check_identities(after, in_order=False) == []
+    missed = first(sound, passed_over)
+    parent_kept = edit(sound, "nodes", "reached", missed, False)
+    assert check_identities(parent_kept)
