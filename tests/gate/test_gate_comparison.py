@@ -98,6 +98,16 @@ def test_runs_that_differ_are_refused_with_the_differences_unless_asked_for(earl
     assert "Compared although" in terminal_comparison(found)
 
 
+def test_other_prompts_are_called_that(earlier, later, run):
+    """Neither the engine nor the draft model is to blame where the prompts are others."""
+    before = replace(earlier, run=replace(run, prompts={"a/0": "11", "a/1": "22"}))
+    other = later(run=replace(run, prompts={"a/0": "33", "a/1": "44"}))
+    with pytest.raises(UsageError) as refusal:
+        compare(before, other)
+    assert str(refusal.value).startswith("cannot compare with earlier: the prompts differ, so that")
+    assert "text of prompt a/0 (and 1 more prompts): 11 → 33" in str(refusal.value)
+
+
 def test_a_domain_that_is_not_there_is_refused(earlier, later):
     with pytest.raises(UsageError, match=r"unknown value 'chatt'; did you mean 'chat'\?"):
         compare(earlier, later(), gates("acceptance_rate@chatt:-1%"))

@@ -9,6 +9,7 @@ import pytest
 from draftproof.errors import DraftproofError, TraceError, UsageError
 from draftproof.gate import Storage, compare
 from draftproof.report import write_report
+from draftproof.statistics.sums import TOTALS
 
 
 @pytest.fixture

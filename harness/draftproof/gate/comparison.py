@@ -197,8 +197,14 @@ def check_metrics(baseline: MeasuredRun, gates: Sequence[Gate]) -> None:
 
 def refusal(name: str, differing: Sequence[Mismatch]) -> UsageError:
     """The error for runs that differ in what must be the same."""
+    prompts_differ = any(" of prompt " in fact.fact for fact in differing)
+    what = (
+        "the prompts differ, so that a change of a figure need not be one of the engine"
+        if prompts_differ
+        else "the runs differ in more than the change under test"
+    )
     return UsageError(
-        f"cannot compare with {name}: the runs differ in more than the change under test: "
+        f"cannot compare with {name}: {what}: "
         f"{'; '.join(str(fact) for fact in differing)}. Measure a new baseline (--spec-save), or "
         "compare all the same with --spec-compare-anyway (draftproof compare: --anyway)"
     )
