@@ -53,7 +53,8 @@ def test_a_gate_that_passes_is_exit_code_0(capsys, folders):
 
 def test_a_gate_that_is_inconclusive_has_an_exit_code_of_its_own(capsys, folders):
     """A fall of about the margin."""
-    words = [folders / "before", folders / "worse", "--fail=accepted_length:-60%", "--alpha=0.001"]
+    gate = "--fail=accepted_length@overall:-60%"
+    words = [folders / "before", folders / "worse", gate, "--alpha=0.001"]
     code, out, _ = run(capsys, *words)
     assert code == INCONCLUSIVE_EXIT_CODE == 7
     assert code not in set(pytest.ExitCode)

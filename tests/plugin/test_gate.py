@@ -128,7 +128,9 @@ def test_the_ini_file_can_hold_the_gate(report, pytester, self_draft):
     )
     result = report(self_draft)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["GATE PASSED: *", "Fails beyond the margin at level 0.01 *"])
+    result.stdout.fnmatch_lines(
+        ["GATE PASSED: *", "Fails beyond the margin or bound at level 0.01 *"]
+    )
     assert Storage(pytester.path / "kept").names() == ["main"]
 
 
@@ -275,7 +277,7 @@ def test_a_part_of_the_prompts_is_compared_with_its_own(report, saved):
 @pytest.mark.parametrize(
     ("gate", "code", "headline"),
     [
-        ("acceptance_rate:>=0.3", 0, "GATE PASSED: this run, 16 cases"),
+        ("acceptance_rate:>=0.1", 0, "GATE PASSED: this run, 16 cases"),
         ("block_efficiency:<=1.5", 1, "GATE FAILED: this run, 16 cases"),
     ],
 )
@@ -292,9 +294,9 @@ def test_a_floor_needs_no_baseline(report, pytester, self_draft, gate, code, hea
 def test_useless_speculation_fails_a_floor(report, pytester, self_draft):
     """Every output is right, and nothing is ever kept."""
     pytester.makepyfile(test_letters=MANY + FORGETFUL)
-    result = report(self_draft, "--spec-fail=acceptance_rate:>=0.3")
+    result = report(self_draft, "--spec-fail=acceptance_rate:>=0.2")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["GATE FAILED: this run, 16 cases", "*>=0.3 * fail"])
+    result.stdout.fnmatch_lines(["GATE FAILED: this run, 16 cases", "*>=0.2 * 0.0000 * fail"])
 
 
 def test_the_completion_order_of_workers_does_not_move_the_gate(report, pytester, self_draft):

@@ -30,9 +30,9 @@ SCHEMA_VERSION = 3
 """Raised whenever a field of a baseline changes its name, its type or its meaning.
 
 Version 1 has drafted steps for the steps of engines that told their counters alone; it is read with
-the steps that version 2 would have. Version 3 orders cases by their ids and gives the domain of each
-case that ended in an error; older ones are ordered when they are read, and a domain that they do not
-give is empty."""
+the steps that version 2 would have. Version 3 orders cases by their ids and gives the domain of
+each case that ended in an error; older ones are ordered when they are read, and a domain that they
+do not give is empty."""
 _STEPS_SINCE = 2
 """The version from which on a baseline's steps are all of them."""
 _KIND = "draftproof baseline"
