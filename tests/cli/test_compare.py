@@ -52,8 +52,9 @@ def test_a_gate_that_passes_is_exit_code_0(capsys, folders):
 
 
 def test_a_gate_that_is_inconclusive_has_an_exit_code_of_its_own(capsys, folders):
-    """At α = .0001, 32 prompts show no more than what exchanging labels 10,000 times can."""
-    words = [folders / "before", folders / "worse", "--fail=accepted_length:-60%", "--alpha=0.0001"]
+    """A fall of about the margin."""
+    gate = "--fail=accepted_length@overall:-60%"
+    words = [folders / "before", folders / "worse", gate, "--alpha=0.001"]
     code, out, _ = run(capsys, *words)
     assert code == INCONCLUSIVE_EXIT_CODE == 7
     assert code not in set(pytest.ExitCode)
@@ -65,6 +66,26 @@ def test_a_baseline_is_found_by_name(capsys, folders):
     code, out, _ = run(capsys, *words)
     assert code == 0
     assert out.startswith("COMPARISON: worse against main")
+
+
+def test_one_run_is_judged_by_its_own_figures(capsys, folders):
+    code, out, err = run(capsys, folders / "before", "--fail=accepted_length@overall:>=9")
+    assert (code, err) == (1, "")
+    assert out.startswith("GATE FAILED: before, 32 cases\n")
+    code, out, _ = run(
+        capsys, "main", "--storage", folders / "baselines", "--fail=accepted_length@overall:<=9",
+        "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["outcome"] == "pass"
+
+
+def test_a_gate_without_a_verdict_is_not_a_pass(capsys, folders):
+    """The only gate is on equality, and the runs need not be equal."""
+    words = [folders / "before", folders / "other", "--anyway", "--fail=identical"]
+    code, out, _ = run(capsys, *words)
+    assert code == INCONCLUSIVE_EXIT_CODE
+    assert out.startswith("GATE WITHOUT A VERDICT: other against before")
 
 
 def test_json_and_markdown(capsys, folders):
@@ -100,7 +121,10 @@ def test_the_page_is_written_where_it_is_asked_for(capsys, folders, tmp_path):
         (["before", "before", "--fail=speedup@sql:-1%"], "domain: unknown value 'sql'"),
         (["before", "before", "--alpha=2"], "--alpha: 2.0 is not between 0 and 1"),
         (["before", "other"], "setting seed: 7 → 9"),
-        (["before"], "NOW"),
+        ([], "NOW"),
+        (["before"], "there is one run (before), and nothing to compare it with"),
+        (["before", "--fail=speedup:-5%"], "there is one run (before), and nothing to compare"),
+        (["before", "--fail=speedup:>=1", "--html=x.html"], "--html is about two runs"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line_and_exit_code_4(

@@ -6,13 +6,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from study_traces import study_run
 
 from draftproof.errors import UsageError
-from draftproof.gate import Outcome, compare, comparison_json, measured_run, parse_gate
+from draftproof.gate import (
+    Outcome,
+    Storage,
+    compare,
+    comparison_json,
+    judge_alone,
+    measured_run,
+    parse_gate,
+)
 from draftproof.gate.comparison import check_metrics
-from draftproof.gate.planning import plan_lines, plans
+from draftproof.gate.exact import StepFacts
+from draftproof.gate.planning import plan_lines, plans, undecidable_lines
 from draftproof.report.comparison_text import markdown_comparison, terminal_comparison
 from draftproof.report.metrics_json import strict_json
+from draftproof.report.page.comparison import comparison_html
 from draftproof.report.tree_text import side_by_side, tree_lines
 from draftproof.trace import Verdict
 
@@ -87,6 +98,16 @@ def test_runs_that_differ_are_refused_with_the_differences_unless_asked_for(earl
     assert "Compared although" in terminal_comparison(found)
 
 
+def test_other_prompts_are_called_that(earlier, later, run):
+    """Neither the engine nor the draft model is to blame where the prompts are others."""
+    before = replace(earlier, run=replace(run, prompts={"a/0": "11", "a/1": "22"}))
+    other = later(run=replace(run, prompts={"a/0": "33", "a/1": "44"}))
+    with pytest.raises(UsageError) as refusal:
+        compare(before, other)
+    assert str(refusal.value).startswith("cannot compare with earlier: the prompts differ, so that")
+    assert "text of prompt a/0 (and 1 more prompts): 11 → 33" in str(refusal.value)
+
+
 def test_a_domain_that_is_not_there_is_refused(earlier, later):
     with pytest.raises(UsageError, match=r"unknown value 'chatt'; did you mean 'chat'\?"):
         compare(earlier, later(), gates("acceptance_rate@chatt:-1%"))
@@ -111,7 +132,7 @@ def test_identical_fails_on_any_difference(earlier, later, with_column, run):
     assert found.outcome is Outcome.FAIL
     assert found.judgements[0].reason == "1 of 24 cases differ"
     other = later(run=replace(run, config={**run.config, "seed": 8}))
-    assert compare(earlier, other, [gate], anyway=True).outcome is Outcome.PASS
+    assert compare(earlier, other, [gate], anyway=True).outcome is Outcome.NO_VERDICT
     verdict = compare(earlier, other, [gate], anyway=True).judgements[0]
     assert verdict.outcome is Outcome.NO_VERDICT
 
@@ -137,7 +158,9 @@ def test_plans_say_when_nothing_can_fail_and_when_nothing_can_pass(earlier):
     (line,) = plan_lines(plans(earlier, gates("accepted_length@overall:-0.001"), 0.05))
     assert "fails with a chance of 80%" in line
     assert "leaves unchanged engines inconclusive" in line
-    assert plans(earlier, gates("speedup:-1%", "identical"), 0.05) == []
+    assert plan_lines(plans(earlier, gates("speedup:-1%", "identical"), 0.05)) == []
+    (line,) = plan_lines(plans(earlier, gates("speedup@code:-1%"), 0.01))
+    assert "cannot fail (code, 6 prompts): at least 7 prompts are needed" in line
 
 
 def test_the_terminal_shows_gates_reasons_and_both_trees(earlier, later, first_accepted_is_lost):
@@ -205,13 +228,166 @@ def test_a_large_tree_is_cut_around_the_marked_node():
     assert "lines below" in lines[-1]
 
 
-def test_the_order_of_cases_does_not_matter(earlier, cases, run, first_accepted_is_lost):
+EVERY_KIND = gates(
+    "accepted_length:-1%",
+    "acceptance_rate@overall:-0.01",
+    "acceptance_rate:>=0.3",
+    "speedup:-10%",
+    "speedup:>=1",
+    "identical",
+)
+
+
+def everything(before, now):
+    """All that a comparison and its plan say, to the last digit."""
+    found = compare(before, now, EVERY_KIND)
+    alone = judge_alone(now, [gate for gate in EVERY_KIND if gate.bound is not None])
+    return [
+        strict_json(comparison_json(found)),
+        strict_json(comparison_json(alone)),
+        terminal_comparison(found),
+        markdown_comparison(found),
+        comparison_html(found),
+        *plan_lines(plans(before, EVERY_KIND, 0.05)),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_depends_on_the_order_in_which_cases_ended(
+    cases, run, first_accepted_is_lost, seed
+):
+    """Of either run; with a case in error, one with another output, and seconds of each case."""
     changed = first_accepted_is_lost(0.3)
-    forwards = compare(earlier, measured_run("a", run, changed), gates("accepted_length:-1%"))
-    backwards = compare(
-        earlier, measured_run("a", run, changed[::-1]), gates("accepted_length:-1%")
+    changed[3] = replace(changed[3], verdict=Verdict.ERROR)
+    changed[5] = replace(changed[5], verdict=Verdict.ALGORITHMIC)
+    generator = np.random.default_rng(seed)
+    orders = [generator.permutation(len(cases)) for _ in range(2)]
+    expected = everything(measured_run("a", run, cases), measured_run("b", run, changed))
+    earlier = measured_run("a", run, [cases[index] for index in orders[0]])
+    later = measured_run("b", run, [changed[index] for index in orders[1]])
+    assert everything(earlier, later) == expected
+
+
+def test_a_baseline_is_the_same_file_whatever_the_order(cases, run, tmp_path):
+    written = [
+        Storage(tmp_path / name).save("main", measured_run("a", run, some), traces=False)
+        for name, some in (("one", cases), ("other", cases[::-1]))
+    ]
+    assert written[0].read_bytes() == written[1].read_bytes()
+
+
+def test_many_prompts_have_one_p_value_whatever_the_order(run):
+    """60 prompts: more exchanges than are tried, so that which ones are tried must not matter."""
+    many = study_run(prompts=60, steps=4, between=0.3, seed=4)
+    code = [case for case in many if case.domain == "code"]
+    worse = []
+    for number, case in enumerate(code):
+        lengths = np.maximum(case.steps["accepted_length"] - (number % 4 == 0), 0).astype("<i2")
+        worse.append(replace(case, steps={**case.steps, "accepted_length": lengths}))
+    before = measured_run("a", run, code)
+    (gate,) = gates("acceptance_rate:-0.01")
+    p_values = set()
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(worse))
+        now = measured_run("b", run, [worse[index] for index in order])
+        (judgement,) = compare(before, now, [gate]).judgements
+        p_values.add((judgement.p_fail, judgement.p_pass, judgement.change))
+    assert len(p_values) == 1
+    assert 0 < next(iter(p_values))[0] < 1
+
+
+def test_a_floor_is_judged_without_an_earlier_run(earlier):
+    found = judge_alone(earlier, gates("acceptance_rate@overall:>=0.9", "accepted_length:<=9"))
+    assert found.outcome is Outcome.FAIL
+    outcomes = [judgement.outcome for judgement in found.judgements]
+    assert outcomes == [Outcome.FAIL, *[Outcome.PASS] * 4]
+    text = terminal_comparison(found)
+    assert text.startswith("GATE FAILED: earlier, 24 cases\n")
+    assert "acceptance_rate_drafted@overall:>=0.9" in text
+    assert "against" not in text
+    values = comparison_json(found)
+    assert values["before"] is None
+    (judged, *_) = values["gates"]
+    assert (judged["bound"], judged["change"], judged["before"]) == (0.9, None, None)
+    assert judged["now_low"] < judged["now"] < judged["now_high"] < 0.9
+    with pytest.raises(UsageError, match="is about a change, and there is no earlier run"):
+        judge_alone(earlier, gates("acceptance_rate:-0.1"))
+    with pytest.raises(UsageError, match="did you mean 'chat'"):
+        judge_alone(earlier, gates("acceptance_rate@chatt:>=0.1"))
+    with pytest.raises(UsageError, match="shows two runs, and there is only one"):
+        comparison_html(found)
+
+
+def test_a_floor_beside_a_change_is_of_the_later_runs_own_cases(earlier, cases, later):
+    """The earlier run lacks a domain: the floor is judged there all the same."""
+    part = measured_run("part", earlier.run, [c for c in cases if c.domain != "chat"])
+    found = compare(part, later(), gates("acceptance_rate:-0.9", "acceptance_rate:>=0.01"))
+    scopes = [(j.gate.needs_baseline, j.scope, j.prompts) for j in found.judgements]
+    assert (False, "chat", 6) in scopes
+    assert (True, "chat", 6) not in scopes
+
+
+@pytest.mark.parametrize("text", ["accepted_length@code:-50%", "accepted_length@code:<=9"])
+def test_nothing_passes_where_cases_of_the_later_run_ended_in_an_error(earlier, cases, later, text):
+    """They may be the ones that changed; those of other domains or the earlier run are not."""
+    assert compare(earlier, later(), gates(text)).outcome is Outcome.PASS
+    of_code = next(i for i, case in enumerate(cases) if case.domain == "code")
+    of_chat = next(i for i, case in enumerate(cases) if case.domain == "chat")
+    for index, outcome in ((of_code, Outcome.INCONCLUSIVE), (of_chat, Outcome.PASS)):
+        broken = list(cases)
+        broken[index] = replace(cases[index], verdict=Verdict.ERROR)
+        found = compare(earlier, later(broken), gates(text))
+        assert found.outcome is outcome
+    broken[of_code] = replace(cases[of_code], verdict=Verdict.ERROR)
+    found = compare(earlier, later(broken), gates(text))
+    assert "1 of its cases ended in an error" in found.judgements[0].reason
+    assert "see to the errors first" in terminal_comparison(found)
+    before = measured_run("before", earlier.run, broken)
+    assert compare(before, later(), gates(text)).outcome is Outcome.PASS
+
+
+def test_a_domain_that_is_lost_to_errors_is_not_forgotten(earlier, cases, later):
+    broken = [
+        replace(case, verdict=Verdict.ERROR) if case.domain == "math" else case for case in cases
+    ]
+    found = compare(earlier, later(broken), gates("acceptance_rate:-0.5"))
+    by_scope = {judgement.scope: judgement for judgement in found.judgements}
+    assert by_scope["math"].prompts == 0
+    assert by_scope["math"].outcome is Outcome.INCONCLUSIVE
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert compare(earlier, later(broken), gates("identical")).outcome is Outcome.INCONCLUSIVE
+
+
+def test_an_engine_that_tells_no_steps_is_not_the_same_step_by_step(earlier, later):
+    def without_steps(run):
+        return replace(run, steps={c: StepFacts(f.rows[:0]) for c, f in run.steps.items()})
+
+    found = compare(without_steps(earlier), without_steps(later()), gates("identical"))
+    assert found.outcome is Outcome.NO_VERDICT
+    assert found.judgements[0].reason == "the engine tells no steps, so none was compared"
+    assert not found.identical
+    assert "Identical" not in terminal_comparison(found)
+
+
+def test_what_this_sessions_prompts_are_too_few_for_is_told_before_it_runs():
+    several = gates("acceptance_rate:-0.02", "block_efficiency@overall:-1%", "identical")
+    lines = undecidable_lines(several, {"code": 4, "chat": 30}, 0.05)
+    assert lines == [
+        "gate acceptance_rate_drafted:-0.02: cannot fail in code (4): at least 8 prompts are needed"
+    ]
+    assert undecidable_lines(several, {"code": 30, "chat": 30}, 0.05) == []
+    (line,) = undecidable_lines(gates("acceptance_rate:>=0.3"), {"code": 4}, 0.05)
+    assert "at least 5 prompts are needed" in line
+    (line, *_) = undecidable_lines(several, {"code": 30}, 1e-4)
+    assert "give fewer gates, or a larger --spec-alpha" in line
+
+
+def test_small_samples_are_told_what_they_may_lack(earlier, later):
+    found = compare(earlier, later(), gates("acceptance_rate:-1%"))
+    assert "Decided on 6 prompts, which may hold none of a kind that is 39%" in " ".join(
+        terminal_comparison(found).split()
     )
-    by_scope = {judgement.scope: judgement for judgement in forwards.judgements}
-    for judgement in backwards.judgements:
-        assert judgement.change.value == pytest.approx(by_scope[judgement.scope].change.value)
-        assert judgement.p_fail == pytest.approx(by_scope[judgement.scope].p_fail)
+    few = [case for case in earlier.case_ids if case.endswith(("0", "1"))]
+    part = measured_run("part", earlier.run, [earlier.traces[case] for case in few])
+    text = terminal_comparison(compare(earlier, part, gates("acceptance_rate:-1%")))
+    assert "2 prompts decide nothing; give at least 5" in " ".join(text.split())

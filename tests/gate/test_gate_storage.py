@@ -9,6 +9,7 @@ import pytest
 from draftproof.errors import DraftproofError, TraceError, UsageError
 from draftproof.gate import Storage, compare
 from draftproof.report import write_report
+from draftproof.statistics.sums import TOTALS
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def _no_run(values):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (_newer, "has schema version 99, and this draftproof reads up to 2"),
+        (_newer, "has schema version 99, and this draftproof reads up to 3"),
         (_foreign, "is not a baseline"),
         (_lacks_a_column, "is corrupt"),
         (_short_column, "is corrupt"),
@@ -171,3 +172,25 @@ def test_steps_of_a_baseline_of_version_1_are_all_of_them(storage, earlier):
     path.write_text(json.dumps(values))
     # Where the steps were told, they stay what they are.
     assert storage.load("main").totals["steps"].tolist() == [35, *told[1:]]
+
+
+def test_a_baseline_of_an_older_version_is_ordered_when_it_is_read(storage, earlier):
+    """Cases stood in the order in which they ended, and errors had no domain."""
+    path = storage.save("main", earlier, traces=False)
+    values = json.loads(path.read_text())
+    order = np.random.default_rng(0).permutation(len(values["case_ids"]))
+    for name in ("case_ids", "domains"):
+        values[name] = [values[name][row] for row in order]
+    for name in ("totals", "seconds"):
+        values[name] = {
+            total: [column[row] for row in order] for total, column in values[name].items()
+        }
+    values["errors"] = ["chat/lost"]
+    values["schema_version"] = 2
+    path.write_text(json.dumps(values))
+    read = storage.load("main")
+    assert read.case_ids == earlier.case_ids
+    assert read.domains == earlier.domains
+    for name in TOTALS:
+        assert np.array_equal(read.totals[name], earlier.totals[name], equal_nan=True)
+    assert read.errors == {"chat/lost": ""}

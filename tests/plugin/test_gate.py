@@ -128,7 +128,9 @@ def test_the_ini_file_can_hold_the_gate(report, pytester, self_draft):
     )
     result = report(self_draft)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["GATE PASSED: *", "Fails beyond the margin at level 0.01 *"])
+    result.stdout.fnmatch_lines(
+        ["GATE PASSED: *", "Fails beyond the margin or bound at level 0.01 *"]
+    )
     assert Storage(pytester.path / "kept").names() == ["main"]
 
 
@@ -136,7 +138,8 @@ def test_the_ini_file_can_hold_the_gate(report, pytester, self_draft):
     ("options", "message"),
     [
         (["--spec-compare=main"], "there is no baseline 'main'"),
-        (["--spec-fail=acceptance_rate:-1%"], "--spec-fail needs something to compare with"),
+        (["--spec-fail=acceptance_rate:-1%"], "is about a change and needs something to compare"),
+        (["--spec-fail=acceptance_rate:>=2"], "acceptance_rate_drafted lies between 0 and 1"),
         (["--spec-save=a/b"], "--spec-save: 'a/b' is not a name"),
         (["--spec-save=x", "--spec-alpha=0"], "--spec-alpha: 0.0 is not between 0 and 1"),
         (["--spec-against=tree"], "--spec-against: 'tree' is not KEY=VALUE"),
@@ -174,8 +177,8 @@ def saved(report, self_draft):
     [
         (lambda text: text[:500], "is corrupt"),
         (
-            lambda text: text.replace('"schema_version": 1', '"schema_version": 9', 1),
-            "has schema version 9, and this draftproof reads up to 2; install a newer one",
+            lambda text: text.replace('"schema_version": 3', '"schema_version": 9', 1),
+            "has schema version 9, and this draftproof reads up to 3; install a newer one",
         ),
         (lambda text: text.replace("draftproof baseline", "else", 1), "is not a baseline"),
     ],
@@ -249,7 +252,7 @@ def test_other_settings_can_be_run_in_turn(report, pytester, self_draft):
 
 def test_a_run_that_is_cut_short_is_neither_compared_nor_saved(report, pytester, saved):
     result = report(*saved, "--spec-save=second", "--maxfail=1", "-x", "-k", "letters/0")
-    assert result.ret == 0
+    assert result.ret == INCONCLUSIVE_EXIT_CODE
     pytester.makepyfile(test_letters=SUITE + "\n\ndef test_stop():\n    raise KeyboardInterrupt\n")
     result = report(*saved, "--spec-save=third")
     assert result.ret == 2
@@ -258,14 +261,58 @@ def test_a_run_that_is_cut_short_is_neither_compared_nor_saved(report, pytester,
 
 
 def test_a_part_of_the_prompts_is_compared_with_its_own(report, saved):
+    """One prompt decides nothing, and that is said before it is run."""
     result = report(*saved, "-k", "letters/1")
-    assert result.ret == 0
+    assert result.ret == INCONCLUSIVE_EXIT_CODE
     result.stdout.fnmatch_lines(
         [
-            "GATE PASSED: this run against main, 1 cases*",
+            "draftproof: gate *: cannot fail in letters (1): at least 6 prompts are needed",
+            "GATE INCONCLUSIVE: this run against main, 1 case, paired by prompt",
+            "*1 prompt decides nothing; give at least 5*",
             "2 cases of main are not in the other run.",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "headline"),
+    [
+        ("acceptance_rate:>=0.1", 0, "GATE PASSED: this run, 16 cases"),
+        ("block_efficiency:<=1.5", 1, "GATE FAILED: this run, 16 cases"),
+    ],
+)
+def test_a_floor_needs_no_baseline(report, pytester, self_draft, gate, code, headline):
+    pytester.makepyfile(test_letters=MANY)
+    result = report(self_draft, f"--spec-fail={gate}")
+    assert result.ret == code
+    result.stdout.fnmatch_lines(["draftproof: gate *", headline])
+    values = json.loads((pytester.path / "out" / "comparison.json").read_text())
+    assert values["before"] is None
+    assert not (pytester.path / "out" / "comparison.html").exists()
+
+
+def test_useless_speculation_fails_a_floor(report, pytester, self_draft):
+    """Every output is right, and nothing is ever kept."""
+    pytester.makepyfile(test_letters=MANY + FORGETFUL)
+    result = report(self_draft, "--spec-fail=acceptance_rate:>=0.2")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["GATE FAILED: this run, 16 cases", "*>=0.2 * 0.0000 * fail"])
+
+
+def test_the_completion_order_of_workers_does_not_move_the_gate(report, pytester, self_draft):
+    pytester.makepyfile(test_letters=MANY)
+    assert report(self_draft, "--spec-save=main").ret == 0
+    found = []
+    for options in ([], ["-n2", "-p", "xdist"]):
+        report(
+            self_draft, "--spec-tree=3x2", "--spec-compare=main", "--spec-save=again",
+            "--spec-fail=block_efficiency:-5%", "--spec-fail=identical", *options,
+        )  # fmt: skip
+        stored = json.loads((pytester.path / ".draftproof" / "again.json").read_text())
+        values = json.loads((pytester.path / "out" / "comparison.json").read_text())
+        found.append((stored["case_ids"], stored["totals"], values["gates"], values["outcome"]))
+    assert found[0] == found[1]
+    assert found[0][0] == sorted(found[0][0])
 
 
 def test_other_prompts_are_refused_at_the_end_under_xdist(report, pytester, saved):

@@ -1,8 +1,9 @@
-"""``draftproof compare``: a saved run beside an earlier one."""
+"""``draftproof compare``: a saved run beside an earlier one, or judged by its own figures."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,17 @@ from typing import Any
 from draftproof.cli.outputs import require_file
 from draftproof.cli.result import Result
 from draftproof.errors import GATE_FAILED_EXIT_CODE, INCONCLUSIVE_EXIT_CODE, UsageError
-from draftproof.gate import ALPHA, FOLDER, Outcome, Storage, comparison_json, parse_gate
+from draftproof.gate import (
+    ALPHA,
+    FOLDER,
+    Gate,
+    MeasuredRun,
+    Outcome,
+    Storage,
+    comparison_json,
+    judge_alone,
+    parse_gate,
+)
 from draftproof.gate import compare as compare_runs
 from draftproof.gate.comparison import check_metrics
 from draftproof.report.comparison_text import markdown_comparison, terminal_comparison
@@ -20,6 +31,7 @@ from draftproof.report.page.comparison import write_comparison_page
 EXIT_CODES: dict[Outcome | None, int] = {
     Outcome.FAIL: GATE_FAILED_EXIT_CODE,
     Outcome.INCONCLUSIVE: INCONCLUSIVE_EXIT_CODE,
+    Outcome.NO_VERDICT: INCONCLUSIVE_EXIT_CODE,
 }
 
 
@@ -27,13 +39,15 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "compare",
-        help="a run beside an earlier one: gates on changes, and the first step that differs",
+        help="a run beside an earlier one: gates on changes, and the first step that differs; or "
+        "one run: gates on its own figures",
         description="Compares two saved runs, paired by prompt: the changes with intervals, the "
         "first case, step and node that differ, and gates. Each of BEFORE and NOW is the name of a "
-        "baseline, or the path of its file or of a REPORT's folder. `draftproof docs gate` explains"
-        " them. An option that pytest has too may be written as there: --spec-fail for --fail.",
+        "baseline, or the path of its file or of a REPORT's folder. One run alone is judged by "
+        "floors and ceilings (--fail 'acceptance_rate:>=0.3'). `draftproof docs gate` explains "
+        "them. An option that pytest has too may be written as there: --spec-fail for --fail.",
     )
-    parser.add_argument("before", metavar="BEFORE", help="the earlier run")
+    parser.add_argument("before", metavar="BEFORE", nargs="?", help="the earlier run")
     parser.add_argument("now", metavar="NOW", help="the later run")
     parser.add_argument(
         "--fail",
@@ -42,7 +56,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="EXPR",
         action="append",
         default=[],
-        help="a gate, for example acceptance_rate:-0.02; several",
+        help="a gate, for example acceptance_rate:-0.02 (a change) or 'acceptance_rate:>=0.3' (the "
+        "figure itself); several",
     )
     parser.add_argument(
         "--anyway",
@@ -86,11 +101,13 @@ def compare(arguments: argparse.Namespace) -> Result:
     require_file("--html", arguments.html)
     gates = [parse_gate(text) for text in arguments.fail]
     storage = Storage(arguments.storage)
-    before, now = storage.load(arguments.before), storage.load(arguments.now)
-    before = replace(before, name=_shown(arguments.before))
-    now = replace(now, name=_shown(arguments.now))
-    check_metrics(before, gates)
-    found = compare_runs(before, now, gates, anyway=arguments.anyway, alpha=arguments.alpha)
+    if arguments.before is None:
+        _require_alone(arguments, gates)
+        found = judge_alone(_load(storage, arguments.now), gates, alpha=arguments.alpha)
+    else:
+        before, now = (_load(storage, name) for name in (arguments.before, arguments.now))
+        check_metrics(before, gates)
+        found = compare_runs(before, now, gates, anyway=arguments.anyway, alpha=arguments.alpha)
     if arguments.json:
         text = strict_json(comparison_json(found)).rstrip("\n")
     elif arguments.markdown:
@@ -102,6 +119,26 @@ def compare(arguments: argparse.Namespace) -> Result:
         if not (arguments.json or arguments.markdown):
             text += f"\nComparison: {page}"
     return Result(text, EXIT_CODES.get(found.outcome, 0))
+
+
+def _require_alone(arguments: argparse.Namespace, gates: Sequence[Gate]) -> None:
+    """Refuse what one run alone cannot be asked.
+
+    Raises:
+        UsageError: There is no gate, one is about a change, or two runs are needed otherwise.
+    """
+    if not gates or any(gate.needs_baseline for gate in gates):
+        raise UsageError(
+            f"there is one run ({arguments.now}), and nothing to compare it with: give BEFORE and "
+            "NOW, or only gates on the figures themselves (--fail 'acceptance_rate:>=0.3')"
+        )
+    for option in ("html", "anyway"):
+        if getattr(arguments, option):
+            raise UsageError(f"--{option} is about two runs: give BEFORE and NOW, or leave it out")
+
+
+def _load(storage: Storage, name: str) -> MeasuredRun:
+    return replace(storage.load(name), name=_shown(name))
 
 
 def _shown(name: str) -> str:

@@ -18,8 +18,8 @@ Runs every instrument that applies on an engine: the greedy certificate, ends at
 block, determinism, self-draft, state left from earlier requests, state equivalence, metric
 identities, and the anytime-valid test of the target's law. What the engine cannot do or tell is
 said to be not available; a check that found no place to examine is said to be not tried.
-`draftproof docs engines` says how to plug in an engine, `draftproof docs verify` what is checked. An
-option that pytest has too may be written as there: --spec-target for --target.
+`draftproof docs engines` says how to plug in an engine, `draftproof docs verify` what is checked.
+An option that pytest has too may be written as there: --spec-target for --target.
 """
 
 _DEFAULTS = {

@@ -55,7 +55,7 @@ class Changes:
     """Which cases of two runs differ, and where each does first.
 
     Attributes:
-        compared: Cases that both runs have, in the order of the later one.
+        compared: Cases that both runs have, in the order of their ids.
         first: By case id, the first step that differs and what of it changed.
     """
 
@@ -114,20 +114,21 @@ def _after_an_event(changed: Changes, before: Mapping[str, StepFacts]) -> list[s
 
 
 def _from_case_to_case(changed: Changes) -> list[str]:
-    """Whether cases differ from their first step on: all of them, or all but the run's first."""
-    if len(changed.compared) < 3:
+    """Whether cases differ from their first step on: all of them, or all but one."""
+    cases = len(changed.compared)
+    if cases < 3:
         return []
-    others = changed.compared[1:]
-    at_start = [case_id for case_id in others if changed.first.get(case_id, (-1,))[0] == 0]
-    if changed.compared[0] not in changed.first and len(at_start) >= len(others) / 2:
+    at_start = sum(step == 0 for step, _ in changed.first.values())
+    same = [case_id for case_id in changed.compared if case_id not in changed.first]
+    if len(same) == 1 and at_start >= (cases - 1) / 2:
         return [
-            f"The first case of the run is the same, and {len(at_start)} of the {len(others)} "
-            "others differ from their first step on: look at what is kept from one case to the "
-            "next."
+            f"{same[0]} alone is the same, and {at_start} of the {cases - 1} others differ from "
+            "their first step on: if that was the first case to run, look at what is kept from "
+            "one case to the next."
         ]
-    if len(at_start) >= 0.9 * len(others):
+    if at_start >= 0.9 * cases:
         return [
-            f"{len(at_start)} of {len(others)} cases differ from their first step on: look at what "
-            "happens before it, when a case starts and the prompt is read."
+            f"{at_start} of {cases} cases differ from their first step on: look at what happens "
+            "before it, when a case starts and the prompt is read."
         ]
     return []

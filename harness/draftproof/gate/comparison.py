@@ -1,14 +1,13 @@
-"""Compares a run with an earlier one: gates, the first difference, and what was not comparable."""
+"""Judges a run: beside an earlier one, with the first difference, or by its own figures alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from draftproof.errors import UsageError, unknown_value
 from draftproof.gate.clues import Changes, changes, clues
 from draftproof.gate.exact import FirstDifference, locate
-from draftproof.gate.exchange import PairedSums
 from draftproof.gate.expression import (
     EVERY_DOMAIN,
     IDENTICAL,
@@ -30,7 +29,8 @@ from draftproof.gate.judging import (
     without_figures,
 )
 from draftproof.gate.measured import MeasuredRun
-from draftproof.gate.timing import judge_speed, speculative_speeds, speedups, timed_cases
+from draftproof.gate.paired import PairedSums
+from draftproof.gate.timing import judge_speed, judge_speedup, speculative_speeds, speedups
 from draftproof.statistics.summary import in_domain_order
 
 SHOWN = tuple(
@@ -42,12 +42,12 @@ SHOWN = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A run beside an earlier one.
+    """A run beside an earlier one, or by itself where its gates are on its own figures.
 
     Attributes:
-        before: The earlier run.
+        before: The earlier run; None where there is none.
         now: The later one.
-        compared: Cases that both have, in the order of the later one.
+        compared: Cases that are judged, in the order of their ids: those that both runs have.
         judgements: Each gate at each of its scopes; without gates, the changes of `SHOWN`.
         gated: Whether gates were given: if not, nothing is judged.
         alpha: Level of the gates together.
@@ -60,7 +60,7 @@ class Comparison:
         alternated: Whether both were measured in one session, case by case in turn.
     """
 
-    before: MeasuredRun
+    before: MeasuredRun | None
     now: MeasuredRun
     compared: tuple[str, ...]
     judgements: tuple[Judgement, ...]
@@ -98,7 +98,7 @@ def compare(
     Args:
         before: The earlier run.
         now: The later one.
-        gates: Conditions on the change.
+        gates: Conditions on the change, or on the later run's own figures.
         anyway: Compare runs of other models, prompts, settings, versions or devices.
         alpha: Level of the gates together.
         alternated: Both were measured in one session, case by case in turn.
@@ -111,45 +111,82 @@ def compare(
     if differing and not anyway:
         raise refusal(before.name, differing)
     compared = common_cases(before, now)
-    domain_of = dict(zip(now.case_ids, now.domains, strict=True))
-    domains = in_domain_order(domain_of[case_id] for case_id in compared)
-    scopes = {domain: [c for c in compared if domain_of[c] == domain] for domain in domains}
-    scopes[OVERALL] = list(compared)
+    pairs = _Scopes.of(now, compared, lost=now.errors.keys() & set(before.case_ids))
+    own = _Scopes.of(now, now.case_ids, lost=now.errors.keys())
     changed = None
-    if not differing and not alternated:
+    if not differing and not alternated and _tell_steps(before, now, compared):
         changed = changes(compared, before.steps, now.steps)
-    applied = [
-        (gate, scope) for gate in gates or SHOWN for scope in scopes_of(gate, tuple(domains))
-    ]
-    judged = [
-        _judged(gate, scope, scopes[scope], before, now, changed, alternated=alternated)
-        for gate, scope in applied
-    ]
+
+    def judged(gate: Gate, scope: str) -> Judgement:
+        if gate.bound is not None:
+            return _judged_alone(gate, scope, own.cases[scope], now)
+        if gate.metric == IDENTICAL:
+            may_be_same = not differing and not alternated
+            return _judged_identical(gate, changed, compared, may_be_same=may_be_same)
+        if gate.metric == SPEEDUP:
+            cases = pairs.cases[scope]
+            return _judged_speed(gate, scope, cases, before, now, alternated=alternated)
+        return judge(gate, scope, paired_sums(gate.metric, before, now, pairs.cases[scope]), LEVEL)
+
+    judgements = _all_judged(gates or SHOWN, pairs, own, judged)
+    if gates:
+        judgements = _unless_lost(decide(judgements, alpha), pairs, own)
     first = _first(changed, before, now)
     return Comparison(
         before=before,
         now=now,
         compared=compared,
-        judgements=tuple(decide(judged, alpha) if gates else judged),
+        judgements=tuple(judgements),
         gated=bool(gates),
         alpha=alpha,
         mismatches=tuple(differing),
         changed=changed,
         first=first,
         clues=tuple(clues(changed, before.steps)) if changed is not None else (),
-        notes=tuple(_notes(before, now, compared, first)),
+        notes=tuple(_notes([before, now], compared, first)),
         alternated=alternated,
     )
 
 
+def judge_alone(now: MeasuredRun, gates: Sequence[Gate], *, alpha: float = ALPHA) -> Comparison:
+    """A run judged by its own figures.
+
+    Args:
+        now: The run.
+        gates: Floors and ceilings; at least one.
+        alpha: Level of the gates together.
+
+    Raises:
+        UsageError: A gate is about a change, or about a domain that the run does not have.
+    """
+    if needing := [gate.text for gate in gates if gate.needs_baseline]:
+        raise UsageError(
+            f"'{needing[0]}' is about a change, and there is no earlier run to compare with; give "
+            "one, or a bound of the figure itself, for example 'acceptance_rate:>=0.3'"
+        )
+    own = _Scopes.of(now, now.case_ids, lost=now.errors.keys())
+    judgements = _all_judged(
+        gates, own, own, lambda gate, scope: _judged_alone(gate, scope, own.cases[scope], now)
+    )
+    return Comparison(
+        before=None,
+        now=now,
+        compared=now.case_ids,
+        judgements=tuple(_unless_lost(decide(judgements, alpha), own, own)),
+        gated=True,
+        alpha=alpha,
+        notes=tuple(_notes([now], now.case_ids, None)),
+    )
+
+
 def check_metrics(baseline: MeasuredRun, gates: Sequence[Gate]) -> None:
-    """Refuse gates on figures that the baseline does not have.
+    """Refuse gates on changes of figures that the baseline does not have.
 
     Raises:
         UsageError: Names the first.
     """
     for gate in gates:
-        if gate.metric in RATIOS:
+        if gate.metric in RATIOS and gate.needs_baseline:
             ratio = RATIOS[gate.metric]
             if not baseline.totals[ratio.denominator].sum() > 0:
                 raise UsageError(
@@ -160,15 +197,21 @@ def check_metrics(baseline: MeasuredRun, gates: Sequence[Gate]) -> None:
 
 def refusal(name: str, differing: Sequence[Mismatch]) -> UsageError:
     """The error for runs that differ in what must be the same."""
+    prompts_differ = any(" of prompt " in fact.fact for fact in differing)
+    what = (
+        "the prompts differ, so that a change of a figure need not be one of the engine"
+        if prompts_differ
+        else "the runs differ in more than the change under test"
+    )
     return UsageError(
-        f"cannot compare with {name}: the runs differ in more than the change under test: "
+        f"cannot compare with {name}: {what}: "
         f"{'; '.join(str(fact) for fact in differing)}. Measure a new baseline (pytest --spec-save "
         "NAME), or compare all the same with --spec-compare-anyway (draftproof compare: --anyway)"
     )
 
 
 def common_cases(before: MeasuredRun, now: MeasuredRun) -> tuple[str, ...]:
-    """The cases that both runs measured, in the order of the later one.
+    """The cases that both runs measured, in the order of their ids.
 
     Raises:
         UsageError: There are none.
@@ -219,21 +262,89 @@ def paired_sums(
     )
 
 
-def _judged(
-    gate: Gate,
-    scope: str,
-    case_ids: list[str],
-    before: MeasuredRun,
-    now: MeasuredRun,
-    changed: Changes | None,
-    *,
-    alternated: bool,
-) -> Judgement:
-    if gate.metric == IDENTICAL:
-        return _judged_identical(gate, changed, len(case_ids))
+@dataclass(frozen=True, slots=True)
+class _Scopes:
+    """Which cases a gate is applied to.
+
+    Attributes:
+        cases: By domain, and of all domains, the ids of the measured cases.
+        lost: By domain, and of all domains, how many cases ended in an error in the later run and
+            would have been judged otherwise.
+    """
+
+    cases: dict[str, list[str]]
+    lost: dict[str, int]
+
+    @classmethod
+    def of(cls, now: MeasuredRun, case_ids: Sequence[str], *, lost: Iterable[str]) -> _Scopes:
+        domain_of = dict(zip(now.case_ids, now.domains, strict=True)) | dict(now.errors)
+        lost = list(lost)
+        # A domain of which nothing is left is judged too: it cannot pass.
+        domains = in_domain_order(domain_of[case_id] for case_id in (*case_ids, *lost))
+        # The domain of a case in error is not known of old baselines: it may be any.
+        return cls(
+            cases={
+                **{
+                    d: [case_id for case_id in case_ids if domain_of[case_id] == d] for d in domains
+                },
+                OVERALL: list(case_ids),
+            },
+            lost={
+                **{d: sum(domain_of[case_id] in (d, "") for case_id in lost) for d in domains},
+                OVERALL: len(lost),
+            },
+        )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Every domain that has a case."""
+        return tuple(domain for domain in self.cases if domain not in (OVERALL, ""))
+
+
+def _all_judged(
+    gates: Sequence[Gate],
+    pairs: _Scopes,
+    own: _Scopes,
+    judged: Callable[[Gate, str], Judgement],
+) -> list[Judgement]:
+    return [
+        judged(gate, scope)
+        for gate in gates
+        for scope in scopes_of(gate, (pairs if gate.needs_baseline else own).domains)
+    ]
+
+
+def _unless_lost(judgements: Sequence[Judgement], pairs: _Scopes, own: _Scopes) -> list[Judgement]:
+    """Nothing passes where cases were lost to errors: they may be the ones that changed."""
+
+    def unless_lost(judgement: Judgement) -> Judgement:
+        lost = (pairs if judgement.gate.needs_baseline else own).lost[judgement.scope]
+        if not lost or judgement.outcome is not Outcome.PASS:
+            return judgement
+        return replace(
+            judgement,
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"{lost} of its cases ended in an error and may be the ones that would fail; "
+            "see to the errors first",
+        )
+
+    return [unless_lost(judgement) for judgement in judgements]
+
+
+def _judged_alone(gate: Gate, scope: str, case_ids: list[str], now: MeasuredRun) -> Judgement:
+    """A floor or a ceiling."""
+    assert gate.bound is not None
+    rows = now.rows(case_ids)
     if gate.metric == SPEEDUP:
-        return _judged_speed(gate, scope, case_ids, before, now, alternated=alternated)
-    return judge(gate, scope, paired_sums(gate.metric, before, now, case_ids), LEVEL)
+        return judge_speedup(gate, scope, speedups(now)[rows], LEVEL)
+    ratio = RATIOS[gate.metric]
+    above, below = (now.totals[name][rows] for name in (ratio.numerator, ratio.denominator))
+    return judge(gate, scope, PairedSums.beside_bound(above, below, gate.bound), LEVEL)
+
+
+def _tell_steps(before: MeasuredRun, now: MeasuredRun, case_ids: Sequence[str]) -> bool:
+    """Whether there is a step to compare: of engines that tell none, nothing is the same."""
+    return any(len(run.steps[case_id].rows) for run in (before, now) for case_id in case_ids)
 
 
 def _judged_speed(
@@ -245,10 +356,9 @@ def _judged_speed(
     *,
     alternated: bool,
 ) -> Judgement:
-    timed = timed_cases(before, now, tuple(case_ids))
     speed = speculative_speeds if alternated else speedups
     found = judge_speed(
-        gate, scope, speed(before)[before.rows(timed)], speed(now)[now.rows(timed)], LEVEL
+        gate, scope, speed(before)[before.rows(case_ids)], speed(now)[now.rows(case_ids)], LEVEL
     )
     other = [] if alternated else timing_mismatches(before.run, now.run)
     if not other:
@@ -257,10 +367,17 @@ def _judged_speed(
     return replace(found, outcome=Outcome.NO_VERDICT, reason=reason)
 
 
-def _judged_identical(gate: Gate, changed: Changes | None, cases: int) -> Judgement:
+def _judged_identical(
+    gate: Gate, changed: Changes | None, compared: tuple[str, ...], *, may_be_same: bool
+) -> Judgement:
+    cases = len(compared)
     found = without_figures(gate, OVERALL, cases)
     if changed is None:
-        reason = "only runs of the same models, prompts, settings and versions can be the same"
+        reason = (
+            "the engine tells no steps, so none was compared"
+            if may_be_same
+            else "only runs of the same models, prompts, settings and versions can be the same"
+        )
         return replace(found, outcome=Outcome.NO_VERDICT, reason=reason)
     if not changed.first:
         return replace(found, p_pass=0.0, reason="every step is the same")
@@ -279,13 +396,10 @@ def _first(
 
 
 def _notes(
-    before: MeasuredRun,
-    now: MeasuredRun,
-    compared: tuple[str, ...],
-    first: FirstDifference | None,
+    runs: Sequence[MeasuredRun], compared: tuple[str, ...], first: FirstDifference | None
 ) -> list[str]:
     notes = []
-    for run in (before, now):
+    for run in runs:
         if missing := len(run.case_ids) - len(compared):
             notes.append(f"{missing} cases of {run.name} are not in the other run.")
         if run.errors:

@@ -105,7 +105,7 @@ class FirstDifference:
     """The first place where a run parts from an earlier one.
 
     Attributes:
-        case_id: The first case that differs, in the order of the later run.
+        case_id: The first case that differs, in the order of their ids.
         step: Its first step that differs.
         node: The first node of it that differs; None where no node does, or where the earlier
             run's traces were not kept.

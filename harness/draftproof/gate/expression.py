@@ -1,4 +1,4 @@
-"""What ``--spec-fail`` says: which figure, of which domain, may change by how much."""
+"""What ``--spec-fail`` says: which figure, of which domain, may change by how much, or be what."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ ONE_WAY = ("block_efficiency", SPEEDUP)
 nobody intended is as much a sign of a fault as a fall: a wrong ratio accepts more."""
 
 _FORM = re.compile(
-    r"(?P<metric>[a-z_]+)(@(?P<scope>[^:@]+))?(:(?P<way>\+-|[-+±])(?P<size>[^%]+)(?P<percent>%?))?"
+    r"(?P<metric>[a-z_]+)(@(?P<scope>[^:@]+))?"
+    r"(:(?P<way>>=|<=|≥|≤|\+-|[-+±])(?P<size>[^%]+)(?P<percent>%?))?"
 )
-_EXAMPLES = "'acceptance_rate:-0.02', 'block_efficiency@chat:-3%', 'speedup@overall:-10%'"
+_EXAMPLES = (
+    "'acceptance_rate:-0.02', 'block_efficiency@chat:-3%', 'speedup@overall:-10%' (a change), or "
+    "'acceptance_rate:>=0.3' (the figure itself)"
+)
+_BOUNDS = {">=": ">=", "≥": ">=", "<=": "<=", "≤": "<="}
+_SPEEDUP_RANGE = (0.0, math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """One condition on a change.
+    """One condition on a change, or on a figure.
 
     Attributes:
         text: The expression, with the metric's full name.
@@ -37,6 +43,8 @@ class Gate:
         fall: How much the figure may fall, ≥ 0; infinite where a fall is not watched.
         rise: How much it may rise, ≥ 0; infinite where a rise is not watched.
         relative: Whether the two are shares of the earlier figure.
+        bound: A floor or ceiling of the figure itself: the change is then from the bound, and no
+            earlier run is needed. None for a gate on a change.
     """
 
     text: str
@@ -45,6 +53,12 @@ class Gate:
     fall: float
     rise: float
     relative: bool
+    bound: float | None = None
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether it is about a change between two runs."""
+        return self.bound is None
 
     @property
     def both_ways(self) -> bool:
@@ -53,13 +67,14 @@ class Gate:
 
 
 def parse_gate(text: str) -> Gate:
-    """The gate of an expression ``METRIC[@SCOPE]:±MARGIN[%]``.
+    """The gate of an expression ``METRIC[@SCOPE]:±MARGIN[%]`` or ``METRIC[@SCOPE]:>=BOUND``.
 
     Args:
         text: For example ``acceptance_rate:-0.02``; ``identical`` alone asks for equality.
 
     Raises:
-        UsageError: It cannot be read, the metric is unknown, or the margin has no meaning.
+        UsageError: It cannot be read, the metric is unknown, the margin has no meaning, or the
+            bound is one that no value can miss or reach.
 
     Example:
         >>> gate = parse_gate("acceptance_rate:-0.02")
@@ -72,7 +87,10 @@ def parse_gate(text: str) -> Gate:
     option = f"--spec-fail '{text}'"
     match = _FORM.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{option}: cannot read it; give METRIC[@SCOPE]:-MARGIN, as {_EXAMPLES}")
+        raise UsageError(
+            f"{option}: cannot read it; give METRIC[@SCOPE]:-MARGIN or METRIC[@SCOPE]:>=BOUND, as "
+            f"{_EXAMPLES}"
+        )
     names = (*RATIOS, *ALIASES, SPEEDUP, IDENTICAL)
     if match["metric"] not in names:
         raise unknown_value(f"{option}: metric", match["metric"], names)
@@ -85,9 +103,16 @@ def parse_gate(text: str) -> Gate:
         return Gate(text=metric, metric=metric, scope=scope, fall=0.0, rise=0.0, relative=False)
     if match["way"] is None:
         raise UsageError(f"{option}: how much may it change? Give a margin, as {_EXAMPLES}")
+    if match["way"] in _BOUNDS:
+        return _bounded(option, metric, scope, at_scope, match)
     size = _size(option, match["size"], percent=bool(match["percent"]))
     if metric == SPEEDUP and not match["percent"]:
         raise UsageError(f"{option}: speedup changes by a share; give for example speedup:-10%")
+    if metric == SPEEDUP and size == 0:
+        raise UsageError(
+            f"{option}: seconds are noisy, and noise is always larger than a margin of 0; give for "
+            "example speedup:-10%"
+        )
     fall, rise = _ways(metric, match["way"], size)
     return Gate(
         text=f"{at_scope}:{match['way']}{match['size']}{match['percent']}",
@@ -99,11 +124,43 @@ def parse_gate(text: str) -> Gate:
     )
 
 
-def _size(option: str, text: str, *, percent: bool) -> float:
+def _bounded(option: str, metric: str, scope: str, at_scope: str, match: re.Match[str]) -> Gate:
+    """A floor or a ceiling."""
+    way = _BOUNDS[match["way"]]
+    if match["percent"]:
+        raise UsageError(
+            f"{option}: a bound is a value of the figure itself, not a share of an earlier one; "
+            "give it without %, for example 0.3 for 30%"
+        )
+    bound = _number(option, match["size"])
+    least, most = RATIOS[metric].bounds if metric in RATIOS else _SPEEDUP_RANGE
+    if not least <= bound <= most or math.isinf(bound):
+        raise UsageError(f"{option}: {metric} lies between {least:g} and {most:g}")
+    if bound == (least if way == ">=" else most):
+        raise UsageError(
+            f"{option}: {metric} is never {'below' if way == '>=' else 'above'} {bound:g}, so this "
+            "gate could not fail"
+        )
+    return Gate(
+        text=f"{at_scope}:{way}{match['size']}",
+        metric=metric,
+        scope=scope,
+        fall=0.0 if way == ">=" else math.inf,
+        rise=0.0 if way == "<=" else math.inf,
+        relative=False,
+        bound=bound,
+    )
+
+
+def _number(option: str, text: str) -> float:
     try:
-        size = float(text)
+        return float(text)
     except ValueError:
         raise UsageError(f"{option}: '{text}' is not a number") from None
+
+
+def _size(option: str, text: str, *, percent: bool) -> float:
+    size = _number(option, text)
     size = size / 100 if percent else size
     if not (math.isfinite(size) and size >= 0):
         raise UsageError(f"{option}: a margin is 0 or a positive number after its sign")

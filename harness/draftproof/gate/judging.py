@@ -1,4 +1,4 @@
-"""Pass, fail or inconclusive: what a gate says of a measured change."""
+"""Pass, fail or inconclusive: what a gate says of a measured change or figure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ from enum import StrEnum
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from draftproof.gate.exchange import (
-    EXCHANGES,
-    Change,
-    PairedSums,
-    change_test,
-    measured_change,
-    smallest_p,
-)
-from draftproof.gate.expression import Gate
+from draftproof.gate.change import Change, ChangeTest, smallest_p
+from draftproof.gate.expression import RATIOS, Gate
+from draftproof.gate.paired import DRAWS, PairedSums
 
 ALPHA = 0.05
 LEVEL = 0.95
@@ -38,7 +32,8 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """The prompts decide neither."""
     NO_VERDICT = "no verdict"
-    """Seconds whose noise is larger than the margin: a warning, and nothing else."""
+    """Seconds whose noise is larger than the margin, or nothing to compare: a warning beside other
+    gates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +44,15 @@ class Judgement:
         gate: The condition.
         scope: A domain, or ``overall``.
         prompts: Prompts that carry the figure in either run.
-        before: The figure in the earlier run.
+        before: The figure in the earlier run; NaN where the gate is about the figure itself.
         now: In the later one.
-        change: now − before, or now ÷ before − 1 where the gate is about a share.
+        change: now − before, or now ÷ before − 1 where the gate is about a share; now − bound where
+            it is about the figure itself.
         p_fail: Small where the change is beyond the margin; before Holm's correction.
         p_pass: Small where it is within.
         outcome: What follows, given all gates that are judged together.
+        fewest: Prompts below which nothing can be decided at all; 0 where it is decided, None where
+            no number is enough at this level.
         prompts_to_decide: About how many prompts would decide, if the change is as measured; None
             where it is decided, or where no number would.
         reason: Why there is no verdict, or what an outcome rests on; else empty.
@@ -69,6 +67,7 @@ class Judgement:
     p_fail: float
     p_pass: float
     outcome: Outcome = Outcome.INCONCLUSIVE
+    fewest: int | None = 0
     prompts_to_decide: int | None = None
     reason: str = ""
 
@@ -76,6 +75,16 @@ class Judgement:
     def rose(self) -> bool:
         """Whether the figure is higher than before."""
         return self.change.value > 0
+
+    @property
+    def interval_now(self) -> tuple[float, float] | None:
+        """The interval of the figure itself.
+
+        None where the gate is about a change, or where there are too few prompts for one.
+        """
+        if self.gate.bound is None or not math.isfinite(self.change.low + self.change.high):
+            return None
+        return self.gate.bound + self.change.low, self.gate.bound + self.change.high
 
 
 def judge(
@@ -89,35 +98,76 @@ def judge(
     Args:
         gate: The condition.
         scope: Where it is applied.
-        sums: The figure's sums there.
+        sums: The figure's sums there; beside those of the bound where the gate has one.
         level: Coverage of the printed interval.
         interval: Whether to find it; without, only the outcome can be trusted.
     """
-    change = measured_change(sums, relative=gate.relative, level=level if interval else 0.0)
+    test = ChangeTest(sums, relative=gate.relative)
     found = Judgement(
         gate=gate,
         scope=scope,
         prompts=sums.prompts,
-        before=sums.before,
+        before=sums.before if gate.bound is None else math.nan,
         now=sums.now,
-        change=change,
+        change=_possible(gate, test.measured(level if interval else 0.0)),
         p_fail=1.0,
         p_pass=1.0,
     )
-    if math.isnan(change.value):
-        return replace(found, reason="the figure does not exist in one of the runs")
+    if math.isnan(found.change.value):
+        return replace(found, reason=_why_no_figure(gate, sums))
     if sums.equal:
-        return replace(found, p_pass=0.0, reason="no prompt differs")
+        # What so many prompts could show at most: one prompt that is the same shows nothing.
+        same = "no prompt differs" if gate.bound is None else "every prompt is at the bound"
+        return replace(found, p_pass=smallest_p(sums.prompts), reason=same)
+    at_end = _all_at_an_end(gate, sums)
     fail, within = [], []
     if math.isfinite(gate.fall):
-        at = change_test(sums, -gate.fall, relative=gate.relative)
-        fail.append(at.less)
-        within.append(at.greater)
+        at = test.p_values(-gate.fall)
+        fail.append(max(at.less, at_end))
+        within.append(max(at.greater, at_end))
     if math.isfinite(gate.rise):
-        at = change_test(sums, gate.rise, relative=gate.relative)
-        fail.append(at.greater)
-        within.append(at.less)
+        at = test.p_values(gate.rise)
+        fail.append(max(at.greater, at_end))
+        within.append(max(at.less, at_end))
     return replace(found, p_fail=min(1.0, len(fail) * min(fail)), p_pass=max(within))
+
+
+def _possible(gate: Gate, change: Change) -> Change:
+    """The interval without what no figure can be."""
+    if gate.relative or gate.metric not in RATIOS:
+        return change
+    least, most = RATIOS[gate.metric].bounds
+    lowest = least - (most if gate.bound is None else gate.bound)
+    highest = most - (least if gate.bound is None else gate.bound)
+    # An end that is infinite is not known, which is not the same as the least possible one.
+    low = max(change.low, lowest) if math.isfinite(change.low) else change.low
+    high = min(change.high, highest) if math.isfinite(change.high) else change.high
+    return change._replace(low=low, high=high)
+
+
+def _all_at_an_end(gate: Gate, sums: PairedSums) -> float:
+    """The chance that all prompts are at the end of a figure's range if it is at its bound.
+
+    Where a rate is 0 in every prompt, there is no spread to judge by. If its mean were the bound, a
+    prompt would still be at 0 with a chance of at most 1 − bound, and n of them with at most (1 −
+    bound)ⁿ. 0 where prompts are not all at one end, or the figure has no end.
+    """
+    least, most = RATIOS[gate.metric].bounds
+    if gate.bound is None or math.isinf(most):
+        return 0.0
+    for end, other in ((least, most), (most, least)):
+        if np.array_equal(sums.numerator_now, end * sums.denominator_now):
+            return float(((gate.bound - other) / (end - other)) ** sums.prompts)
+    return 0.0
+
+
+def _why_no_figure(gate: Gate, sums: PairedSums) -> str:
+    absent = RATIOS[gate.metric].absent
+    if math.isnan(sums.now):
+        return f"there is no such figure now: {absent}"
+    if math.isnan(sums.before):
+        return f"there was no such figure before: {absent}"
+    return "the figure was 0 before, of which no change is a share; give a margin without %"
 
 
 def without_figures(gate: Gate, scope: str, prompts: int) -> Judgement:
@@ -144,7 +194,7 @@ def decide(judgements: Sequence[Judgement], alpha: float) -> list[Judgement]:
     """
     open_to_judgement = [j for j in judgements if j.outcome is not Outcome.NO_VERDICT]
     adjusted = iter(holm([j.p_fail for j in open_to_judgement]))
-    tests = sum(1 for _ in open_to_judgement)
+    tests = len(open_to_judgement)
     decided = []
     for judgement in judgements:
         if judgement.outcome is Outcome.NO_VERDICT:
@@ -154,18 +204,23 @@ def decide(judgements: Sequence[Judgement], alpha: float) -> list[Judgement]:
         elif judgement.p_pass <= alpha:
             decided.append(replace(judgement, outcome=Outcome.PASS))
         else:
-            needed = prompts_to_decide(judgement, alpha, tests)
-            decided.append(replace(judgement, prompts_to_decide=needed))
+            decided.append(
+                replace(
+                    judgement,
+                    fewest=fewest_prompts(alpha),
+                    prompts_to_decide=prompts_to_decide(judgement, alpha, tests),
+                )
+            )
     return decided
 
 
 def overall_outcome(judgements: Sequence[Judgement]) -> Outcome:
-    """Fail if one fails; else inconclusive if one is; else pass."""
+    """Fail if one fails; else inconclusive if one is; else pass if one does; else no verdict."""
     outcomes = {judgement.outcome for judgement in judgements}
-    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS):
         if outcome in outcomes:
             return outcome
-    return Outcome.PASS
+    return Outcome.NO_VERDICT
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -198,7 +253,7 @@ def prompts_to_decide(judgement: Judgement, alpha: float, tests: int) -> int | N
     room = min(change.value + gate.fall, gate.rise - change.value)
     level = alpha if room > 0 else failing_level(gate, alpha, tests)
     needed = fewest_prompts(level)
-    if room == 0:
+    if room == 0 or needed is None:
         return None
     spread = change.error * math.sqrt(judgement.prompts)
     wanted = float(((-ndtri(level) + ndtri(POWER)) * spread / abs(room)) ** 2)
@@ -212,16 +267,29 @@ def failing_level(gate: Gate, alpha: float, tests: int) -> float:
     return alpha / max(tests, 1) / (2 if gate.both_ways else 1)
 
 
-def fewest_prompts(level: float) -> int:
-    """Prompts without which no exchange of labels reaches a level.
+def fewest_prompts(level: float) -> int | None:
+    """Prompts without which no exchange of labels reaches a level; None where no number does.
 
     Example:
-        >>> fewest_prompts(0.05)
-        5
+        >>> fewest_prompts(0.05), fewest_prompts(0.05 / 2)
+        (5, 6)
     """
-    if level < 1 / (EXCHANGES + 1):
-        return MOST_PROMPTS
-    return next(n for n in range(1, 64) if smallest_p(n) <= level)
+    if level < 1 / (DRAWS + 1):
+        return None
+    return next(n for n in range(2, 64) if smallest_p(n) <= level)
+
+
+def unseen_kind(prompts: int, chance: float = ALPHA) -> float:
+    """The largest share of prompts that a sample misses altogether with a given chance.
+
+    A change that strikes such a kind of prompts alone, or another way than the rest, is not in the
+    sample.
+
+    Example:
+        >>> round(unseen_kind(8), 2), round(unseen_kind(50), 2)
+        (0.31, 0.06)
+    """
+    return float(1 - chance ** (1 / prompts))
 
 
 def detectable(error: float, prompts: int, level: float, power: float = POWER) -> float:

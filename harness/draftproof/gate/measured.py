@@ -25,15 +25,18 @@ SECONDS = ("plain_seconds", "plain_tokens", "speculative_seconds", "speculative_
 class MeasuredRun:
     """A run, reduced to what comparisons need.
 
+    Cases stand in the order of their ids, so that nothing that is derived from them depends on the
+    order in which they ended.
+
     Attributes:
         name: What messages call it.
         run: What it was.
-        case_ids: ``[cases]`` measured cases, in the order in which they ended.
+        case_ids: ``[cases]`` measured cases, in the order of their ids.
         domains: ``[cases]``.
         totals: `TOTALS`, each float64 ``[cases]``.
         seconds: `SECONDS`, each float64 ``[cases]``.
         steps: The steps' facts of each case.
-        errors: Cases that ended in an error; they are in nothing else.
+        errors: The domain of each case that ended in an error, by id; they are in nothing else.
         different: Cases whose output was not the target's own.
         traces: The records by case id, where they were kept.
         texts: The text of their tokens, as far as it was kept.
@@ -46,7 +49,7 @@ class MeasuredRun:
     totals: Mapping[str, np.ndarray]
     seconds: Mapping[str, np.ndarray]
     steps: Mapping[str, StepFacts]
-    errors: tuple[str, ...] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
     different: tuple[str, ...] = ()
     traces: Mapping[str, CaseRecord] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
@@ -65,26 +68,25 @@ def measured_run(
     Args:
         name: What messages call it.
         run: What it was.
-        cases: Its records.
+        cases: Its records, in any order.
         texts: The text of its tokens, where the records do not carry it.
 
     Raises:
         TraceError: A record is not a trace, or an id occurs twice.
     """
-    measured = [case for case in cases if case.verdict is not Verdict.ERROR]
+    ordered = sorted(cases, key=lambda case: case.case_id)
+    measured = [case for case in ordered if case.verdict is not Verdict.ERROR]
     sums = prompt_sums(measured)
-    row_of = {case_id: row for row, case_id in enumerate(sums.case_ids)}
-    order = np.array([row_of[case.case_id] for case in measured], np.intp)
     return MeasuredRun(
         name=name,
         run=run,
-        case_ids=tuple(case.case_id for case in measured),
-        domains=tuple(case.domain for case in measured),
-        totals={total: sums.totals[total][order] for total in TOTALS},
+        case_ids=sums.case_ids,
+        domains=sums.domains,
+        totals={total: sums.totals[total] for total in TOTALS},
         seconds=_seconds(measured),
         steps={case.case_id: step_facts(case) for case in measured},
-        errors=tuple(case.case_id for case in cases if case.verdict is Verdict.ERROR),
-        different=tuple(case.case_id for case in cases if case.verdict is Verdict.ALGORITHMIC),
+        errors={case.case_id: case.domain for case in ordered if case.verdict is Verdict.ERROR},
+        different=tuple(case.case_id for case in ordered if case.verdict is Verdict.ALGORITHMIC),
         traces={case.case_id: case for case in measured},
         texts=texts_of(measured) if texts is None else texts,
     )

@@ -26,11 +26,13 @@ from draftproof.statistics.sums import TOTALS
 
 FOLDER = ".draftproof"
 """Where baselines lie unless ``--spec-storage`` says otherwise."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a field of a baseline changes its name, its type or its meaning.
 
 Version 1 has drafted steps for the steps of engines that told their counters alone; it is read with
-the steps that version 2 would have."""
+the steps that version 2 would have. Version 3 orders cases by their ids and gives the domain of
+each case that ended in an error; older ones are ordered when they are read, and a domain that they
+do not give is empty."""
 _STEPS_SINCE = 2
 """The version from which on a baseline's steps are all of them."""
 _KIND = "draftproof baseline"
@@ -151,7 +153,7 @@ def _to_json(run: MeasuredRun, *, traces: bool) -> dict[str, Any]:
         "traces": traces,
         "case_ids": list(run.case_ids),
         "domains": list(run.domains),
-        "errors": list(run.errors),
+        "errors": dict(run.errors),
         "different": list(run.different),
         "totals": {name: _numbers(run.totals[name]) for name in TOTALS},
         "seconds": {name: _numbers(run.seconds[name]) for name in SECONDS},
@@ -164,30 +166,32 @@ def _to_json(run: MeasuredRun, *, traces: bool) -> dict[str, Any]:
 
 def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
     case_ids = tuple(values["case_ids"])
-    columns = {name: _column(values["totals"][name], len(case_ids)) for name in TOTALS}
+    order = sorted(range(len(case_ids)), key=case_ids.__getitem__)
+    columns = {name: _column(values["totals"][name], len(case_ids))[order] for name in TOTALS}
     if values.get("schema_version", SCHEMA_VERSION) < _STEPS_SINCE:
         # No more than the steps, where they were told: each commits what it kept and a token.
         uncut = columns["committed_tokens"] - columns["accepted"]
         columns["steps"] = np.maximum(columns["steps"], uncut)
-    seconds = {name: _column(values["seconds"][name], len(case_ids)) for name in SECONDS}
+    seconds = {name: _column(values["seconds"][name], len(case_ids))[order] for name in SECONDS}
     steps = {
         case_id: StepFacts.from_bytes(base64.b64decode(values["steps"][case_id], validate=True))
-        for case_id in case_ids
+        for case_id in sorted(case_ids)
     }
     kept = _kept(path.with_suffix("")) if values["traces"] else None
     domains = tuple(values["domains"])
     if len(domains) != len(case_ids) or len(set(case_ids)) != len(case_ids):
         raise ValueError("its cases and domains do not fit together")
+    errors = values["errors"]
     return MeasuredRun(
         name=path.stem,
         run=RunInfo.from_json(values["run"]),
-        case_ids=case_ids,
-        domains=domains,
+        case_ids=tuple(case_ids[row] for row in order),
+        domains=tuple(domains[row] for row in order),
         totals=columns,
         seconds=seconds,
         steps=steps,
-        errors=tuple(values["errors"]),
-        different=tuple(values["different"]),
+        errors=dict(errors) if isinstance(errors, dict) else dict.fromkeys(errors, ""),
+        different=tuple(sorted(values["different"])),
         traces={} if kept is None else {case.case_id: case for case in kept.cases},
         texts=Texts() if kept is None else kept.texts,
     )

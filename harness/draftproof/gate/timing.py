@@ -1,4 +1,4 @@
-"""Gates on seconds: medians of paired ratios, and no verdict where noise exceeds the margin."""
+"""Gates on seconds: medians over prompts, and no verdict where noise exceeds the margin."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from draftproof.gate.exchange import Change
+from draftproof.gate.change import Change
 from draftproof.gate.expression import Gate
 from draftproof.gate.judging import Judgement, Outcome, without_figures
 from draftproof.gate.measured import MeasuredRun
-
-WARM_UP = 1
-"""Cases at the beginning of a run that are not timed: what is done only once is paid for there."""
 
 
 def speedups(run: MeasuredRun) -> np.ndarray:
@@ -28,12 +25,6 @@ def speedups(run: MeasuredRun) -> np.ndarray:
 def speculative_speeds(run: MeasuredRun) -> np.ndarray:
     """``[cases]`` committed tokens a second of speculation; NaN where it is not known."""
     return 1 / _per_token(run, "speculative")
-
-
-def timed_cases(before: MeasuredRun, now: MeasuredRun, case_ids: tuple[str, ...]) -> list[str]:
-    """The cases whose seconds are compared: without those that either run began with."""
-    warming = {*before.case_ids[:WARM_UP], *now.case_ids[:WARM_UP]}
-    return [case_id for case_id in case_ids if case_id not in warming]
 
 
 def judge_speed(
@@ -57,8 +48,6 @@ def judge_speed(
         Conover 1999, chapter 3: tests and intervals of quantiles by binomial counts
         (`scipy.stats.quantile_test`).
     """
-    from scipy.stats import quantile_test
-
     known = np.isfinite(before) & np.isfinite(now) & (before > 0) & (now > 0)
     ratios = now[known] / before[known]
     found = replace(
@@ -70,28 +59,84 @@ def judge_speed(
     )
     if not len(ratios):
         return found
-    value = _median(ratios) - 1
-    interval = quantile_test(ratios, q=1.0, p=0.5).confidence_interval(level)
-    low, high = float(interval.low) - 1, float(interval.high) - 1
-    noise = (high - low) / 2
-    found = replace(found, change=Change(value, low, high, math.nan), reason="")
+    change = _change(ratios, 1.0, level)
+    noise = (change.high - change.low) / 2
+    found = replace(found, change=change, reason="")
     margin = min(gate.fall, gate.rise)
-    if not noise <= margin:
-        shown = f"±{noise:.1%}" if math.isfinite(noise) else "unbounded"
+    if math.isinf(noise):
         return replace(
             found,
-            reason=f"the noise of {len(ratios)} paired ratios ({shown}) is larger than the margin "
-            f"({margin:.1%}); measure on a quieter machine, or more prompts",
+            reason=f"{len(ratios)} paired ratios do not bound their median; at least "
+            f"{fewest_to_bound(level)} are needed",
         )
+    if noise > margin:
+        return replace(
+            found,
+            reason=f"the noise of {len(ratios)} paired ratios (±{noise:.1%}) is larger than the "
+            f"margin ({margin:.1%}); measure on a quieter machine, or more prompts",
+        )
+    return _decidable(found, ratios, 1.0)
+
+
+def judge_speedup(gate: Gate, scope: str, now: np.ndarray, level: float) -> Judgement:
+    """What the speedups of one run say of a floor or a ceiling.
+
+    Args:
+        gate: On the speedup itself.
+        scope: Where it is applied.
+        now: ``[cases]`` the speedup of each case.
+        level: Coverage of the interval of the median.
+
+    Returns:
+        p-values of the median by the sign test.
+    """
+    assert gate.bound is not None
+    speeds = now[np.isfinite(now) & (now > 0)]
+    found = without_figures(gate, scope, len(speeds))
+    if not len(speeds):
+        return replace(found, reason="no case has the seconds of both outputs")
+    found = replace(found, now=_median(speeds), change=_change(speeds, gate.bound, level))
+    return _decidable(found, speeds, gate.bound)
+
+
+def fewest_to_bound(level: float) -> int:
+    """Values without which no interval bounds their median at a level.
+
+    Example:
+        >>> fewest_to_bound(0.95)
+        6
+    """
+    return math.ceil(math.log2(2 / (1 - level)))
+
+
+def _change(values: np.ndarray, unchanged: float, level: float) -> Change:
+    """The median less the value that is no change, with its interval."""
+    from scipy.stats import quantile_test
+
+    interval = quantile_test(values, q=unchanged, p=0.5).confidence_interval(level)
+    ends = (float(end) - unchanged for end in (interval.low, interval.high))
+    # scipy's ends are NaN where there are too few values to bound the median.
+    low, high = (
+        end if math.isfinite(end) else infinite
+        for end, infinite in zip(ends, (-math.inf, math.inf), strict=True)
+    )
+    return Change(_median(values) - unchanged, low, high, math.nan)
+
+
+def _decidable(found: Judgement, values: np.ndarray, unchanged: float) -> Judgement:
+    """The judgement with the p-values of the median, by the sign test."""
+    from scipy.stats import quantile_test
+
+    gate = found.gate
     fail, within = [], []
     # scipy's alternative is about the quantile: "less" is small where the median is below q.
     for bound, worse, better in (
-        (1 - gate.fall, "less", "greater"),
-        (1 + gate.rise, "greater", "less"),
+        (unchanged - gate.fall, "less", "greater"),
+        (unchanged + gate.rise, "greater", "less"),
     ):
         if math.isfinite(bound):
-            fail.append(float(quantile_test(ratios, q=bound, p=0.5, alternative=worse).pvalue))
-            within.append(float(quantile_test(ratios, q=bound, p=0.5, alternative=better).pvalue))
+            fail.append(float(quantile_test(values, q=bound, p=0.5, alternative=worse).pvalue))
+            within.append(float(quantile_test(values, q=bound, p=0.5, alternative=better).pvalue))
     return replace(
         found,
         p_fail=min(1.0, len(fail) * min(fail)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ class GateOptions:
         save: Name to keep the run under, or None.
         traces: Whether to keep every step and node.
         baseline: What to compare with, or None.
-        gates: Conditions on the change.
+        gates: Conditions on the change, or on the run's own figures.
         anyway: Compare runs that differ in what must be the same.
         alpha: Level of the gates together.
         against: Settings to run in turn and compare with, or None.
@@ -95,8 +96,13 @@ def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | No
     storage = Storage(Path(given(config, "spec_storage") or FOLDER))
     name = given(config, "spec_compare")
     gates = tuple(parse_gate(text) for text in given(config, "spec_fail") or ())
-    if gates and name is None and given(config, "spec_against") is None:
-        raise UsageError("--spec-fail needs something to compare with: add --spec-compare")
+    changes = [gate.text for gate in gates if gate.needs_baseline]
+    if changes and name is None and given(config, "spec_against") is None:
+        raise UsageError(
+            f"--spec-fail '{changes[0]}' is about a change and needs something to compare with: "
+            "add --spec-compare, or give a bound of the figure itself, for example "
+            "'acceptance_rate:>=0.3'"
+        )
     options = GateOptions(
         storage=storage,
         save=given(config, "spec_save"),
@@ -136,7 +142,7 @@ class SessionGate:
 
         options = self.options
         if options.baseline is None:
-            return []
+            return [f"gate {gate.text}" for gate in options.gates]
         baseline = options.baseline
         lines = [f"compared with {baseline.name}: {len(baseline.case_ids)} cases"]
         return lines + plan_lines(plans(baseline, options.gates, options.alpha))
@@ -156,6 +162,19 @@ class SessionGate:
         if not prompts.keys() & set(baseline.case_ids):
             raise no_common_cases(baseline, list(prompts))
         _refuse_mismatch(self.options, _nothing_but(prompts=prompts))
+
+    def undecidable_lines(self, items: Sequence[pytest.Item]) -> list[str]:
+        """What this session's prompts are too few for, as soon as they are known."""
+        from draftproof.gate import undecidable_lines
+
+        prompts = _domains_of(items)
+        baseline = self.options.baseline
+        if baseline is not None:
+            there = set(baseline.case_ids)
+            prompts = {case: domain for case, domain in prompts.items() if case in there}
+        # Under pytest-xdist the workers know the prompts, and the controller does not.
+        counts = Counter(prompts.values())
+        return undecidable_lines(self.options.gates, counts, self.options.alpha) if counts else []
 
     def check_models(self, run: RunInfo) -> None:
         """Refuse a baseline of other models, as soon as this session's are loaded.
@@ -179,7 +198,7 @@ class SessionGate:
             UsageError: The runs cannot be compared.
             DraftproofError: A file cannot be written.
         """
-        from draftproof.gate import Outcome, compare, measured_run
+        from draftproof.gate import Outcome, compare, judge_alone, measured_run
 
         options = self.options
         now = measured_run("this run", run, cases)
@@ -193,6 +212,9 @@ class SessionGate:
                 alpha=options.alpha,
                 alternated=options.against is not None,
             )
+        elif options.gates:
+            self.comparison = judge_alone(now, options.gates, alpha=options.alpha)
+        if self.comparison is not None:
             self.page = _write(self.comparison, directory)
         if options.save is not None:
             self.saved = options.storage.save(options.save, now, traces=options.traces)
@@ -200,6 +222,7 @@ class SessionGate:
         codes: dict[Outcome | None, int] = {
             Outcome.FAIL: GATE_FAILED_EXIT_CODE,
             Outcome.INCONCLUSIVE: INCONCLUSIVE_EXIT_CODE,
+            Outcome.NO_VERDICT: INCONCLUSIVE_EXIT_CODE,
         }
         return codes.get(outcome, 0)
 
@@ -223,8 +246,8 @@ class SessionGate:
         return measured_run("other settings", described, self._against)
 
 
-def _write(comparison: Comparison, directory: Path) -> Path:
-    """Every form of the comparison; the path of its page."""
+def _write(comparison: Comparison, directory: Path) -> Path | None:
+    """Every form of the comparison; the path of its page, which only two runs have."""
     from draftproof.gate import comparison_json
     from draftproof.report.comparison_text import markdown_comparison
     from draftproof.report.files import write_text
@@ -233,6 +256,8 @@ def _write(comparison: Comparison, directory: Path) -> Path:
 
     write_text(directory / COMPARISON_FILE, strict_json(comparison_json(comparison)))
     write_text(directory / COMPARISON_SUMMARY, markdown_comparison(comparison))
+    if comparison.before is None:
+        return None
     return write_comparison_page(directory / COMPARISON_PAGE, comparison)
 
 
@@ -268,11 +293,18 @@ def _nothing_but(
 
 
 def _prompts_of(items: Sequence[pytest.Item]) -> dict[str, str]:
-    """The prompts of the collected cases, by id; none in the controller of pytest-xdist."""
-    found = {}
+    """Digests of the collected cases' prompts, by id; none in the controller of pytest-xdist."""
+    return {prompt.prompt_id: prompt_digest(prompt) for prompt in _collected(items)}
+
+
+def _domains_of(items: Sequence[pytest.Item]) -> dict[str, str]:
+    """The domains of the collected cases, by id; none in the controller of pytest-xdist."""
+    return {prompt.prompt_id: prompt.domain for prompt in _collected(items)}
+
+
+def _collected(items: Sequence[pytest.Item]) -> Iterator[Prompt]:
     for item in items:
         callspec = getattr(item, "callspec", None)
         prompt = None if callspec is None else callspec.params.get("case")
         if isinstance(prompt, Prompt):
-            found[prompt.prompt_id] = prompt_digest(prompt)
-    return found
+            yield prompt

@@ -318,9 +318,10 @@ OPTIONS: tuple[Option, ...] = (
         "--spec-fail",
         "Fail where a figure changed by more than a margin: METRIC[@SCOPE]:-MARGIN[%%], for "
         "example 'acceptance_rate:-0.02' (in each domain, and both ways), "
-        "'block_efficiency@chat:-3%%', 'speedup@overall:-10%%', or 'identical'. May be given "
-        "several times. Exit code 1 where one fails, 7 where one is inconclusive. See `draftproof "
-        "docs gate`.",
+        "'block_efficiency@chat:-3%%', 'speedup@overall:-10%%', or 'identical'; or where it is "
+        "beyond a bound, which needs no baseline: 'acceptance_rate:>=0.3'. May be given several "
+        "times. Exit code 1 where one fails, 7 where one is inconclusive. See `draftproof docs "
+        "gate`.",
         "EXPR",
         joined=tuple,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,10 @@ class RunReporter:
 
     def pytest_report_header(self) -> list[str]:
         lines = [] if self._gate is None else self._gate.header_lines()
+        return [f"draftproof: {line}" for line in lines]
+
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
+        lines = [] if self._gate is None else self._gate.undecidable_lines(items)
         return [f"draftproof: {line}" for line in lines]
 
     @pytest.hookimpl(optionalhook=True)

@@ -7,7 +7,9 @@ import textwrap
 
 from draftproof.gate.comparison import Comparison
 from draftproof.gate.exact import FirstDifference, StepTree
-from draftproof.gate.judging import MOST_PROMPTS, Judgement, Outcome
+from draftproof.gate.expression import RATIOS, SPEEDUP
+from draftproof.gate.judging import MOST_PROMPTS, Judgement, Outcome, unseen_kind
+from draftproof.gate.planning import RARE
 from draftproof.report import labels
 from draftproof.report.labels import METRIC_LABELS, NOT_ESTIMABLE, Label
 from draftproof.report.markdown import inline, markdown_table
@@ -19,6 +21,7 @@ HEADLINES: dict[Outcome, str] = {
     Outcome.PASS: "GATE PASSED",
     Outcome.FAIL: "GATE FAILED",
     Outcome.INCONCLUSIVE: "GATE INCONCLUSIVE",
+    Outcome.NO_VERDICT: "GATE WITHOUT A VERDICT",
 }
 _RISE = (
     "A figure rose beyond its margin: several faults accept more than they should. Where the rise "
@@ -58,10 +61,16 @@ def headline(comparison: Comparison) -> str:
     """The outcome and what was compared, in one line."""
     outcome = comparison.outcome
     what = "COMPARISON" if outcome is None else HEADLINES[outcome]
-    return f"{what}: {comparison.now.name} against {comparison.before.name}, " + (
-        f"{len(comparison.compared)} cases, "
-        + ("measured in turn" if comparison.alternated else "paired by prompt")
-    )
+    return f"{what}: {against(comparison)}"
+
+
+def against(comparison: Comparison) -> str:
+    """What was compared, in a few words."""
+    cases = f"{len(comparison.compared):,} {'case' if len(comparison.compared) == 1 else 'cases'}"
+    if comparison.before is None:
+        return f"{comparison.now.name}, {cases}"
+    how = "measured in turn" if comparison.alternated else "paired by prompt"
+    return f"{comparison.now.name} against {comparison.before.name}, {cases}, {how}"
 
 
 def gate_table(comparison: Comparison) -> Table:
@@ -88,23 +97,48 @@ def remarks(comparison: Comparison) -> list[str]:
     for judgement in comparison.judgements:
         where = f"{judgement.gate.text} ({judgement.scope})"
         if judgement.outcome is Outcome.INCONCLUSIVE and comparison.gated:
-            lines.append(f"{where} is inconclusive: {_what_would_decide(judgement)}.")
+            lines.append(f"{where} is inconclusive: {_what_would_decide(judgement, comparison)}.")
         elif judgement.outcome is Outcome.NO_VERDICT:
             lines.append(f"Warning: {where} has no verdict: {judgement.reason}.")
     failed = [j for j in comparison.judgements if j.outcome is Outcome.FAIL]
-    if any(j.rose and math.isfinite(j.gate.rise) for j in failed):
+    if any(j.rose and math.isfinite(j.gate.rise) and j.gate.needs_baseline for j in failed):
         lines.append(_RISE)
     if comparison.mismatches:
         facts = "; ".join(str(fact) for fact in comparison.mismatches)
         lines.append(f"Compared although the runs differ in more than the change: {facts}.")
-    level = "95% intervals: the changes that exchanging the two runs' labels within prompts does "
-    lines.append(level + "not reject; of speedup, the median of paired ratios, by the sign test.")
+    metrics = [judgement.gate for judgement in comparison.judgements]
+    if any(gate.metric in RATIOS for gate in metrics):
+        lines.append(
+            "95% intervals: what is not rejected both by exchanging labels within prompts and by "
+            "drawing the prompts anew."
+        )
+    if any(gate.metric == SPEEDUP for gate in metrics):
+        lines.append("Speedup: the median over prompts, with intervals by the sign test.")
     if comparison.gated:
         lines.append(
-            f"Fails beyond the margin at level {comparison.alpha:g} over all gates (Holm), passes "
-            "where the change is within it at that level."
+            f"Fails beyond the margin or bound at level {comparison.alpha:g} over all gates "
+            "(Holm), passes within it at that level."
         )
+    lines += _few_prompts(comparison)
     return lines
+
+
+def _few_prompts(comparison: Comparison) -> list[str]:
+    """What a sample so small may lack, where gates were decided on it."""
+    decided = [
+        judgement.prompts
+        for judgement in comparison.judgements
+        if judgement.gate.metric in RATIOS
+        and judgement.outcome in (Outcome.PASS, Outcome.FAIL)
+        and judgement.prompts
+    ]
+    if not comparison.gated or not decided or unseen_kind(min(decided)) <= RARE:
+        return []
+    return [
+        f"Decided on {min(decided)} prompts, which may hold none of a kind that is "
+        f"{unseen_kind(min(decided)):.0%} of a domain: of prompts that behave otherwise, this says "
+        "nothing."
+    ]
 
 
 def difference_lines(comparison: Comparison) -> list[str]:
@@ -123,7 +157,9 @@ def difference_lines(comparison: Comparison) -> list[str]:
 def both_trees(comparison: Comparison) -> str:
     """The first differing step's trees side by side; empty where neither is known."""
     first = comparison.first
-    if first is None or (first.before is None and first.now is None):
+    if first is None or comparison.before is None:
+        return ""
+    if first.before is None and first.now is None:
         return ""
     before, now = (_tree(tree, first) for tree in (first.before, first.now))
     return side_by_side(before, now, (f"  {comparison.before.name}", f"  {comparison.now.name}"))
@@ -157,8 +193,15 @@ def _row(judgement: Judgement, comparison: Comparison) -> tuple[Cell, ...]:
         Cell(text=judgement.scope),
         Cell(text=str(judgement.prompts)),
         Cell(text=_figure(judgement.before, decimals)),
-        Cell(text=_figure(judgement.now, decimals)),
         Cell(
+            text=_figure(judgement.now, decimals),
+            interval=""
+            if judgement.interval_now is None
+            else " to ".join(f"{end:.{decimals}f}" for end in judgement.interval_now),
+        ),
+        Cell(text=NOT_ESTIMABLE)
+        if judgement.gate.bound is not None
+        else Cell(
             text=signed.format(change.value) if math.isfinite(change.value) else NOT_ESTIMABLE,
             interval=f"{signed.format(change.low)} to {signed.format(change.high)}"
             if math.isfinite(change.low) and math.isfinite(change.high)
@@ -178,10 +221,22 @@ def _figure(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if math.isfinite(value) else NOT_ESTIMABLE
 
 
-def _what_would_decide(judgement: Judgement) -> str:
+def _what_would_decide(judgement: Judgement, comparison: Comparison) -> str:
+    if judgement.fewest is None:
+        return (
+            f"at level {comparison.alpha:g} over {len(comparison.judgements)} gates no number of "
+            "prompts would decide; give fewer gates, or a larger level"
+        )
+    if judgement.prompts and judgement.prompts < judgement.fewest:
+        so_few = (
+            "1 prompt decides" if judgement.prompts == 1 else f"{judgement.prompts} prompts decide"
+        )
+        return f"{so_few} nothing; give at least {judgement.fewest} (--spec-limit)"
     if judgement.reason:
         return judgement.reason
     needed = judgement.prompts_to_decide
+    if needed is None and math.isnan(judgement.change.error):
+        return "give more prompts (--spec-limit), or a wider margin"
     if needed is None:
         return (
             f"the change is so near its margin that not even {MOST_PROMPTS:,} prompts would "

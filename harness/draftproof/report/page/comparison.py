@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from draftproof.errors import UsageError
 from draftproof.gate.comparison import Comparison
 from draftproof.gate.exact import FirstDifference, StepTree
 from draftproof.gate.identity import described
@@ -55,6 +56,7 @@ def write_comparison_page(path: Path, comparison: Comparison) -> Path:
     """Writes the page, whole or not at all.
 
     Raises:
+        UsageError: There is no earlier run.
         DraftproofError: It cannot be written.
     """
     # Half of a surrogate pair, which a token can be, has no UTF-8.
@@ -64,10 +66,20 @@ def write_comparison_page(path: Path, comparison: Comparison) -> Path:
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """The page: one HTML document without a script, that asks for nothing but itself."""
+    """The page: one HTML document without a script, that asks for nothing but itself.
+
+    Raises:
+        UsageError: There is no earlier run.
+    """
     outcome, first = comparison.outcome, comparison.first
     before, now = comparison.before, comparison.now
-    differing, same = _facts_of_both(comparison)
+    if before is None:
+        raise UsageError(
+            "the page of a comparison shows two runs, and there is only one; leave the page out, "
+            "or give an earlier run"
+        )
+    differing, same = _facts_of_both(comparison, before)
+    # The two share a tokenizer, or their steps would not have been compared.
     texts = {**before.texts.tokens, **now.texts.tokens}
     return render(
         "comparison.html",
@@ -81,7 +93,7 @@ def comparison_html(comparison: Comparison) -> str:
         strips=strips(comparison.judgements, gated=comparison.gated),
         remarks=remarks(comparison),
         differences=difference_lines(comparison),
-        sides=() if first is None else _sides(comparison, first),
+        sides=() if first is None else _sides(before, now, first, texts),
         output=[] if first is None else _output_before(comparison, first, texts),
         node_facts=_first_node_facts(first, texts),
         differing=differing,
@@ -95,15 +107,14 @@ def _css_name(outcome: Outcome) -> str:
     return str(outcome).replace(" ", "-")
 
 
-def _sides(comparison: Comparison, first: FirstDifference) -> tuple[Side, Side]:
-    return (
-        _side(comparison.before, first.before, comparison, first),
-        _side(comparison.now, first.now, comparison, first),
-    )
+def _sides(
+    before: MeasuredRun, now: MeasuredRun, first: FirstDifference, texts: Mapping[int, str]
+) -> tuple[Side, Side]:
+    return _side(before, first.before, first, texts), _side(now, first.now, first, texts)
 
 
 def _side(
-    run: MeasuredRun, tree: StepTree | None, comparison: Comparison, first: FirstDifference
+    run: MeasuredRun, tree: StepTree | None, first: FirstDifference, texts: Mapping[int, str]
 ) -> Side:
     if tree is None:
         kept = first.case_id in run.traces
@@ -113,8 +124,6 @@ def _side(
             if kept
             else "this run's traces were not kept; pytest --spec-save-traces keeps them",
         )
-    # The two share a tokenizer, or their steps would not have been compared.
-    texts = {**comparison.before.texts.tokens, **comparison.now.texts.tokens}
     rows = tuple(outline(tree, texts, marked=first.node))
     token_id = _root_token(run, first)
     text = "" if token_id is None else f"{shown_token(token_id, texts)} "
@@ -165,10 +174,10 @@ def _first_node_facts(
 
 
 def _facts_of_both(
-    comparison: Comparison,
+    comparison: Comparison, earlier_run: MeasuredRun
 ) -> tuple[list[tuple[str, str, str, bool]], list[tuple[str, str]]]:
     """Facts that differ, each with whether it must not; and those that are the same."""
-    before, now = described(comparison.before.run), described(comparison.now.run)
+    before, now = described(earlier_run.run), described(comparison.now.run)
     forbidden = {fact.fact: fact for fact in comparison.mismatches}
     differing: list[tuple[str, str, str, bool]] = [
         (fact.fact, fact.before, fact.now, True)

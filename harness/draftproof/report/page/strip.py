@@ -58,7 +58,7 @@ def _range(
 
 def _strip(judgement: Judgement, ends: tuple[float, float], *, gated: bool) -> Strip | None:
     change = judgement.change
-    if not math.isfinite(change.value):
+    if not math.isfinite(change.value) or not judgement.gate.needs_baseline:
         return None
     low, high = ends
 
