@@ -10,8 +10,7 @@ from draftproof.engines.law_test import evidence_of
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError
-from draftproof.lossless.evidence import Evidence
-from draftproof.lossless.evidence.verdict import LawCertificate, LawVerdict, judge
+from draftproof.lossless.evidence.verdict import LawCertificate, LawVerdict, Trial
 
 ROUNDS = 3
 """How often each prompt is asked."""
@@ -42,8 +41,7 @@ def _temperature(subject: Subject) -> float:
 def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -> Finding:
     """Ask every prompt once a round, with another seed each time, until the evidence decides."""
     alpha = subject.config.law_alpha or 1e-4
-    cases: list[Evidence] = []
-    control: list[Evidence] = []
+    trial, n = Trial(alpha), 0
     target, draft = subject.pair.target, subject.pair.draft
     with subject.engine(sampling=rounds[0], rule=_rule(subject)) as engine:
         if not {Capability.SAMPLING, capability} <= engine.capabilities:
@@ -61,15 +59,15 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
                 except EngineError as error:
                     return Finding(
                         status=Status.FAILED,
-                        n=len(cases) + 1,
+                        n=n + 1,
                         lines=(f"{prompt.prompt_id}: {error}",),
                     )
-                cases.append(evidence_of(generation, asked, target, draft, rule=rule))
-                control.append(evidence_of(plain_engine.plain(asked), asked, target, draft))
-                found = judge(cases, control=control, alpha=alpha)
-                if found.verdict is not LawVerdict.CONSISTENT:
-                    return _finding(found, len(cases))
-    return _finding(found, len(cases))
+                trial.add(evidence_of(generation, asked, target, draft, rule=rule))
+                trial.add_control(evidence_of(plain_engine.plain(asked), asked, target, draft))
+                n += 1
+                if trial.verdict is not LawVerdict.CONSISTENT:
+                    return _finding(trial.certificate, n)
+    return _finding(trial.certificate, n)
 
 
 def _rule(subject: Subject) -> str:

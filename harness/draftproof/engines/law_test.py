@@ -18,6 +18,7 @@ from draftproof.engines.protocol import Generation, Request
 from draftproof.engines.sites import Place, declared_rule, places
 from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype
 from draftproof.lossless.evidence import DeclaredRule, Evidence, EvidenceMeter, Observation, Site
+from draftproof.lossless.evidence.position import TOLERANCE
 from draftproof.models.protocol import CausalLM
 from draftproof.sampling import Contexts, TokenLaw, measured_distributions
 
@@ -59,14 +60,13 @@ def evidence_of(
     """
     sequence = [*request.prompt_token_ids, *generation.token_ids]
     target_logits, draft_logits = (_logits(model, sequence, request) for model in (target, draft))
-    tie = max(TIE_TOLERANCE.get(target_dtype(target), 1e-4), 1e-4)
+    tolerance = law_tolerance(target, draft)
     declared = declared_rule(rule)
     if declared is DeclaredRule.REJECTION and not _drafts_as_judged(
-        generation, request, _laws(draft_logits, sequence, request), tie
+        generation, request, _laws(draft_logits, sequence, request), tolerance
     ):
         declared = DeclaredRule.OTHER
-    tolerance = TIE_TOLERANCE.get(target_dtype(target), 1e-4) / _SPREADS_IN_TOLERANCE
-    meter = EvidenceMeter(declared, tolerance=max(tolerance, 1e-4))
+    meter = EvidenceMeter(declared, tolerance=tolerance)
     previous: Law | None = None
     coin = 1.0
     rows = zip(
@@ -84,6 +84,12 @@ def evidence_of(
         coin = _coin_after(coin, observation)
         previous = p.sampled
     return meter.evidence
+
+
+def law_tolerance(*models: CausalLM) -> float:
+    """By how much rounding may change a log-probability, in nats: of the coarsest model's type."""
+    ties = (TIE_TOLERANCE.get(target_dtype(model), TOLERANCE) for model in models)
+    return max(TOLERANCE, max(ties) / _SPREADS_IN_TOLERANCE)
 
 
 def _observation(
@@ -112,7 +118,7 @@ def _drafts_as_judged(
         generation: The engine's answer.
         request: What it answers.
         laws: The judge's draft model's, before each token of the output.
-        tolerance: By how much rounding may change a logit.
+        tolerance: By how much rounding may change a log-probability.
     """
     if generation.nodes is None or request.sampling.greedy:
         return True
