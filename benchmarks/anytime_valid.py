@@ -28,19 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import simulated_engines as engines
 
 from draftproof.lossless.evidence import DeclaredRule, EvidenceMeter, Observation, Site
-from draftproof.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, Kind
+from draftproof.lossless.evidence.alternatives import ALTERNATIVES, STATED_FAULTS, Kind
 from draftproof.lossless.evidence.decision import (
     SCOPE_WEIGHTS,
     SCOPES,
     SHARE_WEIGHTS,
     View,
-    power_thresholds,
     prior,
     tilt_prior,
 )
-from draftproof.lossless.evidence.observation import STREAMS, Stream
+from draftproof.lossless.evidence.observation import Stream
 from draftproof.lossless.evidence.position import TOLERANCE, locate
-from draftproof.lossless.evidence.power import smallest_contamination
 from draftproof.lossless.evidence.process import (
     APPLICABLE,
     SHARES,
@@ -50,6 +48,7 @@ from draftproof.lossless.evidence.process import (
     mixed_logs,
 )
 from draftproof.lossless.evidence.tilts import FEATURES, log_mixtures, tilted
+from draftproof.lossless.evidence.verdict import judge
 
 BFLOAT16 = 0.25
 """How far a log-probability may be off by rounding: `engines.law_test` for a bfloat16 target."""
@@ -75,7 +74,8 @@ class Way:
     excess: np.ndarray
 
 
-TOLD, NOT_TOLD = ("bonus", "kept", "rejected"), ("unknown",)
+TOLD = ("bonus", "kept", "rejected")
+"""Ways that a token can have come, if the engine tells; else it is 'unknown'."""
 
 
 def ratio_tables(tables, rule, *, told=True, proposals=None, tolerance=TOLERANCE):
@@ -144,7 +144,7 @@ class Watched:
     """The sums of many runs in one view."""
 
     def __init__(self, ways, runs):
-        self._ways = ways
+        self.ways = ways
         self._streams = sorted({way.scope for way in ways.values()})
         shape = (len(self._streams), runs)
         self._products = np.ones((*shape, len(ALTERNATIVES), len(SHARES)))
@@ -154,7 +154,7 @@ class Watched:
 
     def add(self, name, runs, contexts, tokens):
         """Count one token of each of some runs that came the same way."""
-        way = self._ways[name]
+        way = self.ways[name]
         stream = self._streams.index(way.scope)
         with np.errstate(invalid="ignore", over="ignore"):
             self._products[stream, runs] *= way.factors[contexts, tokens]
@@ -223,9 +223,8 @@ def first_passages(
         came = np.where(place == engines.BONUS, 0, np.where(kept, 1, 2))
         values = np.zeros(len(live))
         for each in watched.values():
-            names = TOLD if len(watched) > 1 else NOT_TOLD
-            for number, name in enumerate(names):
-                chosen = live[came[live] == number] if len(names) > 1 else live
+            for name in each.ways:
+                chosen = live[came[live] == TOLD.index(name)] if name in TOLD else live
                 each.add(name, chosen, context[chosen], token[chosen])
             values += (each.named(live, weights) + idle) / len(watched)
             if tilts and (index % look == 0 or index == tokens):
@@ -371,35 +370,96 @@ def tokens_if_known(p, law):
     return -np.log(ALPHA) / information if information > 1e-12 else np.inf
 
 
-def detection(fault, *, seed, runs, tokens, vocabulary, weights=None, tilts=True):
+def detection(
+    fault, *, seed, runs, tokens, vocabulary, weights=None, tilts=True, tolerance=TOLERANCE
+):
     """Tokens until rejection, as (median, 90% quantile): told what was kept, and not told."""
     tables = tables_for(fault, seed, vocabulary)
     engine = engines.faulty(fault, tables)
     figures = []
     for rule, told in ((DeclaredRule.REJECTION, True), (DeclaredRule.OTHER, False)):
-        ratios = ratio_tables(tables, rule, told=told)
-        found = first_passages(
-            engine, ratios, seed=[seed, vocabulary], runs=runs, tokens=tokens, alphas=(ALPHA,),
-            weights=weights, tilts=tilts,
-        )[0]  # fmt: skip
-        reached = np.where(found > 0, found, np.inf)
-        figures.append(np.quantile(reached, [0.5, POWER], method="higher"))
+        ratios = ratio_tables(tables, rule, told=told, tolerance=tolerance)
+        figures.append(passage_quantiles(engine, ratios, seed, runs, tokens, weights, tilts))
     return figures
+
+
+def passage_quantiles(engine, ratios, seed, runs, tokens, weights=None, tilts=True):
+    found = first_passages(
+        engine, ratios, seed=[seed, engine.tables.vocabulary], runs=runs, tokens=tokens,
+        alphas=(ALPHA,), weights=weights, tilts=tilts,
+    )[0]  # fmt: skip
+    reached = np.where(found > 0, found, np.inf)
+    return np.quantile(reached, [0.5, POWER], method="higher")
 
 
 def detection_row(fault, *, seed, runs, tokens, vocabulary):
     tables = tables_for(fault, seed, vocabulary)
     engine = engines.faulty(fault, tables)
-    told, untold = detection(fault, seed=seed, runs=runs, tokens=tokens, vocabulary=vocabulary)
+    around = {"seed": seed, "runs": runs, "tokens": tokens, "vocabulary": vocabulary}
+    found = detection(fault, **around)
+    nameless = detection(fault, **around, weights=0 * prior())
     try:
         law = engine.emitted_law()
     except NotImplementedError:
-        return fault, told, untold, None, None, None
+        return fault, found, nameless, None, None, None
     variation = float(np.median(np.abs(law - tables.p).sum(axis=1) / 2))
     return (
-        fault, told, untold, tokens_if_known(tables.p, law), chi_square_tokens(tables.p, law),
+        fault, found, nameless, tokens_if_known(tables.p, law), chi_square_tokens(tables.p, law),
         variation,
     )  # fmt: skip
+
+
+# Rounding ---------------------------------------------------------------------------------------
+
+ROUNDED_FAULTS = (
+    "no residual",
+    "partial residual",
+    "drawn at T = 0.7, scored at 1",
+    "drawn at T = 0.9, scored at 1",
+    "leniency 0.8",
+    "target at 1.15",
+)
+
+
+def rounding_rows(seed, runs, tokens, vocabulary):
+    """(engine, [(median, 90%) of both views and of pairs alone] by tolerance), told what was kept."""
+    rows = []
+    cases = [
+        (fault, DeclaredRule.REJECTION, None, engines.faulty(fault, tables), tables)
+        for fault in ROUNDED_FAULTS
+        for tables in [tables_for(fault, seed, vocabulary)]
+    ]
+    tables = engines.random_tables(seed, vocabulary)
+    for temperature in (1.15, 1.3):
+        hot = engines.tempered(tables.p, temperature)
+        engine = dataclasses.replace(
+            engines.greedy_one_hot(tables), keep=hot, corrections=engines.WithoutRejected(hot)
+        )
+        known = tables.q.argmax(axis=1)
+        name = f"point mass, target at {temperature}"
+        cases.append((name, DeclaredRule.POINT_MASS, known, engine, tables))
+    for name, rule, proposals, engine, known in cases:
+        cells = []
+        for tolerance in (TOLERANCE, BFLOAT16):
+            ratios = ratio_tables(known, rule, proposals=proposals, tolerance=tolerance)
+            for views in (ratios, {View.PAIRS: ratios[View.PAIRS]}):
+                cells.append(passage_quantiles(engine, views, seed, runs, tokens))
+        rows.append((name, cells))
+    return rows
+
+
+def rounding_table(rows, limit):
+    lines = [
+        "| engine | float32: both views | pairs alone | bfloat16: both views | pairs alone |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, cells in rows:
+        lines.append(f"| {name} | {' | '.join(tokens_text(c[0], limit) for c in cells)} |")
+    return lines
+
+
+def tokens_text(tokens, limit):
+    return f"{tokens:.0f}" if np.isfinite(tokens) else f"> {limit}"
 
 
 # Priors -----------------------------------------------------------------------------------------
@@ -432,43 +492,82 @@ def changed_prior(scopes, shares, hiding):
 # Power ------------------------------------------------------------------------------------------
 
 
-def power_check(seed, runs, tokens, vocabulary):
-    """The contamination that `judge` states for a lossless run, and how often it is caught."""
-    tables = engines.random_tables(seed, vocabulary)
+def with_share_of_drafts_law(tables, share):
+    right = engines.lossless(tables)
+    return dataclasses.replace(right, keep=(1 - share) * right.keep + share)
+
+
+def with_share_without_residual(tables, share):
+    right = engines.lossless(tables)
+    law = (1 - share) * engines.residual(tables.p, tables.q) + share * tables.p
+    return dataclasses.replace(right, corrections=engines.FromLaw(law))
+
+
+def with_share_drawn_at(tables, share):
+    law = (1 - share) * tables.q + share * engines.tempered(tables.q, 0.9)
+    return dataclasses.replace(engines.lossless(tables), drawn=law)
+
+
+def with_share_kept_less(tables, share):
     p, q = tables.p, tables.q
-    rows = []
-    for told, rule in ((True, DeclaredRule.REJECTION), (False, DeclaredRule.OTHER)):
-        by_context = [moments_of(tables, context, rule, told) for context in range(tables.contexts)]
-        visits = np.zeros(tables.contexts)
-        generator = np.random.default_rng(seed)
-        for context, *_ in engines.lossless(tables).runs(generator, 1, tokens):
-            visits[context] += 1
-        stated = smallest_contamination(
-            np.einsum("c,csm->sm", visits, np.array(by_context)),
-            power_thresholds(ALPHA, DRAFTS_LAW)[1:],
-            0.95,
-        )
-        keep = (1 - stated) * engines.smaller_of_1(p, q) + stated
-        engine = dataclasses.replace(engines.lossless(tables), keep=keep)
-        found = first_passages(
-            engine, ratio_tables(tables, rule, told=told), seed=[seed, 1], runs=runs,
-            tokens=tokens, alphas=(ALPHA,),
-        )[0]  # fmt: skip
-        rows.append((told, tokens, stated, int((found > 0).sum()), runs))
-    return rows
-
-
-def moments_of(tables, context, rule, told):
-    meter = EvidenceMeter(rule)
-    meter.observe(
-        Observation(
-            target=tables.p[context],
-            draft=tables.q[context],
-            token=int(tables.p[context].argmax()),
-            site=Site.ACCEPTED if told else Site.UNKNOWN,
-        )
+    kept = (1 - 0.1 * share) * engines.smaller_of_1(p, q)
+    rejected = p - q * kept
+    return dataclasses.replace(
+        engines.lossless(tables),
+        keep=kept,
+        corrections=engines.FromLaw(rejected / rejected.sum(axis=1, keepdims=True)),
     )
-    return meter.evidence.moments[STREAMS.index(Stream.DRAFTED if told else Stream.UNKNOWN)]
+
+
+STATED = dict(
+    zip(
+        STATED_FAULTS,
+        (
+            with_share_of_drafts_law,
+            with_share_without_residual,
+            with_share_drawn_at,
+            with_share_kept_less,
+        ),
+        strict=True,
+    )
+)
+
+
+def power_check(seed, runs, tokens, vocabulary):
+    """The share of each stated fault that `judge` states for a lossless run; how often it is caught."""
+    tables = engines.random_tables(seed, vocabulary)
+    rows = []
+    for name, told, tolerance in (
+        ("told", True, TOLERANCE),
+        ("told, bfloat16", True, BFLOAT16),
+        ("not told", False, TOLERANCE),
+    ):
+        rule = DeclaredRule.REJECTION if told else DeclaredRule.OTHER
+        meter = EvidenceMeter(rule, tolerance=tolerance)
+        run = engines.lossless(tables).runs(np.random.default_rng(seed), 1, tokens)
+        for context, _, kept, token in run:
+            site = Site.ACCEPTED if kept[0] else Site.CORRECTION
+            meter.observe(
+                Observation(
+                    target=tables.p[context[0]],
+                    draft=tables.q[context[0]],
+                    token=int(token[0]),
+                    site=site if told else Site.UNKNOWN,
+                )
+            )
+        power = judge([meter.evidence], alpha=ALPHA).power
+        ratios = ratio_tables(tables, rule, told=told, tolerance=tolerance)
+        for index, engine in STATED.items():
+            stated = power[ALTERNATIVES[index].name]
+            caught = None
+            if stated is not None:
+                found = first_passages(
+                    engine(tables, stated), ratios, seed=[seed, 1], runs=runs, tokens=tokens,
+                    alphas=(ALPHA,),
+                )[0]  # fmt: skip
+                caught = int((found > 0).sum())
+            rows.append((name, ALTERNATIVES[index].name, tokens, stated, caught, runs))
+    return rows
 
 
 # Tables -----------------------------------------------------------------------------------------
@@ -504,15 +603,15 @@ def false_alarm_table(rows):
 
 def detection_table(rows, limit):
     lines = [
-        "| fault | TV | told: median | 90% | not told: median | 90% | if known | chi-square |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| fault | TV | told: median | 90% | not told: median | 90% | nameless: told | not told | "
+        "if known | chi-square |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for fault, told, untold, known, fixed, variation in rows:
+    for fault, found, nameless, known, fixed, variation in rows:
         size = "–" if variation is None else f"{variation:.3f}"
-        cells = [f"{x:.0f}" if np.isfinite(x) else f"> {limit}" for x in (*told, *untold)]
-        lines.append(
-            f"| {fault} | {size} | {' | '.join(cells)} | {figure(known)} | {figure(fixed)} |"
-        )
+        figures = [*found[0], *found[1], nameless[0][0], nameless[1][0]]
+        cells = " | ".join(tokens_text(x, limit) for x in figures)
+        lines.append(f"| {fault} | {size} | {cells} | {figure(known)} | {figure(fixed)} |")
     return lines
 
 
@@ -536,14 +635,17 @@ def prior_table(seed, runs, tokens):
 
 def power_table(rows):
     lines = [
-        "| | tokens | stated contamination | caught |",
-        "|---|---:|---:|---:|",
+        "| | fault | tokens | stated share | caught |",
+        "|---|---|---:|---:|---:|",
     ]
-    for told, tokens, stated, caught, runs in rows:
+    for name, fault, tokens, stated, caught, runs in rows:
+        if stated is None:
+            lines.append(f"| {name} | {fault} | {tokens} | none | |")
+            continue
         low, high = clopper_pearson(caught, runs)
-        name = "told what was kept" if told else "not told"
         lines.append(
-            f"| {name} | {tokens} | {stated:.4f} | {caught}/{runs} [{low:.3f}, {high:.3f}] |"
+            f"| {name} | {fault} | {tokens} | {stated:.4f} | "
+            f"{caught}/{runs} [{low:.3f}, {high:.3f}] |"
         )
     return lines
 
@@ -571,7 +673,7 @@ def main():
     parser.add_argument("--faulty-runs", type=int, default=60, help="runs of each fault")
     parser.add_argument("--limit", type=int, default=20_000, help="tokens of a faulty run at most")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=("alarms", "detection", "priors", "power"))
+    parser.add_argument("--only", choices=("alarms", "detection", "rounding", "priors", "power"))
     parser.add_argument("--write", type=Path, help="put the tables between this page's markers")
     options = parser.parse_args()
     made = {
@@ -588,8 +690,11 @@ def main():
             ],
             options.limit,
         ),
+        "rounding": lambda: rounding_table(
+            rounding_rows(options.seed, options.faulty_runs, options.limit, 512), options.limit
+        ),
         "priors": lambda: prior_table(options.seed, options.faulty_runs, options.limit),
-        "power": lambda: power_table(power_check(options.seed, 400, 2000, 512)),
+        "power": lambda: power_table(power_check(options.seed, 200, 2000, 512)),
     }  # fmt: skip
     for name, make in made.items():
         if options.only not in (None, name):

@@ -152,17 +152,17 @@ def _coin(at: Position, form: Form) -> Outcomes | float:
 def _correction(at: Position, form: Form, rejected: Outcomes) -> Outcomes:
     """The law of (rejected, token), from that of the rejected."""
     p = at.p
+    total = float(rejected.sum())
     if form is Form.NOTHING:
-        return rejected.sum() * p
+        return total * p
     if form is not Form.POINT:
-        return rejected.sum() * residual(p, _form(at, form))
+        return total * residual(p, _form(at, form))
     if at.proposed is not None:
-        return rejected.sum() * normalised(np.where(at.proposed, 0.0, p), p)
+        return total * normalised(np.where(at.proposed, 0.0, p), p)
     # A rejected x leaves p without x: Σₓ rejected(x) p(y) [y ≠ x] / (1 − p(x)); p if x is all of p.
     share = np.divide(rejected, 1 - p, out=np.zeros_like(p), where=p < 1)
-    corrected: Outcomes = p * np.maximum(share.sum() - share, 0)
-    corrected += float(rejected.sum(where=p >= 1)) * p
-    return corrected
+    without_x: Outcomes = p * np.maximum(share.sum() - share, 0)
+    return without_x + float(rejected.sum(where=p >= 1)) * p
 
 
 # Faults of the draft and of acceptance ----------------------------------------------------------

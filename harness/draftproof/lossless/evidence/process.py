@@ -163,9 +163,8 @@ class Evidence:
         """
         if values.get("catalogue") != catalogue():
             raise TraceError(
-                "the evidence of this case was stored by a version of draftproof whose "
-                "anytime-valid test has other alternatives, and the sums of two versions cannot be "
-                "added; run the cases again (without --spec-resume)"
+                "its evidence was stored by a version of draftproof whose anytime-valid test has "
+                "other alternatives, and the sums of two versions cannot be added"
             )
         try:
             return cls(
