@@ -4,7 +4,7 @@
 
 Lossless engines are watched, and rejected if the e-value ever passes 1/α. Faulty ones are watched
 until it does. The named alternatives are looked at after every token, and all components together
-after every tenth. Contexts are arbitrary: 64 of them for each table, where the next one depends on
+after every tenth, later after every twentieth part. Contexts are arbitrary: 64 of them for each table, where the next one depends on
 the token.
 """
 
@@ -136,8 +136,8 @@ def way_rows(at, stream, was_kept):
 NEGLIGIBLE = 1e-150
 """Components below this are 0 from then on, which lowers the e-value by next to nothing."""
 
-LOOK = 10
-"""Tokens between two looks at all components together."""
+LOOK, LATER_LOOKS = 10, 20
+"""Tokens between two looks at all components together: ten, or a twentieth of all so far."""
 
 
 class Watched:
@@ -195,9 +195,7 @@ class Watched:
         self._products[self._products < NEGLIGIBLE] = 0
 
 
-def first_passages(
-    engine, ratios, *, seed, runs, tokens, alphas, weights=None, tilts=True, look=LOOK
-):
+def first_passages(engine, ratios, *, seed, runs, tokens, alphas, weights=None, tilts=True):
     """For each α and run the first token at which the e-value is seen to be at least 1/α; else 0.
 
     Args:
@@ -209,7 +207,6 @@ def first_passages(
         alphas: The levels.
         weights: ``[scopes, alternatives, shares]`` in place of `prior()`.
         tilts: Whether those count; without them the e-value is smaller.
-        look: Tokens between two looks at all components.
     """
     weights = prior() if weights is None else weights
     elsewhere = {0, *(way.scope for ways in ratios.values() for way in ways.values())}
@@ -218,16 +215,20 @@ def first_passages(
     watched = {view: Watched(ways, runs) for view, ways in ratios.items()}
     found = np.zeros((len(alphas), runs), int)
     active = np.ones(runs, bool)
+    next_look = LOOK
     for index, (context, place, kept, token) in enumerate(engine.runs(generator, runs, tokens), 1):
         live = np.flatnonzero(active)
         came = np.where(place == engines.BONUS, 0, np.where(kept, 1, 2))
         values = np.zeros(len(live))
+        is_look = tilts and (index == next_look or index == tokens)
+        if is_look:
+            next_look = index + max(LOOK, index // LATER_LOOKS)
         for each in watched.values():
             for name in each.ways:
                 chosen = live[came[live] == TOLD.index(name)] if name in TOLD else live
                 each.add(name, chosen, context[chosen], token[chosen])
             values += (each.named(live, weights) + idle) / len(watched)
-            if tilts and (index % look == 0 or index == tokens):
+            if is_look:
                 values += each.tilts(live) / len(watched)
         for row, alpha in enumerate(alphas):
             passed = live[(values >= 1 / alpha) & (found[row, live] == 0)]
@@ -422,7 +423,7 @@ ROUNDED_FAULTS = (
 
 
 def rounding_rows(seed, runs, tokens, vocabulary):
-    """(engine, [(median, 90%) of both views and of pairs alone] by tolerance), told what was kept."""
+    """(engine, [(median, 90%) of both views, and of pairs alone] by tolerance), if told."""
     rows = []
     cases = [
         (fault, DeclaredRule.REJECTION, None, engines.faulty(fault, tables), tables)
@@ -442,8 +443,10 @@ def rounding_rows(seed, runs, tokens, vocabulary):
         cells = []
         for tolerance in (TOLERANCE, BFLOAT16):
             ratios = ratio_tables(known, rule, proposals=proposals, tolerance=tolerance)
-            for views in (ratios, {View.PAIRS: ratios[View.PAIRS]}):
-                cells.append(passage_quantiles(engine, views, seed, runs, tokens))
+            cells += [
+                passage_quantiles(engine, views, seed, runs, tokens)
+                for views in (ratios, {View.PAIRS: ratios[View.PAIRS]})
+            ]
         rows.append((name, cells))
     return rows
 
@@ -534,7 +537,7 @@ STATED = dict(
 
 
 def power_check(seed, runs, tokens, vocabulary):
-    """The share of each stated fault that `judge` states for a lossless run; how often it is caught."""
+    """What share of each stated fault `judge` states for a lossless run; how often it is caught."""
     tables = engines.random_tables(seed, vocabulary)
     rows = []
     for name, told, tolerance in (

@@ -26,7 +26,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
 from draftproof.lossless.evidence.alternatives import ALTERNATIVES, EVERYWHERE
@@ -139,13 +139,13 @@ def tilt_prior() -> Float[np.ndarray, "scopes blocks scales"]:
 def components(evidence: Evidence, reading: Reading) -> Components:
     """Every component of a reading's mixture, weighted.
 
-    An alternative in one stream does not explain an impossible token of another.
+    An alternative in one stream does not explain an impossible token of another, and no tilt of
+    the null law explains any.
     """
     views = VIEWS[reading]
     rows = [[STREAMS.index(stream) for stream in VIEWED[view]] for view in views]
-    impossible = evidence.impossible[rows]
-    elsewhere = math.log(LEAST) * (impossible.sum(axis=1, keepdims=True) - impossible[:, :3])
-    elsewhere = np.concatenate([np.zeros((len(views), 1)), elsewhere], axis=1)[..., None, None]
+    impossible = math.log(LEAST) * _by_scope(evidence.impossible[rows])[..., None, None]
+    elsewhere = impossible[:, :1] - impossible
     with np.errstate(divide="ignore"):
         named_prior, prior_of_tilts = np.log(prior()), np.log(tilt_prior())
     tilts = log_mixtures(
@@ -154,7 +154,7 @@ def components(evidence: Evidence, reading: Reading) -> Components:
     weight = -math.log(len(views))
     return Components(
         weight + named_prior + _by_scope(evidence.log_ratios[rows]) + elsewhere,
-        weight + prior_of_tilts + tilts + elsewhere,
+        weight + prior_of_tilts + tilts + impossible[:, :1],
     )
 
 
@@ -172,16 +172,24 @@ def log_e_value(evidence: Evidence, reading: Reading = Reading.DECLARED) -> floa
 
 def impossible_tokens(evidence: Evidence, reading: Reading) -> int:
     """Tokens whose probability is 0 if a reading is true, in the view that counts most of them."""
+    return int(_impossible_by_view(evidence, reading).max())
+
+
+def _impossible_by_view(evidence: Evidence, reading: Reading) -> Int[np.ndarray, " views"]:
     rows = [[STREAMS.index(stream) for stream in VIEWED[view]] for view in VIEWS[reading]]
-    return int(evidence.impossible[rows].sum(axis=1).max())
+    counts: np.ndarray = evidence.impossible[rows].sum(axis=1)
+    return counts
 
 
 def pointers(evidence: Evidence, reading: Reading, count: int = 3) -> tuple[Pointer, ...]:
     """The faults with the largest posterior weights, largest first.
 
-    A hint at the kind of fault, not a test of its own.
+    A hint at the kind of fault, not a test of its own. Where tokens are impossible, the view that
+    shows most of them is read: its e-value is infinite, and the sums only compare alternatives.
     """
-    parts = components(evidence, reading)
+    impossible = _impossible_by_view(evidence, reading)
+    read = impossible == impossible.max()
+    parts = Components(*(logs[read] for logs in components(evidence, reading)))
     weights: dict[tuple[str, int], float] = defaultdict(float)
     for logs, names in (
         (parts.named, [alternative.name for alternative in ALTERNATIVES]),
