@@ -4,8 +4,8 @@
 
 Lossless engines are watched, and rejected if the e-value ever passes 1/α. Faulty ones are watched
 until it does. The named alternatives are looked at after every token, and all components together
-after every tenth, later after every twentieth part. Contexts are arbitrary: 64 of them for each table, where the next one depends on
-the token.
+after every tenth, later after every twentieth part. Contexts are arbitrary: 64 of them for each
+table, where the next one depends on the token.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def first_passages(engine, ratios, *, seed, runs, tokens, alphas, weights=None, 
         live = np.flatnonzero(active)
         came = np.where(place == engines.BONUS, 0, np.where(kept, 1, 2))
         values = np.zeros(len(live))
-        is_look = tilts and (index == next_look or index == tokens)
+        is_look = tilts and index in (next_look, tokens)
         if is_look:
             next_look = index + max(LOOK, index // LATER_LOOKS)
         for each in watched.values():

@@ -4,6 +4,7 @@ A small part of `benchmarks/anytime_valid.py`, with the same code. Seeds are fix
 test of false alarms would fail with probability below 10⁻³, as its bound is the binomial quantile.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from draftproof.lossless.evidence import (
     Site,
     log_e_value,
 )
+from draftproof.lossless.evidence.verdict import judge
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,93 @@ def test_faults_are_found(tables, fault, told, untold):
             engine, ratios, seed=1, runs=20, tokens=bound, alphas=(1e-4,)
         )[0]
         assert (found > 0).mean() >= 0.9, f"told: {is_told}"
+
+
+def share_found(engine, ratios, tokens, **settings):
+    found = benchmark.first_passages(
+        engine, ratios, seed=1, runs=20, tokens=tokens, alphas=(1e-4,), **settings
+    )[0]
+    return (found > 0).mean()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told", "untold"),
+    [
+        ("no residual", 60, 1200),
+        ("greedy draft, coin p(x), residual of q", 120, 400),
+        ("sampled draft, coin p(x), residual of q", 1000, 1500),
+        ("greedy draft, coin of q, no residual", 60, 120),
+        ("two likeliest exchanged in a quarter of contexts", 200, 1100),
+    ],
+)
+def test_faults_are_found_by_what_is_learned_alone(tables, fault, told, untold):
+    """As if nothing had a name: every named alternative has weight 0."""
+    engine = engines.faulty(fault, tables)
+    nameless = 0 * benchmark.prior()
+    for rule, is_told, bound in (
+        (DeclaredRule.REJECTION, True, told),
+        (DeclaredRule.OTHER, False, untold),
+    ):
+        ratios = benchmark.ratio_tables(tables, rule, told=is_told)
+        assert share_found(engine, ratios, bound, weights=nameless) >= 0.9, f"told: {is_told}"
+
+
+def test_a_greedy_draft_that_is_known_with_the_residual_of_q_is_found(tables):
+    """The declared rule is the point-mass one; what is wrong is the correction alone."""
+    engine = engines.faulty("greedy draft, coin p(x), residual of q", tables)
+    ratios = benchmark.ratio_tables(
+        tables, DeclaredRule.POINT_MASS, proposals=tables.q.argmax(axis=1)
+    )
+    assert share_found(engine, ratios, 160) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("fault", "bound"),
+    [("drawn at T = 0.7, scored at 1", 1100), ("no residual", 60), ("partial residual", 120)],
+)
+def test_a_coarse_tolerance_hides_no_fault_that_tokens_alone_show(tables, fault, bound):
+    """Under bfloat16's tolerance, with what the engine calls kept."""
+    engine = engines.faulty(fault, tables)
+    ratios = benchmark.ratio_tables(tables, DeclaredRule.REJECTION, tolerance=benchmark.BFLOAT16)
+    assert share_found(engine, ratios, bound) >= 0.9
+
+
+def test_a_coarse_tolerance_hides_no_target_at_another_temperature(tables):
+    """Known drafts kept as they should be, by a target at 1.3: every view shows it."""
+    hot = engines.tempered(tables.p, 1.3)
+    engine = dataclasses.replace(
+        engines.greedy_one_hot(tables), keep=hot, corrections=engines.WithoutRejected(hot)
+    )
+    proposals = tables.q.argmax(axis=1)
+    for tolerance in (1e-4, benchmark.BFLOAT16):
+        ratios = benchmark.ratio_tables(
+            tables, DeclaredRule.POINT_MASS, proposals=proposals, tolerance=tolerance
+        )
+        assert share_found(engine, ratios, 900) >= 0.9
+
+
+def test_a_coarse_tolerance_shows_in_the_stated_power(tables):
+    """What only the pairs show is stated to be caught later, and what tokens show as before."""
+    power = []
+    for tolerance in (1e-4, benchmark.BFLOAT16):
+        meter = EvidenceMeter(DeclaredRule.REJECTION, tolerance=tolerance)
+        run = engines.lossless(tables).runs(np.random.default_rng(0), 1, 800)
+        for context, _, kept, y in run:
+            meter.observe(
+                Observation(
+                    target=tables.p[context[0]],
+                    draft=tables.q[context[0]],
+                    token=int(y[0]),
+                    site=Site.ACCEPTED if kept[0] else Site.CORRECTION,
+                )
+            )
+        power.append(judge([meter.evidence]).power)
+    fine, coarse = power
+    less = next(name for name in fine if name.startswith("kept less often"))
+    assert fine[less] < 0.5
+    assert coarse[less] is None or coarse[less] > 1.5 * fine[less]
+    drafts = next(name for name in fine if name.startswith("the draft model's law"))
+    assert coarse[drafts] == pytest.approx(fine[drafts], rel=0.05)
 
 
 @pytest.mark.parametrize("fault", ["no residual", "partial residual", "leniency 0.9"])

@@ -10,7 +10,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from jaxtyping import Float
 
-from draftproof.lossless.evidence.observation import DeclaredRule, Law, Observation
+from draftproof.lossless.evidence.observation import DeclaredRule, Law, Observation, Tokens
 
 Outcomes = Float[np.ndarray, " outcomes"]
 """One number an outcome: a token, or all rare tokens together, which come last."""
@@ -99,8 +99,8 @@ class Located(NamedTuple):
         position: The laws.
         outcome: Index of the observed outcome.
         probability: Of the token itself under p; the outcome's is larger if it is merged.
-        doubtful: The token has probability 0 by a filter, and is the most probable of those that
-            the filter removes: rounding can let it pass.
+        doubtful: The token has probability 0 by a filter, is the most probable of those that the
+            filter removes, and is near its edge: rounding can let it pass.
         doubtful_draft: The same of its probability under q.
     """
 
@@ -189,8 +189,20 @@ def locate(
         position,
         merge.outcome(token),
         float(observation.target[token]),
-        doubtful=_slips_in(token, observation.target, observation.unfiltered_target, tolerance),
-        doubtful_draft=_slips_in(token, observation.draft, observation.raw_draft, tolerance),
+        doubtful=_slips_in(
+            token,
+            observation.target,
+            observation.unfiltered_target,
+            observation.admitted_target,
+            tolerance,
+        ),
+        doubtful_draft=_slips_in(
+            token,
+            observation.draft,
+            observation.raw_draft,
+            observation.admitted_draft,
+            tolerance,
+        ),
     )
 
 
@@ -298,9 +310,17 @@ def _restricted(p: Outcomes, proposed: np.ndarray) -> Outcomes:
     return scaled
 
 
-def _slips_in(token: int, law: Law | None, unfiltered: Law | None, tolerance: float) -> bool:
-    """Whether rounding could let a token pass that a filter removes: no removed one is likelier."""
+def _slips_in(
+    token: int, law: Law | None, unfiltered: Law | None, admitted: Tokens | None, tolerance: float
+) -> bool:
+    """Whether rounding could let a token pass that a filter removes.
+
+    No removed one is likelier, and it is as near to the filter's edge as rounding reaches. Without
+    the second condition an engine that keeps one token too many would never be judged.
+    """
     if law is None or unfiltered is None or law[token] > 0:
+        return False
+    if admitted is not None and not admitted[token]:
         return False
     likeliest = float(np.max(unfiltered, where=law == 0, initial=0.0))
     return float(unfiltered[token]) >= likeliest * math.exp(-tolerance) > 0
