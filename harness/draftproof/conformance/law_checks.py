@@ -10,6 +10,7 @@ from draftproof.engines.law_test import evidence_of
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError
+from draftproof.lossless.evidence.alternatives import DRAFTS_LAW, STATED_FAULTS
 from draftproof.lossless.evidence.verdict import LawCertificate, LawVerdict, Trial
 
 ROUNDS = 3
@@ -85,9 +86,15 @@ def _finding(found: LawCertificate, n: int) -> Finding:
             else f"a share of {found.contamination:.3f} of the draft's law in the target's place "
             "would have been caught with probability .95"
         )
-        return Finding(
-            status=Status.PASSED, n=n, lines=(f"{tokens:,} tokens; {power}",), facts=facts
-        )
+        power_lines = [f"{tokens:,} tokens; {power}"]
+        unseen = [
+            fault
+            for index, (fault, share) in enumerate(found.power.items())
+            if share is None and STATED_FAULTS[index] != DRAFTS_LAW
+        ]
+        if unseen:
+            power_lines.append("would not have been caught on these tokens: " + "; ".join(unseen))
+        return Finding(status=Status.PASSED, n=n, lines=tuple(power_lines), facts=facts)
     lines = [f"{found.verdict} after {tokens:,} tokens (α = {found.alpha:g})"]
     lines += [
         f"the evidence points to: {pointer.name}, {pointer.scope}" for pointer in found.pointers

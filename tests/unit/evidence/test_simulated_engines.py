@@ -87,15 +87,18 @@ def share_found(engine, ratios, tokens, **settings):
 @pytest.mark.parametrize(
     ("fault", "told", "untold"),
     [
-        ("no residual", 60, 1200),
-        ("greedy draft, coin p(x), residual of q", 120, 400),
-        ("sampled draft, coin p(x), residual of q", 1000, 1500),
-        ("greedy draft, coin of q, no residual", 60, 120),
-        ("two likeliest exchanged in a quarter of contexts", 200, 1100),
+        ("no residual", 56, 1850),
+        ("greedy draft, coin p(x), residual of q", 165, 350),
+        ("sampled draft, coin p(x), residual of q", 135, 365),
+        ("greedy draft, coin of q, no residual", 75, 105),
+        ("two likeliest exchanged in a quarter of contexts", 1800, 2700),
     ],
 )
 def test_faults_are_found_by_what_is_learned_alone(tables, fault, told, untold):
-    """As if nothing had a name: every named alternative has weight 0."""
+    """As if nothing had a name: every named alternative has weight 0.
+
+    Bounds are one and a half times the 90% quantiles that were found.
+    """
     engine = engines.faulty(fault, tables)
     nameless = 0 * benchmark.prior()
     for rule, is_told, bound in (
