@@ -185,6 +185,17 @@ def test_rounding_within_the_tolerance_costs_at_most_the_tolerance(rule, data, t
     assert tilts <= math.exp(tolerance) + 1e-9
 
 
+@pytest.mark.parametrize("tolerance", [1e-4, 0.05, 0.25])
+def test_a_residual_is_divided_by_no_more_than_rounding_asks_for(tolerance):
+    """The ceiling times exp(tolerance) is reached by a law within the tolerance."""
+    q = np.array([0.0, 0.7, 0.3])
+    at = locate(token(0, q=q), DeclaredRule.REJECTION, tolerance=tolerance).position
+    most = np.maximum(P * math.exp(tolerance) - q * math.exp(-tolerance), 0)
+    np.testing.assert_allclose(at.ceiling.rejected * math.exp(tolerance), most, atol=1e-12)
+    assert at.ceiling.rejected[0] == P[0]
+    np.testing.assert_array_equal(at.ceiling.accepted, np.minimum(P, q))
+
+
 def test_known_drafts_lose_nothing_to_rounding():
     """Whether a known token was kept follows from the token: no difference of two laws is taken."""
     for tolerance in (0.0, 0.25):
