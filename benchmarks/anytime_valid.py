@@ -2,9 +2,10 @@
 
     python benchmarks/anytime_valid.py --write docs/lossless.md
 
-Lossless engines are watched at every token, and rejected if the e-value ever passes 1/α. Faulty
-ones are watched until it does. Contexts are arbitrary: 64 of them for each table, where the next
-one depends on the token.
+Lossless engines are watched, and rejected if the e-value ever passes 1/α. Faulty ones are watched
+until it does. The named alternatives are looked at after every token, and all components together
+after every tenth, later after every twentieth part. Contexts are arbitrary: 64 of them for each
+table, where the next one depends on the token.
 """
 
 from __future__ import annotations
@@ -27,19 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import simulated_engines as engines
 
 from draftproof.lossless.evidence import DeclaredRule, EvidenceMeter, Observation, Site
-from draftproof.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, Kind
+from draftproof.lossless.evidence.alternatives import ALTERNATIVES, STATED_FAULTS, Kind
 from draftproof.lossless.evidence.decision import (
-    READ,
     SCOPE_WEIGHTS,
     SCOPES,
     SHARE_WEIGHTS,
-    Reading,
-    power_thresholds,
+    View,
     prior,
+    tilt_prior,
 )
-from draftproof.lossless.evidence.observation import STREAMS, Stream
-from draftproof.lossless.evidence.position import locate
-from draftproof.lossless.evidence.power import smallest_contamination
+from draftproof.lossless.evidence.observation import Stream
+from draftproof.lossless.evidence.position import TOLERANCE, locate
 from draftproof.lossless.evidence.process import (
     APPLICABLE,
     SHARES,
@@ -48,56 +47,41 @@ from draftproof.lossless.evidence.process import (
     likelihood_ratios,
     mixed_logs,
 )
+from draftproof.lossless.evidence.tilts import FEATURES, log_mixtures, tilted
+from draftproof.lossless.evidence.verdict import judge
+
+BFLOAT16 = 0.25
+"""How far a log-probability may be off by rounding: `engines.law_test` for a bfloat16 target."""
 
 
 @dataclass(frozen=True)
-class Ratios:
-    """What each outcome multiplies every component by: what the meter adds up, exponentiated.
+class Way:
+    """How a token came, and what each outcome that came so adds to the sums of a view.
 
     Attributes:
-        factors: ``[ways, contexts, tokens, components]``, where a way is how a token came (`WAYS`)
-            and components are the entries of the prior that are not 0. Infinite where an outcome
-            is proof.
-        weights: ``[components]``
+        scope: The scope in which its stream is alone; 0 for none.
+        factors: ``[contexts, tokens, alternatives, shares]`` what the product of each named
+            component is multiplied by; infinite where an outcome is proof.
+        centred: ``[contexts, tokens, features]`` x.
+        covariances: ``[contexts, features, features]`` Σ.
+        excess: ``[contexts]``
     """
 
+    scope: int
     factors: np.ndarray
-    weights: np.ndarray
+    centred: np.ndarray
+    covariances: np.ndarray
+    excess: np.ndarray
 
 
-WAYS = ("bonus", "kept", "rejected", "unknown")
-NEGLIGIBLE = 1e-150
-"""Components below this are 0 from then on, which lowers the e-value by next to nothing."""
+TOLD = ("bonus", "kept", "rejected")
+"""Ways that a token can have come, if the engine tells; else it is 'unknown'."""
 
 
-def component_rows(stream, reading):
-    """Which entries of the prior a stream's tokens add to."""
-    weights = prior()
-    scope_of = dict(zip(READ[reading], range(1, 4), strict=False))
-    takes_part = np.zeros(weights.shape, bool)
-    takes_part[0, APPLICABLE[stream]] = True
-    if stream in scope_of and scope_of[stream] < len(SCOPES):
-        takes_part[scope_of[stream], APPLICABLE[stream]] = True
-    return takes_part
-
-
-def spread(logs, stream, reading):
-    """Mixed logs ``[applicable, tokens, shares]`` as factors ``[tokens, components]``."""
-    full = np.zeros((*prior().shape, logs.shape[1]))
-    takes_part = component_rows(stream, reading)
-    by_alternative = np.zeros((len(ALTERNATIVES), len(SHARES), logs.shape[1]))
-    by_alternative[APPLICABLE[stream]] = logs.transpose(0, 2, 1)
-    for scope in range(len(SCOPES)):
-        full[scope] = np.where(takes_part[scope][..., None], by_alternative, 0)
-    return np.exp(full[prior() > 0].T)
-
-
-def ratio_tables(tables, rule, reading=Reading.DECLARED, proposals=None):
-    """What each outcome adds, computed by the harness's own code."""
-    rows = {way: [] for way in WAYS}
-    drafted = READ[reading][1]
-    for context in range(tables.contexts):
-        at = locate(
+def ratio_tables(tables, rule, *, told=True, proposals=None, tolerance=TOLERANCE):
+    """``{view: {way: Way}}``, computed by the harness's own code."""
+    positions = [
+        locate(
             Observation(
                 target=tables.p[context],
                 draft=tables.q[context],
@@ -108,47 +92,153 @@ def ratio_tables(tables, rule, reading=Reading.DECLARED, proposals=None):
                 proposals=None if proposals is None else (int(proposals[context]),),
             ),
             rule,
+            tolerance=tolerance,
         ).position
-        for name, stream, kept in (
-            ("kept", drafted, True),
-            ("rejected", drafted, False),
-            ("bonus", Stream.BONUS, None),
-            ("unknown", Stream.UNKNOWN, None),
-        ):
-            reads = kept if stream is Stream.DRAFTED and at.null is not None else None
-            laws = alternative_laws(at, stream)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratios = likelihood_ratios(at, laws, stream, reads, slice(None))
-                impossible = (denominator(at, reads) == 0) | (at.p == 0)
-                logs = mixed_logs(np.where(impossible, 1.0, ratios))
-            components = spread(logs, stream, reading)
-            components[impossible] = np.inf
-            rows[name].append(components.astype(np.float32))
-    factors = np.stack([np.stack(rows[way]) for way in WAYS])
-    return Ratios(factors=factors, weights=prior()[prior() > 0])
+        for context in range(tables.contexts)
+    ]
+    if not told:
+        return {View.TOKENS: {"unknown": way_table(positions, Stream.UNKNOWN, None)}}
+    return {
+        view: {
+            "bonus": way_table(positions, Stream.BONUS, None),
+            **{
+                name: way_table(positions, drafted, kept)
+                for name, kept in (("kept", True), ("rejected", False))
+            },
+        }
+        for view, drafted in (
+            (View.PAIRS, Stream.DRAFTED),
+            (View.TOKENS, Stream.DRAFTED_TOKEN),
+        )
+    }
 
 
-def first_passages(engine, ratios, *, seed, runs, tokens, alphas, told=True):
-    """For each α and run the first token at which the e-value is at least 1/α; else 0."""
+def way_table(positions, stream, was_kept):
+    scope = {Stream.DRAFTED: 2, Stream.DRAFTED_TOKEN: 2, Stream.BONUS: 3}.get(stream, 0)
+    rows = [way_rows(at, stream, was_kept) for at in positions]
+    return Way(scope, *(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def way_rows(at, stream, was_kept):
+    kept = was_kept if stream is Stream.DRAFTED and at.null is not None else None
+    laws = alternative_laws(at, stream)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = likelihood_ratios(at, laws, stream, kept, slice(None))
+        impossible = (denominator(at, kept) == 0) | (at.p == 0)
+        logs = mixed_logs(np.where(impossible, 1.0, ratios))
+    factors = np.ones((len(at.p), len(ALTERNATIVES), len(SHARES)), np.float32)
+    factors[:, APPLICABLE[stream]] = np.exp(logs.transpose(1, 0, 2))
+    factors[impossible] = np.inf
+    tilt = tilted(at, kept)
+    return factors, tilt.centred.T, tilt.covariance, tilt.excess
+
+
+NEGLIGIBLE = 1e-150
+"""Components below this are 0 from then on, which lowers the e-value by next to nothing."""
+
+LOOK, LATER_LOOKS = 10, 20
+"""Tokens between two looks at all components together: ten, or a twentieth of all so far."""
+
+
+class Watched:
+    """The sums of many runs in one view."""
+
+    def __init__(self, ways, runs):
+        self.ways = ways
+        self._streams = sorted({way.scope for way in ways.values()})
+        shape = (len(self._streams), runs)
+        self._products = np.ones((*shape, len(ALTERNATIVES), len(SHARES)))
+        self._scores = np.zeros((*shape, len(FEATURES)))
+        self._spreads = np.zeros((*shape, len(FEATURES), len(FEATURES)))
+        self._excess = np.zeros(shape)
+
+    def add(self, name, runs, contexts, tokens):
+        """Count one token of each of some runs that came the same way."""
+        way = self.ways[name]
+        stream = self._streams.index(way.scope)
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._products[stream, runs] *= way.factors[contexts, tokens]
+        x = way.centred[contexts, tokens]
+        self._scores[stream, runs] += x
+        outer = x[:, :, None] * x[:, None, :]
+        self._spreads[stream, runs] += (outer + 2 * way.covariances[contexts]) / 3
+        self._excess[stream, runs] += way.excess[contexts]
+
+    def named(self, runs, weights):
+        """The named components' part of the e-value."""
+        products = self._products[:, runs]
+        with np.errstate(invalid="ignore", over="ignore"):
+            value = np.einsum("ras,as->r", products.prod(axis=0), weights[0])
+            for row, scope in enumerate(self._streams):
+                if scope:
+                    value += np.einsum("ras,as->r", products[row], weights[scope])
+        value[~np.isfinite(value)] = np.inf
+        return value
+
+    def tilts(self, runs):
+        """The tilts' part of the e-value."""
+        weights, value = tilt_prior(), 0.0
+        for scope in range(len(SCOPES)):
+            rows = [
+                row for row, stream in enumerate(self._streams) if scope == 0 or stream == scope
+            ]
+            if not rows:
+                value = value + weights[scope].sum()
+                continue
+            sums = (self._scores, self._spreads, self._excess)
+            logs = log_mixtures(*(each[rows][:, runs].sum(axis=0) for each in sums))
+            value = value + np.einsum("rbs,bs->r", np.exp(np.minimum(logs, 600)), weights[scope])
+        return value
+
+    def forget(self):
+        """Put away what no longer counts."""
+        self._products[self._products < NEGLIGIBLE] = 0
+
+
+def first_passages(engine, ratios, *, seed, runs, tokens, alphas, weights=None, tilts=True):
+    """For each α and run the first token at which the e-value is seen to be at least 1/α; else 0.
+
+    Args:
+        engine: One of `simulated_engines`.
+        ratios: From `ratio_tables`.
+        seed: Of the runs.
+        runs: How many.
+        tokens: Of each, at most.
+        alphas: The levels.
+        weights: ``[scopes, alternatives, shares]`` in place of `prior()`.
+        tilts: Whether those count; without them the e-value is smaller.
+    """
+    weights = prior() if weights is None else weights
+    elsewhere = {0, *(way.scope for ways in ratios.values() for way in ways.values())}
+    idle = sum(weights[scope].sum() for scope in range(len(SCOPES)) if scope not in elsewhere)
     generator = np.random.default_rng(seed)
-    products = np.tile(ratios.weights, (runs, 1))
+    watched = {view: Watched(ways, runs) for view, ways in ratios.items()}
     found = np.zeros((len(alphas), runs), int)
     active = np.ones(runs, bool)
-    for index, (context, place, kept, token) in enumerate(engine.runs(generator, runs, tokens)):
+    next_look = LOOK
+    for index, (context, place, kept, token) in enumerate(engine.runs(generator, runs, tokens), 1):
         live = np.flatnonzero(active)
-        way = np.where(place == engines.BONUS, 0, np.where(kept, 1, 2)) if told else 3 + 0 * place
-        with np.errstate(invalid="ignore"):
-            products[live] *= ratios.factors[way[live], context[live], token[live]]
-        values = products[live].sum(axis=1)
-        values[~np.isfinite(values)] = np.inf
+        came = np.where(place == engines.BONUS, 0, np.where(kept, 1, 2))
+        values = np.zeros(len(live))
+        is_look = tilts and index in (next_look, tokens)
+        if is_look:
+            next_look = index + max(LOOK, index // LATER_LOOKS)
+        for each in watched.values():
+            for name in each.ways:
+                chosen = live[came[live] == TOLD.index(name)] if name in TOLD else live
+                each.add(name, chosen, context[chosen], token[chosen])
+            values += (each.named(live, weights) + idle) / len(watched)
+            if is_look:
+                values += each.tilts(live) / len(watched)
         for row, alpha in enumerate(alphas):
             passed = live[(values >= 1 / alpha) & (found[row, live] == 0)]
-            found[row, passed] = index + 1
+            found[row, passed] = index
         active[live] = (found[:, live] == 0).any(axis=0)
         if not active.any():
             break
         if index % 10 == 9:
-            products[products < NEGLIGIBLE] = 0
+            for each in watched.values():
+                each.forget()
     return found
 
 
@@ -190,11 +280,10 @@ def false_alarms(seed, runs, tokens):
     rows = []
     for name, tables in all_tables(seed).items():
         for label, (engine, rule, proposals, told) in lossless_engines(tables).items():
-            ratios = ratio_tables(tables, rule, proposals=proposals)
+            ratios = ratio_tables(tables, rule, told=told, proposals=proposals)
             found = first_passages(
-                engine, ratios, seed=[seed, len(rows)], runs=runs, tokens=tokens, alphas=ALPHAS,
-                told=told,
-            )  # fmt: skip
+                engine, ratios, seed=[seed, len(rows)], runs=runs, tokens=tokens, alphas=ALPHAS
+            )
             rows.append((name, label, runs, tokens, (found > 0).sum(axis=1)))
     return rows
 
@@ -228,6 +317,11 @@ FAULTS = (
     "bonus is the argmax",
     "stored draft law divided by noise",
     "coin ignored once in 20",
+    "greedy draft, coin p(x), residual of q",
+    "sampled draft, coin p(x), residual of q",
+    "greedy draft, coin of q, no residual",
+    "two likeliest exchanged in a quarter of contexts",
+    "target at 1.15",
 )
 ALPHA, POWER = 1e-4, 0.9
 
@@ -277,37 +371,98 @@ def tokens_if_known(p, law):
     return -np.log(ALPHA) / information if information > 1e-12 else np.inf
 
 
-def detection(fault, *, seed, runs, tokens, vocabulary, prior_weights=None):
+def detection(
+    fault, *, seed, runs, tokens, vocabulary, weights=None, tilts=True, tolerance=TOLERANCE
+):
     """Tokens until rejection, as (median, 90% quantile): told what was kept, and not told."""
     tables = tables_for(fault, seed, vocabulary)
     engine = engines.faulty(fault, tables)
     figures = []
     for rule, told in ((DeclaredRule.REJECTION, True), (DeclaredRule.OTHER, False)):
-        ratios = ratio_tables(tables, rule)
-        if prior_weights is not None:
-            ratios = dataclasses.replace(ratios, weights=prior_weights[prior() > 0])
-        found = first_passages(
-            engine, ratios, seed=[seed, vocabulary], runs=runs, tokens=tokens, alphas=(ALPHA,),
-            told=told,
-        )[0]  # fmt: skip
-        reached = np.where(found > 0, found, np.inf)
-        figures.append(np.quantile(reached, [0.5, POWER], method="higher"))
+        ratios = ratio_tables(tables, rule, told=told, tolerance=tolerance)
+        figures.append(passage_quantiles(engine, ratios, seed, runs, tokens, weights, tilts))
     return figures
+
+
+def passage_quantiles(engine, ratios, seed, runs, tokens, weights=None, tilts=True):
+    found = first_passages(
+        engine, ratios, seed=[seed, engine.tables.vocabulary], runs=runs, tokens=tokens,
+        alphas=(ALPHA,), weights=weights, tilts=tilts,
+    )[0]  # fmt: skip
+    reached = np.where(found > 0, found, np.inf)
+    return np.quantile(reached, [0.5, POWER], method="higher")
 
 
 def detection_row(fault, *, seed, runs, tokens, vocabulary):
     tables = tables_for(fault, seed, vocabulary)
     engine = engines.faulty(fault, tables)
-    told, untold = detection(fault, seed=seed, runs=runs, tokens=tokens, vocabulary=vocabulary)
+    around = {"seed": seed, "runs": runs, "tokens": tokens, "vocabulary": vocabulary}
+    found = detection(fault, **around)
+    nameless = detection(fault, **around, weights=0 * prior())
     try:
         law = engine.emitted_law()
     except NotImplementedError:
-        return fault, told, untold, None, None, None
+        return fault, found, nameless, None, None, None
     variation = float(np.median(np.abs(law - tables.p).sum(axis=1) / 2))
     return (
-        fault, told, untold, tokens_if_known(tables.p, law), chi_square_tokens(tables.p, law),
+        fault, found, nameless, tokens_if_known(tables.p, law), chi_square_tokens(tables.p, law),
         variation,
     )  # fmt: skip
+
+
+# Rounding ---------------------------------------------------------------------------------------
+
+ROUNDED_FAULTS = (
+    "no residual",
+    "partial residual",
+    "drawn at T = 0.7, scored at 1",
+    "drawn at T = 0.9, scored at 1",
+    "leniency 0.8",
+    "target at 1.15",
+)
+
+
+def rounding_rows(seed, runs, tokens, vocabulary):
+    """(engine, [(median, 90%) of both views, and of pairs alone] by tolerance), if told."""
+    rows = []
+    cases = [
+        (fault, DeclaredRule.REJECTION, None, engines.faulty(fault, tables), tables)
+        for fault in ROUNDED_FAULTS
+        for tables in [tables_for(fault, seed, vocabulary)]
+    ]
+    tables = engines.random_tables(seed, vocabulary)
+    for temperature in (1.15, 1.3):
+        hot = engines.tempered(tables.p, temperature)
+        engine = dataclasses.replace(
+            engines.greedy_one_hot(tables), keep=hot, corrections=engines.WithoutRejected(hot)
+        )
+        known = tables.q.argmax(axis=1)
+        name = f"point mass, target at {temperature}"
+        cases.append((name, DeclaredRule.POINT_MASS, known, engine, tables))
+    for name, rule, proposals, engine, known in cases:
+        cells = []
+        for tolerance in (TOLERANCE, BFLOAT16):
+            ratios = ratio_tables(known, rule, proposals=proposals, tolerance=tolerance)
+            cells += [
+                passage_quantiles(engine, views, seed, runs, tokens)
+                for views in (ratios, {View.PAIRS: ratios[View.PAIRS]})
+            ]
+        rows.append((name, cells))
+    return rows
+
+
+def rounding_table(rows, limit):
+    lines = [
+        "| engine | float32: both views | pairs alone | bfloat16: both views | pairs alone |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, cells in rows:
+        lines.append(f"| {name} | {' | '.join(tokens_text(c[0], limit) for c in cells)} |")
+    return lines
+
+
+def tokens_text(tokens, limit):
+    return f"{tokens:.0f}" if np.isfinite(tokens) else f"> {limit}"
 
 
 # Priors -----------------------------------------------------------------------------------------
@@ -333,50 +488,89 @@ def changed_prior(scopes, shares, hiding):
     weights = prior() / np.array(SCOPE_WEIGHTS)[:, None, None] / np.array(SHARE_WEIGHTS)
     factor = np.array([hiding if a.kind in HIDING else 1 for a in ALTERNATIVES])[None, :, None]
     weights = weights * factor
-    weights /= weights[:, :, :1].sum(axis=1, keepdims=True)
+    weights *= prior()[0].sum() / SCOPE_WEIGHTS[0] / weights[:, :, :1].sum(axis=1, keepdims=True)
     return weights * np.array(scopes)[:, None, None] * np.array(shares)
 
 
 # Power ------------------------------------------------------------------------------------------
 
 
-def power_check(seed, runs, tokens, vocabulary):
-    """The contamination that `judge` states for a lossless run, and how often it is caught."""
-    tables = engines.random_tables(seed, vocabulary)
+def with_share_of_drafts_law(tables, share):
+    right = engines.lossless(tables)
+    return dataclasses.replace(right, keep=(1 - share) * right.keep + share)
+
+
+def with_share_without_residual(tables, share):
+    right = engines.lossless(tables)
+    law = (1 - share) * engines.residual(tables.p, tables.q) + share * tables.p
+    return dataclasses.replace(right, corrections=engines.FromLaw(law))
+
+
+def with_share_drawn_at(tables, share):
+    law = (1 - share) * tables.q + share * engines.tempered(tables.q, 0.9)
+    return dataclasses.replace(engines.lossless(tables), drawn=law)
+
+
+def with_share_kept_less(tables, share):
     p, q = tables.p, tables.q
-    rows = []
-    for told, rule in ((True, DeclaredRule.REJECTION), (False, DeclaredRule.OTHER)):
-        by_context = [moments_of(tables, context, rule, told) for context in range(tables.contexts)]
-        visits = np.zeros(tables.contexts)
-        generator = np.random.default_rng(seed)
-        for context, *_ in engines.lossless(tables).runs(generator, 1, tokens):
-            visits[context] += 1
-        stated = smallest_contamination(
-            np.einsum("c,csm->sm", visits, np.array(by_context)),
-            power_thresholds(ALPHA, DRAFTS_LAW)[1:],
-            0.95,
-        )
-        keep = (1 - stated) * engines.smaller_of_1(p, q) + stated
-        engine = dataclasses.replace(engines.lossless(tables), keep=keep)
-        found = first_passages(
-            engine, ratio_tables(tables, rule), seed=[seed, 1], runs=runs, tokens=tokens,
-            alphas=(ALPHA,), told=told,
-        )[0]  # fmt: skip
-        rows.append((told, tokens, stated, int((found > 0).sum()), runs))
-    return rows
-
-
-def moments_of(tables, context, rule, told):
-    meter = EvidenceMeter(rule)
-    meter.observe(
-        Observation(
-            target=tables.p[context],
-            draft=tables.q[context],
-            token=int(tables.p[context].argmax()),
-            site=Site.ACCEPTED if told else Site.UNKNOWN,
-        )
+    kept = (1 - 0.1 * share) * engines.smaller_of_1(p, q)
+    rejected = p - q * kept
+    return dataclasses.replace(
+        engines.lossless(tables),
+        keep=kept,
+        corrections=engines.FromLaw(rejected / rejected.sum(axis=1, keepdims=True)),
     )
-    return meter.evidence.moments[STREAMS.index(Stream.DRAFTED if told else Stream.UNKNOWN)]
+
+
+STATED = dict(
+    zip(
+        STATED_FAULTS,
+        (
+            with_share_of_drafts_law,
+            with_share_without_residual,
+            with_share_drawn_at,
+            with_share_kept_less,
+        ),
+        strict=True,
+    )
+)
+
+
+def power_check(seed, runs, tokens, vocabulary):
+    """What share of each stated fault `judge` states for a lossless run; how often it is caught."""
+    tables = engines.random_tables(seed, vocabulary)
+    rows = []
+    for name, told, tolerance in (
+        ("told", True, TOLERANCE),
+        ("told, bfloat16", True, BFLOAT16),
+        ("not told", False, TOLERANCE),
+    ):
+        rule = DeclaredRule.REJECTION if told else DeclaredRule.OTHER
+        meter = EvidenceMeter(rule, tolerance=tolerance)
+        run = engines.lossless(tables).runs(np.random.default_rng(seed), 1, tokens)
+        for context, _, kept, token in run:
+            site = Site.ACCEPTED if kept[0] else Site.CORRECTION
+            meter.observe(
+                Observation(
+                    target=tables.p[context[0]],
+                    draft=tables.q[context[0]],
+                    token=int(token[0]),
+                    site=site if told else Site.UNKNOWN,
+                )
+            )
+        power = judge([meter.evidence], alpha=ALPHA).power
+        ratios = ratio_tables(tables, rule, told=told, tolerance=tolerance)
+        for index, engine in STATED.items():
+            stated = power[ALTERNATIVES[index].name]
+            caught = None
+            if stated is not None:
+                found = first_passages(
+                    engine(tables, stated), ratios, seed=[seed, 1], runs=runs, tokens=tokens,
+                    alphas=(ALPHA,),
+                )[0]  # fmt: skip
+                caught = int((found > 0).sum())
+            rows.append((name, ALTERNATIVES[index].name, tokens, stated, caught, runs))
+    return rows
 
 
 # Tables -----------------------------------------------------------------------------------------
@@ -412,15 +606,15 @@ def false_alarm_table(rows):
 
 def detection_table(rows, limit):
     lines = [
-        "| fault | TV | told: median | 90% | not told: median | 90% | if known | chi-square |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| fault | TV | told: median | 90% | not told: median | 90% | nameless: told | not told | "
+        "if known | chi-square |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for fault, told, untold, known, fixed, variation in rows:
+    for fault, found, nameless, known, fixed, variation in rows:
         size = "–" if variation is None else f"{variation:.3f}"
-        cells = [f"{x:.0f}" if np.isfinite(x) else f"> {limit}" for x in (*told, *untold)]
-        lines.append(
-            f"| {fault} | {size} | {' | '.join(cells)} | {figure(known)} | {figure(fixed)} |"
-        )
+        figures = [*found[0], *found[1], nameless[0][0], nameless[1][0]]
+        cells = " | ".join(tokens_text(x, limit) for x in figures)
+        lines.append(f"| {fault} | {size} | {cells} | {figure(known)} | {figure(fixed)} |")
     return lines
 
 
@@ -435,7 +629,7 @@ def prior_table(seed, runs, tokens):
         for name in names:
             weights = changed_prior(*PRIORS[name])
             found = detection(
-                fault, seed=seed, runs=runs, tokens=tokens, vocabulary=32, prior_weights=weights
+                fault, seed=seed, runs=runs, tokens=tokens, vocabulary=32, weights=weights
             )
             cells.append(" / ".join(f"{median:.0f}" for median, _ in found))
         lines.append(f"| {fault} | " + " | ".join(cells) + " |")
@@ -444,14 +638,17 @@ def prior_table(seed, runs, tokens):
 
 def power_table(rows):
     lines = [
-        "| | tokens | stated contamination | caught |",
-        "|---|---:|---:|---:|",
+        "| | fault | tokens | stated share | caught |",
+        "|---|---|---:|---:|---:|",
     ]
-    for told, tokens, stated, caught, runs in rows:
+    for name, fault, tokens, stated, caught, runs in rows:
+        if stated is None:
+            lines.append(f"| {name} | {fault} | {tokens} | none | |")
+            continue
         low, high = clopper_pearson(caught, runs)
-        name = "told what was kept" if told else "not told"
         lines.append(
-            f"| {name} | {tokens} | {stated:.4f} | {caught}/{runs} [{low:.3f}, {high:.3f}] |"
+            f"| {name} | {fault} | {tokens} | {stated:.4f} | "
+            f"{caught}/{runs} [{low:.3f}, {high:.3f}] |"
         )
     return lines
 
@@ -479,7 +676,7 @@ def main():
     parser.add_argument("--faulty-runs", type=int, default=60, help="runs of each fault")
     parser.add_argument("--limit", type=int, default=20_000, help="tokens of a faulty run at most")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=("alarms", "detection", "priors", "power"))
+    parser.add_argument("--only", choices=("alarms", "detection", "rounding", "priors", "power"))
     parser.add_argument("--write", type=Path, help="put the tables between this page's markers")
     options = parser.parse_args()
     made = {
@@ -496,8 +693,11 @@ def main():
             ],
             options.limit,
         ),
+        "rounding": lambda: rounding_table(
+            rounding_rows(options.seed, options.faulty_runs, options.limit, 512), options.limit
+        ),
         "priors": lambda: prior_table(options.seed, options.faulty_runs, options.limit),
-        "power": lambda: power_table(power_check(options.seed, 400, 2000, 512)),
+        "power": lambda: power_table(power_check(options.seed, 200, 2000, 512)),
     }  # fmt: skip
     for name, make in made.items():
         if options.only not in (None, name):

@@ -287,6 +287,25 @@ def with_noise(tables):
     return dataclasses.replace(lossless(tables), keep=keep, corrections=NoisyResidual(tables))
 
 
+def exchanged(laws, every=4):
+    """The two most probable tokens exchanged at one context in so many."""
+    changed = laws.copy()
+    for context in range(0, len(laws), every):
+        first, second = np.argsort(-laws[context], kind="stable")[:2]
+        changed[context, [first, second]] = laws[context, [second, first]]
+    return changed
+
+
+def of_another_target(tables, p):
+    """Right in every step, for a target whose law is p."""
+    return dataclasses.replace(
+        lossless(tables),
+        keep=smaller_of_1(p, tables.q),
+        corrections=FromLaw(residual(p, tables.q)),
+        bonus=p,
+    )
+
+
 def faulty(name, tables):
     """An engine with one fault. Every token is at a drafted position, or all are bonus tokens."""
     p, q = tables.p, tables.q
@@ -317,5 +336,14 @@ def faulty(name, tables):
         "bonus at T = 1, run at 0.7": lambda: change(right, depth=0, bonus=tables.raw),
         "bonus is the argmax": lambda: change(right, depth=0, bonus=one_hot(p)),
         "stored draft law divided by noise": lambda: with_noise(tables),
+        "greedy draft, coin p(x), residual of q": lambda: change(right, drawn=one_hot(q), keep=p),
+        "sampled draft, coin p(x), residual of q": lambda: change(right, keep=p),
+        "greedy draft, coin of q, no residual": lambda: change(
+            right, drawn=one_hot(q), corrections=FromLaw(p)
+        ),
+        "two likeliest exchanged in a quarter of contexts": lambda: of_another_target(
+            tables, exchanged(p)
+        ),
+        "target at 1.15": lambda: of_another_target(tables, tempered(p, 1.15)),
         "coin ignored once in 20": lambda: change(right, keep=0.95 * smaller_of_1(p, q) + 0.05),
     }[name]()

@@ -14,8 +14,9 @@ from draftproof.acceptance import PointMassRule, RejectionRule
 from draftproof.drafting.protocol import Draft
 from draftproof.enumeration import exact_law
 from draftproof.laws import ProposalLaw
-from draftproof.lossless.evidence import DeclaredRule, Observation
+from draftproof.lossless.evidence import DeclaredRule, Observation, Stream
 from draftproof.lossless.evidence.alternatives import ALTERNATIVES, Kind
+from draftproof.lossless.evidence.fault_laws import Form, read_from
 from draftproof.lossless.evidence.position import locate
 from draftproof.randomness import Purpose
 from draftproof.tree import DraftTree
@@ -102,7 +103,6 @@ PROCEDURES = {
     (Kind.SOFTMAX_RESIDUAL, ""): lambda p, q: one_round(
         p, q, correct=lambda x: torch.softmax((p - q).clamp_min(0), 0)
     ),
-    (Kind.PARTIAL_RESIDUAL, ""): lambda p, q: one_round(p, q, correct=lambda x: without(p, x)),
     **{
         (Kind.LENIENCY, f"q × {c:g}"): lambda p, q, c=c: one_round(
             p, q, keep=lambda x: min(1.0, float(p[x] / (c * q[x])))
@@ -113,7 +113,6 @@ PROCEDURES = {
         (Kind.DRAWN_OTHERWISE, f"× {t:g}"): lambda p, q, t=t: one_round(p, q, drawn=power(q, 1 / t))
         for t in (0.5, 0.7, 0.9, 1.2)
     },
-    (Kind.GREEDY_DRAFT, ""): lambda p, q: one_round(p, q, drawn=only(int(q.argmax()), len(q))),
     (Kind.FIXED_CORRECTION, "of the residual"): lambda p, q: one_round(
         p, q, correct=lambda x: only(int(left_over(p, q).argmax()), len(p))
     ),
@@ -125,9 +124,6 @@ PROCEDURES = {
     ),
     (Kind.LEAKING_CORRECTION, "the draft model's"): lambda p, q: one_round(
         p, q, correct=lambda x: q
-    ),
-    (Kind.RELUCTANCE, "by match"): lambda p, q: one_round(
-        p, q, keep=lambda x: float(p[x]), correct=lambda x: without(p, x)
     ),
     (Kind.DRAFTS_LAW, ""): lambda p, q: one_round(p, q, keep=lambda x: 1.0),
 }
@@ -142,15 +138,6 @@ def test_a_named_law_is_that_of_the_procedure(kind, strength, pair):
 
 
 WITH_MORE_LAWS = {
-    (Kind.RAW_DRAFT_SCORES, ""): lambda p, q, r: (
-        {"raw_draft": r},
-        one_round(
-            p,
-            q,
-            keep=lambda x: min(1.0, float(p[x] / r[x])) if r[x] > 0 else 1.0,
-            correct=lambda x: left_over(p, r),
-        ),
-    ),
     (Kind.FILTERS_ON_ONE_SIDE, "acceptance"): lambda p, q, r: (
         {"unfiltered_target": r},
         one_round(p, q, keep=lambda x: min(1.0, float(r[x] / q[x]))),
@@ -179,6 +166,78 @@ WITH_MORE_LAWS = {
 def test_a_law_of_a_missing_step_is_that_of_the_procedure(kind, strength, three):
     others, expected = WITH_MORE_LAWS[kind, strength](*three)
     check(alternative(kind, strength).joint(at(three[0], three[1], **others)), expected)
+
+
+FORMS = list(itertools.product((Form.SOFT, Form.RAW, Form.POINT), repeat=2))
+FORMS = [(*forms, corrected) for forms in FORMS for corrected in Form]
+
+
+def of_forms(p, q, r, drawn, coin, corrected):
+    """One round of which each place reads q in a form of its own; r is the raw q."""
+    laws = {Form.SOFT: q, Form.RAW: r}
+
+    def keep(x):
+        if coin is Form.POINT:
+            return float(p[x])
+        scored = laws[coin]
+        return min(1.0, float(p[x] / scored[x])) if scored[x] > 0 else 1.0
+
+    def correct(x):
+        if corrected in laws:
+            return left_over(p, laws[corrected])
+        return p if corrected is Form.NOTHING or p[x] == 1 else without(p, x)
+
+    law = only(int(q.argmax()), len(q)) if drawn is Form.POINT else laws[drawn]
+    return one_round(p, q, drawn=law, keep=keep, correct=correct)
+
+
+@pytest.mark.parametrize("forms", FORMS, ids=lambda forms: ", ".join(forms))
+@fewer
+@given(three=laws(count=3))
+def test_every_form_of_q_in_every_place(forms, three):
+    position = at(three[0], three[1], raw_draft=three[2])
+    check(read_from(*forms)(position, position.q), of_forms(*three, *forms))
+
+
+@pytest.mark.parametrize("coin", [Form.SOFT, Form.RAW, Form.POINT])
+@pytest.mark.parametrize("corrected", Form)
+@fewer
+@given(three=laws(count=3))
+def test_every_form_of_q_where_the_drafted_token_is_known(coin, corrected, three):
+    """The declared rule is the point-mass one, and the draft model's law is read all the same."""
+    p, q, r = three
+    x = int(q.argmax())
+    known = {"rule": DeclaredRule.POINT_MASS, "proposals": (x,), "raw_draft": r}
+    position = at(p, q, **known)
+    expected = of_forms(p, q, r, Form.POINT, coin, corrected)
+    check(read_from(Form.POINT, coin, corrected)(position, position.q), expected)
+
+
+def test_every_form_in_every_place_is_an_alternative_unless_nothing_is_wrong():
+    """What is no alternative to the output leaves p; every other mixture of forms is one."""
+    generator = np.random.default_rng(4)
+    three = [torch.tensor(generator.dirichlet(np.ones(4))) for _ in range(3)]
+    position = at(three[0], three[1], raw_draft=three[2])
+    known = {
+        tuple(np.round(np.concatenate(a.joint(position)), 12)): a.streams for a in ALTERNATIVES
+    }
+    for forms in FORMS:
+        law = read_from(*forms)(position, position.q)
+        is_right = np.abs(law.token - position.p).max() < EXACT
+        if is_right and np.abs(law.accepted - position.null.accepted).max() < EXACT:
+            continue
+        streams = known[tuple(np.round(np.concatenate(law), 12))]
+        assert (Stream.UNKNOWN in streams) != is_right, forms
+
+
+@fewer
+@given(pair=laws())
+def test_the_two_most_probable_tokens_exchanged(pair):
+    p, q = pair
+    first, second = np.argsort(-p.numpy(), kind="stable")[:2]
+    exchanged = p.clone()
+    exchanged[[first, second]] = p[[second, first]]
+    check(alternative(Kind.EXCHANGED).joint(at(p, q)), one_round(exchanged, q))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 0.8, 0.9, 1.1, 1.25, 2])
@@ -289,6 +348,7 @@ def test_the_null_law_of_known_proposals_is_the_point_mass_rules(pair, count):
 
     position = at(p, None, rule=DeclaredRule.POINT_MASS, proposals=proposals)
     check(position.null, enumerated(procedure, len(p)))
+    check(position.lift(position.p), enumerated(procedure, len(p)))
 
 
 @fewer

@@ -1,6 +1,7 @@
 """A run that was interrupted goes on where it stopped, with more prompts too, and loses nothing."""
 
 import json
+import re
 
 import pytest
 from checkpoints import save_checkpoint
@@ -90,6 +91,21 @@ def test_other_settings_cannot_go_on_with_it(run, pytester):
     result = run("--report", "--report-dir=out", "--spec-resume", "--spec-tree=chain:2")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: *journal of a run with other settings*"])
+
+
+def test_evidence_of_another_version_cannot_be_added_to(run, pytester):
+    """The sums of the anytime-valid test stand for that version's alternatives."""
+    interrupted(run, pytester, "--spec-temperature=1")
+    journal = pytester.path / "out" / "journal.jsonl"
+    header, *cases = journal.read_text().splitlines()
+    found = re.search(r'"catalogue": ?"(\w+)"', cases[0])[1]
+    journal.write_text("\n".join([header, *(c.replace(found, "0" * 16) for c in cases)]) + "\n")
+    before = journal.read_bytes()
+    result = run("--report", "--report-dir=out", "--spec-resume", "--spec-temperature=1")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: *journal.jsonl cannot be gone on with: its evidence was*"])
+    assert journal.read_bytes() == before
+    assert len(load_run(pytester.path / "out").cases) == 2
 
 
 def test_a_corrupt_journal_is_refused_and_kept(run, pytester):

@@ -11,8 +11,8 @@ from draftproof.engines.law_test import evidence_of
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError
-from draftproof.lossless.evidence import Evidence
-from draftproof.lossless.evidence.verdict import LawCertificate, LawVerdict, judge
+from draftproof.lossless.evidence.alternatives import DRAFTS_LAW, STATED_FAULTS
+from draftproof.lossless.evidence.verdict import LawCertificate, LawVerdict, Trial
 
 ROUNDS = 3
 """How often each prompt is asked."""
@@ -38,8 +38,7 @@ def filtered_law(subject: Subject) -> Finding:
 def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -> Finding:
     """Ask every prompt once a round, with another seed each time, until the evidence decides."""
     alpha = subject.config.law_alpha or 1e-4
-    cases: list[Evidence] = []
-    control: list[Evidence] = []
+    trial, n = Trial(alpha), 0
     target, draft = subject.pair.target, subject.pair.draft
     for needed in (Capability.SAMPLING, capability):
         if needed not in subject.capabilities:
@@ -58,15 +57,15 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
                 except EngineError as error:
                     return Finding(
                         status=Status.FAILED,
-                        n=len(cases) + 1,
+                        n=n + 1,
                         lines=(f"{prompt.prompt_id}: {error}",),
                     )
-                cases.append(evidence_of(generation, asked, target, draft, rule=rule))
-                control.append(evidence_of(plain_engine.plain(asked), asked, target, draft))
-                found = judge(cases, control=control, alpha=alpha)
-                if found.verdict not in (LawVerdict.CONSISTENT, LawVerdict.NOT_TESTED):
-                    return _finding(found, len(cases))
-    return _finding(found, len(cases))
+                trial.add(evidence_of(generation, asked, target, draft, rule=rule))
+                trial.add_control(evidence_of(plain_engine.plain(asked), asked, target, draft))
+                n += 1
+                if trial.verdict not in (LawVerdict.CONSISTENT, LawVerdict.NOT_TESTED):
+                    return _finding(trial.certificate, n)
+    return _finding(trial.certificate, n)
 
 
 def _finding(found: LawCertificate, n: int) -> Finding:
@@ -81,12 +80,20 @@ def _finding(found: LawCertificate, n: int) -> Finding:
             else f"a share of {found.contamination:.3f} of the draft's law in the target's place "
             "would have been caught with probability .95"
         )
+        power_lines = [power]
+        unseen = [
+            fault
+            for index, (fault, share) in enumerate(found.power.items())
+            if share is None and STATED_FAULTS[index] != DRAFTS_LAW
+        ]
+        if unseen:
+            power_lines.append("would not have been caught on these tokens: " + "; ".join(unseen))
         return Finding(
             status=Status.PASSED,
             n=n,
             places=tokens,
             place="drawn tokens",
-            lines=(power,),
+            lines=tuple(power_lines),
             facts=facts,
         )
     lines = [f"{found.verdict} after {tokens:,} tokens (α = {found.alpha:g})"]

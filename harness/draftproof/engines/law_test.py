@@ -11,17 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from draftproof.config import Sampling
 from draftproof.engines.protocol import Generation, Request
 from draftproof.engines.sites import Place, declared_rule, places
 from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype
 from draftproof.lossless.evidence import DeclaredRule, Evidence, EvidenceMeter, Observation, Site
+from draftproof.lossless.evidence.position import TOLERANCE
 from draftproof.models.protocol import CausalLM
 from draftproof.sampling import Contexts, TokenLaw, measured_distributions
 
 Law = Float[np.ndarray, " vocabulary"]
+Tokens = Bool[np.ndarray, " vocabulary"]
 
 _SPREADS_IN_TOLERANCE = 4
 """`TIE_TOLERANCE` is this many times the largest spread between block widths that was measured."""
@@ -32,11 +34,15 @@ _SMALLEST = 1e-6
 
 
 class Laws(NamedTuple):
-    """A model's laws at one position: of the run, without its filters, and with nothing applied."""
+    """A model's laws at one position: of the run, without its filters, and with nothing applied.
+
+    And the tokens that rounding may let pass the filters.
+    """
 
     sampled: Law
     unfiltered: Law | None
     raw: Law | None
+    admitted: Tokens | None
 
 
 def evidence_of(
@@ -59,21 +65,21 @@ def evidence_of(
     """
     sequence = [*request.prompt_token_ids, *generation.token_ids]
     target_logits, draft_logits = (_logits(model, sequence, request) for model in (target, draft))
-    tie = max(TIE_TOLERANCE.get(target_dtype(target), 1e-4), 1e-4)
+    tolerance = law_tolerance((target, draft), request.sampling)
+    laws_of = partial(_laws, sequence=sequence, request=request, tolerance=tolerance)
     declared = declared_rule(rule)
     if declared is DeclaredRule.REJECTION and not _drafts_as_judged(
-        generation, request, _laws(draft_logits, sequence, request), tie
+        generation, request, laws_of(draft_logits), tolerance
     ):
         declared = DeclaredRule.OTHER
-    tolerance = TIE_TOLERANCE.get(target_dtype(target), 1e-4) / _SPREADS_IN_TOLERANCE
-    meter = EvidenceMeter(declared, tolerance=max(tolerance, 1e-4))
+    meter = EvidenceMeter(declared, tolerance=tolerance)
     previous: Law | None = None
     coin = 1.0
     rows = zip(
         generation.token_ids,
         places(generation, rule),
-        _laws(target_logits, sequence, request),
-        _laws(draft_logits, sequence, request),
+        laws_of(target_logits),
+        laws_of(draft_logits),
         strict=True,
     )
     for token, place, p, q in rows:
@@ -84,6 +90,15 @@ def evidence_of(
         coin = _coin_after(coin, observation)
         previous = p.sampled
     return meter.evidence
+
+
+def law_tolerance(models: Iterable[CausalLM], sampling: Sampling) -> float:
+    """By how much rounding may change a log-probability, in nats.
+
+    The spread of the logits of the coarsest model's type, divided by the temperature as they are.
+    """
+    ties = [TIE_TOLERANCE.get(target_dtype(model), TOLERANCE) for model in models]
+    return max(TOLERANCE, max(ties) / _SPREADS_IN_TOLERANCE / (sampling.temperature or 1.0))
 
 
 def _observation(
@@ -98,6 +113,8 @@ def _observation(
         unfiltered_target=p.unfiltered,
         raw_target=p.raw,
         raw_draft=None if q.raw is None else _padded(q.raw, len(p.sampled)),
+        admitted_target=p.admitted,
+        admitted_draft=None if q.admitted is None else _padded(q.admitted, len(p.sampled)),
         previous_target=previous,
         coin=coin,
     )
@@ -112,7 +129,7 @@ def _drafts_as_judged(
         generation: The engine's answer.
         request: What it answers.
         laws: The judge's draft model's, before each token of the output.
-        tolerance: By how much rounding may change a logit.
+        tolerance: By how much rounding may change a log-probability.
     """
     if generation.nodes is None or request.sampling.greedy:
         return True
@@ -142,7 +159,9 @@ def _logits(model: CausalLM, sequence: Sequence[int], request: Request) -> torch
     return model.recompute(sequence)[len(request.prompt_token_ids) - 1 : -1]
 
 
-def _laws(logits: torch.Tensor, sequence: Sequence[int], request: Request) -> Iterator[Laws]:
+def _laws(
+    logits: torch.Tensor, sequence: Sequence[int], request: Request, tolerance: float
+) -> Iterator[Laws]:
     """A model's laws before each token of the output, one at a time: vocabularies are large."""
     first = len(request.prompt_token_ids)
     sampling, stops = request.sampling, request.stopping.stop_token_ids
@@ -153,17 +172,50 @@ def _laws(logits: torch.Tensor, sequence: Sequence[int], request: Request) -> It
     for index in range(len(logits)):
         row, context = logits[index : index + 1], sequence[: first + index]
         before: Contexts = partial(list, [context])
+        whole = _array(unfiltered.distributions(row, before)) if has_filters else None
         yield Laws(
             _array(law.distributions(row, before)),
-            _array(unfiltered.distributions(row, before)) if has_filters else None,
+            whole,
             None if is_plain else _array(measured_distributions(row)),
+            None if whole is None else admitted(whole, sampling, tolerance),
         )
+
+
+def admitted(law: Law, sampling: Sampling, tolerance: float) -> Tokens:
+    """Which tokens pass the filters if rounding moves every probability in their favour.
+
+    Args:
+        law: ``[vocabulary]`` before top-k, top-p and min-p.
+        sampling: Names them.
+        tolerance: How far the log of a probability may be off, in nats; ratios of two by twice it.
+
+    Example:
+        >>> admitted(np.array([0.5, 0.3, 0.2]), Sampling(temperature=1.0, top_k=2), 1e-3).tolist()
+        [True, True, False]
+        >>> admitted(np.array([0.5, 0.3, 0.2]), Sampling(temperature=1.0, top_k=2), 0.25).tolist()
+        [True, True, True]
+    """
+    loosely = math.exp(-2 * tolerance)
+    passes = np.ones(len(law), bool)
+    if sampling.top_k:
+        edge = np.sort(law)[-min(sampling.top_k, len(law))]
+        passes &= law >= edge * loosely
+    left = np.where(passes, law, 0) / law.sum(where=passes)
+    if sampling.top_p < 1:
+        # Before a token come those that stay likelier however rounding orders near ones.
+        rising = np.sort(left)
+        before = 1 - np.concatenate([[0.0], np.cumsum(rising)])
+        before = before[np.searchsorted(rising, left / loosely, side="right")]
+        passes &= np.maximum(before * loosely, 1 - (1 - before) / loosely) < sampling.top_p
+    if sampling.min_p:
+        passes &= left >= sampling.min_p * left.max() * loosely
+    return passes
 
 
 def _array(rows: torch.Tensor) -> Law:
     return np.asarray(rows[0].double().cpu().numpy())
 
 
-def _padded(law: Law, size: int) -> Law:
-    """A draft model's law over the target's ids: those that it lacks have probability 0."""
-    return law if len(law) == size else np.pad(law, (0, size - len(law)))
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    """What a draft model says over the target's ids: those that it lacks have probability 0."""
+    return values if len(values) == size else np.pad(values, (0, size - len(values)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from draftproof.trace import CaseRecord
 
 if TYPE_CHECKING:
-    from draftproof.lossless.evidence.verdict import LawCertificate
+    from draftproof.lossless.evidence.verdict import LawCertificate, Trial
 
 
 class LawWatch:
@@ -27,19 +27,24 @@ class LawWatch:
     def __init__(self, alpha: float, before: Iterable[CaseRecord] = ()) -> None:
         is_part = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
         self._alpha = 0.0 if is_part else alpha
-        self._cases = [case for case in before if case.evidence is not None]
-        self._seen = {case.case_id for case in self._cases}
+        self._trial: Trial | None = None
+        self._seen: set[str] = set()
+        self._before = list(before)
 
     def add(self, record: CaseRecord) -> str:
         """Why the run so far rejects the engine, with this case; empty if it does not."""
-        if not self._alpha or record.evidence is None:
+        if not self._alpha or not _is_sampled(record):
             return ""
-        if record.case_id not in self._seen:
-            self._seen.add(record.case_id)
-            self._cases.append(record)
-        found = decision(self._cases, self._alpha)
-        if found is None or not rejects(found):
+        from draftproof.lossless.evidence.verdict import Trial
+
+        if self._trial is None:
+            self._trial = Trial(self._alpha)
+            for case in self._before:
+                self._count(self._trial, case)
+        self._count(self._trial, record)
+        if not rejects(self._trial.verdict):
             return ""
+        found = self._trial.certificate
         faults = "; ".join(
             f"{pointer.name} ({pointer.scope}, weight {pointer.weight:.2f})"
             for pointer in found.pointers
@@ -56,10 +61,33 @@ class LawWatch:
             f"  the evidence points to: {faults}"
         )
 
+    def _count(self, trial: Trial, record: CaseRecord) -> None:
+        if record.case_id not in self._seen and _is_sampled(record):
+            self._seen.add(record.case_id)
+            count(trial, record)
 
-def rejects(found: LawCertificate) -> bool:
+
+def rejects(verdict: str) -> bool:
     """Whether speculation is at fault, and not numerics or settings."""
-    return str(found.verdict) in ("output differs", "acceptance differs")
+    return str(verdict) in ("output differs", "acceptance differs")
+
+
+def count(trial: Trial, record: CaseRecord) -> None:
+    """Add the evidence of both outputs of a case.
+
+    Raises:
+        TraceError: It was stored by a version with other alternatives.
+    """
+    from draftproof.lossless.evidence.process import Evidence
+
+    assert record.evidence is not None
+    assert record.control is not None
+    trial.add(Evidence.from_json(record.evidence))
+    trial.add_control(Evidence.from_json(record.control))
+
+
+def _is_sampled(record: CaseRecord) -> bool:
+    return record.evidence is not None and record.control is not None
 
 
 def decision(cases: Iterable[CaseRecord], alpha: float) -> LawCertificate | None:
@@ -69,14 +97,12 @@ def decision(cases: Iterable[CaseRecord], alpha: float) -> LawCertificate | None
         cases: Each with the evidence of both outputs, or without any.
         alpha: The most probable that a lossless engine is rejected; 0 for no test.
     """
-    sampled = [case for case in cases if case.evidence is not None and case.control is not None]
+    sampled = [case for case in cases if _is_sampled(case)]
     if not sampled or not alpha:
         return None
-    from draftproof.lossless.evidence.process import Evidence
-    from draftproof.lossless.evidence.verdict import judge
+    from draftproof.lossless.evidence.verdict import Trial
 
-    return judge(
-        [Evidence.from_json(case.evidence) for case in sampled if case.evidence is not None],
-        control=[Evidence.from_json(case.control) for case in sampled if case.control is not None],
-        alpha=alpha,
-    )
+    trial = Trial(alpha)
+    for case in sampled:
+        count(trial, case)
+    return trial.certificate

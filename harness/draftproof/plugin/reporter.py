@@ -212,7 +212,7 @@ class RunReporter:
         if found is None:
             return
         self._law_test = found.to_json()
-        if rejects(found) and session.exitstatus == pytest.ExitCode.OK:
+        if rejects(found.verdict) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _check_models(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
     Raises:
         UsageError: The report folder holds an unfinished run that is not to be resumed, or there
             is none to resume.
-        TraceError: Its journal is corrupt, or of a run with other settings.
+        TraceError: Its journal is corrupt, of a run with other settings, or holds evidence that
+            this version cannot add to.
     """
     folder = given(config, "report_dir")
     resume = given(config, "spec_resume")
@@ -98,11 +99,34 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
             f"{path} is the journal of a run with other settings; give the same options (only "
             "--spec-limit may have grown) to go on with it, or another --report-dir"
         )
+    _require_same_evidence(path, contents.cases)
     return Unfinished(
         path=path,
         run=contents.run,
         cases={record.case_id: record for record in contents.cases if record.verdict != "error"},
     )
+
+
+def _require_same_evidence(path: Path, cases: Iterable[CaseRecord]) -> None:
+    """Refuse sums of the anytime-valid test that stand for other alternatives than this version's.
+
+    Raises:
+        TraceError: A case holds such sums.
+    """
+    sampled = [case for case in cases if case.evidence is not None and case.control is not None]
+    if not sampled:
+        return
+    from draftproof.lossless.evidence.process import Evidence
+
+    for case in sampled:
+        try:
+            for stored in (case.evidence, case.control):
+                Evidence.from_json(stored or {})
+        except TraceError as error:
+            raise TraceError(
+                f"{path} cannot be gone on with: {error}. Delete it or give another --report-dir "
+                "to start anew; what it measured is still read by `draftproof report`"
+            ) from None
 
 
 def _goes_on(settings: RunConfig, run: Mapping[str, Any]) -> bool:

@@ -192,6 +192,7 @@ def law_lines(run: RunInfo) -> list[str]:
             else "it would have caught, with probability .95, a share of "
             f"{found['contamination']:.3f} of the draft's law in the target's place"
         )
+        lines += _power_lines(found.get("power") or {})
     elif found["pointers"]:
         faults = "; ".join(
             f"{pointer['fault']} ({pointer['scope']}, weight {pointer['weight']:.2f})"
@@ -203,6 +204,19 @@ def law_lines(run: RunInfo) -> list[str]:
             else "not rejected under speculation"
         )
         lines.append(f"the evidence points to: {faults}")
+    return lines
+
+
+def _power_lines(power: Mapping[str, float | None]) -> list[str]:
+    """From which share of positions on the test would have caught other faults than that one."""
+    others = [(fault, share) for fault, share in power.items() if not fault.startswith("the draft")]
+    seen = [f"{fault}: {share:.3f}" for fault, share in others if share is not None]
+    unseen = [fault for fault, share in others if share is None]
+    lines = []
+    if seen:
+        lines.append("and these faults from this share of positions on: " + "; ".join(seen))
+    if unseen:
+        lines.append("it would not have caught, at every position even: " + "; ".join(unseen))
     return lines
 
 

@@ -19,8 +19,7 @@ from draftproof.engines.protocol import Request, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.enumeration import EnumerationBudgetError
 from draftproof.errors import DraftproofError
-from draftproof.lossless.evidence import Evidence
-from draftproof.lossless.evidence.verdict import LawVerdict, judge
+from draftproof.lossless.evidence.verdict import LawVerdict, Trial
 from draftproof.lossless.exact_law import plain_law, speculative_law
 from draftproof.lossless.tables import Row, adversarial, pair_from
 from draftproof.models.loading import ModelPair
@@ -226,14 +225,13 @@ def _law_on_tables(
     config = mutant.config(sampling=sampling, seed=around.seed)
     rows = list(adversarial().values())
     engines = [_table_engine(mutant, pair, config, progress) for pair in rows]
-    cases: list[Evidence] = []
-    control: list[Evidence] = []
+    trial, count = Trial(), 0
     began = progress.tokens
     while progress.tokens - began < around.law_tokens // 2:
-        engine, pair = engines[len(cases) % len(rows)], rows[len(cases) % len(rows)]
+        engine, pair = engines[count % len(rows)], rows[count % len(rows)]
         target, draft = pair_from(*pair)
         asked = Request(
-            request_id=f"table {len(cases)}",
+            request_id=f"table {count}",
             prompt_token_ids=_TABLE_PROMPT,
             sampling=sampling,
             stopping=Stopping(max_new_tokens=48),
@@ -245,14 +243,16 @@ def _law_on_tables(
         except Exception as error:
             return Status.FAILED, _text(error)
         rule = str(engine.describe()["rule"])
-        cases.append(evidence_of(generation, asked, target, draft, rule=rule))
-        control.append(evidence_of(engine.plain(asked), asked, target, draft))
-        found = judge(cases, control=control)
-        if found.verdict is LawVerdict.SETTINGS:
+        trial.add(evidence_of(generation, asked, target, draft, rule=rule))
+        trial.add_control(evidence_of(engine.plain(asked), asked, target, draft))
+        count += 1
+        found = trial.verdict
+        if found is LawVerdict.SETTINGS:
             return Status.NOT_AVAILABLE, "plain decoding is rejected, too"
-        if found.verdict is not LawVerdict.CONSISTENT:
-            pointed = "; ".join(f"{p.name}, {p.scope}" for p in found.pointers[:2])
-            return Status.FAILED, f"{_named(sampling)}: {found.verdict}; points to: {pointed}"
+        if found is not LawVerdict.CONSISTENT:
+            pointers = trial.certificate.pointers[:2]
+            pointed = "; ".join(f"{p.name}, {p.scope}" for p in pointers)
+            return Status.FAILED, f"{_named(sampling)}: {found}; points to: {pointed}"
     return _PASSED
 
 

@@ -13,7 +13,7 @@ from draftproof.acceptance.rejection import RejectionRule
 from draftproof.config import Sampling
 from draftproof.decoding import plain_decode, speculate
 from draftproof.drafting import make_drafter
-from draftproof.engines.law_test import evidence_of
+from draftproof.engines.law_test import admitted, evidence_of, law_tolerance
 from draftproof.engines.protocol import Generation, Request
 from draftproof.engines.sites import places
 from draftproof.laws import valid_rules
@@ -21,6 +21,7 @@ from draftproof.lossless.evidence import Evidence, Site
 from draftproof.lossless.evidence.verdict import LawVerdict, judge
 from draftproof.randomness import Purpose, SeededRandomness
 from draftproof.recording import StepRecorder, StepSeconds
+from draftproof.sampling import TokenLaw
 from draftproof.shapes import parse_tree
 from draftproof.stopping import Stopping
 
@@ -167,6 +168,58 @@ def test_plain_decoding_is_consistent_and_another_temperature_is_not():
     assert judge(evidence).verdict is LawVerdict.CONSISTENT
     assert judge(evidence, control=hotter).verdict is LawVerdict.SETTINGS
     assert Evidence.from_json(evidence[0].to_json()).to_json() == evidence[0].to_json()
+
+
+def plainly_decoded(asked, target, sampling):
+    """What an engine emits that was asked for `asked` and samples with other settings."""
+    output = plain_decode(
+        asked.prompt_token_ids,
+        target,
+        sampling=sampling,
+        stopping=asked.stopping,
+        randomness=SeededRandomness(3, asked.request_id),
+    )
+    return Generation(token_ids=output.token_ids, stop_reason="length", seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "sampled_with"),
+    [({"top_k": 1}, {"top_k": 2}), ({"top_k": 2}, {}), ({"min_p": 0.5}, {"min_p": 0.1})],
+)
+def test_a_filter_that_keeps_one_token_too_many_is_rejected(asked_for, sampled_with):
+    """The most probable removed token passes by rounding only where it is near the edge."""
+    evidence = []
+    for case in range(6):
+        target, draft = pair_from(torch.tensor([0.6, 0.25, 0.15]).double(), PAIRS[0][1])
+        asked = request(case, Sampling(temperature=1.0, **asked_for))
+        generation = plainly_decoded(asked, target, Sampling(temperature=1.0, **sampled_with))
+        evidence.append(evidence_of(generation, asked, target, draft))
+    assert judge(evidence).verdict is LawVerdict.OUTPUT
+
+
+@pytest.mark.parametrize("tolerance", [1e-4, 0.25])
+@pytest.mark.parametrize(
+    "filters", [{"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.2}, {"top_k": 5, "top_p": 0.8}]
+)
+def test_whatever_rounding_lets_pass_a_filter_is_admitted(filters, tolerance):
+    sampling = Sampling(temperature=1.0, **filters)
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        law = generator.dirichlet(np.full(8, 0.7))
+        near = law * np.exp(generator.uniform(-tolerance / 2, tolerance / 2, 8))
+        near = torch.tensor(near / near.sum())
+        passed = TokenLaw(sampling).distributions(near.log()[None], lambda: [[]])[0] > 0
+        assert not (passed.numpy() & ~admitted(law, sampling, tolerance)).any()
+
+
+def test_the_tolerance_is_that_of_the_coarser_model_and_of_the_temperature():
+    class Half:
+        model = torch.zeros(1, dtype=torch.bfloat16)
+
+    whole = pair_from(*PAIRS[0])[0]
+    assert law_tolerance((whole, whole), SAMPLING) == 1e-4
+    assert law_tolerance((whole, Half()), SAMPLING) == 0.25
+    assert law_tolerance((Half(), whole), Sampling(temperature=0.5)) == 0.5
 
 
 def test_places_follow_the_kept_path_and_its_end():

@@ -21,14 +21,21 @@ from draftproof.lossless.evidence import (
     Stream,
     log_e_value,
 )
-from draftproof.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, EVERYWHERE
+from draftproof.lossless.evidence.alternatives import (
+    ALTERNATIVES,
+    DRAFTS_LAW,
+    EVERYWHERE,
+    STATED_FAULTS,
+)
 from draftproof.lossless.evidence.decision import (
     SCOPES,
     components,
     pointers,
     power_thresholds,
     prior,
+    tilt_prior,
 )
+from draftproof.lossless.evidence.observation import STREAMS
 from draftproof.lossless.evidence.power import probability_caught, smallest_contamination
 from draftproof.lossless.evidence.process import SHARES
 from draftproof.lossless.evidence.verdict import LawVerdict, judge
@@ -84,7 +91,8 @@ def test_names_are_distinct():
 
 def test_the_prior_adds_up_to_1_and_is_even_over_kinds():
     weights = prior()
-    assert weights.sum() == pytest.approx(1, abs=1e-12)
+    assert weights.sum() + tilt_prior().sum() == pytest.approx(1, abs=1e-12)
+    assert (tilt_prior() > 0).all()
     assert (weights >= 0).all()
     for scope in range(len(SCOPES)):
         by_kind = {}
@@ -105,10 +113,25 @@ def test_no_token_no_evidence():
 
 def test_the_e_value_is_the_weighted_average_over_components():
     found = case(0, INVERTED, tokens=20)
-    assert log_e_value(found) == pytest.approx(float(logsumexp(components(found, "declared"))))
-    alone = components(found, Reading.DECLARED)[0, DRAFTS_LAW, 1]
-    drafted = found.log_ratios[1, DRAFTS_LAW, 1]
-    assert alone == pytest.approx(math.log(prior()[0, DRAFTS_LAW, 1]) + drafted)
+    parts = components(found, Reading.DECLARED)
+    assert log_e_value(found) == pytest.approx(
+        float(logsumexp([*parts.named.ravel(), *parts.tilts.ravel()]))
+    )
+    for view, stream in enumerate((Stream.DRAFTED, Stream.DRAFTED_TOKEN)):
+        drafted = found.log_ratios[STREAMS.index(stream), DRAFTS_LAW, 1]
+        weight = prior()[0, DRAFTS_LAW, 1] / 2
+        assert parts.named[view, 0, DRAFTS_LAW, 1] == pytest.approx(math.log(weight) + drafted)
+
+
+def test_neither_view_of_the_tokens_hides_what_the_other_sees():
+    """The declared reading's e-value is the average of the pairs' and the output's."""
+    seen_alone = case(0, INVERTED, tokens=40)
+    seen_alone.log_ratios[STREAMS.index(Stream.DRAFTED)] = -200.0
+    seen_alone.excess[STREAMS.index(Stream.DRAFTED)] = 200.0
+    output = log_e_value(seen_alone, Reading.OUTPUT)
+    assert log_e_value(seen_alone) == pytest.approx(output - math.log(2))
+    unseen_alone = case(0, MATCH, tokens=400)
+    assert log_e_value(unseen_alone) > math.log(1e4) > log_e_value(unseen_alone, Reading.OUTPUT)
 
 
 def test_a_lossless_engine_is_consistent_and_says_what_it_would_have_caught():
@@ -139,7 +162,9 @@ def test_another_lossless_rule_than_declared_differs_in_acceptance_only():
     verdict = judge(cases)
     assert verdict.verdict is LawVerdict.ACCEPTANCE
     assert not verdict.output.rejected
-    assert verdict.pointers[0].name == "kept less often than declared, output right (by match)"
+    assert verdict.pointers[0].name == (
+        "kept as by another rule or draft, output right (drawn from q, coin's q: 1, residual's: 1)"
+    )
     declared = [case(seed, MATCH, rule=DeclaredRule.MATCH) for seed in range(20)]
     assert judge(declared).verdict is LawVerdict.CONSISTENT
 
@@ -197,7 +222,7 @@ def test_alpha_is_a_probability(alpha):
 def test_power_is_the_normal_approximation_of_one_component():
     """Moments of one position by hand, times n."""
     share, epsilon, n = 0.3, 0.2, 500
-    moments = n * one_token(0).moments[-1, SHARES.index(share) - 1]
+    moments = n * one_token(0).moments[-1, STATED_FAULTS.index(DRAFTS_LAW), SHARES.index(share) - 1]
     gain = np.log(1 - share + share * Q / P)
     law = (1 - epsilon) * P + epsilon * Q
     mean, variance = n * law @ gain, n * (law @ gain**2 - (law @ gain) ** 2)
@@ -218,6 +243,6 @@ def test_a_draft_law_outside_the_targets_support_is_caught_by_proof():
     meter = EvidenceMeter(DeclaredRule.OTHER)
     p, q = np.array([0.7, 0.3, 0.0]), np.array([0.5, 0.3, 0.2])
     meter.observe(Observation(target=p, draft=q, token=0))
-    moments = 1000 * meter.evidence.moments.sum(axis=0)
+    moments = 1000 * meter.evidence.moments[:, STATED_FAULTS.index(DRAFTS_LAW)].sum(axis=0)
     found = smallest_contamination(moments, power_thresholds(1e-4, DRAFTS_LAW)[1:], 0.95)
     assert found == pytest.approx(-math.log(0.05) / 200, rel=0.2)

@@ -15,6 +15,7 @@ tests compare each with an enumeration of the faulty procedure.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
 import numpy as np
 
@@ -83,14 +84,6 @@ def softmax_residual(at: Position, q: Outcomes) -> Outcomes:
     return normalised(at.size * np.exp(left), at.p)
 
 
-def partial_residual(at: Position, q: Outcomes) -> Joint:
-    """A rejected x leaves p without x: Σₓ (q − p)₊(x) p(y) [y ≠ x] / (1 − p(x))."""
-    p = at.p
-    rejected = np.maximum(q - p, 0)
-    share = np.divide(rejected, 1 - p, out=np.zeros_like(p), where=rejected > 0)
-    return Joint(np.minimum(p, q), p * np.maximum(share.sum() - share, 0))
-
-
 def reused_draw(at: Position, q: Outcomes) -> Joint:
     """The u ≥ h(x) that rejects x picks the correction too, by the residual's inverse CDF F⁻¹(u).
 
@@ -106,6 +99,70 @@ def reused_draw(at: Position, q: Outcomes) -> Joint:
     count = np.searchsorted(keep[order], edges)
     rejected = np.maximum(np.diff(edges * below[count] - weighted[count]), 0)
     return rejection(q, keep, normalised(rejected, at.p))
+
+
+# One q in three places ---------------------------------------------------------------------------
+
+
+class Form(StrEnum):
+    """What is used as q: the three places of a procedure that read it must agree."""
+
+    SOFT = "q"
+    """The draft model's law, after the run's processors."""
+    RAW = "raw q"
+    """The draft model's softmax, nothing applied."""
+    POINT = "1"
+    """Certainty of the drafted token x: its q is 1. To draw from it is to take the argmax."""
+    NOTHING = "0"
+    """Nothing at all: the correction is drawn from p. No draft is drawn from it, and no coin."""
+
+
+def read_from(drawn: Form, coin: Form, corrected: Form) -> Drafted:
+    """The draft is drawn by one form of q, its coin uses another, and the residual a third.
+
+    Where the drafted tokens are known, they are what was drawn. Where all three forms agree, and
+    where the coin and the residual take q to be 1, the token follows p.
+    """
+
+    def law(at: Position, q: Outcomes) -> Joint:
+        if at.soft_q is None:
+            return at.lift(at.p)
+        draws = q if at.proposed is not None else _form(at, drawn)
+        kept = draws * _coin(at, coin)
+        return Joint(kept, _correction(at, corrected, draws - kept))
+
+    return law
+
+
+def _form(at: Position, form: Form) -> Outcomes:
+    assert at.soft_q is not None
+    assert at.raw_q is not None
+    if form is Form.POINT:
+        return one_hot(at.soft_q, at.size)
+    return at.raw_q if form is Form.RAW else at.soft_q
+
+
+def _coin(at: Position, form: Form) -> Outcomes | float:
+    """The probability of keeping a token: min(1, p/q); p where q is 1, for several tokens too."""
+    if form is not Form.POINT:
+        return ratio(at.p, _form(at, form))
+    return at.p if at.proposed is None else float(at.p.sum(where=at.proposed))
+
+
+def _correction(at: Position, form: Form, rejected: Outcomes) -> Outcomes:
+    """The law of (rejected, token), from that of the rejected."""
+    p = at.p
+    total = float(rejected.sum())
+    if form is Form.NOTHING:
+        return total * p
+    if form is not Form.POINT:
+        return total * residual(p, _form(at, form))
+    if at.proposed is not None:
+        return total * normalised(np.where(at.proposed, 0.0, p), p)
+    # A rejected x leaves p without x: Σₓ rejected(x) p(y) [y ≠ x] / (1 − p(x)); p if x is all of p.
+    share = np.divide(rejected, 1 - p, out=np.zeros_like(p), where=p < 1)
+    without_x: Outcomes = p * np.maximum(share.sum() - share, 0)
+    return without_x + float(rejected.sum(where=p >= 1)) * p
 
 
 # Faults of the draft and of acceptance ----------------------------------------------------------
@@ -133,17 +190,6 @@ def drawn_at(temperature: float) -> Drafted:
         return rejection(drawn, ratio(at.p, q), residual(at.p, q))
 
     return law
-
-
-def greedy_draft(at: Position, q: Outcomes) -> Joint:
-    """The draft token is q's argmax; ratio and residual are those of a draw from q."""
-    return rejection(one_hot(q, at.size), ratio(at.p, q), residual(at.p, q))
-
-
-def raw_draft_scores(at: Position, q: Outcomes) -> Joint:
-    """The draft token is drawn from q, and scored by the draft model's raw softmax."""
-    scored = q if at.raw_q is None else at.raw_q
-    return rejection(q, ratio(at.p, scored), residual(at.p, scored))
 
 
 def unfiltered_acceptance(at: Position, q: Outcomes) -> Joint:
@@ -199,11 +245,6 @@ def kept_always(at: Position, q: Outcomes) -> Joint:
     return Joint(q, np.zeros_like(q))
 
 
-def kept_by_match(at: Position, q: Outcomes) -> Joint:
-    """The declared rule is rejection, and tokens are kept where the target draws the same."""
-    return Joint(at.p * q, at.p * (1 - q))
-
-
 # Another law in place of p ------------------------------------------------------------------------
 
 
@@ -227,5 +268,13 @@ def uniform(at: Position) -> Outcomes:
 
 
 def drafts_law(at: Position) -> Outcomes:
-    """Q, and p where q is not known."""
-    return at.p if at.q is None else at.q
+    """The draft model's law, and p where it is not known."""
+    return at.p if at.soft_q is None else at.soft_q
+
+
+def top_two_exchanged(at: Position) -> Outcomes:
+    """P with its two most probable tokens exchanged."""
+    order = np.argsort(-(at.p / at.size), kind="stable")
+    exchanged = at.p.copy()
+    exchanged[order[:2]] = at.p[order[1::-1]]
+    return exchanged

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from draftproof.errors import NumericsError, UsageError
 
 Law = Float[np.ndarray, " vocabulary"]
 """A probability distribution over tokens."""
+
+Tokens = Bool[np.ndarray, " vocabulary"]
+"""Which tokens something is true of."""
 
 _SUM_TOLERANCE = 1e-3
 
@@ -109,6 +112,9 @@ class Observation:
             is that.
         raw_draft: ``[vocabulary]`` softmax of the draft model's logits; None where q is that.
         previous_target: ``[vocabulary]`` p one position earlier; None at the first token.
+        admitted_target: ``[vocabulary]`` which tokens the filters may let pass if rounding moved
+            every probability as far as the tolerance says; None where the filters are not known.
+        admitted_draft: The same of q's filters.
         coin: The smallest min(1, p/q) among the tokens kept earlier in this step; 1 at its start.
             What a coin that is tossed once for the whole step is known to lie below.
     """
@@ -122,6 +128,8 @@ class Observation:
     raw_target: Law | None = None
     raw_draft: Law | None = None
     previous_target: Law | None = None
+    admitted_target: Tokens | None = None
+    admitted_draft: Tokens | None = None
     coin: float = 1.0
 
     @property

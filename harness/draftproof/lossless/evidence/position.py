@@ -10,7 +10,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from jaxtyping import Float
 
-from draftproof.lossless.evidence.observation import DeclaredRule, Law, Observation
+from draftproof.lossless.evidence.observation import DeclaredRule, Law, Observation, Tokens
 
 Outcomes = Float[np.ndarray, " outcomes"]
 """One number an outcome: a token, or all rare tokens together, which come last."""
@@ -54,7 +54,10 @@ class Position:
 
     Attributes:
         p: The target's law.
-        q: The law that a drafted token is drawn from; None where it is not known.
+        q: The law that a drafted token is drawn from; None where it is not known. Where the drafted
+            tokens are known it is p given that the token is one of them, since rejection of a draw
+            from that is the point-mass rule.
+        soft_q: The draft model's law, whatever is drawn from it; None where it is not known.
         unfiltered: p before its filters; p where there are none.
         raw: The target's softmax; p where p is that.
         raw_q: The draft model's softmax; q where q is that.
@@ -62,12 +65,15 @@ class Position:
         coin: See `Observation.coin`.
         size: How many tokens an outcome stands for: 1, and at the end perhaps more.
         rule: What the engine is said to do here.
+        proposed: ``[outcomes]`` which tokens are drafted here; None where that is not known.
         null: The law of (kept?, token) under `rule`; None where only the token's is known.
-        ceiling: As `null.rejected`, or what it may be by rounding if that is more.
+        ceiling: What ratios of (kept?, token) are divided by: at least `null`, and more where
+            rounding may have made `null` too small; see `locate`.
     """
 
     p: Outcomes
     q: Outcomes | None
+    soft_q: Outcomes | None
     unfiltered: Outcomes
     raw: Outcomes
     raw_q: Outcomes | None
@@ -75,11 +81,14 @@ class Position:
     coin: float
     size: Outcomes
     rule: DeclaredRule
+    proposed: np.ndarray | None
     null: Joint | None
-    ceiling: Outcomes | None
+    ceiling: Joint | None
 
     def lift(self, target: Outcomes) -> Joint:
         """What (kept?, token) would follow if `target` were used throughout instead of p."""
+        if self.proposed is not None:
+            return Joint(np.where(self.proposed, target, 0.0), np.where(self.proposed, 0.0, target))
         return joint_law(target, self.q, self.rule)
 
 
@@ -90,8 +99,8 @@ class Located(NamedTuple):
         position: The laws.
         outcome: Index of the observed outcome.
         probability: Of the token itself under p; the outcome's is larger if it is merged.
-        doubtful: The token has probability 0 by a filter, and is the most probable of those that
-            the filter removes: rounding can let it pass.
+        doubtful: The token has probability 0 by a filter, is the most probable of those that the
+            filter removes, and is near its edge: rounding can let it pass.
         doubtful_draft: The same of its probability under q.
     """
 
@@ -136,9 +145,10 @@ def locate(
     Args:
         observation: One emitted token.
         rule: What the engine does at drafted positions.
-        tolerance: How far the log of a probability may be off by rounding. Where p and q are nearly
-            equal, their difference is mostly rounding; the residual is then taken at its largest,
-            p exp(tolerance) − q exp(−tolerance).
+        tolerance: t, how far the log of a probability may be off by rounding. Ratios are divided by
+            the smallest c such that no law within exp(± t) of the scored ones exceeds c exp(t), so
+            that rounding adds at most t nats to a token's evidence. A residual of nearly equal p
+            and q is mostly rounding: there c is p − q exp(−2t).
         rare: Below this, tokens are merged; see `Position`.
     """
     observation.check()
@@ -148,23 +158,27 @@ def locate(
         rule = DeclaredRule.OTHER
     merge = _Merging(laws, proposals, rare)
     p = merge(observation.target)
-    q = None if observation.draft is None else merge(observation.draft)
-    shared = None
+    soft_q = None if observation.draft is None else merge(observation.draft)
+    q, proposed, shared = soft_q, None, None
     if rule is DeclaredRule.POINT_MASS:
-        q = _restricted(p, [merge.outcome(token) for token in proposals])
+        proposed = np.zeros(len(p), bool)
+        proposed[[merge.outcome(token) for token in proposals]] = True
+        q = _restricted(p, proposed)
     elif observation.draft is not None:
         shared = merge.rare_kept(observation.target, observation.draft, rule)
-    null, ceiling = _null(p, q, rule, shared, tolerance)
+    null, ceiling = _null(p, q, rule, proposed, shared, tolerance)
     position = Position(
         p=p,
         q=q,
+        soft_q=soft_q,
         unfiltered=merge(laws.get("unfiltered_target"), p),
         raw=merge(laws.get("raw_target"), p),
-        raw_q=None if q is None else merge(laws.get("raw_draft"), q),
+        raw_q=None if soft_q is None else merge(laws.get("raw_draft"), soft_q),
         previous=merge(laws.get("previous_target"), p),
         coin=observation.coin,
         size=merge.size,
         rule=rule,
+        proposed=proposed,
         null=null,
         ceiling=ceiling,
     )
@@ -175,32 +189,57 @@ def locate(
         position,
         merge.outcome(token),
         float(observation.target[token]),
-        doubtful=_slips_in(token, observation.target, observation.unfiltered_target, tolerance),
-        doubtful_draft=_slips_in(token, observation.draft, observation.raw_draft, tolerance),
+        doubtful=_slips_in(
+            token,
+            observation.target,
+            observation.unfiltered_target,
+            observation.admitted_target,
+            tolerance,
+        ),
+        doubtful_draft=_slips_in(
+            token,
+            observation.draft,
+            observation.raw_draft,
+            observation.admitted_draft,
+            tolerance,
+        ),
     )
 
 
 def _null(
-    p: Outcomes, q: Outcomes | None, rule: DeclaredRule, rare_kept: float | None, tolerance: float
-) -> tuple[Joint | None, Outcomes | None]:
-    """The null law and the ceiling of its residual, both right for the merged outcome too.
+    p: Outcomes,
+    q: Outcomes | None,
+    rule: DeclaredRule,
+    proposed: np.ndarray | None,
+    rare_kept: float | None,
+    tolerance: float,
+) -> tuple[Joint | None, Joint | None]:
+    """The null law and its ceiling, both right for the merged outcome too.
 
     What is kept of a merged outcome is a sum over its tokens, `rare_kept`, and not min(p, q) of the
-    sums. Its ceiling is bounded by (a eᵗ − b e⁻ᵗ)₊ ≤ (a − b)₊ + a (eᵗ − 1) + b (1 − e⁻ᵗ).
+    sums. Its ceiling is bounded by (a − b e⁻²ᵗ)₊ ≤ (a − b)₊ + b (1 − e⁻²ᵗ).
     """
     if q is None or rule is DeclaredRule.OTHER:
         return None, None
+    if proposed is not None:
+        # Whether a token was kept follows from the token: no difference of two laws is taken.
+        null = Joint(np.where(proposed, p, 0.0), np.where(proposed, 0.0, p))
+        return null, null
     null = joint_law(p, q, rule)
     if rare_kept is not None:
         null.accepted[-1] = min(rare_kept, p[-1])
         null.rejected[-1] = p[-1] - null.accepted[-1]
-    if rule is DeclaredRule.MATCH:
-        return null, null.rejected
     up, down = math.exp(tolerance), math.exp(-tolerance)
-    ceiling = np.maximum(null.rejected, p * up - q * down)
+    if rule is DeclaredRule.MATCH:
+        kept, rejected = p * np.minimum(1, q * up), p * (1 - q * down)
+        if rare_kept is not None:
+            kept[-1] = null.accepted[-1] * up
+            rejected[-1] = p[-1] - null.accepted[-1] * down
+        return null, Joint(kept, rejected)
+    rejected = np.maximum(p - q * down**2, 0)
     if rare_kept is not None:
-        ceiling[-1] = null.rejected[-1] + p[-1] * (up - 1) + q[-1] * (1 - down)
-    return null, ceiling
+        rejected[-1] = null.rejected[-1] + q[-1] * (1 - down**2)
+    return null, Joint(null.accepted, np.maximum(rejected, null.rejected))
 
 
 class _Merging:
@@ -262,23 +301,26 @@ class _Merging:
         return index if is_told else len(self._kept)
 
 
-def _restricted(p: Outcomes, proposals: Sequence[int]) -> Outcomes:
-    """P given that the token is proposed: rejection of a draw from it is the point-mass rule.
-
-    min(p, q) is then p on the proposals and 0 elsewhere, and the residual is the rest of p. Where p
-    gives the proposals nothing, all goes to the first of them.
-    """
-    q = np.zeros_like(p)
-    q[list(proposals)] = p[list(proposals)]
+def _restricted(p: Outcomes, proposed: np.ndarray) -> Outcomes:
+    """P given that the token is proposed; even over the proposals where p gives them nothing."""
+    q = np.where(proposed, p, 0.0)
     if q.sum() == 0:
-        q[proposals[0]] = 1
+        q = proposed.astype(float)
     scaled: Outcomes = q / q.sum()
     return scaled
 
 
-def _slips_in(token: int, law: Law | None, unfiltered: Law | None, tolerance: float) -> bool:
-    """Whether rounding could let a token pass that a filter removes: no removed one is likelier."""
+def _slips_in(
+    token: int, law: Law | None, unfiltered: Law | None, admitted: Tokens | None, tolerance: float
+) -> bool:
+    """Whether rounding could let a token pass that a filter removes.
+
+    No removed one is likelier, and it is as near to the filter's edge as rounding reaches. Without
+    the second condition an engine that keeps one token too many would never be judged.
+    """
     if law is None or unfiltered is None or law[token] > 0:
+        return False
+    if admitted is not None and not admitted[token]:
         return False
     likeliest = float(np.max(unfiltered, where=law == 0, initial=0.0))
     return float(unfiltered[token]) >= likeliest * math.exp(-tolerance) > 0

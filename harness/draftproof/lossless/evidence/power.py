@@ -1,9 +1,10 @@
-"""The smallest contamination by the draft's law that a test would have caught, on its contexts.
+"""The smallest share of a fault that a test would have caught, on its contexts.
 
-Suppose that at every token the law were (1 − ε) n + ε d, where n is the null law and d the law if
-the draft model's were used in place of the target's. The sum of log((1 − λ) + λ d/n), which is one
-component of the test's mixture, is then a sum of independent terms given the contexts, whose mean
-and variance are polynomials of ε with coefficients that add up over tokens. So a few sums per
+Suppose that at every token the law were (1 − ε) n + ε a, where n is the null law and a that of a
+fault, such as the draft model's law in place of the target's (ε is the *contamination* then). The
+sum of log((1 − λ) + λ a/c), with c what ratios are divided by under the tolerance in use, is one
+component of the test's mixture. It is then a sum of independent terms given the contexts, whose
+mean and variance are polynomials of ε with coefficients that add up over tokens. So a few sums per
 stream are all that has to be kept, and
 
     P(caught) ≥ P(component ≥ log(1/α) + log(1/its weight)) ≈ Φ((mean − that) / sd),
@@ -26,21 +27,21 @@ from scipy.stats import norm
 
 MOMENTS = (
     "null",
-    "draft",
+    "fault",
     "null_squares",
-    "draft_squares",
+    "fault_squares",
     "null_null",
-    "null_draft",
-    "draft_draft",
+    "null_fault",
+    "fault_fault",
     "impossible",
 )
-"""Sums over tokens, with L = log((1 − λ) + λ d/n): E[L] and E[L²] under n and under d; products of
-the two means; and d's mass on outcomes that are impossible under n, on which L is left out."""
+"""Sums over tokens, with L = log((1 − λ) + λ a/c): E[L] and E[L²] under n and under a; products of
+the two means; and a's mass on outcomes that are impossible under n, on which L is left out."""
 
 
 def contamination_moments(
     null: Float[np.ndarray, " outcomes"],
-    draft: Float[np.ndarray, " outcomes"],
+    fault: Float[np.ndarray, " outcomes"],
     ceiling: Float[np.ndarray, " outcomes"],
     shares: Sequence[float],
 ) -> Float[np.ndarray, "shares moments"]:
@@ -48,17 +49,17 @@ def contamination_moments(
 
     Args:
         null: n, the law under the null hypothesis.
-        draft: d, the law if the draft's were used in place of the target's.
-        ceiling: What the ratio's denominator is; at least n.
+        fault: a, the law if every token had the fault.
+        ceiling: c, what the ratio is divided by; at least n.
         shares: λ, each below 1.
     """
     possible = ceiling > 0
-    ratio = np.divide(draft, ceiling, out=np.zeros_like(draft), where=possible)
+    ratio = np.divide(fault, ceiling, out=np.zeros_like(fault), where=possible)
     share = np.array(shares)[:, None]
     gain = np.where(possible, np.log1p(share * (ratio - 1)), 0.0)
-    means = gain @ null, gain @ draft
-    squares = gain**2 @ null, gain**2 @ draft
-    impossible = np.full(len(shares), draft.sum(where=~possible))
+    means = gain @ null, gain @ fault
+    squares = gain**2 @ null, gain**2 @ fault
+    impossible = np.full(len(shares), fault.sum(where=~possible))
     products = means[0] ** 2, means[0] * means[1], means[1] ** 2
     return np.stack([*means, *squares, *products, impossible], axis=1)
 
@@ -68,10 +69,10 @@ def probability_caught(
     moments: Float[np.ndarray, "shares moments"],
     thresholds: Float[np.ndarray, " shares"],
 ) -> float:
-    """The least probability with which a contamination is caught.
+    """The least probability with which a share of a fault is caught.
 
     Args:
-        epsilon: ε, the share of the draft's law.
+        epsilon: ε, the share of tokens that have the fault.
         moments: Summed over tokens.
         thresholds: What the component of each share must reach, in nats.
 
@@ -79,10 +80,10 @@ def probability_caught(
         >>> probability_caught(0.5, np.zeros((1, 8)), np.array([9.2]))
         0.0
     """
-    null, draft, null_squares, draft_squares, nn, nd, dd, impossible = moments.T
-    mean = null + epsilon * (draft - null)
-    squares = null_squares + epsilon * (draft_squares - null_squares)
-    squared_means = (1 - epsilon) ** 2 * nn + 2 * epsilon * (1 - epsilon) * nd + epsilon**2 * dd
+    null, fault, null_squares, fault_squares, nn, nf, ff, impossible = moments.T
+    mean = null + epsilon * (fault - null)
+    squares = null_squares + epsilon * (fault_squares - null_squares)
+    squared_means = (1 - epsilon) ** 2 * nn + 2 * epsilon * (1 - epsilon) * nf + epsilon**2 * ff
     deviation = np.sqrt(np.maximum(squares - squared_means, 0))
     excess = mean - thresholds
     scores = np.divide(

@@ -3,10 +3,12 @@
 Let F be what is known before a token, n its null law given F and a an alternative's law. Then
 a(O)/n(O) has conditional mean Σ a(o) over n(o) > 0, which is at most 1, so the product M over
 tokens is a nonnegative supermartingale that starts at 1. By Ville's inequality (1939) it ever
-reaches 1/α with probability at most α, whenever one looks and stops. Three things keep that
+reaches 1/α with probability at most α, whenever one looks and stops. Four things keep that
 property and are all that is done to the products here:
 
 - a share λ of the alternative, (1 − λ) + λ a/n, is a ratio too (faults act at some positions only);
+- tilts of the null law whose strength is learned have mean at most 1 too
+  (`draftproof.lossless.evidence.tilts`);
 - cases are independent given the prompts, so their products multiply: logarithms add up;
 - an average of supermartingales under fixed weights is one
   (`draftproof.lossless.evidence.decision`).
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -28,7 +31,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from draftproof.errors import TraceError
-from draftproof.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW
+from draftproof.lossless.evidence.alternatives import ALTERNATIVES, STATED_FAULTS
 from draftproof.lossless.evidence.observation import (
     STREAMS,
     STREAMS_OF,
@@ -47,6 +50,7 @@ from draftproof.lossless.evidence.position import (
     locate,
 )
 from draftproof.lossless.evidence.power import MOMENTS, contamination_moments
+from draftproof.lossless.evidence.tilts import FEATURES, tilted
 
 SHARES = (1.0, 0.3, 0.1, 0.03)
 """λ: the shares of positions at which an alternative is taken to act."""
@@ -72,13 +76,21 @@ _SHAPES = {
     "tokens": (len(STREAMS),),
     "impossible": (len(STREAMS),),
     "doubtful": (len(STREAMS),),
-    "moments": (len(STREAMS), len(POWER_SHARES), len(MOMENTS)),
+    "scores": (len(STREAMS), len(FEATURES)),
+    "spreads": (len(STREAMS), len(FEATURES), len(FEATURES)),
+    "excess": (len(STREAMS),),
+    "moments": (len(STREAMS), len(STATED_FAULTS), len(POWER_SHARES), len(MOMENTS)),
 }
+_COUNTS = ("tokens", "impossible", "doubtful")
+
+_VERSION = 2
+"""Of what the stored sums mean, where their names do not tell: 2 divides by another ceiling."""
 
 
 def catalogue() -> str:
     """A hash of what the numbers of an `Evidence` stand for; other versions' cannot be added."""
-    names = [*STREAMS, *(a.name for a in ALTERNATIVES), *map(str, SHARES), *MOMENTS]
+    names = [str(_VERSION), *STREAMS, *(a.name for a in ALTERNATIVES), *map(str, SHARES)]
+    names += [*FEATURES, *map(str, STATED_FAULTS), *MOMENTS]
     return hashlib.sha256("\0".join(names).encode()).hexdigest()[:16]
 
 
@@ -93,7 +105,10 @@ class Evidence:
         tokens: ``[streams]`` tokens counted. A token at a drafted position is in two streams.
         impossible: ``[streams]`` tokens of probability 0, each of which is proof.
         doubtful: ``[streams]`` tokens of probability 0 that rounding may have let pass a filter.
-        moments: ``[streams, shares, moments]`` sums for the power; see
+        scores: ``[streams, features]`` sums of x; see `draftproof.lossless.evidence.tilts`.
+        spreads: ``[streams, features, features]`` sums of (x xᵀ + 2 Σ)/3.
+        excess: ``[streams]`` sums of what the null law's ceiling costs the tilts, in nats.
+        moments: ``[streams, stated faults, shares, moments]`` sums for the power; see
             `draftproof.lossless.evidence.power`.
     """
 
@@ -101,14 +116,17 @@ class Evidence:
     tokens: Int[np.ndarray, " streams"]
     impossible: Int[np.ndarray, " streams"]
     doubtful: Int[np.ndarray, " streams"]
-    moments: Float[np.ndarray, "streams shares moments"]
+    scores: Float[np.ndarray, "streams features"]
+    spreads: Float[np.ndarray, "streams features features"]
+    excess: Float[np.ndarray, " streams"]
+    moments: Float[np.ndarray, "streams faults shares moments"]
 
     @classmethod
     def none(cls) -> Self:
         """No token."""
         return cls(
             **{
-                name: np.zeros(shape, np.int64 if len(shape) == 1 else np.float64)
+                name: np.zeros(shape, np.int64 if name in _COUNTS else np.float64)
                 for name, shape in _SHAPES.items()
             }
         )
@@ -129,7 +147,9 @@ class Evidence:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, bit for bit; `from_json`'s inverse."""
         packed = {
-            field.name: base64.b64encode(getattr(self, field.name).tobytes()).decode()
+            field.name: base64.b64encode(
+                zlib.compress(getattr(self, field.name).tobytes())
+            ).decode()
             for field in fields(Evidence)
         }
         return {"catalogue": catalogue(), **packed}
@@ -139,23 +159,24 @@ class Evidence:
         """The evidence from JSON values.
 
         Raises:
-            TraceError: It is not one, or of a version with other alternatives.
+            TraceError: It is not one, or of a version of draftproof with other alternatives.
         """
         if values.get("catalogue") != catalogue():
             raise TraceError(
-                "evidence was stored by a version with other alternatives; run the cases again"
+                "its evidence was stored by a version of draftproof whose anytime-valid test has "
+                "other alternatives, and the sums of two versions cannot be added"
             )
         try:
             return cls(
                 **{
                     name: np.frombuffer(
-                        base64.b64decode(values[name], validate=True),
-                        "<i8" if len(shape) == 1 else "<f8",
+                        zlib.decompress(base64.b64decode(values[name], validate=True)),
+                        "<i8" if name in _COUNTS else "<f8",
                     ).reshape(shape)
                     for name, shape in _SHAPES.items()
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise TraceError(f"not stored evidence: {error!r}") from error
 
 
@@ -220,6 +241,10 @@ class EvidenceMeter:
         else:
             ratios = likelihood_ratios(located.position, laws, stream, kept, outcome)
             evidence.log_ratios[row, APPLICABLE[stream]] += mixed_logs(ratios)
+            tilt = tilted(located.position, kept)
+            evidence.scores[row] += tilt.centred[:, outcome]
+            evidence.spreads[row] += tilt.spread(outcome)
+            evidence.excess[row] += tilt.excess
 
 
 def alternative_laws(at: Position, stream: Stream) -> Laws:
@@ -230,12 +255,12 @@ def alternative_laws(at: Position, stream: Stream) -> Laws:
 def denominator(at: Position, kept: bool | None) -> Outcomes:
     """n: the null law of a token, or of (kept, token) with what was told of kept.
 
-    Of a rejection it is the residual's ceiling, `Position.ceiling`: dividing by more than the null
-    law can only make ratios smaller.
+    Of a pair it is the null law's ceiling, `Position.ceiling`: dividing by more than the null law
+    can only make ratios smaller.
     """
-    if kept is None or at.null is None or at.ceiling is None:
+    if kept is None or at.ceiling is None:
         return at.p
-    return at.null.accepted if kept else at.ceiling
+    return at.ceiling.accepted if kept else at.ceiling.rejected
 
 
 def likelihood_ratios(
@@ -286,10 +311,14 @@ def _read(law: Joint, kept: bool | None) -> Outcomes:
 
 def _moments(at: Position, laws: Laws, kept: bool | None) -> np.ndarray:
     """`power.MOMENTS` of one token, or of (kept?, token) where that is what is judged."""
-    draft = laws[DRAFTS_LAW]
-    if kept is None or at.null is None:
-        return contamination_moments(at.p, draft.token, at.p, POWER_SHARES)
-    ceiling = [denominator(at, was_kept) for was_kept in (True, False)]
-    return contamination_moments(
-        np.concatenate(at.null), np.concatenate(draft), np.concatenate(ceiling), POWER_SHARES
-    )
+    moments = np.zeros((len(STATED_FAULTS), len(POWER_SHARES), len(MOMENTS)))
+    for row, index in enumerate(STATED_FAULTS):
+        law = laws.get(index)
+        if law is None:
+            continue
+        if kept is None or at.null is None or at.ceiling is None:
+            moments[row] = contamination_moments(at.p, law.token, at.p, POWER_SHARES)
+        else:
+            null, fault, ceiling = (np.concatenate(each) for each in (at.null, law, at.ceiling))
+            moments[row] = contamination_moments(null, fault, ceiling, POWER_SHARES)
+    return moments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from draftproof.errors import UsageError
-from draftproof.lossless.evidence.alternatives import DRAFTS_LAW
+from draftproof.lossless.evidence.alternatives import ALTERNATIVES, DRAFTS_LAW, STATED_FAULTS
 from draftproof.lossless.evidence.decision import (
-    READ,
+    VIEWED,
+    VIEWS,
     Pointer,
     Reading,
+    View,
+    impossible_tokens,
     log_e_value,
     pointers,
     power_thresholds,
@@ -80,14 +83,18 @@ class LawCertificate:
     Attributes:
         verdict: The decision.
         alpha: The most probable that a lossless engine is rejected.
-        declared: The test of tokens and, where the engine tells, of how often they are kept.
+        declared: The test of tokens and, where the engine tells, of how often they are kept: the
+            average of the e-values of both views, in pairs and alone.
         output: The test of the tokens alone.
         control: The test of plain decoding; None where it was not run.
         tokens: Tokens judged, by stream.
         doubtful: Tokens of probability 0 that rounding may have let pass a filter; not judged.
         pointers: The faults that the evidence points to. A hint, not a test of its own.
         contamination: The smallest share of the draft's law in place of the target's that would
-            have been caught with probability `POWER` on these contexts; None if there is none.
+            have been caught with probability `POWER` on these contexts, under the tolerance that
+            the evidence was taken with; None if there is none.
+        power: The same of every stated fault by its name, the draft's law among them: at which
+            share of positions it would have been caught. None where it would not have been at all.
         allowance: ε in nats: if every probability of the target were off by a factor of up to
             exp(ε) in either direction, the output would be rejected all the same. None if it is not
             rejected, infinite after a token of probability 0.
@@ -102,6 +109,7 @@ class LawCertificate:
     doubtful: int
     pointers: tuple[Pointer, ...]
     contamination: float | None
+    power: Mapping[str, float | None]
     allowance: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -131,14 +139,85 @@ class LawCertificate:
                 {"fault": p.name, "scope": p.scope, "weight": p.weight} for p in self.pointers
             ],
             "contamination": self.contamination,
+            "power": dict(self.power),
             "allowance": _finite(self.allowance),
         }
 
 
+class Trial:
+    """The test of an engine while its cases come in.
+
+    Args:
+        alpha: The most probable that a lossless engine is rejected.
+        has_control: Whether plain decoding by the same engine is judged beside it.
+
+    Raises:
+        UsageError: α is not a probability between 0 and 1.
+    """
+
+    def __init__(self, alpha: float = ALPHA, *, has_control: bool = True) -> None:
+        if not 0 < alpha < 1:
+            raise UsageError(f"alpha is {alpha}; it is a probability between 0 and 1")
+        self._alpha = alpha
+        self._declared = _RunningTest(Reading.DECLARED, alpha)
+        self._output = _RunningTest(Reading.OUTPUT, alpha)
+        self._control = _RunningTest(Reading.OUTPUT, alpha) if has_control else None
+
+    def add(self, case: Evidence) -> None:
+        """Count a case under speculation.
+
+        Cases come in an order that does not depend on what was measured, such as the prompts'.
+        """
+        self._declared.add(case)
+        self._output.add(case)
+
+    def add_control(self, case: Evidence) -> None:
+        """Count a case that the same engine decoded plainly; it is judged at the same α."""
+        assert self._control is not None, "the trial was begun without a control"
+        self._control.add(case)
+
+    @property
+    def verdict(self) -> LawVerdict:
+        """The decision on the cases so far."""
+        if self._control is not None and self._control.found.rejected:
+            return LawVerdict.SETTINGS
+        if not self._declared.total.total_tokens:
+            return LawVerdict.NOT_TESTED
+        if not self._declared.found.rejected:
+            return LawVerdict.CONSISTENT
+        return LawVerdict.OUTPUT if self._output.found.rejected else LawVerdict.ACCEPTANCE
+
+    @property
+    def certificate(self) -> LawCertificate:
+        """The decision on the cases so far, and everything that it rests on."""
+        total, alpha = self._declared.total, self._alpha
+        power = {index: _smallest_share(total, index, alpha) for index in STATED_FAULTS}
+        output = self._output.found
+        return LawCertificate(
+            verdict=self.verdict,
+            alpha=alpha,
+            declared=self._declared.found,
+            output=output,
+            control=None if self._control is None else self._control.found,
+            tokens={
+                stream: int(count)
+                for stream, count in zip(STREAMS, total.tokens, strict=True)
+                if count and stream is not Stream.DRAFTED_TOKEN
+            },
+            doubtful=max(
+                int(_viewed(total.doubtful, view).sum()) for view in VIEWS[Reading.DECLARED]
+            ),
+            pointers=pointers(total, Reading.DECLARED) if total.total_tokens else (),
+            contamination=power[DRAFTS_LAW],
+            power={ALTERNATIVES[index].name: share for index, share in power.items()},
+            allowance=_allowance(output, total, alpha),
+        )
+
+
 def judge(
-    cases: Sequence[Evidence],
+    cases: Iterable[Evidence],
     *,
-    control: Sequence[Evidence] | None = None,
+    control: Iterable[Evidence] | None = None,
     alpha: float = ALPHA,
 ) -> LawCertificate:
     """The decision on an engine.
@@ -158,61 +237,50 @@ def judge(
     Raises:
         UsageError: α is not a probability between 0 and 1.
     """
-    if not 0 < alpha < 1:
-        raise UsageError(f"alpha is {alpha}; it is a probability between 0 and 1")
-    total = sum(cases, Evidence.none())
-    declared = _test(cases, Reading.DECLARED, alpha)
-    output = _test(cases, Reading.OUTPUT, alpha)
-    plain = None if control is None else _test(control, Reading.OUTPUT, alpha)
-    return LawCertificate(
-        verdict=_verdict(total, declared, output, plain),
-        alpha=alpha,
-        declared=declared,
-        output=output,
-        control=plain,
-        tokens={
-            stream: int(count)
-            for stream, count in zip(STREAMS, total.tokens, strict=True)
-            if count and stream is not Stream.DRAFTED_TOKEN
-        },
-        doubtful=int(_read(total.doubtful, Reading.DECLARED).sum()),
-        pointers=pointers(total, Reading.DECLARED) if total.total_tokens else (),
-        contamination=smallest_contamination(
-            _read(total.moments, Reading.DECLARED).sum(axis=0),
-            power_thresholds(alpha, DRAFTS_LAW)[1:],
-            POWER,
-        ),
-        allowance=_allowance(output, total, alpha),
-    )
+    trial = Trial(alpha, has_control=control is not None)
+    for case in cases:
+        trial.add(case)
+    for case in control or ():
+        trial.add_control(case)
+    return trial.certificate
 
 
-def _verdict(
-    total: Evidence, declared: LawTest, output: LawTest, control: LawTest | None
-) -> LawVerdict:
-    if control is not None and control.rejected:
-        return LawVerdict.SETTINGS
-    if not total.total_tokens:
-        return LawVerdict.NOT_TESTED
-    if not declared.rejected:
-        return LawVerdict.CONSISTENT
-    return LawVerdict.OUTPUT if output.rejected else LawVerdict.ACCEPTANCE
+class _RunningTest:
+    """The test of one reading while cases come in."""
+
+    def __init__(self, reading: Reading, alpha: float) -> None:
+        self._reading, self._threshold = reading, -math.log(alpha)
+        self._cases = 0
+        self.total = Evidence.none()
+        self.found = LawTest(
+            log_e=0.0, peak=0.0, cases_to_peak=None, tokens_to_peak=None, impossible=0
+        )
+
+    def add(self, case: Evidence) -> None:
+        self._cases += 1
+        self.total = self.total + case
+        log_e = log_e_value(self.total, self._reading)
+        first, tokens = self.found.cases_to_peak, self.found.tokens_to_peak
+        if first is None and log_e >= self._threshold:
+            first, tokens = self._cases, self.total.total_tokens
+        self.found = LawTest(
+            log_e=log_e,
+            peak=max(self.found.peak, log_e),
+            cases_to_peak=first,
+            tokens_to_peak=tokens,
+            impossible=impossible_tokens(self.total, self._reading),
+        )
 
 
-def _test(cases: Sequence[Evidence], reading: Reading, alpha: float) -> LawTest:
-    total, peak, first, tokens, log_e = Evidence.none(), 0.0, None, None, 0.0
-    for index, case in enumerate(cases):
-        total = total + case
-        log_e = log_e_value(total, reading)
-        peak = max(peak, log_e)
-        if first is None and log_e >= -math.log(alpha):
-            first, tokens = index + 1, total.total_tokens
-    return LawTest(
-        log_e=log_e,
-        peak=peak,
-        cases_to_peak=first,
-        tokens_to_peak=tokens,
-        impossible=int(_read(total.impossible, reading).sum()),
-    )
+def _smallest_share(total: Evidence, alternative: int, alpha: float) -> float | None:
+    """The smallest share of a stated fault that either view of the tokens would have caught."""
+    row = STATED_FAULTS.index(alternative)
+    thresholds = power_thresholds(alpha, alternative)[1:]
+    shares = [
+        smallest_contamination(_viewed(total.moments, view)[:, row].sum(axis=0), thresholds, POWER)
+        for view in VIEWS[Reading.DECLARED]
+    ]
+    return min((share for share in shares if share is not None), default=None)
 
 
 def _allowance(test: LawTest, total: Evidence, alpha: float) -> float | None:
@@ -226,8 +294,8 @@ def _allowance(test: LawTest, total: Evidence, alpha: float) -> float | None:
     return (test.log_e + math.log(alpha)) / total.total_tokens
 
 
-def _read(values: np.ndarray, reading: Reading) -> np.ndarray:
-    rows: np.ndarray = values[[STREAMS.index(stream) for stream in READ[reading]]]
+def _viewed(values: np.ndarray, view: View) -> np.ndarray:
+    rows: np.ndarray = values[[STREAMS.index(stream) for stream in VIEWED[view]]]
     return rows
 
 
