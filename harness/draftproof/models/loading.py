@@ -127,7 +127,6 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         models[role] = load_model(
             source, role, dtype, device, report=report, note=notes[role].append
         )
-        notes[role].extend(family_notes(models[role]))
     target = HuggingFaceLM(models["target"], max(vocabularies["target"].values()) + 1)
     draft = _draft_for(target, models["draft"], vocabularies, tokenizers["draft"], notes["draft"])
     for role, model in (("target", target), ("draft", draft)):
@@ -135,6 +134,7 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
             probe_tree_scoring(model)
         except ModelError as error:
             raise ModelError(f"--spec-{role} {sources[role].name}: {error}") from error
+        notes[role].extend(family_notes(models[role], model.max_length))
         for note in notes[role]:
             report(f"{role}: {note}")
     return ModelPair(
