@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from draftproof.errors import ModelError
+from draftproof.models.gguf_contents import complete_gguf, read_gguf
 from draftproof.models.gptq import gptq_format, load_gptq
 from draftproof.models.gptq_weights import INCOMPLETE, listed
 from draftproof.models.source import ModelSource, SourceKind
@@ -127,6 +128,8 @@ def _load_plain(
         **arguments,
     )
     require_whole(loading)
+    if source.gguf_file is not None:
+        complete_gguf(model, read_gguf(Path(source.location, source.gguf_file)))
     if left := sorted(loading["unexpected_keys"]):
         note(f"the architecture has no place for {listed(left)}; not loaded")
     loaded: PreTrainedModel = model
