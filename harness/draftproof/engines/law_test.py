@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,12 @@ class Laws(NamedTuple):
 
 
 def evidence_of(
-    generation: Generation, request: Request, target: CausalLM, draft: CausalLM, *, rule: str = ""
+    generation: Generation,
+    request: Request,
+    target: CausalLM,
+    draft: CausalLM | None,
+    *,
+    rule: str = "",
 ) -> Evidence:
     """What the tokens of a sampled output say for or against the target's law.
 
@@ -50,7 +56,8 @@ def evidence_of(
         generation: An engine's answer.
         request: What it answers.
         target: The judge's.
-        draft: The model whose law drafted tokens are said to be drawn from.
+        draft: The model whose law drafted tokens are said to be drawn from; None where no model of
+            the judge's has part in drafts.
         rule: The acceptance rule that the engine names; empty for plain decoding.
 
     Where the engine tells another draft probability of a kept token than the judge's draft model
@@ -58,11 +65,13 @@ def evidence_of(
     follow from what the judge knows: tokens alone are judged.
     """
     sequence = [*request.prompt_token_ids, *generation.token_ids]
-    target_logits, draft_logits = (_logits(model, sequence, request) for model in (target, draft))
+    target_logits = _logits(target, sequence, request)
+    draft_logits = None if draft is None else _logits(draft, sequence, request)
     tie = max(TIE_TOLERANCE.get(target_dtype(target), 1e-4), 1e-4)
     declared = declared_rule(rule)
-    if declared is DeclaredRule.REJECTION and not _drafts_as_judged(
-        generation, request, _laws(draft_logits, sequence, request), tie
+    if declared is DeclaredRule.REJECTION and (
+        draft_logits is None
+        or not _drafts_as_judged(generation, request, _laws(draft_logits, sequence, request), tie)
     ):
         declared = DeclaredRule.OTHER
     tolerance = TIE_TOLERANCE.get(target_dtype(target), 1e-4) / _SPREADS_IN_TOLERANCE
@@ -73,7 +82,9 @@ def evidence_of(
         generation.token_ids,
         places(generation, rule),
         _laws(target_logits, sequence, request),
-        _laws(draft_logits, sequence, request),
+        repeat(None, len(generation.token_ids))
+        if draft_logits is None
+        else _laws(draft_logits, sequence, request),
         strict=True,
     )
     for token, place, p, q in rows:
@@ -87,17 +98,17 @@ def evidence_of(
 
 
 def _observation(
-    token: int, place: Place, p: Laws, q: Laws, previous: Law | None, coin: float
+    token: int, place: Place, p: Laws, q: Laws | None, previous: Law | None, coin: float
 ) -> Observation:
     return Observation(
         target=p.sampled,
         token=token,
         site=place.site,
-        draft=_padded(q.sampled, len(p.sampled)),
+        draft=None if q is None else _padded(q.sampled, len(p.sampled)),
         proposals=place.proposals or None,
         unfiltered_target=p.unfiltered,
         raw_target=p.raw,
-        raw_draft=None if q.raw is None else _padded(q.raw, len(p.sampled)),
+        raw_draft=None if q is None or q.raw is None else _padded(q.raw, len(p.sampled)),
         previous_target=previous,
         coin=coin,
     )

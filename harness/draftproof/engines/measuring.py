@@ -55,7 +55,9 @@ class Bench:
         self.config = config
         self._texts = TokenTexts(pair.decode)
         self._plain_engine = (
-            engine if Capability.PLAIN in engine.capabilities else ReferenceEngine(pair, config)
+            engine
+            if Capability.PLAIN in engine.capabilities
+            else ReferenceEngine.without_drafts(pair, config)
         )
 
     def request(self, prompt: Prompt) -> Request:

@@ -60,7 +60,7 @@ class Parts:
     """
 
     target: CausalLM
-    draft: CausalLM
+    draft: CausalLM | None
     drafter: Drafter
     rule: AcceptanceRule
     new_drafter: Callable[[], Drafter] | None = None
@@ -74,7 +74,7 @@ class Parts:
 
 def make_parts(
     target: CausalLM,
-    draft: CausalLM,
+    draft: CausalLM | None,
     config: RunConfig,
     *,
     rule: AcceptanceRule | None = None,
@@ -84,7 +84,7 @@ def make_parts(
 
     Args:
         target: Verifies.
-        draft: What a drafter with a model asks.
+        draft: What a drafter with a model asks; None for one without.
         config: The settings: tree and rule are used.
         rule: In place of the settings' acceptance rule.
         drafter: In place of the settings' drafter.

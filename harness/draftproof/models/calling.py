@@ -127,9 +127,7 @@ def find_calling(model: PreTrainedModel) -> Calling:
     _require_causal(model)
     keeps_rows = _keeps_rows(model, argument)
     form, window = _mask_form(model, argument)
-    return Calling(
-        cache_argument=argument, keeps_rows=keeps_rows, mask_form=form, window=window
-    )
+    return Calling(cache_argument=argument, keeps_rows=keeps_rows, mask_form=form, window=window)
 
 
 def first_line(error: Exception) -> str:
@@ -192,8 +190,7 @@ def _mask_form(model: PreTrainedModel, argument: str) -> tuple[MaskForm, int]:
         with _changed(config, "sliding_window", _SHORT):
             own = _own_rows(model, _block(model, first))
             found = {
-                form: _distance(_with_mask(model, argument, form, first), own)
-                for form in MaskForm
+                form: _distance(_with_mask(model, argument, form, first), own) for form in MaskForm
             }
         best = min(found, key=lambda form: found[form])
         nearest = min(nearest, found[best])

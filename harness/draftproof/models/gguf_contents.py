@@ -15,7 +15,9 @@ from transformers import PreTrainedModel
 from draftproof.errors import ModelError
 from draftproof.models.gptq_weights import listed
 
-_INSTEAD = "give the safetensors checkpoint of the same model, or examine it with --spec-engine llamacpp"
+_INSTEAD = (
+    "give the safetensors checkpoint of the same model, or examine it with --spec-engine llamacpp"
+)
 _ROPE_FACTORS = "rope_freqs.weight"
 _RELATIVE = 1e-5
 """Numbers of a file are float32."""
@@ -28,10 +30,16 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "attention.key_length": ("head_dim", "qk_head_dim"),
     "attention.kv_lora_rank": ("kv_lora_rank",),
     "attention.layer_norm_epsilon": (
-        "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps",
+        "layer_norm_eps",
+        "layer_norm_epsilon",
+        "norm_epsilon",
+        "norm_eps",
     ),
     "attention.layer_norm_rms_epsilon": (
-        "rms_norm_eps", "norm_eps", "layer_norm_eps", "layer_norm_epsilon",
+        "rms_norm_eps",
+        "norm_eps",
+        "layer_norm_eps",
+        "layer_norm_epsilon",
     ),
     "attention.q_lora_rank": ("q_lora_rank",),
     "attention.scale": ("attention_multiplier",),
@@ -223,7 +231,9 @@ def _set_plain(
     """Set the frequencies of rotary embeddings that are the same for all layers and lengths."""
     for key in rope:
         # Other kinds of scaling alone read what else is said of it, but for the factor of logits.
-        only_others = key.startswith("scaling.") and (key != "scaling.attn_factor" or rope[key] == 1)
+        only_others = key.startswith("scaling.") and (
+            key != "scaling.attn_factor" or rope[key] == 1
+        )
         if key not in ("dimension_count", "freq_base") and not only_others:
             raise ModelError(
                 f"the file has {contents.architecture}.rope.{key} = {_shown(rope[key])}, of which "
@@ -255,7 +265,7 @@ def _set_plain(
 def _require_all_tensors(model: PreTrainedModel, contents: GGUFContents) -> None:
     """Refuse a model that holds fewer values than its file.
 
-    No weight of the model is missing (see `draftproof.models.checkpoint.require_whole`), so every
+    No weight of the model is missing (see `stored_weights.require_whole`), so every
     value of it is the file's, and a surplus in the file was passed over.
     """
     state = model.state_dict()
@@ -267,8 +277,8 @@ def _require_all_tensors(model: PreTrainedModel, contents: GGUFContents) -> None
     known = _expected_names(contents, state)
     unknown = sorted(name for name in sizes if name not in known) or sorted(sizes)
     raise ModelError(
-        f"the file has {listed(unknown)} and {surplus} values more than the model that transformers "
-        f"makes of it; {_INSTEAD}"
+        f"the file has {listed(unknown)} and {surplus} values more than the model that "
+        f"transformers makes of it; {_INSTEAD}"
     )
 
 

@@ -36,6 +36,8 @@ class RunInfo:
         data: By domain, what its suite was given: the number of prompts, a hash of their texts,
             and where they came from (`draftproof.plugin.collection.described_prompts`).
         prompts: `prompt_digest` of each measured prompt, by case id; empty where it is not known.
+        prompt_tokens: `token_digest` of each prompt as the target read it, chat template included,
+            by case id; of cases that this session measured, later turns of conversations aside.
     """
 
     name: str
@@ -49,11 +51,16 @@ class RunInfo:
     law_test: Mapping[str, Any] | None = None
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
+    prompt_tokens: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def uses_builtin(self) -> bool:
         """Whether target or draft model is the built-in one, so that `TOY_NOTICE` applies."""
-        return BUILTIN in (self.config.get("target"), self.config.get("draft"))
+        return any(
+            self.config.get(role) == BUILTIN
+            and self.models.get(role, {}).get("name", BUILTIN) == BUILTIN
+            for role in ("target", "draft")
+        )
 
     @property
     def is_drawn_chain(self) -> bool:
@@ -74,6 +81,7 @@ class RunInfo:
             "law_test": None if self.law_test is None else dict(self.law_test),
             "data": {domain: dict(facts) for domain, facts in self.data.items()},
             "prompts": dict(self.prompts),
+            "prompt_tokens": dict(self.prompt_tokens),
         }
 
     @classmethod
@@ -88,7 +96,7 @@ class RunInfo:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise TraceError(f"the description of a run has an unknown field '{unknown[0]}'")
-        values = {"prompts": {}, **values}
+        values = {"prompts": {}, "prompt_tokens": {}, **values}
         for name, kind in _KINDS.items():
             if name not in values:
                 raise TraceError(f"the description of a run has no '{name}'")
@@ -115,4 +123,5 @@ _KINDS: dict[str, type] = {
     "hardware": dict,
     "command": list,
     "prompts": dict,
+    "prompt_tokens": dict,
 }

@@ -174,9 +174,7 @@ def test_windows_that_no_mask_of_ours_fits_are_refused():
                 attention_mask = torch.zeros(distance.shape).masked_fill(
                     ~seen, torch.finfo(torch.float32).min
                 )[None, None]
-            return super().forward(
-                input_ids=input_ids, attention_mask=attention_mask, **arguments
-            )
+            return super().forward(input_ids=input_ids, attention_mask=attention_mask, **arguments)
 
     model = family("Mistral").model()
     model.__class__ = HalfAWindow

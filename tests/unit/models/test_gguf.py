@@ -219,7 +219,9 @@ def test_settings_without_effect_are_allowed(source, tmp_path):
 def test_what_the_loader_passes_over_is_refused(source, written, key, value, message):
     contents = read_gguf(written("F32"))
     head, _, rest = key.partition(".")
-    added = {"others": (key,)} if head == "clip" else {"settings": contents.settings | {rest: value}}
+    added = (
+        {"others": (key,)} if head == "clip" else {"settings": contents.settings | {rest: value}}
+    )
     complete_gguf(copied(source), contents)
     with pytest.raises(ModelError, match=message):
         complete_gguf(copied(source), replace(contents, **added))
