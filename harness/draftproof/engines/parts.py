@@ -10,6 +10,7 @@ from draftproof.acceptance import AcceptanceRule, make_rule
 from draftproof.config import RunConfig
 from draftproof.decoding import LawFactory, Observer, ignore
 from draftproof.drafting import Drafter, make_drafter
+from draftproof.errors import UsageError
 from draftproof.models.protocol import CausalLM
 from draftproof.randomness import Draw, SeededRandomness
 from draftproof.recording import StepRecorder, StepSeconds
@@ -70,6 +71,17 @@ class Parts:
     stopping: Callable[[Stopping], Stopping] = unchanged
     counts: Callable[[Columns], Counts] = counts_of
     observe: Observer = ignore
+
+    @property
+    def draft_model(self) -> CausalLM:
+        """The draft model, for what cannot do without.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if self.draft is None:
+            raise UsageError("this needs a draft model: give --spec-draft")
+        return self.draft
 
 
 def make_parts(

@@ -170,7 +170,8 @@ def require_no_loss(
     if getattr(model, "hf_quantizer", None) is not None:
         # Its own scales and zero points are among them.
         return ()
-    beside, lost = [], []
+    beside: list[str] = []
+    lost: list[str] = []
     # transformers passes over rotary frequencies without a word.
     frequencies = {name for name in stored.files if name.endswith("inv_freq")}
     for name in sorted({*unexpected, *frequencies - model.state_dict().keys()}):

@@ -1,4 +1,4 @@
-"""Prompt lookup and engines that draft by themselves need no draft model; others say that they do."""
+"""Prompt lookup, and engines that draft by themselves, need no draft model."""
 
 from dataclasses import replace
 
