@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import GenerationConfig
 
 from draftproof.config import Sampling
 
@@ -85,7 +85,7 @@ _SAMPLING_ALONE = (
 )
 
 
-def generation_notes(model: PreTrainedModel, sampling: Sampling) -> tuple[str, ...]:
+def generation_notes(own: GenerationConfig | None, sampling: Sampling) -> tuple[str, ...]:
     """A line that names the checkpoint's generation settings that this run does not use, if any.
 
     A run decodes as its own options say. A setting of the checkpoint that would change the output,
@@ -93,16 +93,15 @@ def generation_notes(model: PreTrainedModel, sampling: Sampling) -> tuple[str, .
     ``generate`` on the same checkpoint.
 
     Args:
-        model: With its generation settings; of ones that nobody has heard of, too.
+        own: The checkpoint's; ones that nobody has heard of are named, too.
         sampling: What the run uses.
     """
-    own = getattr(model, "generation_config", None)
     if own is None:
         return ()
     draws = bool(own.do_sample)
     unused = []
     for name, value in sorted(own.to_dict().items()):
-        if name.startswith(_NO_PART_OF_AN_OUTPUT) or value in (None, False, [], {}):
+        if name.startswith(_NO_PART_OF_AN_OUTPUT) or _is_unset(value):
             continue
         if value == _NEUTRAL.get(name) or (name in _SAMPLING_ALONE and not draws):
             continue
@@ -118,3 +117,8 @@ def generation_notes(model: PreTrainedModel, sampling: Sampling) -> tuple[str, .
         f"{', '.join(unused)}; options of the run decide, and the output is that of the model "
         "without them",
     )
+
+
+def _is_unset(value: Any) -> bool:
+    """Whether a setting asks for nothing; 0 can be a token's id."""
+    return value is None or value is False or value in ([], {}, "")

@@ -143,7 +143,9 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         loaded["draft"] = _draft_for(
             target, models["draft"], vocabularies, tokenizers, notes["draft"]
         )
-    notes["target"].extend(generation_notes(models["target"], config.sampling))
+    notes["target"].extend(
+        generation_notes(getattr(models["target"], "generation_config", None), config.sampling)
+    )
     for role, model in loaded.items():
         try:
             probe_tree_scoring(model)

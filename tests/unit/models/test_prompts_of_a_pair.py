@@ -26,10 +26,7 @@ def test_a_template_that_asks_for_the_date_has_one(tmp_path):
 
 
 def notes(sampling=None, **settings):
-    class Model:
-        generation_config = GenerationConfig(**settings)
-
-    return generation_notes(Model(), sampling or Sampling())
+    return generation_notes(GenerationConfig(**settings), sampling or Sampling())
 
 
 @pytest.mark.parametrize(
@@ -38,6 +35,7 @@ def notes(sampling=None, **settings):
         ({"suppress_tokens": [5, 6]}, "suppress_tokens [5, 6] (this run: none)"),
         ({"begin_suppress_tokens": [5]}, "begin_suppress_tokens [5] (this run: none)"),
         ({"forced_bos_token_id": 3}, "forced_bos_token_id 3 (this run: none)"),
+        ({"forced_bos_token_id": 0}, "forced_bos_token_id 0 (this run: none)"),
         ({"forced_eos_token_id": 3}, "forced_eos_token_id 3 (this run: none)"),
         ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size 3 (this run: none)"),
         ({"bad_words_ids": [[4]]}, "bad_words_ids [[4]] (this run: none)"),
