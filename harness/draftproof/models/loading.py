@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -21,15 +20,12 @@ from draftproof.models.generation_notes import generation_notes
 from draftproof.models.hugging_face import HuggingFaceLM
 from draftproof.models.probe import probe_tree_scoring
 from draftproof.models.source import ModelSource, SourceKind, model_source
+from draftproof.models.template_time import without_clock
 from draftproof.models.vocabulary import compare_vocabularies
 from draftproof.models.widened import WidenedLM
 from draftproof.shapes import LookupShape
 
 _LOG = logging.getLogger(__name__)
-
-TEMPLATE_TIME = datetime(2024, 7, 26, 12, tzinfo=UTC)
-"""When it is, for chat templates that say so: the date that Llama 3's have where there is no clock.
-With the clock's own, prompts would be others every day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +87,7 @@ class ModelPair:
                 [*messages, {"role": "user", "content": text}],
                 tokenize=False,
                 add_generation_prompt=True,
-                # In place of the clock that `transformers` gives templates under this name.
-                strftime_now=TEMPLATE_TIME.strftime,
+                chat_template=without_clock(self.tokenizer.get_chat_template()),
             )
         except Exception as error:  # a template can fail in any way that Python can
             raise ModelError(

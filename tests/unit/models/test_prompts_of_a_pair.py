@@ -3,12 +3,13 @@
 import datetime
 
 import pytest
-from checkpoints import save_checkpoint
+from checkpoints import save_checkpoint, tokenizer
 from transformers import GenerationConfig
 
 from draftproof.config import RunConfig, Sampling
 from draftproof.models.generation_notes import generation_notes
 from draftproof.models.loading import load_pair
+from draftproof.models.template_time import without_clock
 
 NEWS = (
     "{% if not date_string is defined %}{% if strftime_now is defined %}"
@@ -23,6 +24,30 @@ def test_a_template_that_asks_for_the_date_has_one(tmp_path):
     pair = load_pair(RunConfig(target=str(folder), draft=str(folder), device="cpu"))
     assert pair._shaped("c d", []) == "26 Jul 20242024-07-26 12:00 c d"
     assert str(datetime.date.today().year) != "2024"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("%d %b %Y", "26 Jul 2024"),
+        ("%Y-%m-%d", "2024-07-26"),
+        ("%B %-d, %Y", "July 26, 2024"),
+        ("%A, %-m/%-d/%y %H:%M:%S", "Friday, 7/26/24 12:00:00"),
+        ("100%% on %F", "100% on 2024-07-26"),
+    ],
+)
+def test_the_date_is_one_in_any_format(asked, told):
+    template = without_clock(
+        "\n  {% for m in messages %}{{ strftime_now('FORMAT') }}{% endfor %}\n "
+    )
+    made = tokenizer(chat_template=template.replace("FORMAT", asked))
+    shaped = made.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+    # What else the template says, spaces too, stays as it was.
+    assert shaped == f"\n{told} "
+
+
+def test_a_template_that_asks_for_no_date_stays_as_it_is():
+    assert without_clock("\n{{ messages }}") == "\n{{ messages }}"
 
 
 def notes(sampling=None, **settings):
