@@ -50,3 +50,23 @@ def save_checkpoint(folder, *, seed=0, words=WORDS, padded_by=0, chat_template=N
     model.save_pretrained(folder)
     made.save_pretrained(folder)
     return Path(folder)
+
+
+def changed_weights(folder, change):
+    """Lets a function change a checkpoint's weights."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+    return folder
+
+
+def changed_settings(folder, **settings):
+    """Adds to a checkpoint's ``config.json``."""
+    import json
+
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    return folder

@@ -8,10 +8,11 @@ WRITABLE = ("F32", "F16", "Q8_0", "Q5_0", "Q4_1", "Q4_0")
 """Types that `gguf` can quantise to; of the K types (Q4_K and others) it only reads."""
 
 
-def write_gguf(path, model, tokenizer, kind="Q8_0"):
+def write_gguf(path, model, tokenizer, kind="Q8_0", *, settings=(), tensors=()):
     """A transformers Llama with a byte-level BPE tokenizer in one file, as llama.cpp lays it out.
 
-    Matrices, embeddings included, are of the type `kind`; norms are float32.
+    Matrices, embeddings included, are of the type `kind`; norms are float32. `settings` adds pairs
+    of a key and a value, `tensors` pairs of a name and an array of float32.
     """
     import gguf
     from gguf.quants import quantize
@@ -28,6 +29,11 @@ def write_gguf(path, model, tokenizer, kind="Q8_0"):
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
+    for key, value in settings:
+        add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
+        add.get(type(value), writer.add_string)(key, value)
+    for name, values in tensors:
+        writer.add_tensor(name, np.asarray(values, dtype=np.float32))
     _add_tokenizer(writer, tokenizer, vocabulary, gguf)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     wanted = gguf.GGMLQuantizationType[kind]

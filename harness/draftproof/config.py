@@ -20,6 +20,8 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 RULE_NAMES = ("auto", *RULES)
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
+NO_DRAFT = "none"
+"""The name of no draft model, for ``--spec-draft``: engines that draft by themselves need none."""
 
 
 def _require(condition: bool, option: str, problem: str) -> None:
@@ -82,7 +84,7 @@ class RunConfig:
 
     Attributes:
         target: ``builtin``, a local folder, a hub id or a ``.gguf`` file.
-        draft: The same for the draft model.
+        draft: The same for the draft model, or ``none``.
         dtype: Weights' type; ``auto`` is float32 on a CPU for the built-in pair, else the
             checkpoint's own.
         device: ``auto`` takes cuda, mps or cpu, the first that is there.

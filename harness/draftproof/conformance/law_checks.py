@@ -46,7 +46,9 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
     with subject.engine(sampling=rounds[0]) as engine:
         rule = str(engine.describe().get("rule", ""))
         own = Capability.PLAIN in engine.capabilities
-        plain_engine = engine if own else ReferenceEngine(subject.pair, subject.config)
+        plain_engine = (
+            engine if own else ReferenceEngine.without_drafts(subject.pair, subject.config)
+        )
         for index, sampling in enumerate(rounds):
             for prompt in subject.prompts:
                 seed = subject.config.seed + index

@@ -61,8 +61,10 @@ def node_facts(subject: Subject) -> Finding:
             if sampling is _SAMPLED and Capability.FILTERS not in engine.capabilities:
                 continue
             models: dict[str, CausalLM] = {"target": subject.pair.target}
-            if sampling is GREEDY and _drafts_with_the_pair(engine, subject.config):
-                models["draft"] = subject.pair.draft
+            draft = subject.pair.draft
+            if draft is not None and sampling is GREEDY:
+                if _drafts_with_the_pair(engine, subject.config):
+                    models["draft"] = draft
             for prompt in subject.prompts[:_PROMPTS]:
                 asked = subject.request(prompt, sampling=sampling)
                 answer = engine.speculate(asked)

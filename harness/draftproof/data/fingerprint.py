@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from draftproof.data.prompt import Prompt
 
@@ -40,6 +40,17 @@ def prompt_digest(prompt: Prompt) -> str:
         '7bd472d070e4da0f'
     """
     return _digest(prompt).hex()[:16]
+
+
+def token_digest(token_ids: Sequence[int]) -> str:
+    """16 hexadecimal digits that two prompts share exactly when they are the same token ids.
+
+    Example:
+        >>> token_digest([1, 2]) == token_digest((1, 2)) != token_digest([12])
+        True
+    """
+    text = json.dumps(list(token_ids))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 def _digest(prompt: Prompt) -> bytes:

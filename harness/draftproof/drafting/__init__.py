@@ -8,6 +8,7 @@ from draftproof.drafting.lookup import LookupDrafter
 from draftproof.drafting.protocol import Draft, Drafter
 from draftproof.drafting.sampled_tree import SampledTreeDrafter
 from draftproof.drafting.static_tree import StaticTreeDrafter
+from draftproof.errors import UsageError
 from draftproof.models.protocol import CausalLM
 from draftproof.shapes import (
     BestFirstShape,
@@ -31,8 +32,23 @@ __all__ = [
 ]
 
 
-def make_drafter(shape: TreeShape, model: CausalLM) -> Drafter:
-    """The drafter for a tree shape, on a draft model (which prompt lookup leaves alone)."""
+def make_drafter(shape: TreeShape, model: CausalLM | None) -> Drafter:
+    """The drafter for a tree shape, on a draft model.
+
+    Args:
+        shape: Of the drafts.
+        model: None is enough for prompt lookup.
+
+    Raises:
+        UsageError: There is no model, and the shape needs one.
+    """
+    if isinstance(shape, LookupShape):
+        return LookupDrafter(shape)
+    if model is None:
+        raise UsageError(
+            f"--spec-tree {shape} needs a draft model: give --spec-draft, or --spec-tree lookup:5, "
+            "which needs none"
+        )
     match shape:
         case ChainShape():
             return ChainDrafter(model, shape)
@@ -42,5 +58,3 @@ def make_drafter(shape: TreeShape, model: CausalLM) -> Drafter:
             return SampledTreeDrafter(model, shape)
         case BestFirstShape():
             return BestFirstDrafter(model, shape)
-        case LookupShape():
-            return LookupDrafter(shape)

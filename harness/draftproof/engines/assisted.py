@@ -8,7 +8,7 @@ sees the tokens that are scored. No class of the library is patched.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +27,7 @@ from draftproof.config import RunConfig
 from draftproof.engines.blocks import Block, Watched
 from draftproof.engines.protocol import Capability, Generation, Request
 from draftproof.engines.settings import read_settings, setting
-from draftproof.errors import EngineError
+from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
 from draftproof.stopwatch import Stopwatch
 
@@ -76,7 +76,8 @@ class TransformersEngine:
 
     def __init__(self, config: RunConfig, pair: ModelPair) -> None:
         self._target = pair.target.model
-        self._draft = pair.draft.model
+        # Without a draft model, the target's settings are replaced twice.
+        self._draft = (pair.draft or pair.target).model
         self._tokenizer = pair.tokenizer
         self._vocabulary_size = pair.target.vocabulary_size
         self._settings: AssistedSettings | LookupSettings = self._read(config)
@@ -190,6 +191,11 @@ class AssistedEngine(TransformersEngine):
                 ("confidence", lambda value: 0 <= value < 1, "give 0 (never) or a probability"),
             ],
         )
+
+    def __init__(self, config: RunConfig, pair: ModelPair) -> None:
+        if pair.draft is None:
+            raise UsageError(f"--spec-engine {self.name} drafts with a model: give --spec-draft")
+        super().__init__(config, pair)
 
     def _draft_defaults(self) -> GenerationConfig:
         # transformers reads these from the draft model's own settings, and by default writes a
@@ -305,22 +311,35 @@ class _Watch(BaseStreamer):
     def _before_forward(
         self, model: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
-        scored = named.get("input_ids", arguments[0] if arguments else None)
-        if scored is None:
-            raise EngineError("transformers scored a step without token ids; it cannot be watched")
-        self._scored = tuple(scored[0].tolist())
+        self._scored = self._token_ids((*arguments, *named.values()))
         self._verify_began = self._now()
+
+    def _token_ids(self, values: Iterable[Any]) -> tuple[int, ...]:
+        """The one of some arguments that goes on from the output, whatever it is called."""
+        for value in values:
+            if isinstance(value, torch.Tensor) and value.dim() == 2 and len(value) == 1:
+                if value.is_floating_point() or value.dtype is torch.bool:
+                    continue
+                scored = tuple(value[0].tolist())
+                if self._goes_on(scored):
+                    return scored
+        raise EngineError(
+            "transformers scored a block that does not go on from its output; this version of "
+            f"it ({transformers.__version__}) cannot be watched"
+        )
+
+    def _goes_on(self, scored: tuple[int, ...]) -> bool:
+        """Whether a block begins with the tokens that are in the output already."""
+        known = (*self._prompt, *self._emitted)
+        context = self._context()
+        return scored[:context] == known[-context:]
+
+    def _context(self) -> int:
+        return len(self._prompt) if not self._blocks else 1
 
     def _proposed(self) -> tuple[int, ...]:
         """The tokens scored after those that are in the output already."""
-        known = (*self._prompt, *self._emitted)
-        context = len(self._prompt) if not self._blocks else 1
-        if self._scored[:context] != known[-context:]:
-            raise EngineError(
-                "transformers scored a block that does not go on from its output; this version of "
-                f"it ({transformers.__version__}) cannot be watched"
-            )
-        return self._scored[context:]
+        return self._scored[self._context() :]
 
     def _now(self) -> float:
         if self._device.type != "cpu":

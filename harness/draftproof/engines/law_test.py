@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,12 @@ class Laws(NamedTuple):
 
 
 def evidence_of(
-    generation: Generation, request: Request, target: CausalLM, draft: CausalLM, *, rule: str = ""
+    generation: Generation,
+    request: Request,
+    target: CausalLM,
+    draft: CausalLM | None,
+    *,
+    rule: str = "",
 ) -> Evidence:
     """What the tokens of a sampled output say for or against the target's law.
 
@@ -56,7 +62,8 @@ def evidence_of(
         generation: An engine's answer.
         request: What it answers.
         target: The judge's.
-        draft: The model whose law drafted tokens are said to be drawn from.
+        draft: The model whose law drafted tokens are said to be drawn from; None where no model of
+            the judge's has part in drafts.
         rule: The acceptance rule that the engine names; empty for plain decoding.
 
     Where the engine tells another draft probability of a kept token than the judge's draft model
@@ -64,12 +71,15 @@ def evidence_of(
     follow from what the judge knows: tokens alone are judged.
     """
     sequence = [*request.prompt_token_ids, *generation.token_ids]
-    target_logits, draft_logits = (_logits(model, sequence, request) for model in (target, draft))
-    tolerance = law_tolerance((target, draft), request.sampling)
+    target_logits = _logits(target, sequence, request)
+    draft_logits = None if draft is None else _logits(draft, sequence, request)
+    judges = [model for model in (target, draft) if model is not None]
+    tolerance = law_tolerance(judges, request.sampling)
     laws_of = partial(_laws, sequence=sequence, request=request, tolerance=tolerance)
     declared = declared_rule(rule)
-    if declared is DeclaredRule.REJECTION and not _drafts_as_judged(
-        generation, request, laws_of(draft_logits), tolerance
+    if declared is DeclaredRule.REJECTION and (
+        draft_logits is None
+        or not _drafts_as_judged(generation, request, laws_of(draft_logits), tolerance)
     ):
         declared = DeclaredRule.OTHER
     meter = EvidenceMeter(declared, tolerance=tolerance)
@@ -79,7 +89,7 @@ def evidence_of(
         generation.token_ids,
         places(generation, rule),
         laws_of(target_logits),
-        laws_of(draft_logits),
+        repeat(None, len(generation.token_ids)) if draft_logits is None else laws_of(draft_logits),
         strict=True,
     )
     for token, place, p, q in rows:
@@ -102,19 +112,21 @@ def law_tolerance(models: Iterable[CausalLM], sampling: Sampling) -> float:
 
 
 def _observation(
-    token: int, place: Place, p: Laws, q: Laws, previous: Law | None, coin: float
+    token: int, place: Place, p: Laws, q: Laws | None, previous: Law | None, coin: float
 ) -> Observation:
     return Observation(
         target=p.sampled,
         token=token,
         site=place.site,
-        draft=_padded(q.sampled, len(p.sampled)),
+        draft=None if q is None else _padded(q.sampled, len(p.sampled)),
         proposals=place.proposals or None,
         unfiltered_target=p.unfiltered,
         raw_target=p.raw,
-        raw_draft=None if q.raw is None else _padded(q.raw, len(p.sampled)),
+        raw_draft=None if q is None or q.raw is None else _padded(q.raw, len(p.sampled)),
         admitted_target=p.admitted,
-        admitted_draft=None if q.admitted is None else _padded(q.admitted, len(p.sampled)),
+        admitted_draft=(
+            None if q is None or q.admitted is None else _padded(q.admitted, len(p.sampled))
+        ),
         previous_target=previous,
         coin=coin,
     )

@@ -60,7 +60,9 @@ class Bench:
         self._texts = TokenTexts(pair.decode)
         self._limits = draft_limits(engine.describe())
         self._plain_engine = (
-            engine if Capability.PLAIN in engine.capabilities else ReferenceEngine(pair, config)
+            engine
+            if Capability.PLAIN in engine.capabilities
+            else ReferenceEngine.without_drafts(pair, config)
         )
 
     def request(self, prompt: Prompt) -> Request:

@@ -12,6 +12,7 @@ from draftproof.acceptance import AcceptanceRule, make_rule
 from draftproof.config import RunConfig
 from draftproof.decoding import LawFactory, Observer, ignore
 from draftproof.drafting import Drafter, make_drafter
+from draftproof.errors import UsageError
 from draftproof.models.protocol import CausalLM
 from draftproof.randomness import Draw, SeededRandomness
 from draftproof.recording import StepRecorder, StepSeconds
@@ -63,7 +64,7 @@ class Parts:
     """
 
     target: CausalLM
-    draft: CausalLM
+    draft: CausalLM | None
     drafter: Drafter
     rule: AcceptanceRule
     new_drafter: Callable[[], Drafter] | None = None
@@ -74,10 +75,21 @@ class Parts:
     counts: Callable[[Columns], Counts] = counts_of
     observe: Observer = ignore
 
+    @property
+    def draft_model(self) -> CausalLM:
+        """The draft model, for what cannot do without.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if self.draft is None:
+            raise UsageError("this needs a draft model: give --spec-draft")
+        return self.draft
+
 
 def make_parts(
     target: CausalLM,
-    draft: CausalLM,
+    draft: CausalLM | None,
     config: RunConfig,
     *,
     rule: AcceptanceRule | None = None,
@@ -87,7 +99,7 @@ def make_parts(
 
     Args:
         target: Verifies.
-        draft: What a drafter with a model asks.
+        draft: What a drafter with a model asks; None for one without.
         config: The settings: tree and rule are used.
         rule: In place of the settings' acceptance rule.
         drafter: In place of the settings' drafter.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from draftproof.models.loading import ModelPair
 from draftproof.models.timed import TimedLM
 from draftproof.randomness import SeededRandomness
 from draftproof.recording import StepSeconds
+from draftproof.shapes import LookupShape
 from draftproof.stopwatch import Stopwatch
 from draftproof.trace import Columns
 
@@ -49,6 +51,11 @@ class ReferenceEngine:
         self._assemble(
             make_parts(pair.target, pair.draft, config, rule=rule, drafter=drafter), config
         )
+
+    @classmethod
+    def without_drafts(cls, pair: ModelPair, config: RunConfig) -> Self:
+        """An engine for plain decoding alone, which needs no draft model."""
+        return cls(pair, replace(config, tree=LookupShape(1), rule="auto"))
 
     @classmethod
     def of(cls, parts: Parts, config: RunConfig) -> Self:

@@ -58,7 +58,8 @@ def mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
             {name: before.hardware.get(name) for name in MACHINE},
             {name: now.hardware.get(name) for name in MACHINE},
         ),
-        *_prompts(before.prompts, now.prompts),
+        *_prompts("text", before.prompts, now.prompts),
+        *_prompts("token ids", before.prompt_tokens, now.prompt_tokens),
     ]
 
 
@@ -152,7 +153,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}…"
 
 
-def _prompts(before: Mapping[str, str], now: Mapping[str, str]) -> list[Mismatch]:
+def _prompts(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[Mismatch]:
     changed = sorted(
         case_id for case_id in before if now.get(case_id) not in (None, before[case_id])
     )
@@ -160,4 +161,4 @@ def _prompts(before: Mapping[str, str], now: Mapping[str, str]) -> list[Mismatch
         return []
     first = changed[0]
     more = f" (and {len(changed) - 1} more prompts)" if len(changed) > 1 else ""
-    return [Mismatch(f"text of prompt {first}{more}", before[first], now[first])]
+    return [Mismatch(f"{what} of prompt {first}{more}", before[first], now[first])]

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.hub import cached_file
 
 from draftproof.errors import ModelError
+from draftproof.models.gguf_contents import complete_gguf, read_gguf
 from draftproof.models.gptq import gptq_format, load_gptq
-from draftproof.models.gptq_weights import INCOMPLETE, listed
 from draftproof.models.source import ModelSource, SourceKind
+from draftproof.models.stored_weights import (
+    require_language_model,
+    require_no_loss,
+    require_unpacked,
+    require_whole,
+    stored_weights,
+)
 
 _AUTO: Any = AutoModelForCausalLM
 
@@ -103,52 +112,53 @@ def content_hash(source: ModelSource) -> str:
 
 def commit(source: ModelSource) -> str:
     """The commit of a hub model that has been loaded."""
-    path = cached_file(source.location, "config.json", revision=source.revision)
     # As the hub's cache is laid out: models--org--model/snapshots/commit/config.json.
-    return Path(str(path)).parent.name
+    return _folder(source).name
+
+
+def _folder(source: ModelSource) -> Path:
+    """Where the files of a model that has been loaded are."""
+    if source.kind is not SourceKind.HUB:
+        return Path(source.location)
+    return Path(str(cached_file(source.location, "config.json", revision=source.revision))).parent
 
 
 def _load_plain(
     source: ModelSource, dtype: torch.dtype | str, note: Callable[[str], None]
 ) -> PreTrainedModel:
     arguments: dict[str, Any] = _gguf_file(source)
+    common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
+    config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **common, **arguments)
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if not own_code:
+        require_language_model(config, [kind.__name__ for kind in _AUTO._model_mapping])
+    stated = getattr(config, "quantization_config", None) or {}
     if source.kind is SourceKind.GGUF:
         arguments["quantization_config"] = GgufConfig(dequantize=True)
     else:
         arguments["use_safetensors"] = True
     model, loading = _AUTO.from_pretrained(
         source.location,
-        revision=source.revision,
         dtype=dtype,
-        trust_remote_code=source.trust_remote_code,
         # Checked here, where the weight can be named.
         ignore_mismatched_sizes=True,
         output_loading_info=True,
+        **common,
         **arguments,
     )
-    require_whole(loading)
-    if left := sorted(loading["unexpected_keys"]):
-        note(f"the architecture has no place for {listed(left)}; not loaded")
+    require_whole(loading, config.architectures or (), type(model).__name__)
+    if source.gguf_file is not None:
+        complete_gguf(model, read_gguf(Path(source.location, source.gguf_file)))
+    else:
+        stored = stored_weights(_folder(source))
+        method = dict(stated).get("quant_method", "a method without a name") if stated else None
+        for line in (
+            *require_unpacked(model, stored, method),
+            *require_no_loss(model, stored, loading["unexpected_keys"]),
+        ):
+            note(line)
     loaded: PreTrainedModel = model
     return loaded
-
-
-def require_whole(loading: Mapping[str, Any]) -> None:
-    """Refuse a model with weights that are not the checkpoint's but random.
-
-    Args:
-        loading: What `transformers` tells of a model that it loaded.
-
-    Raises:
-        ModelError: Names the first weights that are missing or of another shape.
-    """
-    if missing := sorted(loading["missing_keys"]):
-        raise ModelError(f"the checkpoint has no {listed(missing)}; {INCOMPLETE}")
-    for name, found, expected in sorted(loading["mismatched_keys"]):
-        raise ModelError(
-            f"{name} has shape {list(found)} in the checkpoint and {list(expected)} in the "
-            f"architecture; {INCOMPLETE}"
-        )
 
 
 def _gguf_file(source: ModelSource) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from transformers.utils.hub import cached_file
 from draftproof.errors import ModelError
 from draftproof.models.gptq_format import GPTQFormat, read_format, weight_file
 from draftproof.models.gptq_weights import INCOMPLETE, GPTQTensors, dense_weights, listed
+from draftproof.models.stored_weights import require_no_loss, stored_weights
 
 _AUTO: Any = AutoModelForCausalLM
 _HALF_PRECISION = (torch.float16, torch.bfloat16)
@@ -199,6 +200,10 @@ def _load_dense(
         output_loading_info=True,
     )
     _check_loading(loading, tensors)
+    elsewhere = [
+        name for name in loading["unexpected_keys"] if name.rpartition(".")[0] not in tensors.layers
+    ]
+    require_no_loss(model, stored_weights(folder), elsewhere)
     loaded: PreTrainedModel = model
     return loaded
 

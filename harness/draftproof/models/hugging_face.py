@@ -10,7 +10,8 @@ from jaxtyping import Float
 from transformers import PreTrainedModel
 
 from draftproof.errors import ModelError
-from draftproof.models.families import context_length, layer_types, require_tree_scoring
+from draftproof.models.calling import find_calling
+from draftproof.models.families import context_length, explained, require_tree_scoring
 from draftproof.models.protocol import check_path
 from draftproof.models.tree_cache import TreeCache
 from draftproof.tree import ancestor_mask, depths
@@ -28,17 +29,18 @@ class HuggingFaceLM:
             token of the tokenizer has can then never be proposed or emitted. None keeps all.
 
     Raises:
-        ModelError: The architecture cannot score a tree; see `require_tree_scoring`.
+        ModelError: The model cannot score a tree; see `require_tree_scoring` and `find_calling`.
     """
 
     def __init__(self, model: PreTrainedModel, vocabulary_size: int | None = None) -> None:
         config = model.config.get_text_config(decoder=True)
         self._model = model
         require_tree_scoring(model)
-        self._layer_types = layer_types(config)
-        self._sliding_window: int = getattr(config, "sliding_window", None) or 0
+        with explained(model):
+            self._calling = find_calling(model)
+        self._sliding_window = self._calling.window
         self.vocabulary_size = min(vocabulary_size or config.vocab_size, config.vocab_size)
-        self.max_length = context_length(config)
+        self.max_length = context_length(model, self._calling.window)
         self._cache = TreeCache()
         self._length = 0
         self._pending: tuple[int, ...] = ()
@@ -72,7 +74,7 @@ class HuggingFaceLM:
             self.commit(())
         self._require_room(len(token_ids))
         positions = range(self._length, self._length + len(token_ids))
-        logits = self._forward(token_ids, positions, None, last_row_only=True)
+        logits = self._forward(token_ids, positions, None, rows=1)
         self._length += len(token_ids)
         return logits[0]
 
@@ -84,7 +86,7 @@ class HuggingFaceLM:
         node_depths = depths(pending)
         positions = [self._length + depth - 1 for depth in node_depths[-new:]]
         self._require_room(max(node_depths))
-        logits = self._forward(token_ids, positions, self._attention_mask(pending, new))
+        logits = self._forward(token_ids, positions, self._attention_mask(pending, new), rows=new)
         self._pending = pending
         return logits
 
@@ -108,18 +110,18 @@ class HuggingFaceLM:
         positions: Sequence[int],
         attention_mask: torch.Tensor | dict[str, torch.Tensor] | None,
         *,
-        last_row_only: bool = False,
+        rows: int,
     ) -> torch.Tensor:
         """The logits ``[rows, vocabulary]`` of new tokens; appends their cache entries."""
-        logits: torch.Tensor = self._model(
-            input_ids=torch.tensor([list(token_ids)], device=self.device),
-            position_ids=torch.tensor([list(positions)], device=self.device),
-            attention_mask=attention_mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1 if last_row_only else 0,
-        ).logits
-        return logits[0, :, : self.vocabulary_size]
+        logits = self._calling.logits(
+            self._model,
+            torch.tensor([list(token_ids)], device=self.device),
+            torch.tensor([list(positions)], device=self.device),
+            attention_mask,
+            self._cache,
+            rows,
+        )
+        return logits[:, : self.vocabulary_size]
 
     def _attention_mask(
         self, pending: tuple[int, ...], new: int
@@ -128,15 +130,7 @@ class HuggingFaceLM:
         tree = self._tree_mask(pending)[-new:]
         prefix = tree.new_zeros((new, self._length))
         full = torch.cat([prefix, tree], dim=-1)
-        if self._layer_types == {"full_attention"}:
-            return full[None, None]
-        masks = {
-            "full_attention": full[None, None],
-            "sliding_attention": self._windowed(full, pending, new)[None, None],
-        }
-        if len(self._layer_types) == 1:
-            return masks["sliding_attention"]
-        return masks
+        return self._calling.masks(full, lambda: self._windowed(full, pending, new))
 
     def _build_tree_mask(self, pending: tuple[int, ...]) -> torch.Tensor:
         allowed = torch.from_numpy(ancestor_mask(pending).copy()).to(self.device)

@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from draftproof.config import RunConfig
+from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.errors import ModelError
 from draftproof.models.checkpoint import commit, content_hash, load_model, load_tokenizer
 from draftproof.models.families import family_notes
+from draftproof.models.generation_notes import generation_notes
 from draftproof.models.hugging_face import HuggingFaceLM
 from draftproof.models.probe import probe_tree_scoring
 from draftproof.models.source import ModelSource, SourceKind, model_source
+from draftproof.models.template_time import without_clock
 from draftproof.models.vocabulary import compare_vocabularies
 from draftproof.models.widened import WidenedLM
+from draftproof.shapes import LookupShape
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +34,8 @@ class ModelPair:
 
     Attributes:
         target: The model whose output must not change.
-        draft: The model that proposes.
+        draft: The model that proposes; None where none is needed: for prompt lookup, and for
+            engines that draft by themselves.
         tokenizer: The target's.
         stop_token_ids: Ids that end an output.
         descriptions: What was loaded, by role: name, content hash, parameters, dtype, device,
@@ -39,7 +43,7 @@ class ModelPair:
     """
 
     target: HuggingFaceLM
-    draft: HuggingFaceLM | WidenedLM
+    draft: HuggingFaceLM | WidenedLM | None
     tokenizer: PreTrainedTokenizerBase
     stop_token_ids: frozenset[int]
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -83,6 +87,7 @@ class ModelPair:
                 [*messages, {"role": "user", "content": text}],
                 tokenize=False,
                 add_generation_prompt=True,
+                chat_template=without_clock(self.tokenizer.get_chat_template()),
             )
         except Exception as error:  # a template can fail in any way that Python can
             raise ModelError(
@@ -107,10 +112,8 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         ModelError: A model cannot be found or loaded, or the two do not share a vocabulary.
     """
     device = choose_device(config.device)
-    sources = {
-        "target": model_source(config.target, "target"),
-        "draft": model_source(config.draft, "draft"),
-    }
+    roles = ("target", "draft") if config.draft != NO_DRAFT else ("target",)
+    sources = {role: model_source(getattr(config, role), role) for role in roles}
     if config.trust_remote_code:
         sources = {
             role: replace(source, trust_remote_code=True) for role, source in sources.items()
@@ -118,7 +121,8 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
     tokenizers = {role: load_tokenizer(source, role) for role, source in sources.items()}
     vocabularies = {role: tokenizer.get_vocab() for role, tokenizer in tokenizers.items()}
     # Before the models are loaded, which can take long.
-    compare_vocabularies(vocabularies["target"], vocabularies["draft"])
+    if "draft" in sources and not _shares_vocabulary(config, tokenizers, vocabularies):
+        del sources["draft"]
     models: dict[str, PreTrainedModel] = {}
     notes: dict[str, list[str]] = {role: [] for role in sources}
     for role, source in sources.items():
@@ -127,28 +131,74 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         models[role] = load_model(
             source, role, dtype, device, report=report, note=notes[role].append
         )
-        notes[role].extend(family_notes(models[role]))
+    loaded: dict[str, HuggingFaceLM | WidenedLM] = {}
     target = HuggingFaceLM(models["target"], max(vocabularies["target"].values()) + 1)
-    draft = _draft_for(target, models["draft"], vocabularies, tokenizers["draft"], notes["draft"])
-    for role, model in (("target", target), ("draft", draft)):
+    loaded["target"] = target
+    if "draft" in sources:
+        loaded["draft"] = _draft_for(
+            target, models["draft"], vocabularies, tokenizers, notes["draft"]
+        )
+    notes["target"].extend(
+        generation_notes(getattr(models["target"], "generation_config", None), config.sampling)
+    )
+    for role, model in loaded.items():
         try:
             probe_tree_scoring(model)
         except ModelError as error:
             raise ModelError(f"--spec-{role} {sources[role].name}: {error}") from error
+        notes[role].extend(family_notes(models[role], model.max_length))
         for note in notes[role]:
             report(f"{role}: {note}")
     return ModelPair(
         target=target,
-        draft=draft,
+        draft=loaded.get("draft"),
         tokenizer=tokenizers["target"],
         stop_token_ids=_stop_token_ids(models["target"], tokenizers["target"]),
         descriptions={
-            role: {
-                **_describe(source, models[role], notes[role]),
-                "tokenizer_sha256": _tokenizer_hash(tokenizers[role]),
-            }
-            for role, source in sources.items()
+            "draft": {"name": NO_DRAFT},
+            **{
+                role: {
+                    **_describe(source, models[role], notes[role]),
+                    "tokenizer_sha256": _tokenizer_hash(tokenizers[role]),
+                }
+                for role, source in sources.items()
+            },
         },
+    )
+
+
+def _shares_vocabulary(
+    config: RunConfig,
+    tokenizers: Mapping[str, PreTrainedTokenizerBase],
+    vocabularies: Mapping[str, Mapping[str, int]],
+) -> bool:
+    """Whether the draft model fits, or False where it does not and is not needed.
+
+    Nobody asked for the built-in draft model beside another target; it is the default.
+
+    Raises:
+        ModelError: It does not fit, and is needed or was asked for.
+    """
+    try:
+        compare_vocabularies(
+            vocabularies["target"], vocabularies["draft"], added=_added(tokenizers)
+        )
+    except ModelError as error:
+        if config.draft != BUILTIN:
+            raise
+        if config.engine != "reference" or isinstance(config.tree, LookupShape):
+            return False
+        raise ModelError(
+            f"the draft model is the built-in one, since --spec-draft was not given, and "
+            f"{error}; give --spec-draft, or --spec-tree lookup:5, which needs none"
+        ) from error
+    return True
+
+
+def _added(tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> frozenset[int]:
+    """Ids that were added to the vocabulary that a tokenizer learned, in either of two."""
+    return frozenset(
+        index for tokenizer in tokenizers.values() for index in tokenizer.added_tokens_decoder
     )
 
 
@@ -202,7 +252,7 @@ def _draft_for(
     target: HuggingFaceLM,
     model: PreTrainedModel,
     vocabularies: Mapping[str, Mapping[str, int]],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizers: Mapping[str, PreTrainedTokenizerBase],
     notes: list[str],
 ) -> HuggingFaceLM | WidenedLM:
     """The draft model over the target's ids, whichever of them it has itself.
@@ -215,7 +265,9 @@ def _draft_for(
         vocabularies["draft"],
         target_rows=target.vocabulary_size,
         draft_rows=rows,
+        added=_added(tokenizers),
     )
+    tokenizer = tokenizers["draft"]
     special = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
     known = set(shared.known)
     stand_in = next((token for token in special if token in known), shared.known[0])

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from draftproof.errors import ModelError
+from draftproof.models.calling import TRIES, first_line
 from draftproof.models.checked import deviation, tolerance
+from draftproof.models.families import explained
 from draftproof.models.hugging_face import HuggingFaceLM
 from draftproof.models.widened import WidenedLM
 from draftproof.tree import ROOT
 
-_INSTEAD = "use a model whose layers are plain attention, such as those in `draftproof docs models`"
-_TRIES = 3
 _BETWEEN = 6
 """Siblings between the twins: by so many places would a model be wrong that counts them."""
 
 
 def probe_tree_scoring(model: HuggingFaceLM | WidenedLM) -> None:
-    """Refuse a model that treats two equal branches of one tree differently.
+    """Refuse a model that scores a small tree otherwise than it scores the tree's paths alone.
 
     Two siblings propose the same token, with others between them, and each has a child that
     proposes the same token. The logits after both, and after both children, must agree: both
     branches are seen in one forward pass, at the same positions, below the same ancestors. They do
     not where positions are counted along the cache, where branches see each other, or where a
-    state passes from one to the next.
+    state passes from one to the next. They must also be those of a recompute from scratch, in
+    which the model makes positions and masks itself, and so must the logits after a token that
+    follows the second branch once that is committed.
 
     Rounding may tip a mixture of experts over; only what comes back with other tokens is a fault.
 
@@ -31,21 +37,20 @@ def probe_tree_scoring(model: HuggingFaceLM | WidenedLM) -> None:
     Raises:
         ModelError: Names what disagrees, or what the model's own code says.
     """
-    name = type(model.model).__name__
-    try:
-        model.reset()
-        model.advance([0])
-    except Exception as error:
-        raise ModelError(f"{name} does not run: {_first_line(error)}") from error
-    try:
-        problems = [_problem(model, first) for first in range(_TRIES)]
-    except Exception as error:
-        # Whatever an architecture dislikes about a mask, a cache or positions of one's own.
-        raise ModelError(f"{name} cannot score a tree: {_first_line(error)}; {_INSTEAD}") from error
-    finally:
-        model.reset()
-    if all(problems):
-        raise ModelError(f"{name} cannot score a tree: {problems[0]}; {_INSTEAD}")
+    problems = []
+    with explained(model.model):
+        try:
+            for first in range(TRIES):
+                problem = _problem(model, first)
+                if problem is None:
+                    return
+                problems.append(problem)
+        except Exception as error:
+            # Whatever an architecture dislikes about a mask, a cache or positions of one's own.
+            raise ModelError(f"cannot score a tree: {first_line(error)}") from error
+        finally:
+            model.reset()
+        raise ModelError(f"cannot score a tree: {problems[0]}")
 
 
 def _problem(model: HuggingFaceLM | WidenedLM, first: int) -> str | None:
@@ -54,10 +59,10 @@ def _problem(model: HuggingFaceLM | WidenedLM, first: int) -> str | None:
     prefix, twin, child = tokens[:2], tokens[2], tokens[3]
     siblings = (twin, *tokens[4:], twin)
     last = len(siblings) - 1
-    if len(prefix) + 2 > model.max_length:
+    if len(prefix) + 3 > model.max_length:
         return None
     model.reset()
-    model.advance(prefix)
+    after_prefix = model.advance(prefix)
     logits = model.score((*siblings, child, child), (*[ROOT] * len(siblings), 0, last))
     entries = {*model.cache_lengths}
     expected = len(prefix) + len(logits)
@@ -67,8 +72,20 @@ def _problem(model: HuggingFaceLM | WidenedLM, first: int) -> str | None:
         if deviation(logits[one], logits[other]) > tolerance(logits.dtype):
             difference = float((logits[one] - logits[other]).abs().max())
             return f"it tells equal {what} apart, by {difference:.3g} in their logits"
+    path = [*prefix, twin, child, twin]
+    model.commit((last, len(siblings) + 1))
+    [after_path] = model.score([twin], [ROOT])
+    found = [after_prefix, logits[last], logits[-1], after_path]
+    return _other_than_alone(found, model.recompute(path)[len(prefix) - 1 :], path)
+
+
+def _other_than_alone(
+    found: Sequence[torch.Tensor], alone: torch.Tensor, path: Sequence[int]
+) -> str | None:
+    for row, expected in zip(found, alone, strict=True):
+        if (far := deviation(row, expected)) > tolerance(expected.dtype):
+            return (
+                f"the logits along a path of it differ by {far:.3g} standard deviations from those "
+                f"of the same {len(path)} tokens without a tree"
+            )
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -22,10 +22,12 @@ _SETTINGS = (
     "merges.txt",
     "quantize_config.json",
     "special_tokens_map.json",
+    "spiece.model",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
     "vocab.json",
+    "vocab.txt",
 )
 """Files beside the weights of which each can change what a model puts out."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -69,8 +71,9 @@ class ModelSource:
             return (Path(self.location, self.gguf_file),)
         folder = Path(self.location)
         settings = (folder / name for name in _SETTINGS)
-        weights = folder.glob("*.safetensors")
-        return tuple(sorted([*weights, *(path for path in settings if path.is_file())]))
+        weights = (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json"))
+        code = folder.glob("*.py") if self.trust_remote_code else ()
+        return tuple(sorted([*weights, *code, *(path for path in settings if path.is_file())]))
 
 
 def model_source(name: str, role: str) -> ModelSource:
@@ -121,6 +124,11 @@ def _check_gguf(path: Path, option: str) -> None:
 
 
 def _check_folder(path: Path, option: str) -> None:
+    if (path / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{option}: the folder {path} holds an adapter, which changes another model; merge it "
+            "into that model (merge_and_unload of peft), save the result and give its folder"
+        )
     if not (path / "config.json").is_file():
         raise ModelError(
             f"{option}: the folder {path} has no config.json, so it is not a model; give the "

@@ -57,6 +57,7 @@ class RunReporter:
         self._config = config
         self._gate = gate
         self._prompts: dict[str, str] = {}
+        self._prompt_tokens: dict[str, str] = {}
         self._settings = settings
         self._directory = directory
         self._earlier = earlier
@@ -100,6 +101,8 @@ class RunReporter:
         if attached is not None:
             record = CaseRecord.from_json(attached["record"])
             self._prompts[record.case_id] = attached["prompt"]
+            if attached["prompt_tokens"]:
+                self._prompt_tokens[record.case_id] = attached["prompt_tokens"]
             self._add(record, attached["models"])
             if "against" in attached and self._gate is not None:
                 self._gate.add_against(CaseRecord.from_json(attached["against"]))
@@ -245,6 +248,7 @@ class RunReporter:
             law_test=self._law_test,
             data=described_prompts(self._config),
             prompts=self._prompts,
+            prompt_tokens=self._prompt_tokens,
         )
 
     def _print(self, line: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from draftproof.config import BUILTIN
-from draftproof.data.fingerprint import prompt_digest
+from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
 from draftproof.plugin.fixtures import Case
@@ -180,6 +180,15 @@ class Speculation:
                 raise
         pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)
 
+    def _tokens_of(self, prompt: Prompt, record: CaseRecord) -> str:
+        """The digest of a prompt's token ids; empty for a case that was not measured here.
+
+        Later turns of a conversation hold answers, which are outputs; they have none either.
+        """
+        if self._bench is None or prompt.earlier or record.verdict is Verdict.ERROR:
+            return ""
+        return token_digest(self._bench.pair.encode(prompt.text))
+
     def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
         """The case's record; where there are other settings too, each goes first in turn."""
         self._beside = None
@@ -201,7 +210,12 @@ class Speculation:
             described = {**engine.describe(), "capabilities": sorted(map(str, engine.capabilities))}
             models = {**self._bench.pair.descriptions, "engine": described}
         case.node.user_properties.extend(case_properties(record))
-        kept = {"record": record.to_json(), "models": models, "prompt": prompt_digest(case.prompt)}
+        kept = {
+            "record": record.to_json(),
+            "models": models,
+            "prompt": prompt_digest(case.prompt),
+            "prompt_tokens": self._tokens_of(case.prompt, record),
+        }
         if self._beside is not None:
             kept["against"] = self._beside.to_json()
         case.node.stash[RECORD] = kept

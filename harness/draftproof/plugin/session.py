@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from draftproof.config import BUILTIN, RunConfig
+from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, engine_names
 from draftproof.errors import DraftproofError, UsageError, unknown_value
 from draftproof.laws import labelled
@@ -104,7 +104,7 @@ def _check_models(settings: RunConfig) -> None:
     from draftproof.models.source import model_source
 
     for role, name in (("target", settings.target), ("draft", settings.draft)):
-        if name != BUILTIN:
+        if name != BUILTIN and (role, name) != ("draft", NO_DRAFT):
             model_source(name, role)
 
 

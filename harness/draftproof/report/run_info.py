@@ -37,6 +37,8 @@ class RunInfo:
             (older reports do not know it), a hash of their texts, and where they came from
             (`draftproof.plugin.collection.described_prompts`).
         prompts: `prompt_digest` of each measured prompt, by case id; empty where it is not known.
+        prompt_tokens: `token_digest` of each prompt as the target read it, chat template included,
+            by case id; of cases that this session measured, later turns of conversations aside.
     """
 
     name: str
@@ -50,11 +52,16 @@ class RunInfo:
     law_test: Mapping[str, Any] | None = None
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
+    prompt_tokens: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def uses_builtin(self) -> bool:
         """Whether target or draft model is the built-in one, so that `TOY_NOTICE` applies."""
-        return BUILTIN in (self.config.get("target"), self.config.get("draft"))
+        return any(
+            self.config.get(role) == BUILTIN
+            and self.models.get(role, {}).get("name", BUILTIN) == BUILTIN
+            for role in ("target", "draft")
+        )
 
     @property
     def is_drawn_chain(self) -> bool:
@@ -75,6 +82,7 @@ class RunInfo:
             "law_test": None if self.law_test is None else dict(self.law_test),
             "data": {domain: dict(facts) for domain, facts in self.data.items()},
             "prompts": dict(self.prompts),
+            "prompt_tokens": dict(self.prompt_tokens),
         }
 
     @classmethod
@@ -89,7 +97,7 @@ class RunInfo:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise TraceError(f"the description of a run has an unknown field '{unknown[0]}'")
-        values = {"prompts": {}, **values}
+        values = {"prompts": {}, "prompt_tokens": {}, **values}
         for name, kind in _KINDS.items():
             if name not in values:
                 raise TraceError(f"the description of a run has no '{name}'")
@@ -116,4 +124,5 @@ _KINDS: dict[str, type] = {
     "hardware": dict,
     "command": list,
     "prompts": dict,
+    "prompt_tokens": dict,
 }

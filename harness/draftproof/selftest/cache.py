@@ -113,7 +113,7 @@ class ZeroesWhatItDrops(HuggingFaceLM):
         self._zeroed += rejected
 
     def _forward(
-        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: bool
+        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: int
     ) -> torch.Tensor:
         true = [position - self._zeroed for position in positions]
         return super()._forward(token_ids, true, attention_mask, **rest)

@@ -89,7 +89,7 @@ class Mutant:
         }
         return RunConfig(**values)  # type: ignore[arg-type]
 
-    def parts(self, target: CausalLM, draft: CausalLM, config: RunConfig) -> Parts:
+    def parts(self, target: CausalLM, draft: CausalLM | None, config: RunConfig) -> Parts:
         """The system with the fault in it.
 
         Args:

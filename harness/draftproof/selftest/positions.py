@@ -22,7 +22,7 @@ class PositionByIndex(HuggingFaceLM):
     """P02: positions advance by node, not by depth."""
 
     def _forward(
-        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: bool
+        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: int
     ) -> torch.Tensor:
         first = min(positions)
         return super()._forward(
@@ -34,7 +34,7 @@ class PositionOfSlot(HuggingFaceLM):
     """P01: a node stands one after the node two slots before it, whichever its parent is."""
 
     def _forward(
-        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: bool
+        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: int
     ) -> torch.Tensor:
         wrong = list(positions)
         if attention_mask is not None:
@@ -57,7 +57,7 @@ class PositionsRunOn(HuggingFaceLM):
         super().commit(path)
 
     def _forward(
-        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: bool
+        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: int
     ) -> torch.Tensor:
         ahead = [position + self._ahead for position in positions]
         return super()._forward(token_ids, ahead, attention_mask, **rest)
@@ -67,7 +67,7 @@ class PositionsWrap(HuggingFaceLM):
     """Positions start again at 48."""
 
     def _forward(
-        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: bool
+        self, token_ids: Sequence[int], positions: Sequence[int], attention_mask: Any, **rest: int
     ) -> torch.Tensor:
         wrapped = [position % 48 for position in positions]
         return super()._forward(token_ids, wrapped, attention_mask, **rest)

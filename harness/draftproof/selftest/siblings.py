@@ -132,7 +132,7 @@ class SecondBest(StaticTreeDrafter):
 def _second_best(parts: Parts, config: RunConfig) -> Parts:
     if not isinstance(config.tree, KAryShape):
         return parts
-    return replace(parts, drafter=SecondBest(parts.draft, config.tree))
+    return replace(parts, drafter=SecondBest(parts.draft_model, config.tree))
 
 
 class KeepsP(MultiRoundRule):

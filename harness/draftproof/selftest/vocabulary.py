@@ -66,7 +66,7 @@ def _swapped(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _padded_heads(parts: Parts, config: RunConfig) -> Parts:
-    draft = PaddedHead(parts.draft)
+    draft = PaddedHead(parts.draft_model)
     return replace(
         parts,
         target=PaddedHead(parts.target),

@@ -149,7 +149,7 @@ def draft_model(wrap: Callable[[CausalLM], CausalLM]) -> Plant:
     from draftproof.drafting import make_drafter
 
     def plant(parts: Parts, config: RunConfig) -> Parts:
-        draft = wrap(parts.draft)
+        draft = wrap(parts.draft_model)
         return replace(parts, draft=draft, drafter=make_drafter(config.tree, draft))
 
     return plant

@@ -8,9 +8,8 @@ import sys
 
 import pytest
 import torch
-from checkpoints import WORDS, save_checkpoint
+from checkpoints import WORDS, changed_weights, save_checkpoint
 from families import REFUSED
-from safetensors.torch import load_file, save_file
 
 from draftproof.config import RunConfig
 from draftproof.errors import ModelError
@@ -100,15 +99,6 @@ def test_a_file_that_is_no_gguf(tmp_path):
         model_source(str(path), "target")
 
 
-def changed_weights(folder, change):
-    """Lets a function change a checkpoint's weights."""
-    path = folder / "model.safetensors"
-    weights = load_file(path)
-    change(weights)
-    save_file(weights, path, metadata={"format": "pt"})
-    return folder
-
-
 def test_missing_weights_are_refused_by_name(target, tmp_path, capfd):
     def drop(weights):
         for name in [name for name in weights if ".mlp." in name]:
@@ -145,21 +135,6 @@ def test_weights_of_another_shape_are_refused_by_name(target, tmp_path):
     folder = changed_weights(save_checkpoint(tmp_path / "wide"), widen)
     with pytest.raises(ModelError, match=r"model\.norm\.weight has shape \[5\] .* and \[16\]"):
         load_pair(config(folder, target))
-
-
-def test_weights_without_a_place_are_noted(target, tmp_path):
-    """Such as those of layers that config.json does not count."""
-
-    def add(weights):
-        weights["model.layers.1.mlp.up_proj.weight"] = torch.ones(2, 2)
-
-    folder = changed_weights(save_checkpoint(tmp_path / "more"), add)
-    lines = []
-    pair = load_pair(config(folder, target), lines.append)
-    note = "the architecture has no place for model.layers.1.mlp.up_proj.weight; not loaded"
-    assert pair.descriptions["target"]["notes"] == [note]
-    assert f"target: {note}" in lines
-    assert "notes" not in pair.descriptions["draft"]
 
 
 @pytest.mark.parametrize(

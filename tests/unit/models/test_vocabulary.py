@@ -183,3 +183,46 @@ def test_the_law_of_the_output_is_the_targets(tmp_path, tree):
     assert sum(speculative.values()) == pytest.approx(1, abs=1e-9)
     assert any(3 in output.token_ids for output in speculative)
     assert largest_difference(plain_law((2, 3), pair.target, **settings), speculative) < 1e-9
+
+
+def test_another_added_token_at_one_id_is_not_shared():
+    target = {"<pad>": 0, "a": 1, "b": 2, "<tool>": 3}
+    draft = {"[PAD]": 0, "a": 1, "b": 2, "<image>": 3}
+    shared = compare_vocabularies(target, draft, added={0, 3})
+    assert shared.known == (1, 2)
+    assert shared.missing == shared.other == ((0, "<pad>"), (3, "<tool>"))
+    first, _ = shared.notes("a")
+    assert first == (
+        "has another added token than the target for 2 ids (first 0, '<pad>'): not shared"
+    )
+    with pytest.raises(ModelError, match="id 0 is '<pad>' for the target and '\\[PAD\\]' for"):
+        compare_vocabularies(target, draft, added={3})
+
+
+def test_a_pair_with_other_padding_tokens_is_decoded_losslessly(tmp_path):
+    """The padding token of the draft model has the id at which the target has another."""
+    target = save_checkpoint(tmp_path / "target", stops=False)
+    draft = save_checkpoint(tmp_path / "draft", seed=1, stops=False)
+    for folder, token in ((target, "<pad>"), (draft, "[PAD]")):
+        add_token(folder, token)
+    config = RunConfig(
+        target=str(target), draft=str(draft), device="cpu", max_new_tokens=12, check_state=1.0
+    )
+    pair = load_pair(config)
+    assert any("another added token" in note for note in pair.descriptions["draft"]["notes"])
+    prompt = Prompt(prompt_id="a/0", domain="chat", text="a b c d")
+    record = Bench(ReferenceEngine(pair, config), pair, config).run(prompt)
+    assert record.verdict is Verdict.IDENTICAL
+    assert len(WORDS) + 2 not in record.nodes["token_id"].tolist()
+
+
+def add_token(folder, token):
+    """Adds a token after the last one, and a row for it to the model."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    made = AutoTokenizer.from_pretrained(folder)
+    made.add_special_tokens({"pad_token": token})
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(made), mean_resizing=False)
+    model.save_pretrained(folder)
+    made.save_pretrained(folder)

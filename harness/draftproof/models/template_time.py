@@ -1,0 +1,34 @@
+"""Chat templates without a clock: those that ask what day it is are told one date, always."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+TEMPLATE_TIME = datetime(2024, 7, 26, 12, tzinfo=UTC)
+"""When it is, for chat templates that say so: the date that Llama 3's have where there is no clock.
+With the clock's own, prompts would be others every day."""
+
+_CLOCK = "strftime_now"
+_DIRECTIVES = ("-d", "-m", "-y", "-H", "-I", "-M", "-S", "-j", *"aAbBcdHIjmMpSUwWxXyYzZFTDeGuV")
+
+
+def without_clock(template: str) -> str:
+    """A chat template in which `strftime_now` says `TEMPLATE_TIME`.
+
+    `transformers` gives templates the clock under this name, and lets no function of a caller's
+    through; so a macro takes its place, which fills in what the date makes of each directive.
+
+    Args:
+        template: Jinja, as the tokenizer has it; returned as it is if it asks for no date.
+    """
+    if _CLOCK not in template:
+        return template
+    filled = "format"
+    for directive in _DIRECTIVES:
+        plain = TEMPLATE_TIME.strftime(f"%{directive.removeprefix('-')}")
+        # A dash asks for a number without leading zeros; not every platform knows it.
+        text = plain.lstrip("0") or "0" if directive.startswith("-") else plain
+        filled += f"|replace({'%' + directive!r}, {text!r})"
+    # The line's end is cut off after a tag, as templates are read.
+    macro = f"{{% macro {_CLOCK}(format) %}}{{{{ {filled}|replace('%%', '%') }}}}{{% endmacro %}}"
+    return f"{macro}\n{template}"
