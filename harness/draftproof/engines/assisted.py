@@ -8,7 +8,6 @@ sees the tokens that are scored. No class of the library is patched.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -30,7 +29,7 @@ from draftproof.engines.protocol import Capability, Generation, Request
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError
 from draftproof.models.loading import ModelPair
-from draftproof.stopwatch import Stopwatch
+from draftproof.stopwatch import Clock, Stopwatch
 
 _CAPABILITIES = frozenset(Capability) - {Capability.NODES, Capability.STATE_CHECKS}
 _AT_LEAST_ONE = (lambda value: value >= 1, "give at least 1")
@@ -98,10 +97,11 @@ class TransformersEngine:
         Raises:
             EngineError: Its steps do not add up to its output.
         """
-        watch = _Watch(request, self._target.device)
+        clock = Clock(self._target.device)
+        watch = _Watch(request, clock)
         with watch.on(self._target):
             token_ids, seconds = self._generate(
-                request, self._speculation(), streamer=watch, **self._assistant()
+                request, clock, self._speculation(), streamer=watch, **self._assistant()
             )
         watched = watch.result
         watched.require(token_ids)
@@ -112,11 +112,12 @@ class TransformersEngine:
             accepted=watched.accepted,
             counts=watched.counts,
             steps=watched.steps,
+            watching_seconds=clock.stopped_seconds,
         )
 
     def plain(self, request: Request) -> Generation:
         """Decode with ``generate`` of the target alone."""
-        token_ids, seconds = self._generate(request, {})
+        token_ids, seconds = self._generate(request, Clock(self._target.device), {})
         return Generation(
             token_ids=token_ids,
             stop_reason=self._stop_reason(request, token_ids),
@@ -134,7 +135,7 @@ class TransformersEngine:
         """Nothing to free: the models belong to the pair."""
 
     def _generate(
-        self, request: Request, speculation: dict[str, Any], **assistance: Any
+        self, request: Request, clock: Clock, speculation: dict[str, Any], **assistance: Any
     ) -> tuple[tuple[int, ...], float]:
         prompt = torch.tensor([list(request.prompt_token_ids)], device=self._target.device)
         criteria = StoppingCriteriaList()
@@ -144,7 +145,7 @@ class TransformersEngine:
             criteria.append(
                 StopStringCriteria(self._tokenizer, list(request.stopping.stop_strings))
             )
-        watch = Stopwatch(self._target.device)
+        watch = Stopwatch(clock)
         with ExitStack() as stack:
             stack.enter_context(_own_randomness(request, self._target.device))
             stack.enter_context(_defaults(self._target, _settings()))
@@ -251,16 +252,19 @@ def _settings(**settings: Any) -> GenerationConfig:
 
 
 class _Watch(BaseStreamer):
-    """Sees the tokens that a target scores and the tokens that each step emits."""
+    """Sees the tokens that a target scores and the tokens that each step emits.
 
-    def __init__(self, request: Request, device: torch.device) -> None:
+    Plain decoding is not watched, so the clock stops while this works.
+    """
+
+    def __init__(self, request: Request, clock: Clock) -> None:
         self._prompt = request.prompt_token_ids
-        self._device = device
+        self._clock = clock
         self._emitted: list[int] = []
         self._blocks: list[Block] = []
         self._scored: tuple[int, ...] = ()
         self._has_prompt = False
-        self._step_began = self._verify_began = time.perf_counter()
+        self._step_began = self._verify_began = clock.now()
 
     @contextmanager
     def on(self, model: PreTrainedModel) -> Iterator[None]:
@@ -273,11 +277,14 @@ class _Watch(BaseStreamer):
 
     def put(self, value: torch.Tensor) -> None:
         """What ``generate`` hands out: the prompt first, then every step's tokens."""
-        if not self._has_prompt:
-            self._has_prompt = True
-            self._step_began = self._now()
-            return
-        now = self._now()
+        now = self._clock.now()
+        if self._has_prompt:
+            with self._clock.stopped():
+                self._note(value, now)
+        self._has_prompt = True
+        self._step_began = now
+
+    def _note(self, value: torch.Tensor, now: float) -> None:
         emitted = tuple(value.reshape(-1).tolist())
         self._blocks.append(
             Block(
@@ -288,7 +295,6 @@ class _Watch(BaseStreamer):
             )
         )
         self._emitted += emitted
-        self._step_began = now
 
     def end(self) -> None:
         """The last step was handed out."""
@@ -304,8 +310,9 @@ class _Watch(BaseStreamer):
         scored = named.get("input_ids", arguments[0] if arguments else None)
         if scored is None:
             raise EngineError("transformers scored a step without token ids; it cannot be watched")
-        self._scored = tuple(scored[0].tolist())
-        self._verify_began = self._now()
+        self._verify_began = self._clock.now()
+        with self._clock.stopped():
+            self._scored = tuple(scored[0].tolist())
 
     def _proposed(self) -> tuple[int, ...]:
         """The tokens scored after those that are in the output already."""
@@ -317,11 +324,6 @@ class _Watch(BaseStreamer):
                 f"it ({transformers.__version__}) cannot be watched"
             )
         return self._scored[context:]
-
-    def _now(self) -> float:
-        if self._device.type != "cpu":
-            torch.accelerator.synchronize(self._device)
-        return time.perf_counter()
 
 
 @contextmanager

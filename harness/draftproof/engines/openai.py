@@ -17,6 +17,7 @@ from draftproof.engines.server_counters import metric_counts, metric_totals
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
+from draftproof.stopwatch import Clock, Stopwatch
 from draftproof.trace import Counts
 
 
@@ -79,11 +80,14 @@ class OpenAIEngine:
             EngineError: It cannot be reached, hangs, fails, its answer is cut, has no token ids, or
                 has those of another tokenizer.
         """
-        before = self._totals()
+        watch = Stopwatch(Clock())
+        with watch.running():
+            before = self._totals()
         generation, counts = self._complete(self._server, request)
         if self._metrics:
-            counts = metric_counts(before, self._totals())
-        return replace(generation, counts=counts)
+            with watch.running():
+                counts = metric_counts(before, self._totals())
+        return replace(generation, counts=counts, watching_seconds=watch.seconds)
 
     def plain(self, request: Request) -> Generation:
         """Decode on the server without speculation; raises like `speculate`."""

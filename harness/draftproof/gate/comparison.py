@@ -30,7 +30,7 @@ from draftproof.gate.judging import (
     without_figures,
 )
 from draftproof.gate.measured import MeasuredRun
-from draftproof.gate.timing import judge_speed, speculative_speeds, speedups, timed_cases
+from draftproof.gate.timing import judge_speed, speculative_speeds, speedups
 from draftproof.statistics.summary import in_domain_order
 
 SHOWN = tuple(
@@ -245,10 +245,9 @@ def _judged_speed(
     *,
     alternated: bool,
 ) -> Judgement:
-    timed = timed_cases(before, now, tuple(case_ids))
     speed = speculative_speeds if alternated else speedups
     found = judge_speed(
-        gate, scope, speed(before)[before.rows(timed)], speed(now)[now.rows(timed)], LEVEL
+        gate, scope, speed(before)[before.rows(case_ids)], speed(now)[now.rows(case_ids)], LEVEL
     )
     other = [] if alternated else timing_mismatches(before.run, now.run)
     if not other:

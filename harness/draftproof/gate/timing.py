@@ -12,9 +12,6 @@ from draftproof.gate.expression import Gate
 from draftproof.gate.judging import Judgement, Outcome, without_figures
 from draftproof.gate.measured import MeasuredRun
 
-WARM_UP = 1
-"""Cases at the beginning of a run that are not timed: what is done only once is paid for there."""
-
 
 def speedups(run: MeasuredRun) -> np.ndarray:
     """``[cases]`` plain ÷ speculative seconds per committed token; NaN where one is not known.
@@ -28,12 +25,6 @@ def speedups(run: MeasuredRun) -> np.ndarray:
 def speculative_speeds(run: MeasuredRun) -> np.ndarray:
     """``[cases]`` committed tokens a second of speculation; NaN where it is not known."""
     return 1 / _per_token(run, "speculative")
-
-
-def timed_cases(before: MeasuredRun, now: MeasuredRun, case_ids: tuple[str, ...]) -> list[str]:
-    """The cases whose seconds are compared: without those that either run began with."""
-    warming = {*before.case_ids[:WARM_UP], *now.case_ids[:WARM_UP]}
-    return [case_id for case_id in case_ids if case_id not in warming]
 
 
 def judge_speed(
@@ -66,7 +57,8 @@ def judge_speed(
         before=_median(before[known]),
         now=_median(now[known]),
         outcome=Outcome.NO_VERDICT,
-        reason="no case has the seconds of both runs",
+        reason="no case has seconds that can be compared in both runs (a report says of its "
+        "speedup why it is not estimable)",
     )
     if not len(ratios):
         return found

@@ -114,6 +114,8 @@ def explain(
     certificate: Certificate,
     output: Sequence[int],
     decode: Callable[[Sequence[int]], str],
+    *,
+    output_is: str = "speculative",
 ) -> str:
     """A message on the forks of an output: the text before each, both tokens, and the margins.
 
@@ -121,6 +123,7 @@ def explain(
         certificate: Of this output.
         output: The committed tokens.
         decode: From token ids to text.
+        output_is: How it was decoded.
     """
     forks = certificate.forks
     if not forks:
@@ -128,7 +131,7 @@ def explain(
     judged = [(fork, _is_numerical(fork, certificate.tie_tolerance)) for fork in forks]
     worst = sorted(judged, key=lambda pair: (pair[1], pair[0].index))
     lines = [
-        f"the speculative output leaves the target's own at {len(forks)} of {len(output)} tokens "
+        f"the {output_is} output leaves the target's own at {len(forks)} of {len(output)} tokens "
         f"({certificate.verdict})"
     ]
     for fork, is_numerical in worst[:_SHOWN_FORKS]:
@@ -144,7 +147,7 @@ def explain(
         lines += [
             f"  token {fork.index}, after {before!r}",
             f"    target       {decode([fork.target_token_id])!r} (id {fork.target_token_id})",
-            f"    speculative  {decode([fork.token_id])!r} (id {fork.token_id}), "
+            f"    {output_is:<11}  {decode([fork.token_id])!r} (id {fork.token_id}), "
             f"{fork.margin:.4g} below in logits, then {after!r}",
             f"    {why}; between blocks of other widths it varies by {fork.spread:.2g}",
         ]

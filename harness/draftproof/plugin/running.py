@@ -177,6 +177,9 @@ class Speculation:
     def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
         """The case's record; where there are other settings too, each goes first in turn."""
         self._beside = None
+        if not self._cases:
+            for each in filter(None, (bench, self._other)):
+                each.warm_up(prompt)
         self._cases += 1
         if self._other is None:
             return bench.run(prompt)

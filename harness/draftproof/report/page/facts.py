@@ -13,6 +13,7 @@ from draftproof.report.context import (
     failure_lines,
     interval_line,
     law_lines,
+    plain_lines,
     study_lines,
 )
 from draftproof.report.page.source import PageSource
@@ -84,6 +85,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
         "law": [
             *coupling_lines(source.study.coupling),
             *law_lines(source.run),
+            *plain_lines(source.cases),
         ],
         "failures": failure_lines(source.cases),
         "interval": [interval_line(source.summary)],
