@@ -9,6 +9,8 @@ from scipy.stats import binomtest
 from draftproof.gate import Outcome, compare, measured_run, parse_gate
 from draftproof.gate.judging import decide
 from draftproof.gate.timing import judge_speed
+from draftproof.statistics.bootstrap import Resampling
+from draftproof.statistics.costs import costs
 
 GATE = parse_gate("speedup:-10%")
 
@@ -102,7 +104,28 @@ def test_runs_measured_in_turn_compare_speculative_seconds(cases, run):
     assert found.judgements[0].change.value == pytest.approx(1 / 1.5 - 1, abs=0.02)
 
 
-def test_the_case_that_a_run_begins_with_is_not_timed(cases, run):
-    before = measured_run("before", run, timed(cases, first=100.0))
-    found = compare(before, measured_run("now", run, timed(cases)), [GATE])
-    assert found.judgements[0].prompts == len(cases) - 1
+def test_every_case_is_timed_in_gates_and_in_reports_alike(cases, run):
+    """What is done only once is done before the first case, so no case is left out."""
+    now = timed(cases)
+    found = compare(measured_run("before", run, timed(cases)), measured_run("now", run, now), [GATE])
+    _, overall = costs(now, sorted({case.domain for case in now}), Resampling(resamples=20))
+    assert found.judgements[0].prompts == overall.prompts == len(cases)
+
+
+def test_seconds_of_two_spans_are_not_compared(cases, run):
+    """Prefill is in the speculative seconds alone: no speedup, and no verdict on one."""
+    wrong = [
+        replace(
+            case,
+            plain=replace(case.plain, untold_seconds=0.1 * case.plain.seconds),
+            speculative=replace(case.speculative, untold_seconds=0.0),
+        )
+        for case in timed(cases)
+    ]
+    now = measured_run("now", run, wrong)
+    found = compare(measured_run("before", run, timed(cases)), now, [GATE])
+    assert found.judgements[0].outcome is Outcome.NO_VERDICT
+    assert "no case has seconds that can be compared" in found.judgements[0].reason
+    # Speculative seconds stand on their own: they are compared with speculative seconds.
+    before = measured_run("before", run, timed(cases))
+    assert compare(before, now, [GATE], alternated=True).outcome is Outcome.PASS

@@ -117,7 +117,7 @@ def clock_problem(cases: Sequence[CaseRecord]) -> str:
                 f"the engine says that {name} outputs took {_median(seconds):.3g} s, more than the "
                 f"{_median(seconds + untold):.3g} s in which its calls returned them (medians)"
             )
-    off = _median((1 + missing["plain"]) / (1 + missing["speculative"])) - 1
+    off = _median((1 + missing["plain"]) / (1 + missing["speculative"]) - 1)
     if abs(off) > _OTHER_SPAN:
         plain_share, share = (_median(missing[name]) for name in sides)
         return (
