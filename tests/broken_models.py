@@ -126,5 +126,5 @@ class PositionsAfterAGap(HuggingFaceLM):
     """After prefill positions go on some places too late, in every way of decoding."""
 
     def _forward(self, token_ids, positions, attention_mask, **arguments):
-        positions = [position + (8 if self.length else 0) for position in positions]
+        positions = [position + (100 if self.length else 0) for position in positions]
         return super()._forward(token_ids, positions, attention_mask, **arguments)
