@@ -107,7 +107,9 @@ def test_runs_measured_in_turn_compare_speculative_seconds(cases, run):
 def test_every_case_is_timed_in_gates_and_in_reports_alike(cases, run):
     """What is done only once is done before the first case, so no case is left out."""
     now = timed(cases)
-    found = compare(measured_run("before", run, timed(cases)), measured_run("now", run, now), [GATE])
+    found = compare(
+        measured_run("before", run, timed(cases)), measured_run("now", run, now), [GATE]
+    )
     _, overall = costs(now, sorted({case.domain for case in now}), Resampling(resamples=20))
     assert found.judgements[0].prompts == overall.prompts == len(cases)
 

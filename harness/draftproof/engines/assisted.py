@@ -74,10 +74,21 @@ class TransformersEngine:
         self._draft = pair.draft.model
         self._tokenizer = pair.tokenizer
         self._vocabulary_size = pair.target.vocabulary_size
-        self._settings: AssistedSettings | LookupSettings = self._read(config)
+        self._settings: AssistedSettings | LookupSettings = self.read(config)
 
-    def _read(self, config: RunConfig) -> AssistedSettings | LookupSettings:
+    @classmethod
+    def read(cls, config: RunConfig) -> AssistedSettings | LookupSettings:
+        """The engine's settings.
+
+        Raises:
+            UsageError: One is not valid.
+        """
         raise NotImplementedError
+
+    @classmethod
+    def check_settings(cls, config: RunConfig) -> None:
+        """Find invalid settings before a model is loaded."""
+        cls.read(config)
 
     def _draft_defaults(self) -> GenerationConfig:
         """What the draft model's own generation settings are while a call lasts."""
@@ -177,11 +188,12 @@ class AssistedEngine(TransformersEngine):
     name = "transformers-assisted"
     _settings: AssistedSettings
 
-    def _read(self, config: RunConfig) -> AssistedSettings:
+    @classmethod
+    def read(cls, config: RunConfig) -> AssistedSettings:
         return read_settings(
             AssistedSettings,
             config.engine_options,
-            self.name,
+            cls.name,
             [
                 ("draft_length", *_AT_LEAST_ONE),
                 ("confidence", lambda value: 0 <= value < 1, "give 0 (never) or a probability"),
@@ -208,11 +220,12 @@ class LookupEngine(TransformersEngine):
     capabilities = _CAPABILITIES - {Capability.PAIR_DRAFT}
     _settings: LookupSettings
 
-    def _read(self, config: RunConfig) -> LookupSettings:
+    @classmethod
+    def read(cls, config: RunConfig) -> LookupSettings:
         return read_settings(
             LookupSettings,
             config.engine_options,
-            self.name,
+            cls.name,
             [("draft_length", *_AT_LEAST_ONE), ("ngram", *_AT_LEAST_ONE)],
         )
 

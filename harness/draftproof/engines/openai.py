@@ -49,19 +49,7 @@ class OpenAIEngine:
     name = "openai"
 
     def __init__(self, config: RunConfig, pair: ModelPair) -> None:
-        self._settings = settings = read_settings(
-            ServerSettings,
-            config.engine_options,
-            self.name,
-            [
-                ("url", _is_address, "give an address such as http://localhost:8000"),
-                ("plain_url", _is_address, "give an address such as http://localhost:8001"),
-                ("metrics", _is_address, "give an address such as http://localhost:8000/metrics"),
-                ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
-                ("timeout", lambda value: value > 0, "give seconds"),
-                ("retries", lambda value: value >= 0, "give 0 or more"),
-            ],
-        )
+        self._settings = settings = self.read(config)
         self._pair = pair
         self._dialect = DIALECTS[settings.server]
         self._server = self._connect(settings.url)
@@ -72,6 +60,32 @@ class OpenAIEngine:
             | ({Capability.PLAIN} if settings.plain_url else frozenset())
             | ({Capability.COUNTS} if settings.metrics else frozenset())
         )
+
+    @classmethod
+    def read(cls, config: RunConfig) -> ServerSettings:
+        """The server's settings.
+
+        Raises:
+            UsageError: One is not valid.
+        """
+        return read_settings(
+            ServerSettings,
+            config.engine_options,
+            cls.name,
+            [
+                ("url", _is_address, "give an address such as http://localhost:8000"),
+                ("plain_url", _is_address, "give an address such as http://localhost:8001"),
+                ("metrics", _is_address, "give an address such as http://localhost:8000/metrics"),
+                ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
+                ("timeout", lambda value: value > 0, "give seconds"),
+                ("retries", lambda value: value >= 0, "give 0 or more"),
+            ],
+        )
+
+    @classmethod
+    def check_settings(cls, config: RunConfig) -> None:
+        """Find invalid settings before a model is loaded."""
+        _key(cls.read(config))
 
     def speculate(self, request: Request) -> Generation:
         """Decode on the server.
@@ -105,14 +119,8 @@ class OpenAIEngine:
                 server.close()
 
     def _connect(self, url: str) -> Server:
-        headers = {}
-        if variable := self._settings.api_key:
-            if not os.environ.get(variable):
-                raise UsageError(
-                    f"--spec-engine-option api_key={variable}: there is no such environment "
-                    "variable; give the name of the one that holds the key"
-                )
-            headers["Authorization"] = f"Bearer {os.environ[variable]}"
+        key = _key(self._settings)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         return Server(
             url, timeout=self._settings.timeout, retries=self._settings.retries, headers=headers
         )
@@ -184,6 +192,23 @@ class OpenAIEngine:
                 f"{sorted(stops)}"
             )
         return (*token_ids, *stops)
+
+
+def _key(settings: ServerSettings) -> str:
+    """The server's key; empty without one.
+
+    Raises:
+        UsageError: The environment variable that is to hold it is not set.
+    """
+    variable = settings.api_key
+    if not variable:
+        return ""
+    if not os.environ.get(variable):
+        raise UsageError(
+            f"--spec-engine-option api_key={variable}: there is no such environment variable; give "
+            "the name of the one that holds the key"
+        )
+    return os.environ[variable]
 
 
 def _require_same_prompt(answer: Answer, request: Request) -> None:

@@ -105,7 +105,10 @@ def clock_problem(cases: Sequence[CaseRecord]) -> str:
     for name, outputs in sides.items():
         seconds = np.array([output.seconds for output in outputs])
         untold = np.array(
-            [np.nan if output.untold_seconds is None else output.untold_seconds for output in outputs]
+            [
+                np.nan if output.untold_seconds is None else output.untold_seconds
+                for output in outputs
+            ]
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             missing[name] = np.where(untold < 0, untold, np.maximum(untold - _CALL_SECONDS, 0)) / (

@@ -76,7 +76,9 @@ def test_a_right_target_is_certified_on_a_sample(pair, config, prompts, sampling
 
 
 def test_the_sample_is_one_case_in_so_many(config):
-    shares = [_share_of(f"case {number}", "certified") < 1 / CERTIFIED_ONE_IN for number in range(800)]
+    shares = [
+        _share_of(f"case {number}", "certified") < 1 / CERTIFIED_ONE_IN for number in range(800)
+    ]
     # 100 are expected; within 4 standard deviations (9.4 each) but for a chance of 6e-5.
     assert 62 <= sum(shares) <= 138
 
