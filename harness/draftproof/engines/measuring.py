@@ -40,7 +40,6 @@ from draftproof.trace import (
     empty_columns,
 )
 
-
 WARM_UP_TOKENS = 8
 """Tokens that are decoded both ways before anything is timed."""
 

@@ -393,7 +393,7 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
         UsageError: It cannot be read, or a setting cannot differ within one session.
     """
     changed: dict[str, Any] = {}
-    options = dict(settings.engine_options)
+    options: dict[str, str] = {}
     for part in text.split(","):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
@@ -404,6 +404,9 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
             changed[key] = parse_tree(value) if key == "tree" else value
         else:
             raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
+    if changed.get("engine", settings.engine) == settings.engine:
+        # Another engine has other settings.
+        options = {**dict(settings.engine_options), **options}
     other = dataclasses.replace(settings, **changed, engine_options=tuple(options.items()))
     if other == settings:
         raise UsageError(f"--spec-against {text}: these are the run's own settings")
