@@ -194,7 +194,7 @@ def test_under_xdist_it_is_refused_once_too(mine, pair):
     assert (result.stderr.str() + result.stdout.str()).count("unknown value 'ngrams'") == 1
 
 
-@pytest.mark.parametrize("workers", ([], ["-n2"]))
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
 def test_an_engine_that_cannot_be_made_ends_the_run_once(mine, pair, workers):
     """Only its constructor knows: models are loaded by then, and no case can be measured."""
     mine.makepyfile(test_letters=SUITE)

@@ -125,16 +125,14 @@ class Server:
                 f"answered {response.status}: {_shown(content)}",
                 _seconds(response.headers.get("Retry-After")),
             )
-        self._failed_with = ""
         return self._accepted(response.status, content, path)
 
     def _error(self, problem: str, failed_with: str = "") -> EngineError:
         """An error that also says what the server failed with before."""
         before, failed_with = self._failed_with, failed_with or problem
         self._failed_with = before or failed_with
-        return EngineError(
-            f"{problem}; before that it {before}" if before and before != failed_with else problem
-        )
+        is_other = before and before != failed_with
+        return EngineError(f"{problem}; before that it {before}" if is_other else problem)
 
     def _content(self, response: urllib3.BaseHTTPResponse, path: str) -> bytes:
         try:
@@ -150,6 +148,7 @@ class Server:
 
     def _accepted(self, status: int, content: bytes, path: str) -> bytes:
         if status == 200:
+            self._failed_with = ""
             return content
         hint = (
             "; give api_key=NAME, the environment variable that holds the key"
@@ -158,7 +157,10 @@ class Server:
             if status == 404
             else ""
         )
-        raise EngineError(f"{self.url}{path} answered {status}: {_shown(content)}{hint}")
+        error = self._error(f"{self.url}{path} answered {status}: {_shown(content)}{hint}")
+        # It is there, and refuses this request.
+        self._failed_with = ""
+        raise error
 
     def _hangs(self, path: str) -> EngineError:
         failed_with = f"sent nothing for {self._timeout:g} s"
