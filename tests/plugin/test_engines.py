@@ -149,7 +149,7 @@ def test_a_bad_option_is_refused_in_one_line(mine, run, options, message):
 UNUSABLE = [
     (["--spec-engine=broken"], "--spec-engine broken: cannot be imported"),
     (["--spec-engine=my_engine:Nothing"], "my_engine.py) has no 'Nothing'"),
-    (["--spec-engine=my_engine:ENGINE"], "cannot be called: it is a str"),
+    (["--spec-engine=my_engine:Mine.name"], "cannot be called: it is a str"),
     (["--spec-engine=my_engine:one_argument"], "is called with the run's settings and the pair"),
     (["--spec-engine=my_engine:Strict", "--spec-engine-option=sped=3"], "did you mean 'speed'?"),
     (["--spec-engine=no_such_module:Mine"], "there is no module 'no_such_module', neither inst"),

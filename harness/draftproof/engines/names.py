@@ -45,4 +45,5 @@ def shown_name(given: str, own: str) -> str:
         >>> shown_name("my_engine:Mine", "openai")
         'my_engine:Mine'
     """
-    return given if own != given and own in engine_names() else own
+    places = {**{name: entry.value for name, entry in registered().items()}, **BUILT_IN}
+    return own if own not in places or given in (own, places[own]) else given
