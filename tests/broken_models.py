@@ -109,3 +109,22 @@ WRONG_ANYWHERE = (
     ZeroesWhatItDrops,
 )
 WRONG_WITH_WINDOWS = (WindowOneTooWide, WindowByIndex, OneMaskForAll)
+
+
+class FirstRowForTheLast(HuggingFaceLM):
+    """A forward pass that ignores ``logits_to_keep``: the prompt's first row is taken for its last.
+
+    Prefill alone is wrong, and is so in plain and in speculative decoding.
+    """
+
+    def advance(self, token_ids):
+        last = super().advance(token_ids)
+        return self.recompute(token_ids)[0] if len(token_ids) > 1 else last
+
+
+class PositionsAfterAGap(HuggingFaceLM):
+    """After prefill positions go on some places too late, in every way of decoding."""
+
+    def _forward(self, token_ids, positions, attention_mask, **arguments):
+        positions = [position + (100 if self.length else 0) for position in positions]
+        return super()._forward(token_ids, positions, attention_mask, **arguments)

@@ -182,6 +182,12 @@ class RunConfig:
             "--spec-engine-timeout",
             f"{self.engine_timeout} is not a time; give seconds, or 0 for any time",
         )
+        _require(
+            not self.engine_options or self.engine != "reference",
+            "--spec-engine-option",
+            "the reference engine has no settings of its own; name the engine that has them with "
+            "--spec-engine",
+        )
         self._require_valid_rule()
         _require(
             self.draw_log is None or self.engine == "reference",

@@ -106,11 +106,17 @@ class DecodedOutput:
         token_ids: Committed tokens after the prompt.
         stop_reason: ``stop_token`` or ``length``.
         seconds: Wall time from the reset to the last token, prefill included.
+        untold_seconds: Wall time of the engine's call, as seen from outside, that is neither in
+            `seconds` nor said to have gone into watching: what the engine's own clock leaves out.
+            Negative where `seconds` are more than the call took. None where it was not measured.
+        engine: Name of the engine that decoded it; empty where it is not known.
     """
 
     token_ids: tuple[int, ...]
     stop_reason: str
     seconds: float
+    untold_seconds: float | None = None
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +189,8 @@ class CaseRecord:
         message: Why, where the verdict is `NUMERICAL`, `ALGORITHMIC` or `ERROR`; else empty.
         plain: The target's own output, or None after an error.
         speculative: The output of speculation, or None after an error.
+        plain_verdict: What teacher-forcing the target's own greedy output showed, where the case is
+            of the sample on which plain decoding itself is certified; else None.
         forks: Where the speculative output leaves what the target alone would have said.
         contradictions: Metric identities that do not hold of this case's counts.
         evidence: What the sampled tokens say for or against the target's law, as
@@ -207,6 +215,7 @@ class CaseRecord:
     message: str = ""
     plain: DecodedOutput | None = None
     speculative: DecodedOutput | None = None
+    plain_verdict: Verdict | None = None
     forks: tuple[Fork, ...] = ()
     contradictions: tuple[str, ...] = ()
     evidence: Mapping[str, Any] | None = None
@@ -230,6 +239,7 @@ class CaseRecord:
             "message": self.message,
             "plain": _output_to_json(self.plain),
             "speculative": _output_to_json(self.speculative),
+            "plain_verdict": None if self.plain_verdict is None else str(self.plain_verdict),
             "forks": [asdict(fork) for fork in self.forks],
             "contradictions": list(self.contradictions),
             "evidence": None if self.evidence is None else dict(self.evidence),
@@ -260,6 +270,7 @@ class CaseRecord:
                 message=values["message"],
                 plain=_output_from_json(values["plain"]),
                 speculative=_output_from_json(values["speculative"]),
+                plain_verdict=verdict_from(values.get("plain_verdict")),
                 forks=tuple(Fork(**fork) for fork in values.get("forks", ())),
                 contradictions=tuple(values.get("contradictions", ())),
                 evidence=values.get("evidence"),
@@ -278,6 +289,11 @@ class CaseRecord:
             raise TraceError(
                 f"not a case record of schema version {SCHEMA_VERSION}: {error!r}"
             ) from error
+
+
+def verdict_from(value: str | None) -> Verdict | None:
+    """A verdict from its name; None from none."""
+    return None if value is None else Verdict(value)
 
 
 def counts_from(values: Mapping[str, Any] | None) -> Counts | None:
@@ -336,6 +352,8 @@ def _output_to_json(output: DecodedOutput | None) -> dict[str, Any] | None:
         "token_ids": list(output.token_ids),
         "stop_reason": output.stop_reason,
         "seconds": output.seconds,
+        "untold_seconds": output.untold_seconds,
+        "engine": output.engine,
     }
 
 
@@ -346,4 +364,6 @@ def _output_from_json(values: Mapping[str, Any] | None) -> DecodedOutput | None:
         token_ids=tuple(values["token_ids"]),
         stop_reason=values["stop_reason"],
         seconds=values["seconds"],
+        untold_seconds=values.get("untold_seconds"),
+        engine=values.get("engine", ""),
     )

@@ -9,6 +9,8 @@ from scipy.stats import binomtest
 from draftproof.gate import Outcome, compare, judge_alone, measured_run, parse_gate
 from draftproof.gate.judging import decide
 from draftproof.gate.timing import judge_speed
+from draftproof.statistics.bootstrap import Resampling
+from draftproof.statistics.costs import costs
 
 GATE = parse_gate("speedup:-10%")
 
@@ -131,3 +133,32 @@ def test_a_floor_of_the_speedup_needs_no_earlier_run(cases, run):
     found = judge_alone(replace(now, seconds=unknown), [parse_gate("speedup:>=2")])
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.judgements[0].reason == "no case has the seconds of both outputs"
+
+
+def test_every_case_is_timed_in_gates_and_in_reports_alike(cases, run):
+    """What is done only once is done before the first case, so no case is left out."""
+    now = timed(cases)
+    found = compare(
+        measured_run("before", run, timed(cases)), measured_run("now", run, now), [GATE]
+    )
+    _, overall = costs(now, sorted({case.domain for case in now}), Resampling(resamples=20))
+    assert found.judgements[0].prompts == overall.prompts == len(cases)
+
+
+def test_seconds_of_two_spans_are_not_compared(cases, run):
+    """Prefill is in the speculative seconds alone: no speedup, and no verdict on one."""
+    wrong = [
+        replace(
+            case,
+            plain=replace(case.plain, untold_seconds=0.1 * case.plain.seconds),
+            speculative=replace(case.speculative, untold_seconds=0.0),
+        )
+        for case in timed(cases)
+    ]
+    now = measured_run("now", run, wrong)
+    found = compare(measured_run("before", run, timed(cases)), now, [GATE])
+    assert found.judgements[0].outcome is Outcome.NO_VERDICT
+    assert "no case has seconds that can be compared" in found.judgements[0].reason
+    # Speculative seconds stand on their own: they are compared with speculative seconds.
+    before = measured_run("before", run, timed(cases))
+    assert compare(before, now, [GATE], alternated=True).outcome is Outcome.PASS

@@ -1,14 +1,17 @@
 """``--spec-engine``: built-in engines, registered ones, one's own; and what reports say of them."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from plugin_sources import SUITE
 
 USAGE_ERROR = 4
 
 ENGINE = """
 from draftproof.engines.protocol import Capability, Counts, Generation
 from draftproof.engines.reference import ReferenceEngine
+from draftproof.errors import unknown_value
 
 
 class Mine:
@@ -36,6 +39,34 @@ class Mine:
 
     def close(self):
         open("closed.txt", "w").close()
+
+
+class Inherits(ReferenceEngine):
+    def __init__(self, config, pair):
+        self.fails = dict(config.engine_options).get("fails")
+        super().__init__(pair, config)
+
+    def speculate(self, request):
+        if request.request_id == self.fails:
+            raise ValueError("mine alone")
+        return super().speculate(request)
+
+
+class Strict(Mine):
+    @classmethod
+    def check_settings(cls, config):
+        for name, _ in config.engine_options:
+            if name != "speed":
+                raise unknown_value("--spec-engine-option", name, ["speed"])
+
+
+class Unmade(Mine):
+    def __init__(self, config, pair):
+        raise OSError("no card")
+
+
+def one_argument(config):
+    return Mine(config, None)
 """
 
 
@@ -94,7 +125,9 @@ def test_a_failing_engine_fails_its_case_and_the_run_goes_on(mine, run):
         "--spec-engine=mine", "--spec-engine-option=fails=letters/1", "--report", "--report-dir=out"
     )
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*letters/1: mine died: ValueError: no more memory on the card*"])
+    result.stdout.fnmatch_lines(
+        ["*letters/1: mine died: ValueError: no more memory on the card (my_engine.py, line *"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,25 +146,110 @@ def test_a_bad_option_is_refused_in_one_line(mine, run, options, message):
     result.stderr.fnmatch_lines([f"*{message.replace('[', '[[]')}*"])
 
 
+UNUSABLE = [
+    (["--spec-engine=broken"], "--spec-engine broken: cannot be imported"),
+    (["--spec-engine=my_engine:Nothing"], "my_engine.py) has no 'Nothing'"),
+    (["--spec-engine=my_engine:Mine.name"], "cannot be called: it is a str"),
+    (["--spec-engine=my_engine:one_argument"], "is called with the run's settings and the pair"),
+    (["--spec-engine=my_engine:Strict", "--spec-engine-option=sped=3"], "did you mean 'speed'?"),
+    (["--spec-engine=no_such_module:Mine"], "there is no module 'no_such_module', neither inst"),
+    (["--spec-engine=syntax_error:Mine"], "SyntaxError"),
+    (["--spec-engine=needs_another:Mine"], "No module named 'surely_absent' (needs_another.py, l"),
+    (["--spec-engine=reference", "--spec-engine-option=a=b"], "has no settings of its own"),
+    (["--spec-engine=openai"], "--spec-engine openai needs --spec-engine-option url="),
+    (
+        ["--spec-engine=openai", "--spec-engine-option=url=http://x,api_key=SURELY_ABSENT"],
+        "api_key=SURELY_ABSENT: there is no such environment variable",
+    ),
+    (
+        ["--spec-engine=transformers-lookup", "--spec-engine-option=ngrams=2"],
+        "unknown value 'ngrams'; did you mean 'ngram'?",
+    ),
+    (
+        ["--report", "--spec-against=engine=transformers-lookup,option.ngrams=2"],
+        "unknown value 'ngrams'; did you mean 'ngram'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), UNUSABLE)
+def test_an_engine_that_cannot_be_used_is_refused_once_before_anything(
+    mine, run, options, message, monkeypatch
+):
+    mine.makepyfile(syntax_error="def broken(:\n", needs_another="import surely_absent\n")
+    monkeypatch.setattr("draftproof.models.loading.load_pair", None)
+    result = run(*options)
+    assert result.ret == USAGE_ERROR
+    said = result.stderr.str() + result.stdout.str()
+    assert said.count(message) == 1
+    assert "test_letters" not in said
+
+
+def test_under_xdist_it_is_refused_once_too(mine, pair):
+    mine.makepyfile(test_letters=SUITE)
+    result = mine.runpytest_subprocess(
+        *pair, "-n2", "--spec-engine=transformers-lookup", "--spec-engine-option=ngrams=2"
+    )
+    assert result.ret == USAGE_ERROR
+    assert (result.stderr.str() + result.stdout.str()).count("unknown value 'ngrams'") == 1
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
+def test_an_engine_that_cannot_be_made_ends_the_run_once(mine, pair, workers):
+    """Only its constructor knows: models are loaded by then, and no case can be measured."""
+    mine.makepyfile(test_letters=SUITE)
+    result = mine.runpytest_subprocess(*pair, *workers, "--spec-engine=my_engine:Unmade")
+    assert result.ret == USAGE_ERROR
+    said = result.stderr.str() + result.stdout.str()
+    assert said.count("--spec-engine my_engine:Unmade: OSError: no card (my_engine.py, line") == 1
+    assert "failed" not in said
+
+
+def test_a_module_in_the_current_folder_is_found(pytester, run):
+    pytester.makepyfile(here_only=ENGINE)
+    result = run("--spec-engine=here_only:Mine")
+    result.assert_outcomes(passed=3)
+
+
+def test_an_error_of_an_engine_made_of_another_is_not_called_the_others(mine, run, metrics):
+    result = run(
+        "--spec-engine=my_engine:Inherits",
+        "--spec-engine-option=fails=letters/1",
+        "--report",
+        "--report-dir=out",
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*letters/1: my_engine:Inherits died: ValueError: mine alone (my_engine.py, line *"]
+    )
+    assert "reference died" not in result.stdout.str()
+    described = json.loads((mine.path / "out" / "run.json").read_text())["models"]["engine"]
+    assert described["name"] == "my_engine:Inherits"
+
+
+def test_plain_outputs_of_the_judge_are_not_called_the_engines(mine, run, monkeypatch):
+    """The engine does not decode plainly: what is wrong of plain outputs is not its own."""
+    from draftproof.engines.reference import ReferenceEngine
+
+    own = ReferenceEngine.plain
+    monkeypatch.setattr(
+        ReferenceEngine, "plain", lambda *given: replace(own(*given), stop_reason="boredom")
+    )
+    result = run("--spec-engine=mine", "-k", "letters-0 or letters/0")
+    assert "reference, plain output: the output ended for" in result.stdout.str()
+    assert "mine, plain output" not in result.stdout.str()
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("engine", "said"),
     [
-        (["--spec-engine=broken"], "--spec-engine broken: cannot be imported"),
-        (["--spec-engine=my_engine:Nothing"], "--spec-engine my_engine:Nothing: cannot be imp"),
-        (["--spec-engine=my_engine:ENGINE"], "--spec-engine my_engine:ENGINE: cannot be imp"),
-        (["--spec-engine=builtins:dict"], "--spec-engine builtins:dict: TypeError"),
-        (["--spec-engine=reference", "--spec-engine-option=a=b"], "has no settings of its own"),
-        (["--spec-engine=openai"], "--spec-engine openai needs --spec-engine-option url="),
-        (
-            ["--spec-engine=transformers-lookup", "--spec-engine-option=ngrams=2"],
-            "unknown value 'ngrams'; did you mean 'ngram'?",
-        ),
+        ([], "draftproof: engine reference, tree 3x2, rule auto, target *"),
+        (["--spec-engine=mine"], "draftproof: engine mine, target *"),
     ],
 )
-def test_an_engine_that_cannot_be_made_fails_each_case(mine, run, options, message):
-    result = run(*options)
-    result.assert_outcomes(failed=3)
-    assert message in result.stdout.str()
+def test_the_header_names_the_engine(mine, run, engine, said):
+    result = run(*engine, "--report", "--report-dir=out", "--collect-only")
+    result.stdout.fnmatch_lines([said])
 
 
 @pytest.mark.parametrize("engine", ["transformers-assisted", "transformers-lookup"])

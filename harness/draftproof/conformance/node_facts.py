@@ -62,9 +62,9 @@ def node_facts(subject: Subject) -> Finding:
                 continue
             models: dict[str, CausalLM] = {"target": subject.pair.target}
             draft = subject.pair.draft
-            if draft is not None and sampling is GREEDY:
-                if _drafts_with_the_pair(engine, subject.config):
-                    models["draft"] = draft
+            drafts_with_it = sampling is GREEDY and _drafts_with_the_pair(engine, subject.config)
+            if draft is not None and drafts_with_it:
+                models["draft"] = draft
             for prompt in subject.prompts[:_PROMPTS]:
                 asked = subject.request(prompt, sampling=sampling)
                 answer = engine.speculate(asked)

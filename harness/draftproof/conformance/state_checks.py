@@ -65,10 +65,11 @@ def acceptance_counts(subject: Subject) -> Finding:
             if generation.counts is None:
                 return not_available(Capability.COUNTS)
             problems = told_counts_problems(generation, limits)
-            if Capability.PAIR_DRAFT in engine.capabilities and not is_lookup:
+            draft = subject.pair.draft
+            if draft is not None and Capability.PAIR_DRAFT in engine.capabilities and not is_lookup:
                 is_made = Capability.RUN_SETTINGS in engine.capabilities
                 is_chain = is_made and subject.config.tree.is_chain
-                found = judged_labels(generation, asked, subject.pair.draft, is_chain=is_chain)
+                found = judged_labels(generation, asked, draft, is_chain=is_chain)
                 problems += found.problems
                 labels += found.judged
             drafted = max(0, generation.counts.drafted)

@@ -7,7 +7,6 @@ sees the tokens that are scored. No class of the library is patched.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ from draftproof.engines.protocol import Capability, Generation, Request
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
-from draftproof.stopwatch import Stopwatch
+from draftproof.stopwatch import Clock, Stopwatch
 
 _CAPABILITIES = frozenset(Capability) - {
     Capability.RUN_SETTINGS,
@@ -80,10 +79,21 @@ class TransformersEngine:
         self._draft = (pair.draft or pair.target).model
         self._tokenizer = pair.tokenizer
         self._vocabulary_size = pair.target.vocabulary_size
-        self._settings: AssistedSettings | LookupSettings = self._read(config)
+        self._settings: AssistedSettings | LookupSettings = self.read(config)
 
-    def _read(self, config: RunConfig) -> AssistedSettings | LookupSettings:
+    @classmethod
+    def read(cls, config: RunConfig) -> AssistedSettings | LookupSettings:
+        """The engine's settings.
+
+        Raises:
+            UsageError: One is not valid.
+        """
         raise NotImplementedError
+
+    @classmethod
+    def check_settings(cls, config: RunConfig) -> None:
+        """Find invalid settings before a model is loaded."""
+        cls.read(config)
 
     def _draft_defaults(self) -> GenerationConfig:
         """What the draft model's own generation settings are while a call lasts."""
@@ -103,10 +113,11 @@ class TransformersEngine:
         Raises:
             EngineError: Its steps do not add up to its output.
         """
-        watch = _Watch(request, self._target.device)
+        clock = Clock(self._target.device)
+        watch = _Watch(request, clock)
         with watch.on(self._target):
             token_ids, seconds = self._generate(
-                request, self._speculation(), streamer=watch, **self._assistant()
+                request, clock, self._speculation(), streamer=watch, **self._assistant()
             )
         watched = watch.result
         watched.require(token_ids)
@@ -117,11 +128,12 @@ class TransformersEngine:
             accepted=watched.accepted,
             counts=watched.counts,
             steps=watched.steps,
+            watching_seconds=clock.stopped_seconds,
         )
 
     def plain(self, request: Request) -> Generation:
         """Decode with ``generate`` of the target alone."""
-        token_ids, seconds = self._generate(request, {})
+        token_ids, seconds = self._generate(request, Clock(self._target.device), {})
         return Generation(
             token_ids=token_ids,
             stop_reason=self._stop_reason(request, token_ids),
@@ -139,7 +151,7 @@ class TransformersEngine:
         """Nothing to free: the models belong to the pair."""
 
     def _generate(
-        self, request: Request, speculation: dict[str, Any], **assistance: Any
+        self, request: Request, clock: Clock, speculation: dict[str, Any], **assistance: Any
     ) -> tuple[tuple[int, ...], float]:
         prompt = torch.tensor([list(request.prompt_token_ids)], device=self._target.device)
         criteria = StoppingCriteriaList()
@@ -149,7 +161,7 @@ class TransformersEngine:
             criteria.append(
                 StopStringCriteria(self._tokenizer, list(request.stopping.stop_strings))
             )
-        watch = Stopwatch(self._target.device)
+        watch = Stopwatch(clock)
         with ExitStack() as stack:
             stack.enter_context(_own_randomness(request, self._target.device))
             stack.enter_context(_defaults(self._target, _settings()))
@@ -181,11 +193,12 @@ class AssistedEngine(TransformersEngine):
     name = "transformers-assisted"
     _settings: AssistedSettings
 
-    def _read(self, config: RunConfig) -> AssistedSettings:
+    @classmethod
+    def read(cls, config: RunConfig) -> AssistedSettings:
         return read_settings(
             AssistedSettings,
             config.engine_options,
-            self.name,
+            cls.name,
             [
                 ("draft_length", *_AT_LEAST_ONE),
                 ("confidence", lambda value: 0 <= value < 1, "give 0 (never) or a probability"),
@@ -217,11 +230,12 @@ class LookupEngine(TransformersEngine):
     capabilities = _CAPABILITIES - {Capability.PAIR_DRAFT}
     _settings: LookupSettings
 
-    def _read(self, config: RunConfig) -> LookupSettings:
+    @classmethod
+    def read(cls, config: RunConfig) -> LookupSettings:
         return read_settings(
             LookupSettings,
             config.engine_options,
-            self.name,
+            cls.name,
             [("draft_length", *_AT_LEAST_ONE), ("ngram", *_AT_LEAST_ONE)],
         )
 
@@ -261,16 +275,19 @@ def _settings(**settings: Any) -> GenerationConfig:
 
 
 class _Watch(BaseStreamer):
-    """Sees the tokens that a target scores and the tokens that each step emits."""
+    """Sees the tokens that a target scores and the tokens that each step emits.
 
-    def __init__(self, request: Request, device: torch.device) -> None:
+    Plain decoding is not watched, so the clock stops while this works.
+    """
+
+    def __init__(self, request: Request, clock: Clock) -> None:
         self._prompt = request.prompt_token_ids
-        self._device = device
+        self._clock = clock
         self._emitted: list[int] = []
         self._blocks: list[Block] = []
         self._scored: tuple[int, ...] = ()
         self._has_prompt = False
-        self._step_began = self._verify_began = time.perf_counter()
+        self._step_began = self._verify_began = clock.now()
 
     @contextmanager
     def on(self, model: PreTrainedModel) -> Iterator[None]:
@@ -283,11 +300,14 @@ class _Watch(BaseStreamer):
 
     def put(self, value: torch.Tensor) -> None:
         """What ``generate`` hands out: the prompt first, then every step's tokens."""
-        if not self._has_prompt:
-            self._has_prompt = True
-            self._step_began = self._now()
-            return
-        now = self._now()
+        now = self._clock.now()
+        if self._has_prompt:
+            with self._clock.stopped():
+                self._note(value, now)
+        self._has_prompt = True
+        self._step_began = now
+
+    def _note(self, value: torch.Tensor, now: float) -> None:
         emitted = tuple(value.reshape(-1).tolist())
         self._blocks.append(
             Block(
@@ -298,7 +318,6 @@ class _Watch(BaseStreamer):
             )
         )
         self._emitted += emitted
-        self._step_began = now
 
     def end(self) -> None:
         """The last step was handed out."""
@@ -311,8 +330,9 @@ class _Watch(BaseStreamer):
     def _before_forward(
         self, model: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
-        self._scored = self._token_ids((*arguments, *named.values()))
-        self._verify_began = self._now()
+        self._verify_began = self._clock.now()
+        with self._clock.stopped():
+            self._scored = self._token_ids((*arguments, *named.values()))
 
     def _token_ids(self, values: Iterable[Any]) -> tuple[int, ...]:
         """The one of some arguments that goes on from the output, whatever it is called."""
@@ -340,11 +360,6 @@ class _Watch(BaseStreamer):
     def _proposed(self) -> tuple[int, ...]:
         """The tokens scored after those that are in the output already."""
         return self._scored[self._context() :]
-
-    def _now(self) -> float:
-        if self._device.type != "cpu":
-            torch.accelerator.synchronize(self._device)
-        return time.perf_counter()
 
 
 @contextmanager

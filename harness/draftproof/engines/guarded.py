@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import operator
 import queue
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from draftproof.engines.protocol import Capability, Counts, Engine, Generation, Request
@@ -21,6 +24,8 @@ from draftproof.errors import DraftproofError, EngineError
 
 _CLOSE_SECONDS = 10.0
 """How long a run waits at its end for an engine to free what it holds."""
+
+_PACKAGE = Path(__file__).parents[1]
 
 _PROMISED = {
     Capability.ACCEPTED: "accepted",
@@ -37,16 +42,22 @@ class GuardedEngine:
         engine: What is guarded.
         timeout: Seconds a request may take; 0 for any time.
         stop_token_ids: The target's own: what an output ends with by itself.
+        name: What errors and reports call it, where that is not its own name (see
+            `draftproof.engines.names.shown_name`).
 
     Attributes:
         engine: The same.
     """
 
     def __init__(
-        self, engine: Engine, timeout: float, stop_token_ids: frozenset[int] | None = None
+        self,
+        engine: Engine,
+        timeout: float,
+        stop_token_ids: frozenset[int] | None = None,
+        name: str | None = None,
     ) -> None:
         self.engine = engine
-        self.name = engine.name
+        self.name = name or engine.name
         self.capabilities = engine.capabilities
         self._timeout = timeout or None
         self._stop_token_ids = stop_token_ids
@@ -77,7 +88,7 @@ class GuardedEngine:
         return self._generation(lambda: self.engine.plain(request), request)
 
     def describe(self) -> dict[str, Any]:
-        return dict(self.engine.describe())
+        return {**self.engine.describe(), "name": self.name}
 
     def close(self) -> None:
         """Let the engine free what it holds; one that hangs or fails is left behind."""
@@ -106,17 +117,37 @@ class GuardedEngine:
                 raise EngineError(
                     f"{self.name} hangs: {self._hung}; give it longer with --spec-engine-timeout"
                 ) from error
-            raise EngineError(f"{self.name}: TimeoutError: {error}") from error
+            where = raised_at(error, self.engine)
+            raise EngineError(f"{self.name}: TimeoutError: {error}{where}") from error
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not future.done():
                 raise
-            raise EngineError(f"{self.name} died: {type(error).__name__}: {error}") from error
+            where = raised_at(error, self.engine)
+            problem = f"{type(error).__name__}: {error}"
+            raise EngineError(f"{self.name} died: {problem}{where}") from error
         return _checked(generation, self.name)
 
     def _submit(self, call: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
         self._work.put((future, call))
         return future
+
+
+def raised_at(error: BaseException, engine: object) -> str:
+    """Where an error was raised, in the engine's own code if it passed there; may be empty.
+
+    Example: `` (my_engine.py, line 17, in speculate)``
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    # Code of this package that an engine is called through, or made of, is not where it failed.
+    others = [frame for frame in frames if not Path(frame.filename).is_relative_to(_PACKAGE)]
+    module = sys.modules.get(getattr(engine, "__module__", ""), None)
+    source = getattr(module, "__file__", None)
+    own = [frame for frame in others if frame.filename == source]
+    if not (own or others):
+        return ""
+    frame = (own or others)[-1]
+    return f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
 
 
 def _serve(work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:

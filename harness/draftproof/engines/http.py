@@ -56,6 +56,7 @@ class Server:
         self._headers = dict(headers or {})
         self._pause = pause
         self._pool = urllib3.PoolManager()
+        self._failed_with = ""
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object that the server answers to a JSON object.
@@ -83,35 +84,55 @@ class Server:
 
     def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
         for attempt in range(self._retries + 1):
-            is_last = attempt == self._retries
-            problem, wait = "", 0.0
             try:
-                response = self._pool.request(
-                    method,
-                    self.url + path,
-                    json=body,
-                    headers=self._headers,
-                    timeout=urllib3.Timeout(self._timeout),
-                    retries=False,
-                    preload_content=False,
-                )
-            except ReadTimeoutError as error:
-                raise self._hangs(path) from error
-            except (NewConnectionError, ConnectTimeoutError, ProtocolError) as error:
-                problem = f"cannot be reached: {error}"
-            except HTTPError as error:
-                raise EngineError(f"{self.url}{path}: {error}") from error
-            else:
-                content = self._content(response, path)
-                if response.status not in _BUSY:
-                    return self._accepted(response.status, content, path)
-                problem = f"answered {response.status}: {_shown(content)}"
-                wait = _seconds(response.headers.get("Retry-After"))
-            if is_last:
-                tries = "once" if attempt == 0 else f"{attempt + 1} times"
-                raise EngineError(f"{self.url}{path} {problem} (tried {tries})")
-            self._pause(min(max(wait, _FIRST_PAUSE * 2**attempt), _LONGEST_PAUSE))
+                return self._tried(method, path, body)
+            except _MayPassError as failure:
+                if attempt == self._retries:
+                    tries = "once" if attempt == 0 else f"{attempt + 1} times"
+                    problem = f"{self.url}{path} {failure} (tried {tries})"
+                    raise self._error(problem, str(failure)) from failure.__cause__
+                self._failed_with = self._failed_with or str(failure)
+                pause = max(failure.wait, _FIRST_PAUSE * 2**attempt)
+            self._pause(min(pause, _LONGEST_PAUSE))
         raise AssertionError("unreachable")
+
+    def _tried(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
+        """The answer to one try.
+
+        Raises:
+            _MayPassError: Another try may succeed.
+            EngineError: None can.
+        """
+        try:
+            response = self._pool.request(
+                method,
+                self.url + path,
+                json=body,
+                headers=self._headers,
+                timeout=urllib3.Timeout(self._timeout),
+                retries=False,
+                preload_content=False,
+            )
+        except ReadTimeoutError as error:
+            raise self._hangs(path) from error
+        except (NewConnectionError, ConnectTimeoutError, ProtocolError) as error:
+            raise _MayPassError(f"cannot be reached: {error}") from error
+        except HTTPError as error:
+            raise self._error(f"{self.url}{path}: {error}") from error
+        content = self._content(response, path)
+        if response.status in _BUSY:
+            raise _MayPassError(
+                f"answered {response.status}: {_shown(content)}",
+                _seconds(response.headers.get("Retry-After")),
+            )
+        return self._accepted(response.status, content, path)
+
+    def _error(self, problem: str, failed_with: str = "") -> EngineError:
+        """An error that also says what the server failed with before."""
+        before, failed_with = self._failed_with, failed_with or problem
+        self._failed_with = before or failed_with
+        is_other = before and before != failed_with
+        return EngineError(f"{problem}; before that it {before}" if is_other else problem)
 
     def _content(self, response: urllib3.BaseHTTPResponse, path: str) -> bytes:
         try:
@@ -119,12 +140,15 @@ class Server:
         except ReadTimeoutError as error:
             raise self._hangs(path) from error
         except HTTPError as error:
-            raise EngineError(f"{self.url}{path}: the answer was cut: {error}") from error
+            raise self._error(
+                f"{self.url}{path}: the answer was cut: {error}", f"cut its answer: {error}"
+            ) from error
         finally:
             response.release_conn()
 
     def _accepted(self, status: int, content: bytes, path: str) -> bytes:
         if status == 200:
+            self._failed_with = ""
             return content
         hint = (
             "; give api_key=NAME, the environment variable that holds the key"
@@ -133,13 +157,30 @@ class Server:
             if status == 404
             else ""
         )
-        raise EngineError(f"{self.url}{path} answered {status}: {_shown(content)}{hint}")
+        error = self._error(f"{self.url}{path} answered {status}: {_shown(content)}{hint}")
+        # It is there, and refuses this request.
+        self._failed_with = ""
+        raise error
 
     def _hangs(self, path: str) -> EngineError:
-        return EngineError(
-            f"{self.url}{path} sent nothing for {self._timeout:g} s; it hangs, or needs "
-            "--spec-engine-option timeout=SECONDS"
+        failed_with = f"sent nothing for {self._timeout:g} s"
+        return self._error(
+            f"{self.url}{path} {failed_with}; it hangs, or needs --spec-engine-option "
+            "timeout=SECONDS",
+            failed_with,
         )
+
+
+class _MayPassError(Exception):
+    """A failure that another try may not meet.
+
+    Attributes:
+        wait: Seconds after which the server asked to be tried again.
+    """
+
+    def __init__(self, problem: str, wait: float = 0.0) -> None:
+        super().__init__(problem)
+        self.wait = wait
 
 
 def _seconds(header: str | None) -> float:

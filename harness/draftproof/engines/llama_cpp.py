@@ -78,10 +78,27 @@ class LlamaCppEngine:
     )
 
     def __init__(self, config: RunConfig, pair: ModelPair) -> None:
-        self._settings = settings = read_settings(
+        self._settings = settings = self.read(config)
+        if settings.draft == _LOOKUP:
+            proposer: Any = _lookup(settings)
+        else:
+            proposer = _DraftModel(_load(settings, settings.draft), settings.draft_length)
+            _require_same_tokens(proposer.llama, pair, settings.draft)
+        self._hook = _Hook(proposer)
+        self._llama = _load(settings, settings.model, draft_model=self._hook)
+        _require_same_tokens(self._llama, pair, settings.model)
+
+    @classmethod
+    def read(cls, config: RunConfig) -> LlamaCppSettings:
+        """The engine's settings.
+
+        Raises:
+            UsageError: One is not valid.
+        """
+        return read_settings(
             LlamaCppSettings,
             config.engine_options,
-            self.name,
+            cls.name,
             [
                 ("model", _is_gguf, "is not a .gguf file"),
                 (
@@ -95,14 +112,12 @@ class LlamaCppEngine:
                 ("threads", lambda value: value >= 0, "give 0 or more"),
             ],
         )
-        if settings.draft == _LOOKUP:
-            proposer: Any = _lookup(settings)
-        else:
-            proposer = _DraftModel(_load(settings, settings.draft), settings.draft_length)
-            _require_same_tokens(proposer.llama, pair, settings.draft)
-        self._hook = _Hook(proposer)
-        self._llama = _load(settings, settings.model, draft_model=self._hook)
-        _require_same_tokens(self._llama, pair, settings.model)
+
+    @classmethod
+    def check_settings(cls, config: RunConfig) -> None:
+        """Find invalid settings, and a library that is not there, before a model is loaded."""
+        cls.read(config)
+        _require_library()
 
     def speculate(self, request: Request) -> Generation:
         """Decode with drafts.
@@ -275,13 +290,9 @@ def _lookup(settings: LlamaCppSettings) -> Any:
 
 
 def _load(settings: LlamaCppSettings, path: str, draft_model: Any = None) -> Llama:
-    try:
-        from llama_cpp import Llama
-    except ImportError as error:
-        raise UsageError(
-            "--spec-engine llama-cpp needs llama-cpp-python; install it with "
-            f"pip install 'draftproof[llamacpp]' ({error})"
-        ) from error
+    _require_library()
+    from llama_cpp import Llama
+
     try:
         return Llama(
             model_path=path,
@@ -294,6 +305,16 @@ def _load(settings: LlamaCppSettings, path: str, draft_model: Any = None) -> Lla
         )
     except (ValueError, OSError) as error:
         raise ModelError(f"--spec-engine-option: llama.cpp cannot load {path}: {error}") from error
+
+
+def _require_library() -> None:
+    try:
+        import llama_cpp  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "--spec-engine llama-cpp needs llama-cpp-python; install it with "
+            f"pip install 'draftproof[llamacpp]' ({error})"
+        ) from error
 
 
 def _require_same_tokens(llama: Llama, pair: ModelPair, path: str) -> None:

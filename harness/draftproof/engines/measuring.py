@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,10 +43,29 @@ from draftproof.trace import (
 
 _TWO_SPREADS = 0.5
 """`TIE_TOLERANCE` is four times the largest spread of one logit that was measured."""
+WARM_UP_TOKENS = 8
+"""Tokens that are decoded both ways before anything is timed."""
+
+CERTIFIED_ONE_IN = 8
+"""Share of the cases, one in so many, whose plain output is certified too."""
+
+CERTIFIED_TOKENS = 16
+"""Length of the greedy output that certifies plain decoding where outputs are drawn."""
 
 
 class Bench:
     """Measures cases on an engine, and judges them by the target itself.
+
+    Both outputs of a case are decoded one right after the other, and which one comes first depends
+    on the case's id alone: what the first of two requests pays for (a page of memory, a cache of
+    prefixes) is paid for by both sides, however cases are spread over processes.
+
+    Plain decoding is what everything is compared with, so that a model which is wrong in both ways
+    of decoding would make two equal outputs. On a sample of the cases it is therefore judged too:
+    by one forward pass over prompt and output without a cache, first token included. The sample
+    holds the first case of every bench, one in `CERTIFIED_ONE_IN` of the others by their ids, every
+    case after one that failed, and every case where the outputs part: speculation is not blamed for
+    what plain decoding got wrong.
 
     Args:
         engine: What is under test.
@@ -64,6 +85,19 @@ class Bench:
             if Capability.PLAIN in engine.capabilities
             else ReferenceEngine.without_drafts(pair, config)
         )
+        self._certifies_next = True
+
+    def warm_up(self, prompt: Prompt) -> None:
+        """Decode a few tokens both ways, so that what is done only once is in no case's seconds.
+
+        Raises:
+            DraftproofError: As `run`.
+        """
+        request = self.request(prompt)
+        limit = min(WARM_UP_TOKENS, request.stopping.max_new_tokens)
+        short = replace(request, stopping=replace(request.stopping, max_new_tokens=limit))
+        self._plain_engine.plain(short)
+        self.engine.speculate(short)
 
     def request(self, prompt: Prompt) -> Request:
         """What an engine is asked for a prompt under the run's settings.
@@ -98,11 +132,11 @@ class Bench:
 
     def measured(self, prompt: Prompt, request: Request) -> CaseRecord:
         """Everything measured on a request for a prompt; see `run`."""
-        plain = self._plain_engine.plain(request)
-        self._check(plain, request, "plain output")
-        speculative = self.engine.speculate(request)
-        self._check(speculative, request, "speculative output")
+        (plain, plain_output), (speculative, speculative_output) = self._both(request)
+        plain_verdict = self._certified_plain(request, plain) if self._in_sample(request) else None
         verdict, forks, message = self._judge(request, plain, speculative)
+        if verdict is Verdict.ALGORITHMIC and plain_verdict is None:
+            plain_verdict = self._certified_plain(request, plain)
         rule = str(self.engine.describe().get("rule", ""))
         evidence, control = self._evidence(request, plain, speculative, rule)
         plain_score, speculative_score = self._scores(prompt, plain, speculative)
@@ -113,8 +147,9 @@ class Bench:
             prompt_tokens=len(request.prompt_token_ids),
             verdict=verdict,
             message=message,
-            plain=_decoded(plain),
-            speculative=_decoded(speculative),
+            plain=plain_output,
+            speculative=speculative_output,
+            plain_verdict=plain_verdict,
             forks=forks,
             evidence=evidence,
             control=control,
@@ -156,7 +191,7 @@ class Bench:
                 self.request(asked), prompt_token_ids=self.pair.encode(text, answered)
             )
             answer = self._plain_engine.plain(request)
-            self._check(answer, request, f"plain output of turn {turn}")
+            self._check(self._plain_engine, answer, request, f"plain output of turn {turn}")
             answered.append((text, self._said(answer.token_ids)))
         return answered
 
@@ -176,11 +211,86 @@ class Bench:
         """The text of an output without the tokens that end it."""
         return self.pair.decode([t for t in token_ids if t not in self.pair.stop_token_ids])
 
-    def _check(self, generation: Generation, request: Request, what: str) -> None:
+    def _both(
+        self, request: Request
+    ) -> tuple[tuple[Generation, DecodedOutput], tuple[Generation, DecodedOutput]]:
+        """The plain and the speculative answer, each with its time as seen from outside."""
+        if _share_of(request.request_id, "plain first") < 0.5:
+            plain = self._timed(self._plain_engine, request, "plain")
+            return plain, self._timed(self.engine, request, "speculative")
+        speculative = self._timed(self.engine, request, "speculative")
+        return self._timed(self._plain_engine, request, "plain"), speculative
+
+    def _timed(
+        self, engine: Engine, request: Request, which: str
+    ) -> tuple[Generation, DecodedOutput]:
+        decode: Callable[[Request], Generation] = (
+            engine.plain if which == "plain" else engine.speculate
+        )
+        began = time.perf_counter()
+        generation = decode(request)
+        call_seconds = time.perf_counter() - began
+        self._check(engine, generation, request, f"{which} output")
+        return generation, DecodedOutput(
+            token_ids=generation.token_ids,
+            stop_reason=generation.stop_reason,
+            seconds=generation.seconds,
+            untold_seconds=call_seconds - generation.seconds - generation.watching_seconds,
+            engine=engine.name,
+        )
+
+    def _in_sample(self, request: Request) -> bool:
+        return self._certifies_next or _share_of(request.request_id, "certified") < 1 / (
+            CERTIFIED_ONE_IN
+        )
+
+    def _certified_plain(self, request: Request, plain: Generation) -> Verdict:
+        """What teacher-forcing plain decoding showed.
+
+        Above temperature 0, where an output may be any, plain decoding is asked for a short greedy
+        one: prefill, first token and cache are the same. (That its tokens are then drawn from the
+        right law is for the anytime-valid test, whose control they are.)
+
+        Raises:
+            EngineError: The target's own weights and kernels decoded something else than the target
+                says. Of other ones, the verdict alone tells.
+        """
+        self._certifies_next = True
+        if not request.sampling.greedy:
+            stopping = request.stopping
+            limit = min(CERTIFIED_TOKENS, stopping.max_new_tokens)
+            request = replace(
+                request,
+                sampling=replace(request.sampling, temperature=0.0),
+                stopping=replace(stopping, max_new_tokens=limit),
+            )
+            plain = self._plain_engine.plain(request)
+            self._check(self._plain_engine, plain, request, "greedy plain output")
+        prompt, output = request.prompt_token_ids, plain.token_ids
+        certificate = certify(
+            prompt,
+            output,
+            self.pair.target,
+            TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids),
+            widths=[1] * len(output),
+            tie_tolerance=self.config.tie_tolerance,
+        )
+        if certificate.verdict is Verdict.ALGORITHMIC and not plain_decides(self.engine):
+            why = explain(certificate, output, self.pair.decode, output_is="plain")
+            raise EngineError(
+                f"plain decoding itself is wrong, and equal outputs would prove nothing: {why}\n"
+                "The output was compared with one forward pass of the target over all its tokens, "
+                "without a cache. Look at what differs between the two: the cache, positions and "
+                "masks, or an argument that the model ignores, such as logits_to_keep"
+            )
+        self._certifies_next = False
+        return certificate.verdict
+
+    def _check(self, engine: Engine, generation: Generation, request: Request, what: str) -> None:
         try:
             check_generation(generation, request, self.pair.target.vocabulary_size)
         except EngineError as error:
-            raise EngineError(f"{self.engine.name}, {what}: {error}") from error
+            raise EngineError(f"{engine.name}, {what}: {error}") from error
 
     def _evidence(
         self, request: Request, plain: Generation, speculative: Generation, rule: str
@@ -289,9 +399,7 @@ def _columns(columns: Columns | None, schema: dict[str, str]) -> Columns:
     return empty_columns(schema) if columns is None else columns
 
 
-def _decoded(generation: Generation) -> DecodedOutput:
-    return DecodedOutput(
-        token_ids=generation.token_ids,
-        stop_reason=generation.stop_reason,
-        seconds=generation.seconds,
-    )
+def _share_of(request_id: str, purpose: str) -> float:
+    """A number in [0, 1) that a request's id decides, independent for each purpose."""
+    digest = hashlib.sha256(f"{purpose}\0{request_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

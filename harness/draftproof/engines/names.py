@@ -8,8 +8,11 @@ from importlib import metadata
 GROUP = "draftproof.engines"
 """Entry point group under which other packages register engines."""
 
+REFERENCE = "reference"
+"""This project's own engine, which reads the run's settings and has none of its own."""
+
 BUILT_IN: Mapping[str, str] = {
-    "reference": "draftproof.engines.reference:ReferenceEngine",
+    REFERENCE: "draftproof.engines.reference:ReferenceEngine",
     "llama-cpp": "draftproof.engines.llama_cpp:LlamaCppEngine",
     "openai": "draftproof.engines.openai:OpenAIEngine",
     "transformers-assisted": "draftproof.engines.assisted:AssistedEngine",
@@ -26,3 +29,21 @@ def registered() -> dict[str, metadata.EntryPoint]:
 def engine_names() -> tuple[str, ...]:
     """Every name that ``--spec-engine`` knows here, sorted."""
     return tuple(sorted({*BUILT_IN, *registered()}))
+
+
+def shown_name(given: str, own: str) -> str:
+    """What an engine is called in errors and reports.
+
+    Args:
+        given: As in ``--spec-engine``.
+        own: What the engine calls itself. One that is made from another engine's code may carry the
+            name of that, and would be taken for it.
+
+    Example:
+        >>> shown_name("my_engine:Mine", "mine")
+        'mine'
+        >>> shown_name("my_engine:Mine", "openai")
+        'my_engine:Mine'
+    """
+    places = {**{name: entry.value for name, entry in registered().items()}, **BUILT_IN}
+    return own if own not in places or given in (own, places[own]) else given

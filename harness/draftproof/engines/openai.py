@@ -18,6 +18,7 @@ from draftproof.engines.server_counters import metric_counts, metric_totals
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
+from draftproof.stopwatch import Clock, Stopwatch
 from draftproof.trace import Counts
 
 
@@ -56,21 +57,7 @@ class OpenAIEngine:
     name = "openai"
 
     def __init__(self, config: RunConfig, pair: ModelPair) -> None:
-        self._settings = settings = read_settings(
-            ServerSettings,
-            config.engine_options,
-            self.name,
-            [
-                ("url", _is_address, "give an address such as http://localhost:8000"),
-                ("plain_url", _is_address, "give an address such as http://localhost:8001"),
-                ("metrics", _is_address, "give an address such as http://localhost:8000/metrics"),
-                ("draft_length", lambda value: value >= 1, "give at least 1"),
-                ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
-                ("timeout", lambda value: value > 0, "give seconds"),
-                ("dtype", DTYPES[1:].__contains__, f"give one of: {', '.join(DTYPES[1:])}"),
-                ("retries", lambda value: value >= 0, "give 0 or more"),
-            ],
-        )
+        self._settings = settings = self.read(config)
         self._pair = pair
         self._dialect = DIALECTS[settings.server]
         self._server = self._connect(settings.url)
@@ -82,6 +69,34 @@ class OpenAIEngine:
             | ({Capability.COUNTS} if settings.metrics else frozenset())
         )
 
+    @classmethod
+    def read(cls, config: RunConfig) -> ServerSettings:
+        """The server's settings.
+
+        Raises:
+            UsageError: One is not valid.
+        """
+        return read_settings(
+            ServerSettings,
+            config.engine_options,
+            cls.name,
+            [
+                ("url", _is_address, "give an address such as http://localhost:8000"),
+                ("plain_url", _is_address, "give an address such as http://localhost:8001"),
+                ("metrics", _is_address, "give an address such as http://localhost:8000/metrics"),
+                ("draft_length", lambda value: value >= 1, "give at least 1"),
+                ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
+                ("timeout", lambda value: value > 0, "give seconds"),
+                ("dtype", DTYPES[1:].__contains__, f"give one of: {', '.join(DTYPES[1:])}"),
+                ("retries", lambda value: value >= 0, "give 0 or more"),
+            ],
+        )
+
+    @classmethod
+    def check_settings(cls, config: RunConfig) -> None:
+        """Find invalid settings before a model is loaded."""
+        _key(cls.read(config))
+
     def speculate(self, request: Request) -> Generation:
         """Decode on the server.
 
@@ -89,11 +104,14 @@ class OpenAIEngine:
             EngineError: It cannot be reached, hangs, fails, its answer is cut, has no token ids, or
                 has those of another tokenizer.
         """
-        before = self._totals()
+        watch = Stopwatch(Clock())
+        with watch.running():
+            before = self._totals()
         generation, counts = self._complete(self._server, request)
         if self._metrics:
-            counts = _together(counts, metric_counts(before, self._totals()))
-        return replace(generation, counts=counts)
+            with watch.running():
+                counts = _together(counts, metric_counts(before, self._totals()))
+        return replace(generation, counts=counts, watching_seconds=watch.seconds)
 
     def plain(self, request: Request) -> Generation:
         """Decode on the server without speculation; raises like `speculate`."""
@@ -111,14 +129,8 @@ class OpenAIEngine:
                 server.close()
 
     def _connect(self, url: str) -> Server:
-        headers = {}
-        if variable := self._settings.api_key:
-            if not os.environ.get(variable):
-                raise UsageError(
-                    f"--spec-engine-option api_key={variable}: there is no such environment "
-                    "variable; give the name of the one that holds the key"
-                )
-            headers["Authorization"] = f"Bearer {os.environ[variable]}"
+        key = _key(self._settings)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         return Server(
             url, timeout=self._settings.timeout, retries=self._settings.retries, headers=headers
         )
@@ -210,6 +222,23 @@ def _log_probabilities(answer: Answer, tokens: int) -> tuple[float, ...] | None:
         return None
     known = len(answer.token_ids if answer.token_ids is not None else answer.token_texts or ())
     return told + (math.nan,) * (tokens - known)
+
+
+def _key(settings: ServerSettings) -> str:
+    """The server's key; empty without one.
+
+    Raises:
+        UsageError: The environment variable that is to hold it is not set.
+    """
+    variable = settings.api_key
+    if not variable:
+        return ""
+    if not os.environ.get(variable):
+        raise UsageError(
+            f"--spec-engine-option api_key={variable}: there is no such environment variable; give "
+            "the name of the one that holds the key"
+        )
+    return os.environ[variable]
 
 
 def _require_same_prompt(answer: Answer, request: Request) -> None:

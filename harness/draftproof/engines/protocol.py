@@ -100,7 +100,10 @@ class Generation:
     Attributes:
         token_ids: The committed tokens after the prompt, a stop token included.
         stop_reason: ``stop_token``, ``stop_string`` or ``length``.
-        seconds: Wall time, prefill included.
+        seconds: Wall time from the prompt to the last token: prefill included, and what only
+            watches (recording, state checks, logs, reading counters) left out. Both ways of
+            decoding must be timed over this same span, or their ratio is no speedup.
+        watching_seconds: Wall time of the call that was spent on what only watches.
         accepted: ``[tokens]`` whether each token was a draft that was kept.
         counts: The engine's own counters.
         steps: `STEP_COLUMNS`, each ``[steps]``.
@@ -121,6 +124,7 @@ class Generation:
     draws: Mapping[str, int] = field(default_factory=dict)
     text: str | None = None
     log_probabilities: tuple[float, ...] | None = None
+    watching_seconds: float = 0.0
 
 
 @runtime_checkable

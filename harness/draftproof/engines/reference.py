@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,10 +21,10 @@ from draftproof.environment import versions
 from draftproof.lossless.state import StepChecker
 from draftproof.models.loading import ModelPair
 from draftproof.models.timed import TimedLM
-from draftproof.randomness import SeededRandomness
+from draftproof.randomness import Draw, SeededRandomness
 from draftproof.recording import StepSeconds
 from draftproof.shapes import LookupShape
-from draftproof.stopwatch import Stopwatch
+from draftproof.stopwatch import Clock, Stopwatch
 from draftproof.trace import Columns
 
 
@@ -71,9 +72,9 @@ class ReferenceEngine:
 
     def _assemble(self, parts: Parts, config: RunConfig) -> None:
         self._parts = parts
-        self._device = getattr(parts.target, "device", torch.device("cpu"))
-        self._draft_watch = Stopwatch(self._device)
-        self._verify_watch = Stopwatch(self._device)
+        self._clock = Clock(getattr(parts.target, "device", torch.device("cpu")))
+        self._draft_watch = Stopwatch(self._clock)
+        self._verify_watch = Stopwatch(self._clock)
         self._drafter = TimedDrafter(parts.drafter, self._draft_watch)
         self._tree = str(config.tree)
         self._draw_log = None if config.draw_log is None else Path(config.draw_log)
@@ -88,52 +89,60 @@ class ReferenceEngine:
             DraftproofError: The prompt does not fit, a model returned what no probability can be
                 made of, or a state check failed.
         """
-        parts = self._parts
+        parts, clock = self._parts, self._clock
+        already_stopped = clock.stopped_seconds
         recorder = parts.make_recorder(self._step_seconds)
-        watch = Stopwatch(self._device)
+        watch = Stopwatch(clock)
 
         def observe(step: Step, committed: tuple[int, ...]) -> None:
-            recorder(step, committed)
-            with watch.paused():
+            with clock.stopped():
+                recorder(step, committed)
                 parts.observe(step, committed)
                 if self._checker:
                     self._checker(step, committed)
 
-        with log_draws(self._draw_log, request.request_id) as observe_draw, watch.running():
-            randomness = parts.make_randomness(request.seed, request.request_id, observe_draw)
-            output = speculate(
-                request.prompt_token_ids,
-                TimedLM(parts.target, self._verify_watch),
-                self._drafter,
-                parts.rule,
-                sampling=request.sampling,
-                stopping=parts.stopping(request.stopping),
-                randomness=randomness,
-                observe=observe,
-                make_law=parts.make_law,
+        with log_draws(self._draw_log, request.request_id) as log:
+            randomness = parts.make_randomness(
+                request.seed, request.request_id, log and _off_the_clock(log, clock)
             )
-        steps = recorder.steps
+            target = TimedLM(parts.target, self._verify_watch)
+            with watch.running():
+                output = speculate(
+                    request.prompt_token_ids,
+                    target,
+                    self._drafter,
+                    parts.rule,
+                    sampling=request.sampling,
+                    stopping=parts.stopping(request.stopping),
+                    randomness=randomness,
+                    observe=observe,
+                    make_law=parts.make_law,
+                )
+        with clock.stopped():
+            steps, nodes = recorder.steps, recorder.nodes
         return Generation(
             token_ids=output.token_ids,
             stop_reason=str(output.stop_reason),
             seconds=watch.seconds,
+            watching_seconds=clock.stopped_seconds - already_stopped,
             accepted=accepted_tokens(steps, len(output.token_ids)),
             counts=parts.counts(steps),
             steps=steps,
-            nodes=recorder.nodes,
+            nodes=nodes,
             draws={str(purpose): count for purpose, count in randomness.draws.items()},
         )
 
     def plain(self, request: Request) -> Generation:
         """Decode with the target alone, one token a forward pass."""
-        watch = Stopwatch(self._device)
+        randomness = SeededRandomness(request.seed, request.request_id)
+        watch = Stopwatch(self._clock)
         with watch.running():
             output = plain_decode(
                 request.prompt_token_ids,
                 self._parts.target,
                 sampling=request.sampling,
                 stopping=request.stopping,
-                randomness=SeededRandomness(request.seed, request.request_id),
+                randomness=randomness,
             )
         return Generation(
             token_ids=output.token_ids, stop_reason=str(output.stop_reason), seconds=watch.seconds
@@ -152,6 +161,16 @@ class ReferenceEngine:
 
     def _step_seconds(self) -> StepSeconds:
         return StepSeconds(self._draft_watch.take(), self._verify_watch.take())
+
+
+def _off_the_clock(observe: Callable[[Draw], None], clock: Clock) -> Callable[[Draw], None]:
+    """The observer of draws, which takes no time."""
+
+    def watch(draw: Draw) -> None:
+        with clock.stopped():
+            observe(draw)
+
+    return watch
 
 
 def accepted_tokens(steps: Columns, tokens: int) -> tuple[bool, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from draftproof.gate.exact import StepFacts, step_facts
 from draftproof.report.run_info import RunInfo
 from draftproof.report.texts import Texts, texts_of
+from draftproof.statistics.costs import clock_problem
 from draftproof.statistics.sums import TOTALS, prompt_sums
 from draftproof.trace import CaseRecord, DecodedOutput, Verdict
 
@@ -93,9 +94,13 @@ def measured_run(
 
 
 def _seconds(cases: Sequence[CaseRecord]) -> dict[str, np.ndarray]:
+    """`SECONDS`; those of plain outputs are NaN where no speedup follows from them."""
     columns = zip(*(_case_seconds(case) for case in cases), strict=True)
     values = [np.array(column, float) for column in columns] or [np.empty(0)] * len(SECONDS)
-    return dict(zip(SECONDS, values, strict=True))
+    seconds = dict(zip(SECONDS, values, strict=True))
+    if clock_problem(cases):
+        seconds["plain_seconds"] = np.full(len(cases), np.nan)
+    return seconds
 
 
 def _case_seconds(case: CaseRecord) -> tuple[float, float, float, float]:

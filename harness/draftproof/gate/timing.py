@@ -55,7 +55,8 @@ def judge_speed(
         before=_median(before[known]),
         now=_median(now[known]),
         outcome=Outcome.NO_VERDICT,
-        reason="no case has the seconds of both runs",
+        reason="no case has seconds that can be compared in both runs (a report says of its "
+        "speedup why it is not estimable)",
     )
     if not len(ratios):
         return found

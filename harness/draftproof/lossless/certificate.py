@@ -124,10 +124,19 @@ def certify(
     )
 
 
+_CHANGED = {
+    "speculative": "speculation changed the output",
+    "plain": "plain decoding leaves the target",
+}
+"""What is wrong, by how an output was decoded."""
+
+
 def explain(
     certificate: Certificate,
     output: Sequence[int],
     decode: Callable[[Sequence[int]], str],
+    *,
+    output_is: str = "speculative",
 ) -> str:
     """What is wrong with an output, where, and what to do: its first forks, the worst kind first.
 
@@ -135,6 +144,7 @@ def explain(
         certificate: Of this output.
         output: The committed tokens.
         decode: From token ids to text.
+        output_is: How it was decoded.
 
     Returns:
         Lines; empty where every token is the target's own choice.
@@ -146,7 +156,7 @@ def explain(
     worst = [fork for fork, _ in sorted(judged, key=lambda pair: (pair[1], pair[0].index))]
     what = f"{len(forks)} of {len(output)} tokens"
     lines = [
-        f"speculation changed the output: {what} are not the target's own choice (algorithmic)"
+        f"{_CHANGED[output_is]}: {what} are not the target's own choice (algorithmic)"
         if certificate.verdict is Verdict.ALGORITHMIC
         else f"rounding changed the output: {what} are not the target's own choice (numerical)"
     ]
@@ -163,7 +173,7 @@ def explain(
         ]
     if len(forks) > _SHOWN_FORKS:
         lines.append(f"  and {len(forks) - _SHOWN_FORKS} more")
-    if certificate.verdict is Verdict.ALGORITHMIC:
+    if certificate.verdict is Verdict.ALGORITHMIC and output_is == "speculative":
         lines += _advice(worst[0])
     return "\n".join(lines)
 

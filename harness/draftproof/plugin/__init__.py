@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     configure(config)
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     from draftproof.plugin.session import header
 
     return header(config)

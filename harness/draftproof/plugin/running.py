@@ -11,11 +11,11 @@ import pytest
 from draftproof.config import BUILTIN
 from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
-from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, ModelError
+from draftproof.errors import USAGE_EXIT_CODE, DraftproofError
 from draftproof.plugin.fixtures import Case
 from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
-from draftproof.plugin.state import RECORD
+from draftproof.plugin.state import FATAL, RECORD
 from draftproof.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
@@ -122,21 +122,24 @@ class Speculation:
         Raises:
             ModelError: A model cannot be loaded, or the two do not fit together.
             UsageError: The engine cannot be made of these settings.
+            EngineError: Its own code failed.
         """
         if self._bench is None:
             from draftproof.engines.measuring import Bench
-            from draftproof.engines.registry import make_engine
+            from draftproof.engines.registry import check_engine, make_engine
             from draftproof.models.loading import load_pair
 
             if self.config.execute_code:
                 from draftproof.scoring.sandbox import sandbox_line
 
                 self._report(sandbox_line())
+            check_engine(self.config, rule=self._rule)
             pair = load_pair(self.config, self._report)
-            self._bench = Bench(make_engine(pair, self.config, rule=self._rule), pair, self.config)
+            bench = Bench(make_engine(pair, self.config, rule=self._rule), pair, self.config)
             if self._against is not None:
                 other = make_engine(pair, self._against)
                 self._other = Bench(other, pair, self._against)
+            self._bench = bench
         return self._bench
 
     def close(self) -> None:
@@ -192,6 +195,9 @@ class Speculation:
     def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
         """The case's record; where there are other settings too, each goes first in turn."""
         self._beside = None
+        if not self._cases:
+            for each in filter(None, (bench, self._other)):
+                each.warm_up(prompt)
         self._cases += 1
         if self._other is None:
             return bench.run(prompt)
@@ -237,8 +243,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _stop(node: pytest.Item, error: DraftproofError) -> NoReturn:
     """End the whole run for a reason that every case would meet.
 
-    A worker of pytest-xdist cannot end the run, so there each case fails with the reason.
+    A worker of pytest-xdist cannot end the run: it hands the reason to the process that can.
     """
-    if hasattr(node.config, "workerinput") or not isinstance(error, ModelError):
+    if hasattr(node.config, "workerinput"):
+        node.stash[FATAL] = str(error)
         pytest.fail(str(error), pytrace=False)
     pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)

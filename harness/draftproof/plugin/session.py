@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
-from draftproof.engines.names import BUILT_IN, engine_names
-from draftproof.errors import DraftproofError, UsageError, unknown_value
+from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names
+from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, UsageError, unknown_value
 from draftproof.laws import labelled
 from draftproof.plugin.collection import (
     MARKER,
@@ -17,12 +18,15 @@ from draftproof.plugin.collection import (
     drop_suites_without_prompts,
     no_prompts,
 )
+from draftproof.plugin.idle_options import option_notes
 from draftproof.plugin.options import given
 from draftproof.plugin.settings import run_config
-from draftproof.plugin.state import AGAINST, FINISHED, PROBLEM, RECORD, RUN_CONFIG
+from draftproof.plugin.state import AGAINST, FATAL, FINISHED, NOTES, PROBLEM, RECORD, RUN_CONFIG
 
 _RECORD_ATTRIBUTE = "draftproof"
 """A test report's attribute that carries the record from a worker to the controller."""
+_FATAL_ATTRIBUTE = "draftproof_fatal"
+"""Likewise of the reason why no case can be measured."""
 
 
 def configure(config: pytest.Config) -> None:
@@ -39,30 +43,45 @@ def configure(config: pytest.Config) -> None:
         _check_counters(config, settings)
         config.stash[RUN_CONFIG] = settings
         _configure_report(config, settings)
+        if AGAINST in config.stash:
+            _check_engine(config.stash[AGAINST])
+        config.stash[NOTES] = option_notes(config, settings)
     except DraftproofError as error:
         raise pytest.UsageError(str(error)) from error
+    if not is_worker(config):
+        config.pluginmanager.register(EndsRun(), "draftproof-ends-run")
     _share_threads()
 
 
-def header(config: pytest.Config) -> str | None:
-    """The run's settings, for the head of a reporting session."""
-    if not given(config, "report"):
-        return None
-    settings = config.stash[RUN_CONFIG]
+def header(config: pytest.Config) -> list[str]:
+    """The run's settings, for the head of a reporting session; and which options do nothing."""
+    notes: tuple[str, ...] = config.stash[NOTES]
+    lines = list(notes)
+    if given(config, "report"):
+        lines.insert(0, _settings_line(config.stash[RUN_CONFIG]))
+    return [f"draftproof: {line}" for line in lines]
+
+
+def _settings_line(settings: RunConfig) -> str:
+    decoding = f"engine {settings.engine}"
+    if settings.engine == REFERENCE:
+        decoding += f", tree {settings.tree}, rule {labelled(settings.rule)}"
     return (
-        f"draftproof: target {settings.target}, draft {settings.draft}, tree {settings.tree}, "
-        f"rule {labelled(settings.rule)}, temperature {settings.sampling.temperature:g}, "
-        f"prompts {settings.prompts}, seed {settings.seed}"
+        f"{decoding}, target {settings.target}, draft {settings.draft}, temperature "
+        f"{settings.sampling.temperature:g}, prompts {settings.prompts}, seed {settings.seed}"
     )
 
 
 def start(session: pytest.Session) -> None:
-    """Find problems with real data before workers of pytest-xdist start.
+    """Say what options do nothing; find problems with data before workers of pytest-xdist start.
 
     Raises:
         pytest.UsageError: A data set cannot be loaded.
     """
     config = session.config
+    if config.get_verbosity() < 0 and not is_worker(config):
+        notes: tuple[str, ...] = config.stash[NOTES]
+        _print(config, notes)  # without a head of the session
     distributed = bool(getattr(config.option, "numprocesses", None))
     if distributed and not is_worker(config) and config.stash[RUN_CONFIG].prompts != BUILTIN:
         try:
@@ -87,7 +106,19 @@ def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestRe
     """Give a test's report what the test measured."""
     if report.when == "call" and RECORD in item.stash:
         setattr(report, _RECORD_ATTRIBUTE, item.stash[RECORD])
+    if FATAL in item.stash:
+        setattr(report, _FATAL_ATTRIBUTE, item.stash[FATAL])
     return report
+
+
+class EndsRun:
+    """Ends a run of pytest-xdist for the reason that one of its workers found."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        reason = getattr(report, _FATAL_ATTRIBUTE, None)
+        if reason is not None:
+            pytest.exit(f"draftproof: {reason}", returncode=USAGE_EXIT_CODE)
 
 
 def attached_record(report: pytest.TestReport) -> dict[str, Any] | None:
@@ -109,9 +140,15 @@ def _check_models(settings: RunConfig) -> None:
 
 
 def _check_engine(settings: RunConfig) -> None:
+    """Find what is wrong with an engine's name and options; imports it, if it is not our own."""
     name = settings.engine
+    if name == REFERENCE:
+        return
     if ":" not in name and name not in BUILT_IN and name not in engine_names():
         raise unknown_value("--spec-engine", name, engine_names())
+    from draftproof.engines.registry import check_engine
+
+    check_engine(settings)
 
 
 def _check_counters(config: pytest.Config, settings: RunConfig) -> None:
@@ -161,6 +198,13 @@ def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
     if not is_worker(config):
         reporter = make_reporter(config, settings, earlier)
         config.pluginmanager.register(reporter, "draftproof-reporter")
+
+
+def _print(config: pytest.Config, lines: Iterable[str]) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    for line in lines:
+        if terminal is not None:
+            terminal.write_line(f"draftproof: {line}")
 
 
 def _share_threads() -> None:

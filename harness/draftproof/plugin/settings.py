@@ -59,7 +59,7 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
         UsageError: It cannot be read, or a setting cannot differ within one session.
     """
     changed: dict[str, Any] = {}
-    options = dict(settings.engine_options)
+    options: dict[str, str] = {}
     for key, value in one_of_each("--spec-against", pairs_of("--spec-against", text)).items():
         if key.startswith("option."):
             options[key.removeprefix("option.")] = value
@@ -67,6 +67,9 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
             changed[key] = parse_tree(value) if key == "tree" else value
         else:
             raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
+    if changed.get("engine", settings.engine) == settings.engine:
+        # Another engine has other settings.
+        options = {**dict(settings.engine_options), **options}
     other = dataclasses.replace(settings, **changed, engine_options=tuple(options.items()))
     if other == settings:
         raise UsageError(f"--spec-against {text}: these are the run's own settings")

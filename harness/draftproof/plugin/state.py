@@ -29,3 +29,9 @@ FINISHED = pytest.StashKey[dict[str, "CaseRecord"]]()
 
 RECORD = pytest.StashKey[dict[str, Any]]()
 """What a test measured, as plain values; in the test."""
+
+FATAL = pytest.StashKey[str]()
+"""Why no case of the run can be measured, as a worker of pytest-xdist found; in the test."""
+
+NOTES = pytest.StashKey[tuple[str, ...]]()
+"""Which of the options that were given do nothing in this run; in the configuration."""

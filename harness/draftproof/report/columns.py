@@ -23,6 +23,7 @@ from draftproof.trace import (
     Fork,
     Verdict,
     counts_from,
+    verdict_from,
 )
 
 if TYPE_CHECKING:
@@ -49,11 +50,27 @@ CASE_COLUMNS = (
     "counts",
     "plain_score",
     "speculative_score",
+    "plain_untold_seconds",
+    "speculative_untold_seconds",
+    "plain_engine",
+    "speculative_engine",
+    "plain_verdict",
 )
 """A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
 how many rows it has in the other two files, in which cases come in the same order."""
 
-_OPTIONAL_CASE_COLUMNS = frozenset({"counts", "plain_score", "speculative_score"})
+_OPTIONAL_CASE_COLUMNS = frozenset(
+    {
+        "counts",
+        "plain_score",
+        "speculative_score",
+        "plain_untold_seconds",
+        "speculative_untold_seconds",
+        "plain_engine",
+        "speculative_engine",
+        "plain_verdict",
+    }
+)
 """Columns that any version may lack; null where they are read."""
 _ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions"}) | _OPTIONAL_CASE_COLUMNS
 _ADDED_SINCE = 2
@@ -123,8 +140,9 @@ def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
                 nodes=case_nodes,
                 draws=dict(row["draws"]),
                 counts=counts_from(row["counts"]),
-                plain_score=_score(row["plain_score"]),
-                speculative_score=_score(row["speculative_score"]),
+                plain_score=_known(row["plain_score"]),
+                speculative_score=_known(row["speculative_score"]),
+                plain_verdict=verdict_from(row["plain_verdict"]),
             )
             for row, case_steps, case_nodes in zip(rows, steps, nodes, strict=True)
         )
@@ -153,6 +171,7 @@ def _case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
         pa.list_(fork), pa.list_(text), pa.int64(), pa.int64(), pa.map_(text, pa.int64()),
         counts,
         pa.float64(), pa.float64(),
+        pa.float64(), pa.float64(), label, label, label,
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -185,15 +204,18 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         "counts": None if case.counts is None else asdict(case.counts),
         "plain_score": case.plain_score,
         "speculative_score": case.speculative_score,
+        "plain_verdict": None if case.plain_verdict is None else str(case.plain_verdict),
     }
     for name, output in (("plain", case.plain), ("speculative", case.speculative)):
         row[f"{name}_token_ids"] = None if output is None else output.token_ids
         row[f"{name}_stop_reason"] = None if output is None else str(output.stop_reason)
         row[f"{name}_seconds"] = None if output is None else output.seconds
+        row[f"{name}_untold_seconds"] = None if output is None else output.untold_seconds
+        row[f"{name}_engine"] = None if output is None else output.engine
     return row
 
 
-def _score(value: float | None) -> float | None:
+def _known(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else value
 
 
@@ -204,6 +226,8 @@ def _output(row: dict[str, Any], name: str) -> DecodedOutput | None:
         token_ids=tuple(row[f"{name}_token_ids"]),
         stop_reason=row[f"{name}_stop_reason"],
         seconds=row[f"{name}_seconds"],
+        untold_seconds=_known(row[f"{name}_untold_seconds"]),
+        engine=row[f"{name}_engine"] or "",
     )
 
 

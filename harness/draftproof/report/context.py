@@ -256,6 +256,33 @@ def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
     return lines
 
 
+def plain_lines(cases: Iterable[CaseRecord]) -> list[str]:
+    """On how many cases plain decoding itself was certified, and what that showed.
+
+    Example: ``plain decoding itself: 7 of 50 outputs compared with the target by teacher forcing
+    (7 identical)``
+    """
+    cases = [case for case in cases if case.verdict is not Verdict.ERROR]
+    if not cases:
+        return []
+    tried = [case.plain_verdict for case in cases if case.plain_verdict is not None]
+    if not tried:
+        return ["plain decoding itself: not tried; that both ways are wrong alike is not excluded"]
+    counts = {verdict: tried.count(verdict) for verdict in dict.fromkeys(tried)}
+    apart = counts.pop(Verdict.ALGORITHMIC, 0)
+    held = ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "none held"
+    lines = [
+        f"plain decoding itself: {len(tried)} of {len(cases)} outputs compared with the target by "
+        f"teacher forcing ({held})"
+    ]
+    if apart:
+        lines.append(
+            f"plain decoding of the engine leaves the judge's target in {apart} of these: its "
+            "weights or settings are not the judge's, or both of its ways of decoding are wrong"
+        )
+    return lines
+
+
 def _decoding(run: RunInfo) -> list[str]:
     """Tree and rule of the reference engine, or the name and the settings of another."""
     engine = run.models.get("engine", {})

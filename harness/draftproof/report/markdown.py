@@ -17,6 +17,7 @@ from draftproof.report.context import (
     interval_line,
     law_lines,
     note_lines,
+    plain_lines,
     settings_line,
     study_lines,
     versions_line,
@@ -71,6 +72,7 @@ def markdown_report(
                 *run_notes(run, summary, cases, complete=complete),
                 *coupling_lines(None if found is None else found.coupling),
                 *law_lines(run),
+                *plain_lines(cases),
                 *failure_lines(cases),
             ]
         ),

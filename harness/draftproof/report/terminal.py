@@ -15,6 +15,7 @@ from draftproof.report.context import (
     interval_line,
     law_lines,
     note_lines,
+    plain_lines,
     settings_line,
     study_lines,
     versions_line,
@@ -85,6 +86,7 @@ def terminal_report(
         *run_notes(run, summary, cases, complete=complete),
         *coupling_lines(None if found is None else found.coupling),
         *law_lines(run),
+        *plain_lines(cases),
         *failure_lines(cases),
     ]
     if judged:

@@ -11,8 +11,13 @@ from draftproof.statistics.bootstrap import Estimate, Resampling, resampled_tota
 from draftproof.statistics.replicates import replicate_estimate
 from draftproof.trace import CaseRecord, Verdict
 
+_NAN = float("nan")
 _ABSENT = "no case has both outputs and the seconds they took"
 _COLUMNS = 6
+_CALL_SECONDS = 0.001
+"""What a call may take beside decoding: handing over the request, reading the answer."""
+_OTHER_SPAN = 0.01
+"""By what share a speedup may be off because the two sides are not timed over the same span."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +25,11 @@ class Costs:
     """The seconds of a domain, or of all prompts. Prefill is in both outputs' seconds.
 
     Attributes:
-        prompts: Prompts that were decoded both ways.
+        prompts: Prompts that were decoded both ways and took time.
         plain: Seconds per committed token of plain decoding.
         speculative: The same of speculation.
-        speedup: The first ÷ the second, both of the same resampled prompts.
+        speedup: The first ÷ the second, both of the same resampled prompts; not estimable, with
+            the reason, where the two sides were not measured alike (see `clock_problem`).
         draft_share: Share of speculation's seconds spent drafting; NaN where it took none.
         verify_share: Share spent verifying. The rest is prefill and all that is neither.
     """
@@ -46,6 +52,7 @@ def costs(
         domains: The domains to tell apart.
         resampling: Number of resamples, level and seed.
     """
+    problem = clock_problem(cases)
     strata = {}
     for domain in domains:
         measured = [
@@ -56,10 +63,78 @@ def costs(
         strata[domain] = np.array(measured).reshape(-1, _COLUMNS)
     drawn = {name: resampled_totals(sums, name, resampling) for name, sums in strata.items()}
     by_domain = {
-        name: _costs({name: sums}, drawn[name], resampling) for name, sums in strata.items()
+        name: _costs({name: sums}, drawn[name], resampling, problem)
+        for name, sums in strata.items()
     }
     pooled = sum(drawn.values(), np.zeros((resampling.resamples, _COLUMNS)))
-    return by_domain, _costs(strata, pooled, resampling)
+    return by_domain, _costs(strata, pooled, resampling, problem)
+
+
+def clock_problem(cases: Sequence[CaseRecord]) -> str:
+    """Why the seconds of plain and of speculative outputs are not of one clock; empty if they are.
+
+    A speedup is a ratio of two times that must be measured alike: on one engine, and over one span.
+    An engine's own seconds are compared with the time of its calls as seen from outside, less what
+    it says that it spent on watching. What is missing there (prefill, where a clock is started
+    after it) would have changed the speedup by the ratio of both sides' missing shares; the median
+    case decides, so that a pause of the machine does not.
+
+    Args:
+        cases: The records; those of older versions, which lack the time of calls, say nothing.
+    """
+    both = [
+        (case.plain, case.speculative)
+        for case in cases
+        if case.verdict is not Verdict.ERROR and case.plain and case.speculative
+    ]
+    engines = {
+        (plain.engine, speculative.engine)
+        for plain, speculative in both
+        if plain.engine and speculative.engine and plain.engine != speculative.engine
+    }
+    for plain_engine, engine in sorted(engines):
+        return (
+            f"the engine {engine} does not decode plainly: plain outputs are those of the engine "
+            f"{plain_engine}, and the time of one engine says nothing on a speedup of the other"
+        )
+    sides = {
+        "plain": [plain for plain, _ in both],
+        "speculative": [speculative for _, speculative in both],
+    }
+    missing = {}
+    for name, outputs in sides.items():
+        seconds = np.array([output.seconds for output in outputs])
+        untold = np.array(
+            [
+                np.nan if output.untold_seconds is None else output.untold_seconds
+                for output in outputs
+            ]
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            missing[name] = np.where(untold < 0, untold, np.maximum(untold - _CALL_SECONDS, 0)) / (
+                seconds
+            )
+        more = _median(missing[name])
+        if more < -_OTHER_SPAN and more * _median(seconds) < -_CALL_SECONDS:
+            return (
+                f"the engine says that {name} outputs took {_median(seconds):.3g} s, more than the "
+                f"{_median(seconds + untold):.3g} s in which its calls returned them (medians)"
+            )
+    off = _median((1 + missing["plain"]) / (1 + missing["speculative"]) - 1)
+    if abs(off) > _OTHER_SPAN:
+        plain_share, share = (_median(missing[name]) for name in sides)
+        return (
+            "plain and speculative seconds are not of the same span: the engine's calls took "
+            f"{plain_share:.1%} longer than it says of plain outputs, and {share:.1%} longer than "
+            "it says of speculative ones (medians); is prefill in both?"
+        )
+    return ""
+
+
+def _median(values: np.ndarray) -> float:
+    """The median of what is known; 0 of nothing."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _case_sums(case: CaseRecord) -> tuple[float, ...] | None:
@@ -79,7 +154,9 @@ def _case_sums(case: CaseRecord) -> tuple[float, ...] | None:
     )
 
 
-def _costs(strata: Mapping[str, np.ndarray], drawn: np.ndarray, resampling: Resampling) -> Costs:
+def _costs(
+    strata: Mapping[str, np.ndarray], drawn: np.ndarray, resampling: Resampling, problem: str
+) -> Costs:
     prompts = [len(sums) for sums in strata.values() if len(sums)]
     whole = sum((sums.sum(axis=0) for sums in strata.values()), np.zeros(_COLUMNS))
 
@@ -99,7 +176,9 @@ def _costs(strata: Mapping[str, np.ndarray], drawn: np.ndarray, resampling: Resa
         prompts=sum(prompts),
         plain=estimate(0),
         speculative=estimate(1),
-        speedup=estimate(2),
+        speedup=Estimate(value=_NAN, low=_NAN, high=_NAN, n=0, reason=problem)
+        if problem
+        else estimate(2),
         draft_share=float(shares[0]),
         verify_share=float(shares[1]),
     )

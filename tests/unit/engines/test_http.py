@@ -1,7 +1,7 @@
 """Requests to a server that fails in every way it can."""
 
 import pytest
-from fake_server import cut, hang, serving, vanish
+from fake_server import cut, hang, send, serving, vanish
 
 from draftproof.engines.http import Server
 from draftproof.errors import EngineError
@@ -94,4 +94,61 @@ def test_a_server_that_says_when_to_come_back():
         server, waited = client(fake.url)
         server.post("/x", {})
         assert waited == [3.0]
+        server.close()
+
+
+def test_what_a_server_failed_with_is_said_when_it_is_gone():
+    """The first failure says why; the others only that nobody is there."""
+
+    def failing(handler):
+        send(handler, 500, b'{"error": "CUDA error: device-side assert"}')
+
+    with serving(in_turn(failing, vanish)) as fake:
+        server, _ = client(fake.url)
+        for _ in range(2):  # the second request meets a server that is gone from the start
+            with pytest.raises(EngineError) as failed:
+                server.post("/x", {})
+            message = str(failed.value)
+            assert "cannot be reached" in message
+            assert "before that it answered 500: " in message
+            assert "device-side assert" in message
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (hang, "sent nothing"),
+        (cut, "the answer was cut"),
+        (400, "answered 400"),
+        (503, "answered 503"),
+    ],
+)
+def test_no_later_failure_takes_the_place_of_the_first(last, said):
+    with serving(in_turn(500, last)) as fake:
+        server, _ = client(fake.url)
+        with pytest.raises(EngineError, match=said) as failed:
+            server.post("/x", {})
+        assert "before that it answered 500" in str(failed.value)
+        server.close()
+
+
+@pytest.mark.parametrize("first", [hang, cut])
+def test_a_request_that_was_read_is_remembered_too(first):
+    with serving(in_turn(first, vanish)) as fake:
+        server, _ = client(fake.url)
+        with pytest.raises(EngineError):
+            server.post("/x", {})
+        with pytest.raises(EngineError, match="cannot be reached.*before that it (sent|cut)"):
+            server.post("/x", {})
+        server.close()
+
+
+def test_a_failure_is_forgotten_when_the_server_answers_again():
+    with serving(in_turn(500, {"fine": True}, 400)) as fake:
+        server, _ = client(fake.url)
+        server.post("/x", {})
+        with pytest.raises(EngineError) as failed:
+            server.post("/x", {})
+        assert "before that" not in str(failed.value)
         server.close()

@@ -156,7 +156,8 @@ def test_rope_factors_of_a_tensor_are_applied(source, tmp_path):
     }
     model, (plain, tokenizer) = scaled(source, rope), source
     factors = plain.model.rotary_emb.inv_freq / model.model.rotary_emb.inv_freq
-    assert float(factors.min()) == 1 and float(factors.max()) == pytest.approx(8)
+    assert float(factors.min()) == 1
+    assert float(factors.max()) == pytest.approx(8)
     path = write_gguf(
         tmp_path / "llama3.gguf",
         plain,

@@ -13,6 +13,7 @@ from draftproof.report.context import (
     failure_lines,
     interval_line,
     law_lines,
+    plain_lines,
     study_lines,
 )
 from draftproof.report.notes import run_notes
@@ -86,6 +87,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
         "law": [
             *coupling_lines(source.study.coupling),
             *law_lines(source.run),
+            *plain_lines(source.cases),
         ],
         "notes": run_notes(source.run, source.summary, source.cases, complete=source.complete),
         "failures": failure_lines(source.cases),

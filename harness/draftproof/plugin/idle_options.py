@@ -1,0 +1,115 @@
+"""Options that were given and do nothing: refused, or said at the head of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from draftproof.config import BUILTIN, RunConfig
+from draftproof.engines.names import BUILT_IN, REFERENCE
+from draftproof.errors import UsageError
+from draftproof.plugin.options import given
+from draftproof.prompt_sources import OWN_PROMPTS, parse_prompts
+
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "report_dir": ("report",),
+    "spec_open": ("report",),
+    "spec_keep_prompts": ("report",),
+    "spec_name": ("report",),
+    "spec_resume": ("report",),
+    "spec_save_traces": ("spec_save",),
+    "spec_storage": ("spec_save", "spec_compare"),
+    "spec_compare_anyway": ("spec_compare",),
+    "spec_alpha": ("spec_fail",),
+}
+"""Options that do nothing without one of some others."""
+
+_OF_DRAWING = ("spec_top_k", "spec_top_p", "spec_min_p", "spec_law_alpha")
+"""Options that do nothing at temperature 0."""
+
+_OF_REFERENCE = ("spec_tree", "spec_rule", "spec_check_state")
+"""Settings of the reference engine, which other engines are handed and need not read."""
+
+_OWN_DRAFTS = ("openai",)
+"""Engines that do not tell how many tokens they score in a block."""
+
+
+def option_notes(config: pytest.Config, settings: RunConfig) -> tuple[str, ...]:
+    """What is said of the options on the command line that do nothing in this run, a line each.
+
+    The ini file is not meant: it holds settings for many runs.
+
+    Raises:
+        UsageError: An option does nothing without another one, which is not given.
+    """
+    for name, needed in _NEEDED.items():
+        if _typed(config, name) and not any(given(config, other) for other in needed):
+            others = " or ".join(map(_flag, needed))
+            raise UsageError(
+                f"{_flag(name)} does nothing without {others}: add it, or leave {_flag(name)} out"
+            )
+    return tuple(_notes(config, settings))
+
+
+def _notes(config: pytest.Config, settings: RunConfig) -> Iterator[str]:
+    for name in _OF_REFERENCE:
+        if _typed(config, name) and settings.engine != REFERENCE:
+            yield f"{_flag(name)} {_for_another_engine(name, settings.engine)}"
+    if _typed(config, "spec_engine_timeout") and settings.engine == REFERENCE:
+        yield "--spec-engine-timeout does nothing: the reference engine is not timed"
+    if settings.sampling.greedy:
+        for name in _OF_DRAWING:
+            if _typed(config, name):
+                yield f"{_flag(name)} does nothing at temperature 0, where no token is drawn"
+        if _typed(config, "spec_seed") and settings.limit is None:
+            yield (
+                "--spec-seed does nothing: at temperature 0 no token is drawn, and with "
+                "--spec-limit all no prompts are chosen"
+            )
+    if settings.turns > 1 and not _has_conversations(settings):
+        yield f"--spec-turns does nothing: '{settings.prompts}' prompts have one turn each"
+    if settings.trust_remote_code and settings.target == settings.draft == BUILTIN:
+        yield "--spec-trust-remote-code does nothing: the built-in pair comes without code"
+    if _typed(config, "spec_keep_prompts") and settings.prompts == BUILTIN:
+        yield "--spec-keep-prompts does nothing for built-in prompts, whose text is kept anyway"
+    if settings.execute_code and settings.prompts == BUILTIN:
+        yield "--spec-execute-code does nothing: no built-in prompt comes with tests of its answer"
+    folder = given(config, "report_dir")
+    if _typed(config, "spec_resume") and folder is not None:
+        from draftproof.report import JOURNAL_FILE
+
+        if not (Path(folder) / JOURNAL_FILE).exists():
+            yield f"--spec-resume does nothing: {folder} holds no unfinished run; this one is new"
+
+
+def _for_another_engine(name: str, engine: str) -> str:
+    if engine not in BUILT_IN:
+        return f"is handed to the engine {engine}, which may use it or not"
+    if name == "spec_tree" and engine in _OWN_DRAFTS:
+        return (
+            f"does not reach --spec-engine {engine}, which drafts as its server was started; it "
+            "only says how wide a block the certificate is to assume"
+        )
+    return (
+        f"does nothing with --spec-engine {engine}: it is a setting of the reference engine; what "
+        "this one has of its own is given by --spec-engine-option"
+    )
+
+
+def _has_conversations(settings: RunConfig) -> bool:
+    names = [choice.name for choice in parse_prompts(settings.prompts)]
+    if OWN_PROMPTS in names:
+        return True
+    from draftproof.data.specs import DATASETS
+
+    return any(name in DATASETS and DATASETS[name].turns is not None for name in names)
+
+
+def _typed(config: pytest.Config, name: str) -> bool:
+    return config.getoption(name) not in (None, False)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,84 @@
+"""Options that do nothing say so: refused without what they need, else a line before the run."""
+
+import pytest
+
+from draftproof.plugin.idle_options import _NEEDED
+from draftproof.plugin.options import OPTIONS
+
+USAGE_ERROR = 4
+SWITCHES = {option.name for option in OPTIONS if option.metavar is None}
+VALUES = {"spec_alpha": "0.1"}
+
+
+@pytest.mark.parametrize("name", _NEEDED)
+def test_an_option_without_what_it_needs_is_refused(run, name):
+    flag = "--" + name.replace("_", "-")
+    option = flag if name in SWITCHES else f"{flag}={VALUES.get(name, 'x')}"
+    report = [] if _NEEDED[name] == ("report",) else ["--report"]
+    result = run(option, *report, models=False)
+    assert result.ret == USAGE_ERROR
+    needed = " or ".join("--" + other.replace("_", "-") for other in _NEEDED[name])
+    result.stderr.fnmatch_lines([f"*{flag} does nothing without {needed}: add it, or leave*"])
+
+
+def test_settings_of_the_ini_file_are_for_many_runs(run, pytester):
+    pytester.makeini("[pytest]\nreport_dir = out\nspec_alpha = 0.1\nspec_law_alpha = 0.01")
+    result = run("--collect-only")
+    assert result.ret == 0
+    assert "does nothing" not in result.stdout.str()
+
+
+NOTES = [
+    (["--spec-engine=transformers-lookup", "--spec-tree=chain:3"], "--spec-tree does nothing with"),
+    (["--spec-engine=transformers-lookup", "--spec-rule=greedy"], "--spec-rule does nothing with"),
+    (["--spec-engine=transformers-assisted", "--spec-check-state=1"], "--spec-check-state does no"),
+    (
+        ["--spec-engine=openai", "--spec-engine-option=url=http://x", "--spec-tree=chain:3"],
+        "--spec-tree does not reach --spec-engine openai",
+    ),
+    (["--spec-engine-timeout=9"], "--spec-engine-timeout does nothing: the reference engine is"),
+    (["--spec-top-k=5"], "--spec-top-k does nothing at temperature 0"),
+    (["--spec-top-p=.5"], "--spec-top-p does nothing at temperature 0"),
+    (["--spec-min-p=.1"], "--spec-min-p does nothing at temperature 0"),
+    (["--spec-law-alpha=.01"], "--spec-law-alpha does nothing at temperature 0"),
+    (["--spec-seed=3", "--spec-limit=all"], "--spec-seed does nothing: at temperature 0"),
+    (["--spec-turns=2"], "--spec-turns does nothing: 'builtin' prompts have one turn each"),
+    (["--spec-execute-code"], "--spec-execute-code does nothing"),
+    (["--report", "--spec-keep-prompts"], "--spec-keep-prompts does nothing for built-in prompts"),
+    (["--report", "--report-dir=new", "--spec-resume"], "new holds no unfinished run; this one is"),
+]
+
+
+@pytest.mark.parametrize("quiet", [[], ["-q"]])
+@pytest.mark.parametrize(("options", "said"), NOTES)
+def test_an_option_that_does_nothing_says_so(run, options, said, quiet):
+    result = run(*options, *quiet, "--collect-only")
+    assert result.ret == 0
+    assert result.stdout.str().count(f"draftproof: {said}" if said[0] == "-" else said) == 1
+
+
+def test_code_of_the_built_in_pair(run):
+    result = run("--spec-trust-remote-code", "--collect-only", models=False)
+    assert "--spec-trust-remote-code does nothing: the built-in pair" in result.stdout.str()
+
+
+def test_an_engine_of_ones_own_may_read_every_setting(run, pytester):
+    pytester.makepyfile(own_engine="def make(config, pair):\n    ...\n")
+    result = run("--spec-engine=own_engine:make", "--spec-tree=chain:3", "--collect-only")
+    said = "--spec-tree is handed to the engine own_engine:make, which may use it or not"
+    assert said in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--spec-tree=chain:3", "--spec-rule=greedy", "--spec-check-state=1"],
+        ["--spec-temperature=1", "--spec-top-k=5", "--spec-law-alpha=.01", "--spec-seed=3"],
+        ["--spec-engine=transformers-lookup", "--spec-engine-timeout=5"],
+        ["--spec-prompts=mt_bench", "--spec-turns=2"],
+        ["--report", "--report-dir=out", "--spec-name=x", "--spec-save=a", "--spec-storage=b"],
+    ],
+)
+def test_options_that_do_something_say_nothing(run, options):
+    result = run(*options, "--collect-only")
+    assert "does nothing" not in result.stdout.str() + result.stderr.str()

@@ -1,0 +1,176 @@
+"""One clock for both sides of every speedup, and what shows that an engine has two."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from draftproof.config import RunConfig, Sampling
+from draftproof.engines.measuring import WARM_UP_TOKENS, Bench
+from draftproof.engines.parts import make_parts
+from draftproof.engines.protocol import Capability
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.recording import StepRecorder
+from draftproof.shapes import parse_tree
+from draftproof.statistics.bootstrap import Resampling
+from draftproof.statistics.costs import clock_problem, costs
+from draftproof.trace import CaseRecord
+
+PAUSE = 0.1
+
+
+class SlowRecorder(StepRecorder):
+    """Takes its time for every step."""
+
+    def __call__(self, step, committed):
+        time.sleep(PAUSE)
+        super().__call__(step, committed)
+
+
+def slowly(step, committed):
+    time.sleep(PAUSE)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return RunConfig(max_new_tokens=16, check_state=0.0)
+
+
+@pytest.mark.parametrize("watching", [{"make_recorder": SlowRecorder}, {"observe": slowly}])
+def test_what_watches_is_in_no_seconds(pair, config, ask, watching):
+    parts = replace(make_parts(pair.target, pair.draft, config), **watching)
+    told = ReferenceEngine.of(parts, config).speculate(ask())
+    steps = len(told.steps["step"])
+    assert told.watching_seconds >= steps * PAUSE
+    phases = told.steps["draft_seconds"].sum() + told.steps["verify_seconds"].sum()
+    own = ReferenceEngine(pair, config).speculate(ask())
+    assert phases <= told.seconds < own.seconds + steps * PAUSE / 2
+
+
+def test_a_log_of_draws_is_in_no_seconds(pair, ask, tmp_path, monkeypatch):
+    """Draws are made while drafting and while verifying: neither phase may hold the log."""
+    config = RunConfig(
+        tree=parse_tree("chain:3"),
+        sampling=Sampling(temperature=1.0),
+        check_state=0.0,
+        draw_log=str(tmp_path),
+    )
+    monkeypatch.setattr(
+        "draftproof.draw_log.print", lambda *_, **__: time.sleep(PAUSE), raising=False
+    )
+    told = ReferenceEngine(pair, config).speculate(ask(temperature=1.0, limit=8))
+    draws = sum(told.draws.values())
+    assert told.draws["draft"] > 0 < told.draws["accept"]
+    assert told.watching_seconds >= draws * PAUSE
+    phases = told.steps["draft_seconds"].sum() + told.steps["verify_seconds"].sum()
+    assert phases < told.seconds < draws * PAUSE
+
+
+class Wrapped:
+    """The reference engine, and seconds of its own making."""
+
+    name = "wrapped"
+    capabilities = frozenset({Capability.PLAIN, Capability.PAIR_TARGET})
+
+    def __init__(self, pair, config, plain=lambda told: told, speculative=lambda told: told):
+        self.inner = ReferenceEngine(pair, config)
+        self.changed = {"plain": plain, "speculative": speculative}
+        self.asked = []
+
+    def speculate(self, request):
+        self.asked.append(("speculative", request))
+        return self.changed["speculative"](self.inner.speculate(request))
+
+    def plain(self, request):
+        self.asked.append(("plain", request))
+        return self.changed["plain"](self.inner.plain(request))
+
+    def describe(self):
+        return {"name": self.name}
+
+    def close(self):
+        pass
+
+
+def records(engine, pair, config, prompts):
+    bench = Bench(engine, pair, config)
+    bench.warm_up(prompts[0])
+    return [bench.run(prompt) for prompt in prompts]
+
+
+def test_the_reference_engine_has_one_clock(pair, config, prompts):
+    measured = records(ReferenceEngine(pair, config), pair, config, prompts[:5])
+    assert clock_problem(measured) == ""
+    for case in measured:
+        assert case.plain.untold_seconds < 0.05 * case.plain.seconds
+        assert CaseRecord.from_json(case.to_json()).plain == case.plain
+
+
+def test_prefill_left_out_of_one_side_is_seen(pair, config, prompts):
+    """A clock that starts after prefill: the time of the call from outside tells."""
+    long = [replace(prompt, text=prompt.text * 4) for prompt in prompts[:5]]
+    target, request = pair.target, Bench(Wrapped(pair, config), pair, config).request(long[0])
+    began = time.perf_counter()
+    target.reset()
+    target.advance(request.prompt_token_ids)
+    prefill = time.perf_counter() - began
+    engine = Wrapped(pair, config, plain=lambda told: replace(told, seconds=told.seconds - prefill))
+    problem = clock_problem(records(engine, pair, config, long))
+    assert "not of the same span" in problem
+    assert "is prefill in both?" in problem
+
+
+def test_prefill_left_out_of_both_sides_is_one_span(pair, config, prompts):
+    """Both sides leave out the same: the ratio is of one span, if another one."""
+    measured = records(ReferenceEngine(pair, config), pair, config, prompts[:3])
+    shorter = [
+        replace(
+            case,
+            plain=replace(case.plain, seconds=1.0, untold_seconds=0.1),
+            speculative=replace(case.speculative, seconds=0.5, untold_seconds=0.05),
+        )
+        for case in measured
+    ]
+    assert clock_problem(shorter) == ""
+
+
+def test_more_seconds_than_the_call_took_are_refused(pair, config, prompts):
+    engine = Wrapped(pair, config, speculative=lambda told: replace(told, seconds=60.0))
+    problem = clock_problem(records(engine, pair, config, prompts[:3]))
+    assert problem.startswith("the engine says that speculative outputs took 60 s, more than")
+
+
+def test_no_speedup_follows_from_the_time_of_another_engine(pair, config, prompts):
+    engine = Wrapped(pair, config)
+    engine.capabilities = frozenset()
+    measured = records(engine, pair, config, prompts[:3])
+    by_domain, overall = costs(measured, ["code"], Resampling(resamples=50))
+    for found in (by_domain["code"].speedup, overall.speedup):
+        assert found.value != found.value
+        assert found.reason.startswith("the engine wrapped does not decode plainly")
+    assert overall.plain.value > 0 < overall.speculative.value
+
+
+def test_a_pause_of_the_machine_is_no_other_span(pair, config, prompts):
+    measured = records(ReferenceEngine(pair, config), pair, config, prompts[:5])
+    paused = replace(measured[0], plain=replace(measured[0].plain, untold_seconds=5.0))
+    assert clock_problem([paused, *measured[1:]]) == ""
+
+
+def test_either_way_of_decoding_comes_first_on_about_half_of_the_prompts(pair, config, prompts):
+    engine = Wrapped(pair, config)
+    bench = Bench(engine, pair, config)
+    firsts = []
+    for number in range(24):
+        engine.asked.clear()
+        bench._both(replace(bench.request(prompts[0]), request_id=f"case {number}"))
+        firsts.append(engine.asked[0][0])
+    # A fair coin gives fewer than 5 or more than 19 of 24 with a chance of .0015.
+    assert 5 <= firsts.count("plain") <= 19
+
+
+def test_what_is_done_only_once_is_done_before_the_first_case(pair, config, prompts):
+    engine = Wrapped(pair, config)
+    Bench(engine, pair, config).warm_up(prompts[0])
+    assert {which for which, _ in engine.asked} == {"plain", "speculative"}
+    assert all(r.stopping.max_new_tokens == WARM_UP_TOKENS for _, r in engine.asked)
