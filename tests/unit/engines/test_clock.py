@@ -1,5 +1,6 @@
 """One clock for both sides of every speedup, and what shows that an engine has two."""
 
+import statistics
 import time
 from dataclasses import replace
 
@@ -31,6 +32,13 @@ def slowly(step, committed):
     time.sleep(PAUSE)
 
 
+def timed_call(engine, request):
+    """What an engine tells, and how long its call takes from outside."""
+    began = time.perf_counter()
+    told = engine.speculate(request)
+    return told, time.perf_counter() - began
+
+
 @pytest.fixture(scope="module")
 def config():
     return RunConfig(max_new_tokens=16, check_state=0.0)
@@ -39,12 +47,11 @@ def config():
 @pytest.mark.parametrize("watching", [{"make_recorder": SlowRecorder}, {"observe": slowly}])
 def test_what_watches_is_in_no_seconds(pair, config, ask, watching):
     parts = replace(make_parts(pair.target, pair.draft, config), **watching)
-    told = ReferenceEngine.of(parts, config).speculate(ask())
+    told, call_seconds = timed_call(ReferenceEngine.of(parts, config), ask())
     steps = len(told.steps["step"])
     assert told.watching_seconds >= steps * PAUSE
-    phases = told.steps["draft_seconds"].sum() + told.steps["verify_seconds"].sum()
-    own = ReferenceEngine(pair, config).speculate(ask())
-    assert phases <= told.seconds < own.seconds + steps * PAUSE / 2
+    assert call_seconds - told.seconds >= steps * PAUSE
+    assert told.steps["draft_seconds"].sum() + told.steps["verify_seconds"].sum() <= told.seconds
 
 
 def test_a_log_of_draws_is_in_no_seconds(pair, ask, tmp_path, monkeypatch):
@@ -58,12 +65,13 @@ def test_a_log_of_draws_is_in_no_seconds(pair, ask, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "draftproof.draw_log.print", lambda *_, **__: time.sleep(PAUSE), raising=False
     )
-    told = ReferenceEngine(pair, config).speculate(ask(temperature=1.0, limit=8))
+    engine = ReferenceEngine(pair, config)
+    told, call_seconds = timed_call(engine, ask(temperature=1.0, limit=8))
     draws = sum(told.draws.values())
     assert told.draws["draft"] > 0 < told.draws["accept"]
     assert told.watching_seconds >= draws * PAUSE
-    phases = told.steps["draft_seconds"].sum() + told.steps["verify_seconds"].sum()
-    assert phases < told.seconds < draws * PAUSE
+    assert call_seconds - told.seconds >= draws * PAUSE
+    assert told.steps["draft_seconds"].sum() + told.steps["verify_seconds"].sum() <= told.seconds
 
 
 class Wrapped:
@@ -101,8 +109,9 @@ def records(engine, pair, config, prompts):
 def test_the_reference_engine_has_one_clock(pair, config, prompts):
     measured = records(ReferenceEngine(pair, config), pair, config, prompts[:5])
     assert clock_problem(measured) == ""
+    untold = [case.plain.untold_seconds / case.plain.seconds for case in measured]
+    assert 0 <= statistics.median(untold) < 0.01
     for case in measured:
-        assert case.plain.untold_seconds < 0.05 * case.plain.seconds
         assert CaseRecord.from_json(case.to_json()).plain == case.plain
 
 
