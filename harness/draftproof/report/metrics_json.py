@@ -8,7 +8,7 @@ from typing import Any
 from draftproof.report.study_json import estimate_json, study_json
 from draftproof.statistics import DepthSummary, GroupSummary, RunSummary, Study
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
 
 
@@ -17,9 +17,9 @@ def metrics_document(summary: RunSummary, found: Study | None = None) -> dict[st
 
     Returns:
         ``schema_version``; ``domains``, by domain, and ``overall``, each with ``prompts``,
-        ``steps``, ``nodes``, an estimate for each metric, ``prompt_means`` (the same figures as
-        means of prompts' own), and its ``depth_profile``; ``depth_profile``, that of ``overall``;
-        and ``lossless``: the number of ``cases``, and how many ended in each verdict; and, where
+        ``steps``, ``nodes``, an estimate for each metric, ``prompt_means`` (the same figures, but
+        for ``study_expected_length``, as means of prompts' own), and its ``depth_profile``;
+        ``depth_profile``, that of ``overall``; and ``lossless``: the number of ``cases``, and how many ended in each verdict; and, where
         prompts were scored, ``accuracy``, by domain and ``overall``: ``plain`` and ``speculative``
         (``value``, ``low``, ``high``, ``n``), and how many prompts were ``gained`` and ``lost`` by
         speculation and ``cut`` off at the length limit. An estimate

@@ -157,11 +157,24 @@ def findings_table(findings: Sequence[Finding]) -> Table:
             (
                 Cell(text=f"{finding.number}. {finding.claim}"),
                 Cell(text=str(finding.verdict)),
-                Cell(text=finding.evidence),
+                Cell(text="; ".join([*part_lines(finding), finding.evidence])),
             )
             for finding in findings
         ),
     )
+
+
+def part_lines(finding: Finding) -> list[str]:
+    """A line for each thing that a finding states, with its own verdict.
+
+    Those that do not decide say so: they are about the figures of the study's own pair.
+
+    Example: ``confirmed: negative in every domain``
+    """
+    return [
+        f"{part.verdict}: {part.claim}" + ("" if part.decides else " (does not decide)")
+        for part in finding.parts
+    ]
 
 
 def not_estimable(summary: RunSummary) -> list[str]:

@@ -11,6 +11,7 @@ from draftproof.report.context import (
     coupling_lines,
     engine_lines,
     failure_lines,
+    findings_lines,
     hardware_line,
     interval_line,
     law_lines,
@@ -27,6 +28,7 @@ from draftproof.report.tables import (
     domain_table,
     has_design_effect,
     not_estimable,
+    part_lines,
     prompt_mean_lines,
     sample_table,
 )
@@ -61,7 +63,7 @@ def terminal_report(
     if found is not None and (lines := study_lines(found)):
         blocks.append("\n".join(_wrapped(line) for line in lines))
     if found is not None and found.findings:
-        blocks.append(terminal_findings(found.findings))
+        blocks.append(terminal_findings(found.findings, run))
     notes = [
         *not_estimable(summary),
         *engine_lines(run),
@@ -84,20 +86,22 @@ def terminal_report(
     return "\n\n".join(blocks)
 
 
-def terminal_findings(findings: Sequence[Finding]) -> str:
-    """The study's findings: each with its verdict, and under it why."""
+def terminal_findings(findings: Sequence[Finding], run: RunInfo) -> str:
+    """The study's findings: each with its verdict, and under it those of its parts, and why."""
     lines = ["The findings of the study (arXiv 2604.14682) in this run:"]
     for finding in findings:
         lines.append(f"{finding.number}. {str(finding.verdict).upper()}: {finding.claim}")
-        lines.append(
+        lines += [
             textwrap.fill(
-                finding.evidence,
+                text,
                 WIDTH,
                 initial_indent="   ",
                 subsequent_indent="   ",
                 break_on_hyphens=False,
             )
-        )
+            for text in (*part_lines(finding), finding.evidence)
+        ]
+    lines += [_wrapped(line) for line in findings_lines(run)]
     return "\n".join(lines)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Estimate, Resampling, resampled_totals
-from draftproof.statistics.replicates import replicate_estimate
+from draftproof.statistics.bootstrap import ANY, Estimate, Resampling, resampled_totals
+from draftproof.statistics.replicates import Replicates
 from draftproof.trace import CaseRecord, Verdict
 
 _ABSENT = "no case has both outputs and the seconds they took"
@@ -84,14 +84,14 @@ def _costs(strata: Mapping[str, np.ndarray], drawn: np.ndarray, resampling: Resa
     whole = sum((sums.sum(axis=0) for sums in strata.values()), np.zeros(_COLUMNS))
 
     def estimate(figure: int) -> Estimate:
-        return replicate_estimate(
-            float(_figures(whole[None])[figure, 0]),
-            _figures(drawn)[figure],
+        return Replicates(
+            value=float(_figures(whole[None])[figure, 0]),
+            draws=_figures(drawn)[figure],
             n=sum(prompts),
-            prompts=prompts or [0],
-            level=resampling.level,
+            weights=[sums[:, 1] for sums in strata.values() if len(sums)],
+            bounds=ANY,
             absent=_ABSENT,
-        )
+        ).estimate(resampling.level)
 
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = whole[4:] / whole[2]

@@ -10,7 +10,13 @@ import numpy as np
 from draftproof.data.prompt import DOMAINS
 from draftproof.statistics.accuracy import Accuracy, accuracy
 from draftproof.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
-from draftproof.statistics.metrics import DEPTH_METRICS, METRICS, RatioMetric
+from draftproof.statistics.metrics import (
+    DEPTH_METRICS,
+    METRICS,
+    STUDY_LENGTH,
+    RatioMetric,
+    study_length,
+)
 from draftproof.statistics.sums import PromptSums, prompt_sums
 from draftproof.trace import CaseRecord, Verdict
 
@@ -64,8 +70,8 @@ class GroupSummary:
         prompts: Prompts that were measured (those that ended in an error were not).
         steps: Their steps.
         nodes: Nodes drafted in those steps.
-        metrics: An estimate for each of `METRICS`, by name.
-        prompt_means: The same figures as means of prompts' own ratios: every prompt counts the
+        metrics: An estimate for each of `METRICS`, and of `STUDY_LENGTH`, by name.
+        prompt_means: Those of `METRICS` as means of prompts' own ratios: every prompt counts the
             same, however many nodes or steps it has; n is the number of prompts.
         depth_profile: One entry a depth, from 1.
         verdicts: Of all its cases, errors included.
@@ -117,7 +123,7 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
         {domain: _rows(columns, rows) for domain, rows in members.items()},
         [metric.absent for metric in metrics],
         resampling,
-        [metric.bounds for metric in metrics],
+        [metric.bounds(sums.deepest) for metric in metrics],
     )
     return RunSummary(
         domains={
@@ -131,6 +137,25 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
         },
         overall=_group(sums, np.arange(len(sums.case_ids)), estimates.pooled, cases),
         resampling=resampling,
+    )
+
+
+def study_length_estimate(acceptance: Estimate, depth: int) -> Estimate:
+    """The study's expected accepted length with its interval.
+
+    It rises with the acceptance probability of a node, so its interval is that one's ends.
+
+    Args:
+        acceptance: Mean acceptance probability of nodes.
+        depth: Depth of the deepest draft.
+    """
+    return replace(
+        acceptance,
+        value=study_length(acceptance.value, depth),
+        low=study_length(acceptance.low, depth),
+        high=study_length(acceptance.high, depth),
+        design_effect=NAN,
+        effective_n=NAN,
     )
 
 
@@ -194,6 +219,11 @@ def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
     return RatioSums(columns.numerators[rows], columns.denominators[rows], squares)
 
 
+def _with_study_length(estimates: Sequence[Estimate], depth: int) -> dict[str, Estimate]:
+    by_name = {metric.name: estimate for metric, estimate in zip(METRICS, estimates, strict=True)}
+    return by_name | {STUDY_LENGTH: study_length_estimate(by_name["acceptance_probability"], depth)}
+
+
 def _group(
     sums: PromptSums,
     rows: np.ndarray,
@@ -206,7 +236,7 @@ def _group(
         prompts=len(rows),
         steps=int(sums.totals["steps"][rows].sum()),
         nodes=int(sums.totals["drafted"][rows].sum()),
-        metrics={metric.name: next(remaining) for metric in METRICS},
+        metrics=_with_study_length([next(remaining) for _ in METRICS], sums.depths),
         prompt_means={
             metric.name: replace(next(remaining), design_effect=NAN, effective_n=NAN)
             for metric in METRICS
