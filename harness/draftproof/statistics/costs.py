@@ -54,6 +54,19 @@ def costs(
             if case.domain == domain and (sums := _case_sums(case)) is not None
         ]
         strata[domain] = np.array(measured).reshape(-1, _COLUMNS)
+    return cost_estimates(strata, resampling)
+
+
+def cost_estimates(
+    strata: Mapping[str, np.ndarray], resampling: Resampling
+) -> tuple[dict[str, Costs], Costs]:
+    """The costs by stratum, and over all prompts.
+
+    Args:
+        strata: Of each, ``[prompts, 6]``: plain seconds and tokens, speculative seconds and tokens,
+            seconds drafting and verifying.
+        resampling: Number of resamples, level and seed.
+    """
     drawn = {name: resampled_totals(sums, name, resampling) for name, sums in strata.items()}
     by_domain = {
         name: _costs({name: sums}, drawn[name], resampling) for name, sums in strata.items()
