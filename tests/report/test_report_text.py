@@ -138,7 +138,6 @@ def found():
             information=dict.fromkeys(parts, estimate(0.5, 0.25, 9)),
             deviance=dict.fromkeys(parts, estimate(0.25, 0.125, 9)),
             information_difference=estimate(0.125, 0.5, 9),
-            given_difference=estimate(0.125, 0.5, 9),
             depth_rise=estimate(0.0625, 0.03125, 9),
             wald={"domain": WaldTest(statistic=4.0, degrees=1, p_value=0.0455)},
             sentence="Task or depth is not resolved at 3 prompts.",

@@ -34,9 +34,6 @@ LEAST_PROMPTS = 3
 BOOTSTRAP_PROMPTS = 7
 """Prompts from which a ratio is resampled. With fewer, many resamples have hardly any spread of
 their own to divide by; the interval is then made of the variance alone."""
-UNDEFINED_SHARE = 0.01
-"""Share of resamples without a ratio (denominator 0) up to which they are set aside; above it the
-interval would describe only the resamples that happen to have one, and none is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +123,8 @@ def stratified_estimates(
     Returns:
         The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than
         `LEAST_PROMPTS` prompts carry the denominator, where one prompt has most of it, where a
-        stratum of the pooled ratio is a single prompt, where more than `UNDEFINED_SHARE` of the
-        resamples have a denominator of 0, and where nothing bounds what prompts may be that are
-        unlike those drawn.
+        stratum of the pooled ratio is a single prompt, and where nothing bounds what prompts may be
+        that are unlike those drawn.
 
     Source:
         Efron and Tibshirani 1993, chapters 11 (jackknife) and 12 (bootstrap-t); the standard error
@@ -321,13 +317,6 @@ def _estimate(
     elif min(carrying) < BOOTSTRAP_PROMPTS:
         ends = moment_interval(value, prompts.jackknife_variance, possible, degrees, level)
     else:
-        undefined = int(np.count_nonzero(draws.b <= 0))
-        if undefined > UNDEFINED_SHARE * len(draws.b):
-            total = sum(len(column) for column in prompts.weights)
-            return without_interval(
-                f"only {sum(carrying)} of {total} prompts have this figure: {undefined} of "
-                f"{len(draws.b)} resamples have none"
-            )
         ends = studentized_interval(
             sample,
             draws,
@@ -417,7 +406,7 @@ def _unless_a_stratum_is_one_prompt(
             for name, sums in strata.items()
             if len(sums.denominators) == 1 and sums.denominators[0, i] > 0
         ]
-        if single and not estimate.reason:
+        if single and estimate.n:
             reason = f"a domain of 1 prompt cannot be resampled: {', '.join(single)}"
             estimate = replace(estimate, low=_NAN, high=_NAN, reason=reason)
         kept.append(estimate)

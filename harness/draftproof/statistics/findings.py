@@ -176,7 +176,7 @@ def _order(evidence: Evidence, error: float) -> Finding:
 
 
 def _only_chat_above_one(evidence: Evidence, error: float) -> Finding:
-    claim = "only chat has a study's expected accepted length above 1.0 token a step"
+    claim = "only chat is above 1.0 token a step by the study's expected accepted length"
     lengths = evidence.lengths(evidence.level)
     if reason := _missing(lengths):
         return _unresolved(2, claim, reason, lengths)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import UNDEFINED_SHARE, Estimate, bounded_estimate
+from draftproof.statistics.bootstrap import Estimate, bounded_estimate
 from draftproof.statistics.small_samples import degrees_of_freedom
 
 FEW_PROMPTS = 5
 """Prompts a domain from which a figure is read off its resamples; five have 126 different ones."""
+
+UNDEFINED_SHARE = 0.01
+"""Share of resamples without a value up to which they are set aside; above it the interval would
+describe only the resamples that happen to have one, and none is given."""
 
 _NAN = float("nan")
 

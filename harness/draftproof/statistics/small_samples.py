@@ -20,17 +20,19 @@ def degrees_of_freedom(weights: Sequence[np.ndarray]) -> float:
             any does not count.
 
     Returns:
-        At most prompts − strata, which it is where all prompts weigh the same; 0 where a stratum
-        has no prompt beside another.
+        At most prompts − strata, which it is where all prompts weigh the same; below 1 where one
+        prompt has nearly all of the weight.
 
     Source:
         Satterthwaite 1946; Kish 1965 on the effective number of unequal weights.
 
     Example:
-        >>> round(degrees_of_freedom([np.ones(50)]), 6), degrees_of_freedom([np.array([9.0])])
-        (49.0, 0.0)
-        >>> round(degrees_of_freedom([np.array([1.0, 1.0, 1.0, 10.0])]), 2)
-        0.06
+        >>> round(degrees_of_freedom([np.ones(50)]), 6)
+        49.0
+        >>> round(degrees_of_freedom([np.array([1.0, 4.0, 4.0])]), 2)
+        1.12
+        >>> degrees_of_freedom([np.array([1.0, 1.0, 1.0, 10.0])])
+        0.5
     """
     total = parts = 0.0
     for stratum in weights:
@@ -38,11 +40,12 @@ def degrees_of_freedom(weights: Sequence[np.ndarray]) -> float:
         spread = float(squares.sum())
         if spread == 0:
             continue
-        own = spread**2 / float((squares**2).sum()) - 1
+        # No less than a half, so that a stratum of little weight cannot take all freedom away.
+        own = max(spread**2 / float((squares**2).sum()) - 1, 0.5)
         size = spread * float(stratum.max()) ** 2
         total += size
-        parts += size**2 / own if own > 1e-9 else math.inf
-    return total**2 / parts if parts and math.isfinite(parts) else 0.0
+        parts += size**2 / own
+    return total**2 / parts if parts else 0.0
 
 
 def unseen_share(prompts: int, level: float) -> float:

@@ -150,7 +150,8 @@ def test_nothing_is_accepted_at_acceptance_0():
         "greedy_match": 0.0,
         "acceptance_rate_drafted": 0.0,
         "acceptance_rate_reached": 0.0,
-        "expected_accepted_length": 0.0,
+        "study_expected_length": 0.0,
+        "first_child_expected_length": 0.0,
         "accepted_length": 0.0,
         "block_efficiency": 1.0,
     }
@@ -169,12 +170,14 @@ def test_everything_is_accepted_at_acceptance_1():
         "greedy_match": 1.0,
         "acceptance_rate_drafted": 1.0,
         "acceptance_rate_reached": 1.0,
-        "expected_accepted_length": 2.0,
+        "study_expected_length": 2.0,
+        "first_child_expected_length": 2.0,
         "accepted_length": 2.0,
         "block_efficiency": 3.0,
     }
     for estimate in overall.metrics.values():
-        assert estimate.low == estimate.high == estimate.value
+        assert math.isnan(estimate.low), "two prompts that are alike leave everything open"
+        assert "needs 3 prompts" in estimate.reason
     for depth in overall.depth_profile:
         assert {estimate.value for estimate in depth.metrics.values()} == {1.0}
 
@@ -197,7 +200,9 @@ def test_partial_acceptance_worked_by_hand():
             "acceptance_rate_drafted": 2 / 5,
             "acceptance_rate_reached": 2 / 4,
             # depth 1: (.5 + .75 + 0) / 3; depth 2: (.25 + 0 + 0) / 3
-            "expected_accepted_length": 1.25 / 3 + 0.25 / 3,
+            "first_child_expected_length": 1.25 / 3 + 0.25 / 3,
+            # another figure: the mean acceptance probability .6, to depth 2
+            "study_expected_length": 0.6 + 0.36,
             "accepted_length": 2 / 3,
             "block_efficiency": 4 / 3,
         }
@@ -207,7 +212,8 @@ def test_partial_acceptance_worked_by_hand():
         "greedy_match": 5,
         "acceptance_rate_drafted": 5,
         "acceptance_rate_reached": 4,
-        "expected_accepted_length": 3,
+        "first_child_expected_length": 3,
+        "study_expected_length": 5,
         "accepted_length": 3,
         "block_efficiency": 3,
     }
@@ -237,11 +243,13 @@ def test_a_drafter_without_a_model_leaves_its_figures_unknown_never_0():
     none = summarise([case("a", [(1, 2, nodes)])], FEW).overall.metrics
     assert math.isnan(none["acceptance_probability"].value)
     assert "no model" in none["acceptance_probability"].reason
-    assert math.isnan(none["expected_accepted_length"].value)
+    assert math.isnan(none["first_child_expected_length"].value)
     assert none["greedy_match"].value == 0.5
     some = summarise([case("a", [(1, 2, nodes), (2, 3, known)])], FEW).overall.metrics
     assert (some["acceptance_probability"].value, some["acceptance_probability"].n) == (0.5, 1)
-    assert math.isnan(some["expected_accepted_length"].value), "its path is known to depth 1 only"
+    assert math.isnan(some["first_child_expected_length"].value), (
+        "its path is known to depth 1 only"
+    )
 
 
 def test_steps_whose_nodes_were_not_stored_count_in_the_figures_of_steps_only():
@@ -250,10 +258,8 @@ def test_steps_whose_nodes_were_not_stored_count_in_the_figures_of_steps_only():
     metrics = summarise([stored, bare], FEW).overall.metrics
     assert metrics["accepted_length"].value == 1.5
     assert metrics["acceptance_rate_drafted"].value == 3 / 4
-    assert (metrics["expected_accepted_length"].value, metrics["expected_accepted_length"].n) == (
-        0.75,
-        1,
-    )
+    first_child = metrics["first_child_expected_length"]
+    assert (first_child.value, first_child.n) == (0.75, 1)
 
 
 def test_cases_in_error_are_counted_and_left_out():
@@ -357,7 +363,7 @@ def steps_of_a_case(draw):
     return steps
 
 
-def oracle(cases):
+def oracle(cases, depth):
     """Every metric of some cases by plain loops over their rows; NaN where there is none."""
     alphas, ranks, lengths, committed, path_lengths, by_depth = [], [], [], [], [], {}
     drafted = accepted_nodes = reached = 0
@@ -401,7 +407,8 @@ def oracle(cases):
         "greedy_match": mean(ranks),
         "acceptance_rate_drafted": ratio(sum(lengths), drafted),
         "acceptance_rate_reached": ratio(accepted_nodes, reached),
-        "expected_accepted_length": mean(path_lengths),
+        "first_child_expected_length": mean(path_lengths),
+        "study_expected_length": mean(alphas) if not alphas else geometric(mean(alphas), depth),
         "accepted_length": mean(lengths),
         "block_efficiency": mean(committed),
     }
@@ -420,6 +427,20 @@ def oracle(cases):
     return figures, profile
 
 
+def geometric(alpha, depth):
+    return sum(math.prod([alpha] * d) for d in range(1, depth + 1))
+
+
+def summary_depth(cases):
+    """The deepest of the whole run's drafts, and of what was kept."""
+    columns = [
+        column
+        for each in cases
+        for column in (each.nodes["depth"], each.steps["depth"], each.steps["accepted_length"])
+    ]
+    return max((int(value) for column in columns for value in column), default=0)
+
+
 def as_found(metrics):
     return {name: estimate.value for name, estimate in metrics.items()}
 
@@ -436,7 +457,7 @@ def test_every_metric_agrees_with_plain_loops_whatever_the_batches(contents, bat
         summary = summarise(cases, FEW)
     groups = {domain: [c for c in cases if c.domain == domain] for domain in summary.domains}
     for name, group in [*summary.domains.items(), ("overall", summary.overall)]:
-        figures, profile = oracle(groups.get(name, cases))
+        figures, profile = oracle(groups.get(name, cases), summary_depth(cases))
         assert as_found(group.metrics) == pytest.approx(figures, rel=1e-12, nan_ok=True)
         found = [as_found(depth.metrics) for depth in group.depth_profile]
         for depth, expected in enumerate(profile):
@@ -459,7 +480,7 @@ def test_metric_names_are_those_of_the_report():
         "greedy_match",
         "acceptance_rate_drafted",
         "acceptance_rate_reached",
-        "expected_accepted_length",
+        "first_child_expected_length",
         "accepted_length",
         "block_efficiency",
     ]
