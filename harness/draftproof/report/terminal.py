@@ -31,8 +31,10 @@ from draftproof.report.tables import (
     part_lines,
     prompt_mean_lines,
     sample_table,
+    study_length_line,
 )
 from draftproof.statistics import Finding, RunSummary, Study
+from draftproof.statistics.metrics import STUDY_LENGTH
 from draftproof.trace import CaseRecord
 
 WIDTH = 120
@@ -53,7 +55,10 @@ def terminal_report(
     Returns:
         Lines without a line end after the last. Intervals stand under their values.
     """
-    blocks = [terminal_table(domain_table(summary))]
+    # A column more and the table would not fit: the study's own length has a line of its own.
+    blocks = [terminal_table(domain_table(summary, left_out=(STUDY_LENGTH,)))]
+    if line := study_length_line(summary):
+        blocks[0] += f"\n{_wrapped(line)}"
     if summary.overall.depth_profile:
         blocks.append(terminal_table(depth_table(summary.overall)))
     if has_design_effect(summary):

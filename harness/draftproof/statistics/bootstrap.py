@@ -406,7 +406,7 @@ def _unless_a_stratum_is_one_prompt(
             for name, sums in strata.items()
             if len(sums.denominators) == 1 and sums.denominators[0, i] > 0
         ]
-        if single and estimate.n:
+        if single and estimate.n and len(strata) > 1:
             reason = f"a domain of 1 prompt cannot be resampled: {', '.join(single)}"
             estimate = replace(estimate, low=_NAN, high=_NAN, reason=reason)
         kept.append(estimate)

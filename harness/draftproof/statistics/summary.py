@@ -220,8 +220,12 @@ def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
 
 
 def _with_study_length(estimates: Sequence[Estimate], depth: int) -> dict[str, Estimate]:
-    by_name = {metric.name: estimate for metric, estimate in zip(METRICS, estimates, strict=True)}
-    return by_name | {STUDY_LENGTH: study_length_estimate(by_name["acceptance_probability"], depth)}
+    by_name: dict[str, Estimate] = {}
+    for metric, estimate in zip(METRICS, estimates, strict=True):
+        by_name[metric.name] = estimate
+        if metric.name == "acceptance_probability":
+            by_name[STUDY_LENGTH] = study_length_estimate(estimate, depth)
+    return by_name
 
 
 def _group(

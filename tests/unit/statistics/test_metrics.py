@@ -474,6 +474,46 @@ def test_the_order_of_cases_does_not_move_a_bit(contents, random):
     assert repr(summarise(shuffled, FEW)) == repr(summarise(cases, FEW))
 
 
+@pytest.mark.parametrize("prompts", [3, 5, 8])
+def test_no_interval_is_outside_what_the_trees_can_give(prompts):
+    """With a few uneven prompts: lengths within the depth of the trees, which is 2."""
+    lengths = [0, 2, 0, 0, 2, 1, 0, 2][:prompts]
+    cases = [
+        case(f"c{i}", [chain(0.5, 0 if length else 3, length, length + 1)] * (1 + i % 2))
+        for i, length in enumerate(lengths)
+    ]
+    summary = summarise(cases, Resampling(resamples=500))
+    for group in (summary.overall, *summary.domains.values()):
+        for name, ceiling in {
+            "accepted_length": 2, "study_expected_length": 2, "first_child_expected_length": 2,
+            "block_efficiency": 3, "acceptance_rate_drafted": 1,
+        }.items():  # fmt: skip
+            found = group.metrics[name]
+            assert not found.reason, name
+            assert METRIC_FLOORS.get(name, 0) <= found.low < found.high <= ceiling, name
+    assert summary.overall.metrics["accepted_length"].high > 1.2
+
+
+METRIC_FLOORS = {"block_efficiency": 1}
+
+
+@pytest.mark.parametrize(("counts", "ceiling"), [([(10, 40, 12), (8, 20, 3), (5, 20, 18)], 4.0)])
+def test_of_counters_alone_no_length_is_above_what_a_step_drafts(counts, ceiling):
+    cases = [
+        replace(
+            case(f"c{i}", []),
+            counts=Counts(steps=steps, drafted=drafted, accepted=accepted),
+            speculative=DecodedOutput(
+                token_ids=(1,) * (steps + accepted + 1), stop_reason="length", seconds=1.0
+            ),
+        )
+        for i, (steps, drafted, accepted) in enumerate(counts)
+    ]
+    found = summarise(cases, FEW).overall.metrics
+    assert found["accepted_length"].low < found["accepted_length"].high <= ceiling
+    assert 1 <= found["block_efficiency"].low < found["block_efficiency"].high <= ceiling + 1
+
+
 def test_metric_names_are_those_of_the_report():
     assert [metric.name for metric in METRICS] == [
         "acceptance_probability",

@@ -50,7 +50,21 @@ def test_a_pairs_share_is_the_normal_probability_of_its_difference():
     assert sum(share for _, share in found.probabilities) == pytest.approx(1)
 
 
-def test_equal_figures_count_for_every_order_alike():
+def test_domains_of_the_same_prompts_have_no_order_that_is_likely():
+    code = [case for case in study_run(prompts=12, steps=2, between=0.1) if case.domain == "code"]
+    cases = [
+        replace(case, case_id=f"{domain}/{case.case_id}", domain=domain)
+        for domain in DOMAINS
+        for case in code
+    ]
+    found = order_of(cases)
+    assert len(found.probabilities) == 24
+    # 2,000 resamples: 6 standard errors of a share of 1/24 are 2.7 points.
+    assert max(share for _, share in found.probabilities) < 0.07
+    assert found.above["chat", "math"] == pytest.approx(0.5, abs=0.07)
+
+
+def test_prompts_that_are_all_alike_have_no_order():
     cases = [
         replace(
             case,
@@ -61,10 +75,33 @@ def test_equal_figures_count_for_every_order_alike():
         )
         for case in study_run(prompts=6, steps=2)
     ]
-    found = order_of(cases)
-    assert len(found.probabilities) == 24
-    assert max(share for _, share in found.probabilities) < 2 / 24
-    assert found.above["chat", "math"] == 0.5
+    assert "alike" in order_of(cases).reason
+
+
+def test_an_order_of_few_prompts_is_as_sure_as_students_t():
+    """Two domains of 5 prompts whose means differ by 2.5 standard errors of their difference."""
+    generator = np.random.default_rng(4)
+    base = study_run(prompts=5, steps=1)
+    shares = []
+    for _ in range(200):
+        level = {name: generator.normal(0, 0.05, 5) for name in ("code", "math")}
+        cases = []
+        for case in base:
+            if case.domain in level:
+                alpha = 0.5 + level[case.domain][int(case.case_id[-3:])]
+                nodes = {**case.nodes}
+                nodes["acceptance_probability"] = np.full_like(
+                    nodes["acceptance_probability"], np.clip(alpha, 0, 1)
+                )
+                cases.append(replace(case, nodes=nodes))
+        found = domain_order(
+            prompt_sums(cases), ACCEPTANCE, ("code", "math"), Resampling(resamples=1000)
+        )
+        shares.append(found.above["code", "math"])
+    # The two are equal: a share of at most 2.5% or at least 97.5% is a false alarm of 5%. Of 200,
+    # 20 or more have a chance of under 1%; unwidened resamples have 13% of false alarms.
+    alarms = sum(share <= 0.025 or share >= 0.975 for share in shares)
+    assert alarms < 20
 
 
 def test_too_few_prompts_have_no_order_and_a_reason():
