@@ -17,6 +17,7 @@ import numpy as np
 
 from draftproof.statistics.small_samples import (
     degrees_of_freedom,
+    heaviest_share,
     moment_interval,
     unseen_share,
 )
@@ -122,8 +123,8 @@ def stratified_estimates(
 
     Returns:
         The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than
-        `LEAST_PROMPTS` prompts carry the denominator, where one prompt has most of it, where a
-        stratum of the pooled ratio is a single prompt, and where nothing bounds what prompts may be
+        `LEAST_PROMPTS` prompts carry the denominator, where one prompt weighs too much of
+        it (less than one degree of freedom), where a stratum of the pooled ratio is a single prompt, and where nothing bounds what prompts may be
         that are unlike those drawn.
 
     Source:
@@ -309,7 +310,8 @@ def _estimate(
     degrees = degrees_of_freedom(prompts.weights)
     if degrees < 1:
         return without_interval(
-            f"prompts differ too much in length: most of the {n} observations are of one prompt"
+            f"prompts differ too much in length: one has {heaviest_share(prompts.weights):.0%} of "
+            f"the {n} observations"
         )
     possible = (min(bounds[0], value), max(bounds[1], value))
     if sample.variance[0] == 0:

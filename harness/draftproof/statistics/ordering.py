@@ -11,7 +11,7 @@ import numpy as np
 from draftproof.statistics.bootstrap import Resampling, resampled_totals, stratum_seed
 from draftproof.statistics.metrics import RatioMetric
 from draftproof.statistics.replicates import FEW_PROMPTS, narrowing
-from draftproof.statistics.small_samples import degrees_of_freedom
+from draftproof.statistics.small_samples import degrees_of_freedom, heaviest_share
 from draftproof.statistics.sums import PromptSums
 
 _SEED = 0x0D0
@@ -76,7 +76,10 @@ def domain_order(
             return DomainOrder(metric=metric.name, domains=names, above={}, reason=reason)
         degrees = degrees_of_freedom([below])
         if degrees < 1:
-            reason = f"prompts of {domain} differ too much in length: one has most of what is in it"
+            reason = (
+                f"prompts of {domain} differ too much in length: one has "
+                f"{heaviest_share([below]):.0%} of its observations"
+            )
             return DomainOrder(metric=metric.name, domains=names, above={}, reason=reason)
         totals = resampled_totals(np.stack([above, below], axis=1), domain, resampling)
         value = above.sum() / below.sum()

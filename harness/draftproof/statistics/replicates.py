@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from draftproof.statistics.bootstrap import Estimate, bounded_estimate
-from draftproof.statistics.small_samples import degrees_of_freedom
+from draftproof.statistics.small_samples import degrees_of_freedom, heaviest_share
 
 FEW_PROMPTS = 5
 """Prompts a domain from which a figure is read off its resamples; five have 126 different ones."""
@@ -60,8 +60,8 @@ class Replicates:
 
         Returns:
             The estimate. There is no interval, but a reason, with fewer than `FEW_PROMPTS` prompts
-            in a stratum, where one prompt has most of the observations, where too many resamples
-            have no value, or where all have the same.
+            in a stratum, where one prompt weighs too much (less than one degree of freedom), where
+            too many resamples have no value, or where all have the same.
 
         Source:
             Hesterberg 2015, *What Teachers Should Know About the Bootstrap* (expanded percentile);
@@ -77,7 +77,8 @@ class Replicates:
         degrees = degrees_of_freedom(self.weights)
         if degrees < 1:
             return self._without_interval(
-                "prompts differ too much in length: most of the observations are of one prompt"
+                "prompts differ too much in length: one has "
+                f"{heaviest_share(self.weights):.0%} of the observations"
             )
         defined = self.draws[np.isfinite(self.draws)]
         undefined = len(self.draws) - len(defined)

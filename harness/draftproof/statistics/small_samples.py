@@ -48,6 +48,18 @@ def degrees_of_freedom(weights: Sequence[np.ndarray]) -> float:
     return total**2 / parts if parts else 0.0
 
 
+def heaviest_share(weights: Sequence[np.ndarray]) -> float:
+    """The share of all observations that the prompt with the most of them has.
+
+    Example:
+        >>> heaviest_share([np.array([1.0, 6.0]), np.array([1.0])])
+        0.75
+    """
+    return max(float(part.max(initial=0)) for part in weights) / sum(
+        float(part.sum()) for part in weights
+    )
+
+
 def unseen_share(prompts: int, level: float) -> float:
     """The largest share of prompts that may be otherwise although none of those drawn is.
 

@@ -169,7 +169,7 @@ def test_one_long_prompt_has_no_interval_of_its_own():
     sums = ratio_sums([5.0, 6.0, 5.0, 600.0], [10.0, 10.0, 10.0, 900.0])
     found = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=50), [SHARE]).pooled[0]
     assert math.isnan(found.low)
-    assert found.reason.endswith("most of the 930 observations are of one prompt")
+    assert found.reason.endswith("one has 97% of the 930 observations")
 
 
 def test_no_end_is_beyond_what_a_ratio_can_be():
