@@ -123,9 +123,9 @@ def stratified_estimates(
 
     Returns:
         The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than
-        `LEAST_PROMPTS` prompts carry the denominator, where one prompt weighs too much of
-        it (less than one degree of freedom), where a stratum of the pooled ratio is a single prompt, and where nothing bounds what prompts may be
-        that are unlike those drawn.
+        `LEAST_PROMPTS` prompts carry the denominator, where one prompt weighs too much of it (less
+        than one degree of freedom), where a stratum of the pooled ratio is a single prompt, and
+        where nothing bounds what prompts may be that are unlike those drawn.
 
     Source:
         Efron and Tibshirani 1993, chapters 11 (jackknife) and 12 (bootstrap-t); the standard error
