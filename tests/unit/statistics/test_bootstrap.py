@@ -139,6 +139,34 @@ def test_few_prompts_take_as_many_coins_as_have_their_variance(bounds):
     assert (found.low, found.high) == pytest.approx((least + width * low, least + width * high))
 
 
+def test_the_standard_error_of_prompts_of_unequal_length_is_the_jackknifes():
+    a, b = np.array([1.0, 6.0, 10.0, 3.0]), np.array([6.0, 8.0, 14.0, 11.0])
+    few = Resampling(resamples=50)
+    found = stratified_estimates({"a": ratio_sums(a, b)}, ABSENT, few, [SHARE]).pooled[0]
+    without = [np.delete(a, i).sum() / np.delete(b, i).sum() for i in range(4)]
+    share, variance = a.sum() / b.sum(), 3 * np.var(without)
+    freedom = (b**2).sum() ** 2 / (b**4).sum() - 1
+    coins = share * (1 - share) / variance
+    coins *= (scipy.stats.norm.ppf(0.975) / scipy.stats.t.ppf(0.975, freedom)) ** 2
+    low = scipy.stats.beta.ppf(0.025, share * coins, coins * (1 - share) + 1)
+    high = scipy.stats.beta.ppf(0.975, share * coins + 1, coins * (1 - share))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_interval_of_unequal_prompts_is_that_of_plain_loops_too(seed):
+    generator = np.random.default_rng(seed)
+    lengths = np.round(60 * np.exp(0.5 * generator.standard_normal(10))) + 5
+    sums = ratio_sums(generator.binomial(lengths.astype(int), generator.beta(4, 4, 10)), lengths)
+    found = stratified_estimates({"code": sums}, ABSENT, bounds=[SHARE]).by_stratum["code"][0]
+    low, high = studentized_by_loops(
+        sums.numerators[:, 0], sums.denominators[:, 0], 10_000, np.random.default_rng(2)
+    )
+    width = found.high - found.low
+    assert found.low == pytest.approx(max(low, 0), abs=0.04 * width)
+    assert found.high == pytest.approx(min(high, 1), abs=0.04 * width)
+
+
 def test_few_prompts_of_a_figure_without_a_largest_value_take_rare_events():
     sums = ratio_sums([8.0, 16.0, 40.0], [8.0, 8.0, 8.0])
     found = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=50)).pooled[0]

@@ -78,30 +78,19 @@ def test_prompts_that_are_all_alike_have_no_order():
     assert "alike" in order_of(cases).reason
 
 
-def test_an_order_of_few_prompts_is_as_sure_as_students_t():
-    """Two domains of 5 prompts whose means differ by 2.5 standard errors of their difference."""
-    generator = np.random.default_rng(4)
-    base = study_run(prompts=5, steps=1)
-    shares = []
-    for _ in range(200):
-        level = {name: generator.normal(0, 0.05, 5) for name in ("code", "math")}
-        cases = []
-        for case in base:
-            if case.domain in level:
-                alpha = 0.5 + level[case.domain][int(case.case_id[-3:])]
-                nodes = {**case.nodes}
-                nodes["acceptance_probability"] = np.full_like(
-                    nodes["acceptance_probability"], np.clip(alpha, 0, 1)
-                )
-                cases.append(replace(case, nodes=nodes))
-        found = domain_order(
-            prompt_sums(cases), ACCEPTANCE, ("code", "math"), Resampling(resamples=1000)
-        )
-        shares.append(found.above["code", "math"])
-    # The two are equal: a share of at most 2.5% or at least 97.5% is a false alarm of 5%. Of 200,
-    # 20 or more have a chance of under 1%; unwidened resamples have 13% of false alarms.
-    alarms = sum(share <= 0.025 or share >= 0.975 for share in shares)
-    assert alarms < 20
+def test_an_order_of_few_prompts_is_no_surer_than_students_t():
+    """Two domains of 5 prompts whose means differ by 3 standard errors of their difference."""
+    cases = []
+    for case in study_run(prompts=5, steps=1):
+        if case.domain in ("code", "math"):
+            alpha = 0.5 + 0.02 * (int(case.case_id[-3:]) - 2) + 0.06 * (case.domain == "code")
+            values = np.full_like(case.nodes["acceptance_probability"], alpha)
+            cases.append(replace(case, nodes={**case.nodes, "acceptance_probability": values}))
+    found = domain_order(
+        prompt_sums(cases), ACCEPTANCE, ("code", "math"), Resampling(resamples=20_000)
+    )
+    # Student's t on 8 degrees of freedom is above 3 with a chance of .9%, the normal of .13%.
+    assert 0.005 < found.above["math", "code"] < 0.03
 
 
 def test_too_few_prompts_have_no_order_and_a_reason():
