@@ -153,18 +153,19 @@ def test_the_standard_error_of_prompts_of_unequal_length_is_the_jackknifes():
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [17, 22])
 def test_the_interval_of_unequal_prompts_is_that_of_plain_loops_too(seed):
     generator = np.random.default_rng(seed)
-    lengths = np.round(60 * np.exp(0.5 * generator.standard_normal(10))) + 5
-    sums = ratio_sums(generator.binomial(lengths.astype(int), generator.beta(4, 4, 10)), lengths)
-    found = stratified_estimates({"code": sums}, ABSENT, bounds=[SHARE]).by_stratum["code"][0]
+    # So unequal that the jackknife's standard error is 15 to 19% above the linearised one.
+    lengths = np.round(60 * np.exp(generator.standard_normal(12))) + 5
+    sums = ratio_sums(generator.binomial(lengths.astype(int), generator.beta(4, 4, 12)), lengths)
+    found = stratified_estimates({"code": sums}, ABSENT, bounds=[(-9.0, 9.0)]).by_stratum["code"][0]
     low, high = studentized_by_loops(
         sums.numerators[:, 0], sums.denominators[:, 0], 10_000, np.random.default_rng(2)
     )
     width = found.high - found.low
-    assert found.low == pytest.approx(max(low, 0), abs=0.04 * width)
-    assert found.high == pytest.approx(min(high, 1), abs=0.04 * width)
+    assert found.low == pytest.approx(low, abs=0.04 * width)
+    assert found.high == pytest.approx(high, abs=0.04 * width)
 
 
 def test_few_prompts_of_a_figure_without_a_largest_value_take_rare_events():
