@@ -29,7 +29,7 @@ from draftproof.environment import hardware, versions
 from draftproof.shapes import parse_tree
 from draftproof.statistics.bootstrap import Resampling, resampled_totals
 from draftproof.statistics.metrics import METRICS
-from draftproof.statistics.replicates import replicate_estimate
+from draftproof.statistics.replicates import Replicates
 from draftproof.statistics.sums import prompt_sums
 from draftproof.trace import Verdict
 
@@ -86,24 +86,33 @@ def totals(cases, metric, stratum):
 def estimates(cases, reference, metric):
     """A metric by domain and overall, and its difference to the reference's, paired by prompt."""
     found = {}
-    both = [np.zeros(2), np.zeros(2), 0.0, 0.0]
+    both, strata = [np.zeros(2), np.zeros(2), 0.0, 0.0], []
+    every = [case for domain in DOMAINS for case in (*cases[domain], *reference[domain])]
+    bounds = metric.bounds(max(int(case.steps["depth"].max(initial=0)) for case in every))
     for domain in DOMAINS:
         ours, ours_drawn = totals(cases[domain], metric, domain)
         theirs, theirs_drawn = totals(reference[domain], metric, domain)
         parts = [ours, theirs, ours_drawn, theirs_drawn]
         both = [total + part for total, part in zip(both, parts, strict=True)]
-        found[domain] = _estimates(*parts, prompts=[len(cases[domain])])
-    found["overall"] = _estimates(*both, prompts=[len(cases[domain]) for domain in DOMAINS])
+        weights = prompt_sums(cases[domain]).totals[metric.denominator]
+        found[domain] = _estimates(*parts, weights=[weights], bounds=bounds)
+        strata.append(weights)
+    found["overall"] = _estimates(*both, weights=strata, bounds=bounds)
     return found
 
 
-def _estimates(ours, theirs, ours_drawn, theirs_drawn, prompts):
+def _estimates(ours, theirs, ours_drawn, theirs_drawn, weights, bounds):
     n = int(ours[1])
     value, drawn = ours[0] / ours[1], ours_drawn[:, 0] / ours_drawn[:, 1]
     before, before_drawn = theirs[0] / theirs[1], theirs_drawn[:, 0] / theirs_drawn[:, 1]
-    return (
-        replicate_estimate(value, drawn, n=n, prompts=prompts),
-        replicate_estimate(value - before, drawn - before_drawn, n=n, prompts=prompts),
+    low, high = bounds
+    figures = (
+        (value, drawn, bounds),
+        (value - before, drawn - before_drawn, (low - high, high - low)),
+    )
+    return tuple(
+        Replicates(value=of, draws=draws, n=n, weights=weights, bounds=within).estimate(0.95)
+        for of, draws, within in figures
     )
 
 

@@ -11,7 +11,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from draftproof.statistics.findings import PUBLISHED
+from draftproof.statistics.findings import (
+    FAMILYWISE_ERROR,
+    PUBLISHED,
+    PUBLISHED_CORRELATIONS,
+    PUBLISHED_LENGTHS,
+)
 
 DOCUMENT = Path(__file__).parent / "study.md"
 FIGURE = Path(__file__).parent / "study.svg"
@@ -54,6 +59,17 @@ def verdicts(runs: list[Run]) -> str:
     for findings in zip(*(run.metrics["findings"] for run in runs), strict=True):
         claim = f"{findings[0]['number']}. {findings[0]['claim']}"
         rows.append(_row(claim, *(f"**{each['verdict']}**" for each in findings)))
+        for parts in zip(*(each["parts"] for each in findings), strict=True):
+            what = parts[0]["claim"] + ("" if parts[0]["decides"] else " (does not decide)")
+            rows.append(_row(f"– {what}", *(each["verdict"] for each in parts)))
+    every = sum(len(run.metrics["findings"]) for run in runs)
+    rows += [
+        "",
+        "That any of the five verdicts of a run is wrong has a chance of at most "
+        f"{FAMILYWISE_ERROR:.0%} (Holm's method over the five), as far as intervals cover what they "
+        f"say; over all {every} of the {len(runs)} runs, of at most "
+        f"{len(runs) * FAMILYWISE_ERROR:.0%}. Parts are judged at the error of their finding.",
+    ]
     return "\n".join(rows)
 
 
@@ -72,14 +88,26 @@ def figures(runs: list[Run]) -> str:
     rows = [
         _row(
             "domain", "run", "acceptance probability of a node",
-            "expected accepted length (first-child path)", "draft entropy (nats)", "Spearman's ρ",
-            "block efficiency",
+            "study's expected accepted length", "expected accepted length (first-child path)",
+            "draft entropy (nats)", "Spearman's ρ", "block efficiency",
         ),
-        _row("---", "---", *("---:",) * 5),
+        _row("---", "---", *("---:",) * 6),
     ]  # fmt: skip
     for domain in (*PUBLISHED, "overall"):
         if domain in PUBLISHED:
-            rows.append(_row(domain, SOURCE, f"{PUBLISHED[domain]:.3f}", *("",) * 4))
+            low, high = PUBLISHED_CORRELATIONS
+            rows.append(
+                _row(
+                    domain,
+                    SOURCE,
+                    f"{PUBLISHED[domain]:.3f}",
+                    f"{PUBLISHED_LENGTHS[domain]:.3f}",
+                    "",
+                    "",
+                    f"{low:.2f} to {high:.2f}",
+                    "",
+                )
+            )
         for run in runs:
             group = run.groups[domain]
             rows.append(
@@ -87,7 +115,8 @@ def figures(runs: list[Run]) -> str:
                     domain,
                     run.title,
                     _estimate(group["acceptance_probability"], 3),
-                    _estimate(group["expected_accepted_length"], 2),
+                    _estimate(group["study_expected_length"], 2),
+                    _estimate(group["first_child_expected_length"], 2),
                     _estimate(run.metrics["draft_entropy"].get(domain), 2),
                     _estimate(run.metrics["entropy_correlation"].get(domain), 3),
                     _estimate(group["block_efficiency"], 2),
@@ -182,7 +211,7 @@ def updated(text: str) -> str:
 
 PANELS = {
     "acceptance_probability": "acceptance probability of a node",
-    "expected_accepted_length": "expected accepted length",
+    "study_expected_length": "study's expected accepted length",
     "draft_entropy": "draft entropy (nats)",
 }
 COLOURS = {"the study": "#6b7280", "temperature 0": "#0b67a3", "temperature 1": "#c85a00"}
@@ -190,9 +219,11 @@ COLOURS = {"the study": "#6b7280", "temperature 0": "#0b67a3", "temperature 1": 
 
 def points(runs: list[Run]) -> list[dict[str, Any]]:
     """What the figure shows: a row for each figure of a domain in a run, and what was published."""
-    rows = [
-        {"panel": "acceptance_probability", "run": "the study", "domain": domain, "value": value}
-        for domain, value in PUBLISHED.items()
+    published = {"acceptance_probability": PUBLISHED, "study_expected_length": PUBLISHED_LENGTHS}
+    rows: list[dict[str, Any]] = [
+        {"panel": panel, "run": "the study", "domain": domain, "value": value}
+        for panel, values in published.items()
+        for domain, value in values.items()
     ]
     for run in runs:
         for panel in PANELS:

@@ -14,8 +14,8 @@ from draftproof.errors import DraftproofError
 from draftproof.report import load_run
 
 METRICS = (
-    "acceptance_probability greedy_match acceptance_rate_drafted acceptance_rate_reached "
-    "expected_accepted_length accepted_length block_efficiency"
+    "acceptance_probability study_expected_length greedy_match acceptance_rate_drafted "
+    "acceptance_rate_reached first_child_expected_length accepted_length block_efficiency"
 ).split()
 
 

@@ -47,10 +47,12 @@ from draftproof.statistics import (
     WaldTest,
     coupling,
 )
+from draftproof.statistics.findings import Part
+from draftproof.statistics.metrics import STUDY_LENGTH
 from draftproof.trace import CaseRecord, Verdict
 
 NAN = float("nan")
-ONE_PROMPT = "an interval needs 2 prompts to resample, and 1 has this figure"
+ONE_PROMPT = "an interval needs 3 prompts with this figure, and 1 has it"
 
 
 def estimate(value, half, n, design_effect=NAN):
@@ -65,13 +67,16 @@ def estimate(value, half, n, design_effect=NAN):
 
 
 def group(prompts, rates, lengths, verdicts, reason=""):
-    names = [metric.name for metric in METRICS]
+    names = list(METRIC_LABELS)
     metrics = {
         name: Estimate(value=value, low=NAN, high=NAN, n=9, reason=reason)
         if reason
         else estimate(value, half, 9, design_effect=2.5)
         for name, value, half in zip(
-            names, [*rates, *lengths], [0.012] * 4 + [0.1] * 3, strict=True
+            names,
+            [rates[0], lengths[0], *rates[1:], *lengths[1:]],
+            [0.012, 0.1, *[0.012] * 3, *[0.1] * 3],
+            strict=True,
         )
     }
     profile = (
@@ -138,7 +143,6 @@ def found():
             information=dict.fromkeys(parts, estimate(0.5, 0.25, 9)),
             deviance=dict.fromkeys(parts, estimate(0.25, 0.125, 9)),
             information_difference=estimate(0.125, 0.5, 9),
-            given_difference=estimate(0.125, 0.5, 9),
             depth_rise=estimate(0.0625, 0.03125, 9),
             wald={"domain": WaldTest(statistic=4.0, degrees=1, p_value=0.0455)},
             sentence="Task or depth is not resolved at 3 prompts.",
@@ -152,6 +156,11 @@ def found():
                 verdict=verdict,
                 evidence=f"evidence {number}",
                 estimates={"code": estimate(0.5, 0.25, 9)},
+                parts=tuple(
+                    Part(claim=f"part {decides}", verdict=verdict, decides=decides)
+                    for decides in (True, False)
+                    if number == 1
+                ),
             )
             for number, verdict in enumerate(FindingVerdict, start=1)
         ),
@@ -165,13 +174,13 @@ def summary():
             "code": group(
                 2,
                 [0.538, 0.5, 0.125, 1.0],
-                [0.98, 1.25, 2.25],
+                [0.93, 0.98, 1.25, 2.25],
                 VerdictCounts(identical=1, algorithmic=1),
             ),
             "own": group(
                 1,
                 [0.0, 0.25, 0.125, 0.5],
-                [0.5, 0.75, 1.75],
+                [0.0, 0.5, 0.75, 1.75],
                 VerdictCounts(sampled=1, errors=1),
                 reason=ONE_PROMPT,
             ),
@@ -179,7 +188,7 @@ def summary():
         overall=group(
             3,
             [0.5, 0.4, 0.125, 0.75],
-            [0.8, 1.0, 2.0],
+            [0.75, 0.8, 1.0, 2.0],
             VerdictCounts(identical=1, algorithmic=1, sampled=1, errors=1),
         ),
         resampling=Resampling(resamples=10_000),
@@ -202,18 +211,20 @@ def cases():
 
 
 TERMINAL = """\
-domain   prompts  steps  nodes   acceptance     greedy   accepted    accepted  expected   accepted       block  verdicts
-                                probability      match  ÷ drafted   ÷ reached  accepted     length  efficiency
-                                  of a node                                      length
--------  -------  -----  -----  -----------  ---------  ---------  ----------  --------  ---------  ----------  -------------
-code           2    240   1440         .538       .500       .125       1.000       .98       1.25        2.25  1 identical
-                                  .526–.550  .488–.512  .113–.137  .988–1.012  .88–1.08  1.15–1.35   2.15–2.35  1 algorithmic
-own            1    120    720         .000       .250       .125        .500       .50        .75        1.75  1 sampled
-                                          –          –          –           –         –          –           –  1 in error
-overall        3    360   2160         .500       .400       .125        .750       .80       1.00        2.00  1 identical
-                                  .488–.512  .388–.412  .113–.137   .738–.762   .70–.90   .90–1.10   1.90–2.10  1 algorithmic
-                                                                                                                1 sampled
-                                                                                                                1 in error
+domain   prompts  steps  nodes   acceptance     greedy   accepted    accepted  1st-child   accepted       block  verdicts
+                                probability      match  ÷ drafted   ÷ reached   expected     length  efficiency
+                                  of a node                                       length
+-------  -------  -----  -----  -----------  ---------  ---------  ----------  ---------  ---------  ----------  -------------
+code           2    240   1440         .538       .500       .125       1.000        .98       1.25        2.25  1 identical
+                                  .526–.550  .488–.512  .113–.137  .988–1.012   .88–1.08  1.15–1.35   2.15–2.35  1 algorithmic
+own            1    120    720         .000       .250       .125        .500        .50        .75        1.75  1 sampled
+                                          –          –          –           –          –          –           –  1 in error
+overall        3    360   2160         .500       .400       .125        .750        .80       1.00        2.00  1 identical
+                                  .488–.512  .388–.412  .113–.137   .738–.762    .70–.90   .90–1.10   1.90–2.10  1 algorithmic
+                                                                                                                 1 sampled
+                                                                                                                 1 in error
+study's expected accepted length (Σ αᵈ to depth 2, α the acceptance probability of a node): code .93 [.83–1.03], own .00
+  [–], overall .75 [.65–.85]
 
 depth  nodes   acceptance     greedy      reach  conditional
               probability      match       rate   acceptance
@@ -238,17 +249,22 @@ Acceptance probability in the second half of outputs − in the first: -0.250 [-
 
 The findings of the study (arXiv 2604.14682) in this run:
 1. CONFIRMED: claim 1
+   confirmed: part True
+   confirmed: part False (does not decide)
    evidence 1
 2. REFUTED: claim 2
    evidence 2
 3. NOT RESOLVED: claim 3
    evidence 3
+The five verdicts are one family: that any of them is wrong has a chance of at most 5% (Holm's method), as far as
+  intervals cover what they say.
 
-– in own: every figure: an interval needs 2 prompts to resample, and 1 has this figure
+– in own: every figure: an interval needs 3 prompts with this figure, and 1 has it
 – in depth 2: conditional acceptance: no step got there
 mean of prompts differs: accepted length: code 1.45 (pooled 1.25), overall 1.20 (pooled 1.00)
-95% intervals: bootstrap-t over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities
-  (reached nodes for ÷ reached), steps for lengths and block efficiency; metrics.json gives each.
+95% intervals: bootstrap-t over prompts, 10,000 resamples, overall within domains (with fewer than 7 prompts in one,
+  from the variance over prompts). n: nodes for rates, probabilities and the study's length (reached nodes for ÷
+  reached), steps for other lengths and block efficiency; metrics.json gives each.
 target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · temperature 0 · seed 7
 hardware: cpu Example CPU, cores 2
 versions: draftproof 0.1.0, torch 2.9.0
@@ -276,17 +292,17 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 
 ## By domain
 
-| domain | prompts | steps | nodes | acceptance probability of a node | greedy match | accepted ÷ drafted | accepted ÷ reached | expected accepted length | accepted length | block efficiency | verdicts |
-| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| code | 2 | 240 | 1440 | .538 [.526–.550] | .500 [.488–.512] | .125 [.113–.137] | 1.000 [.988–1.012] | .98 [.88–1.08] | 1.25 [1.15–1.35] | 2.25 [2.15–2.35] | 1 identical, 1 algorithmic |
-| own | 1 | 120 | 720 | .000 [–] | .250 [–] | .125 [–] | .500 [–] | .50 [–] | .75 [–] | 1.75 [–] | 1 sampled, 1 in error |
-| overall | 3 | 360 | 2160 | .500 [.488–.512] | .400 [.388–.412] | .125 [.113–.137] | .750 [.738–.762] | .80 [.70–.90] | 1.00 [.90–1.10] | 2.00 [1.90–2.10] | 1 identical, 1 algorithmic, 1 sampled, 1 in error |
+| domain | prompts | steps | nodes | acceptance probability of a node | study's expected length | greedy match | accepted ÷ drafted | accepted ÷ reached | 1st-child expected length | accepted length | block efficiency | verdicts |
+| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| code | 2 | 240 | 1440 | .538 [.526–.550] | .93 [.83–1.03] | .500 [.488–.512] | .125 [.113–.137] | 1.000 [.988–1.012] | .98 [.88–1.08] | 1.25 [1.15–1.35] | 2.25 [2.15–2.35] | 1 identical, 1 algorithmic |
+| own | 1 | 120 | 720 | .000 [–] | .00 [–] | .250 [–] | .125 [–] | .500 [–] | .50 [–] | .75 [–] | 1.75 [–] | 1 sampled, 1 in error |
+| overall | 3 | 360 | 2160 | .500 [.488–.512] | .75 [.65–.85] | .400 [.388–.412] | .125 [.113–.137] | .750 [.738–.762] | .80 [.70–.90] | 1.00 [.90–1.10] | 2.00 [1.90–2.10] | 1 identical, 1 algorithmic, 1 sampled, 1 in error |
 
-- – in own: every figure: an interval needs 2 prompts to resample, and 1 has this figure
+- – in own: every figure: an interval needs 3 prompts with this figure, and 1 has it
 - – in depth 2: conditional acceptance: no step got there
 - mean of prompts differs: accepted length: code 1.45 (pooled 1.25), overall 1.20 (pooled 1.00)
 
-95% intervals: bootstrap-t over prompts, 10,000 resamples, overall within domains. n: nodes for rates and probabilities (reached nodes for ÷ reached), steps for lengths and block efficiency; metrics.json gives each.
+95% intervals: bootstrap-t over prompts, 10,000 resamples, overall within domains (with fewer than 7 prompts in one, from the variance over prompts). n: nodes for rates, probabilities and the study's length (reached nodes for ÷ reached), steps for other lengths and block efficiency; metrics.json gives each.
 
 - Task or depth is not resolved at 3 prompts.
 - Domains by acceptance probability: chat > code in 87.5% of resamples.
@@ -297,9 +313,11 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 
 | finding | verdict | evidence |
 | :--- | :--- | :--- |
-| 1. claim 1 | confirmed | evidence 1 |
+| 1. claim 1 | confirmed | confirmed: part True; confirmed: part False (does not decide); evidence 1 |
 | 2. claim 2 | refuted | evidence 2 |
 | 3. claim 3 | not resolved | evidence 3 |
+
+- The five verdicts are one family: that any of them is wrong has a chance of at most 5% (Holm's method), as far as intervals cover what they say.
 
 <details><summary>By depth</summary>
 
@@ -369,13 +387,14 @@ def test_what_is_not_resolved_or_not_estimable_is_no_figure(found):
         "task_or_depth",
         "domain_order",
         "findings",
+        "familywise_error",
     ]
     assert "findings" not in study_json(replace(found, findings=()))
 
 
 def test_tables_fit_a_terminal_at_the_size_of_the_study(summary, run_info):
     many = VerdictCounts(identical=50)
-    rates, lengths = [0.538, 0.5, 0.125, 0.9], [0.98, 1.25, 2.25]
+    rates, lengths = [0.538, 0.5, 0.125, 0.9], [0.93, 0.98, 1.25, 2.25]
     group_of_50 = replace(group(50, rates, lengths, many), steps=3563, nodes=24_942)
     study = replace(
         summary,
@@ -445,7 +464,11 @@ def test_failure_lines_name_the_first_cases():
 
 
 def test_every_figure_has_a_label():
-    assert list(METRIC_LABELS) == [metric.name for metric in METRICS]
+    study = METRIC_LABELS.keys() - {metric.name for metric in METRICS}
+    assert study == {STUDY_LENGTH}
+    assert [name for name in METRIC_LABELS if name != STUDY_LENGTH] == [
+        metric.name for metric in METRICS
+    ]
     assert list(DEPTH_LABELS) == [metric.name for metric in DEPTH_METRICS]
     assert list(VERDICT_LABELS) == list(VerdictCounts.__dataclass_fields__)
 
@@ -469,7 +492,7 @@ def drawn_chains(run_info, make_cases):
     """A run of chains at temperature 1: the first-child paths of the synthetic trees."""
     chain = np.array([0, 2, 6])
     cases = []
-    for case in make_cases(prompts=8, steps=5):
+    for case in make_cases(prompts=12, steps=5):
         rows = (np.arange(5)[:, None] * 14 + chain).ravel()
         nodes = {name: column[rows] for name, column in case.nodes.items()}
         nodes["node"] = np.tile(np.arange(3), 5).astype(case.nodes["node"].dtype)
@@ -535,13 +558,13 @@ def test_what_an_engine_can_do_is_a_list_of_words(run_info, make_cases, tmp_path
     assert f'<dt>tokenizer content hash</dt><dd title="{"ab" * 32}">{"ab" * 8}…</dd>' in page
 
 
-FIGURES = [metric.name for metric in METRICS]
+FIGURES = list(METRIC_LABELS)
 
 
 def test_metrics_json_has_exactly_the_documented_keys(summary):
     document = metrics_document(summary)
     assert list(document) == ["schema_version", "domains", "overall", "depth_profile", "lossless"]
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert list(document["domains"]) == ["code", "own"]
     for found in (document["overall"], *document["domains"].values()):
         assert list(found) == [
@@ -588,7 +611,9 @@ def test_what_is_not_estimable_is_null_with_a_reason(summary):
 
 
 def test_files_on_disk_are_strict_json_and_agree_with_the_report(tmp_path, make_cases, run_info):
-    cases = make_cases(prompts=5)  # one domain of two prompts, three of one
+    # One domain of three prompts, three of one.
+    cases = [case for case in make_cases(prompts=12) if case.domain == "code"]
+    cases += make_cases(prompts=4)[1:]
     report = write_report(tmp_path, run_info, cases)
     for name in (METRICS_FILE, "run.json"):
         json.loads((tmp_path / name).read_text(encoding="utf-8"), parse_constant=pytest.fail)

@@ -91,7 +91,7 @@ def study(arguments: argparse.Namespace) -> str:
     if saved.run.uses_builtin:
         blocks.append(TOY_NOTICE)
     if found.findings:
-        blocks.append(terminal_findings(found.findings))
+        blocks.append(terminal_findings(found.findings, saved.run))
     else:
         present = ", ".join(found.draft_entropy) or "none"
         blocks.append(

@@ -133,7 +133,7 @@ def _bounded(option: str, metric: str, scope: str, at_scope: str, match: re.Matc
             "give it without %, for example 0.3 for 30%"
         )
     bound = _number(option, match["size"])
-    least, most = RATIOS[metric].bounds if metric in RATIOS else _SPEEDUP_RANGE
+    least, most = RATIOS[metric].bounds(math.inf) if metric in RATIOS else _SPEEDUP_RANGE
     if not least <= bound <= most or math.isinf(bound):
         raise UsageError(f"{option}: {metric} lies between {least:g} and {most:g}")
     if bound == (least if way == ">=" else most):

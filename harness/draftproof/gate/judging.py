@@ -136,7 +136,7 @@ def _possible(gate: Gate, change: Change) -> Change:
     """The interval without what no figure can be."""
     if gate.relative or gate.metric not in RATIOS:
         return change
-    least, most = RATIOS[gate.metric].bounds
+    least, most = RATIOS[gate.metric].bounds(math.inf)
     lowest = least - (most if gate.bound is None else gate.bound)
     highest = most - (least if gate.bound is None else gate.bound)
     # An end that is infinite is not known, which is not the same as the least possible one.
@@ -152,7 +152,7 @@ def _all_at_an_end(gate: Gate, sums: PairedSums) -> float:
     prompt would still be at 0 with a chance of at most 1 − bound, and n of them with at most (1 −
     bound)ⁿ. 0 where prompts are not all at one end, or the figure has no end.
     """
-    least, most = RATIOS[gate.metric].bounds
+    least, most = RATIOS[gate.metric].bounds(math.inf)
     if gate.bound is None or math.isinf(most):
         return 0.0
     for end, other in ((least, most), (most, least)):

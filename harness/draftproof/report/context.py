@@ -10,7 +10,9 @@ from draftproof.engines.protocol import TELLING
 from draftproof.laws import labelled
 from draftproof.report.run_info import RunInfo
 from draftproof.statistics import Couplings, RunSummary, Study
+from draftproof.statistics.bootstrap import BOOTSTRAP_PROMPTS
 from draftproof.statistics.costs import Costs
+from draftproof.statistics.findings import FAMILYWISE_LINE
 from draftproof.statistics.summary import GroupSummary
 from draftproof.trace import CaseRecord, Verdict
 
@@ -87,8 +89,10 @@ def interval_line(summary: RunSummary) -> str:
     resampling = summary.resampling
     return (
         f"{resampling.level:.0%} intervals: bootstrap-t over prompts, {resampling.resamples:,} "
-        "resamples, overall within domains. n: nodes for rates and probabilities (reached nodes "
-        "for ÷ reached), steps for lengths and block efficiency; metrics.json gives each."
+        f"resamples, overall within domains (with fewer than {BOOTSTRAP_PROMPTS} prompts in one, "
+        "from the variance over prompts). n: nodes for rates, probabilities and the study's "
+        "length (reached nodes for ÷ reached), steps for other lengths and block efficiency; "
+        "metrics.json gives each."
     )
 
 
@@ -120,6 +124,18 @@ def study_lines(found: Study) -> list[str]:
         lines.append(
             "Acceptance probability in the second half of outputs − in the first: "
             f"{late.value:+.3f} [{late.low:+.3f}, {late.high:+.3f}]."
+        )
+    return lines
+
+
+def findings_lines(run: RunInfo) -> list[str]:
+    """How sure the verdicts on the study's findings are, and whether the run decoded as it did."""
+    lines = [FAMILYWISE_LINE]
+    temperature = run.config.get("sampling", {}).get("temperature", 0)
+    if temperature:
+        lines.append(
+            "The study decoded greedily, at temperature 0; what this run says of its findings at "
+            f"temperature {temperature:g} goes beyond it."
         )
     return lines
 
@@ -229,8 +245,8 @@ def _e_value(test: Mapping[str, Any] | None) -> str:
 
 
 ACCURACY_LINE = (
-    "Accuracy: Wilson's 95% intervals of the share of scored prompts. An output that the length "
-    "limit cut off may not have come to its answer."
+    "Accuracy: Clopper and Pearson's 95% intervals of the share of scored prompts. An output that "
+    "the length limit cut off may not have come to its answer."
 )
 
 

@@ -23,16 +23,19 @@ METRIC_LABELS: dict[str, Label] = {
     "acceptance_probability": Label(
         "acceptance probability of a node (mean)", "acceptance\nprobability\nof a node"
     ),
+    "study_expected_length": Label(
+        "study's expected accepted length", "study's\nexpected\nlength", 2
+    ),
     "greedy_match": Label("greedy match of a node (share)", "greedy\nmatch"),
     "acceptance_rate_drafted": Label("acceptance rate ÷ drafted", "accepted\n÷ drafted"),
     "acceptance_rate_reached": Label("acceptance rate ÷ reached", "accepted\n÷ reached"),
-    "expected_accepted_length": Label(
-        "expected accepted length (first-child path)", "expected\naccepted\nlength", 2
+    "first_child_expected_length": Label(
+        "expected accepted length (first-child path)", "1st-child\nexpected\nlength", 2
     ),
     "accepted_length": Label("accepted length", "accepted\nlength", 2),
     "block_efficiency": Label("block efficiency", "block\nefficiency", 2),
 }
-"""By key of `draftproof.statistics.METRICS`."""
+"""By key of `draftproof.statistics.METRICS`, and of `STUDY_LENGTH`."""
 
 DEPTH_LABELS: dict[str, Label] = {
     "acceptance_probability": METRIC_LABELS["acceptance_probability"],

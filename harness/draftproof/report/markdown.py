@@ -13,6 +13,7 @@ from draftproof.report.context import (
     fact_name,
     fact_text,
     failure_lines,
+    findings_lines,
     hardware_line,
     interval_line,
     law_lines,
@@ -93,7 +94,11 @@ def markdown_report(
     if found is not None and (lines := study_lines(found)):
         blocks += ["\n".join(f"- {inline(line)}" for line in lines)]
     if found is not None and found.findings:
-        blocks += ["## Findings of the study", markdown_table(findings_table(found.findings))]
+        blocks += [
+            "## Findings of the study",
+            markdown_table(findings_table(found.findings)),
+            "\n".join(f"- {inline(line)}" for line in findings_lines(run)),
+        ]
     if summary.overall.depth_profile:
         blocks += _folded("By depth", markdown_table(depth_table(summary.overall)))
     if has_design_effect(summary):

@@ -9,7 +9,7 @@ from typing import Any
 from draftproof.report.study_json import estimate_json, study_json
 from draftproof.statistics import DepthSummary, GroupSummary, RunSummary, Study
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
 
 
@@ -20,11 +20,12 @@ def metrics_document(
 
     Returns:
         ``schema_version``; ``domains``, by domain, and ``overall``, each with ``prompts``,
-        ``steps``, ``nodes``, an estimate for each metric, ``prompt_means`` (the same figures as
-        means of prompts' own), and its ``depth_profile``; ``depth_profile``, that of ``overall``;
-        and ``lossless``: the number of ``cases``, and how many ended in each verdict; and, where
-        prompts were scored, ``accuracy``, by domain and ``overall``: ``plain`` and ``speculative``
-        (``value``, ``low``, ``high``, ``n``), and how many prompts were ``gained`` and ``lost`` by
+        ``steps``, ``nodes``, an estimate for each metric, ``prompt_means`` (the same figures, but
+        for ``study_expected_length``, as means of prompts' own), and its ``depth_profile``;
+        ``depth_profile``, that of ``overall``; and ``lossless``: the number of ``cases``, and how
+        many ended in each verdict; and, where prompts were scored, ``accuracy``, by domain and
+        ``overall``: ``plain`` and ``speculative`` (``value``, ``low``, ``high``, ``n``), and how
+        many prompts were ``gained`` and ``lost`` by
         speculation and ``cut`` off at the length limit. An estimate
         has ``value``, ``low``, ``high`` (95%, bootstrap over prompts) and ``n``; what is not
         estimable is null, and ``reason`` says why. ``design_effect`` and ``effective_n`` stand

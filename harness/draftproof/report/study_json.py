@@ -16,6 +16,7 @@ from draftproof.statistics import (
     Study,
     TaskOrDepth,
 )
+from draftproof.statistics.findings import FAMILYWISE_ERROR
 
 
 def estimate_json(estimate: Estimate) -> dict[str, Any]:
@@ -41,9 +42,9 @@ def study_json(found: Study) -> dict[str, Any]:
         ``draft_entropy`` (nats) and ``entropy_correlation`` (Spearman's ρ with acceptance
         probability), by domain; ``position_profile``; ``task_or_depth``; ``domain_order`` by
         ``acceptance_probability`` and by ``draft_entropy``; only for runs with the study's
-        four domains, ``findings``; and, only where drafts were drawn chains, ``coupling``, by
-        domain and ``overall``: estimates of ``kept``, of the ``overlap``, and of their
-        ``difference``, n being the drafted positions that were reached.
+        four domains, ``findings``, and their ``familywise_error``; and, only where drafts were
+        drawn chains, ``coupling``, by domain and ``overall``: estimates of ``kept``, of the
+        ``overlap``, and of their ``difference``, n being the drafted positions that were reached.
     """
     document: dict[str, Any] = {
         "draft_entropy": _estimates(found.draft_entropy),
@@ -56,17 +57,22 @@ def study_json(found: Study) -> dict[str, Any]:
     }
     if found.findings:
         document["findings"] = [finding_json(finding) for finding in found.findings]
+        document["familywise_error"] = FAMILYWISE_ERROR
     if found.coupling is not None:
         document["coupling"] = _couplings(found.coupling)
     return document
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """A finding of the study with its verdict."""
+    """A finding of the study with its verdict, and the parts that it was judged by."""
     return {
         "number": finding.number,
         "claim": finding.claim,
         "verdict": str(finding.verdict),
+        "parts": [
+            {"claim": part.claim, "verdict": str(part.verdict), "decides": part.decides}
+            for part in finding.parts
+        ],
         "evidence": finding.evidence,
         "estimates": _estimates(finding.estimates),
     }
@@ -113,7 +119,6 @@ def _task_or_depth(answer: TaskOrDepth) -> dict[str, Any]:
         "information_bits": _estimates(answer.information),
         "deviance_share": _estimates(answer.deviance),
         "information_difference": estimate_json(answer.information_difference),
-        "given_difference": estimate_json(answer.given_difference),
         "depth_rise": estimate_json(answer.depth_rise),
         "wald": {
             name: {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from draftproof.report import labels
 from draftproof.report.labels import DEPTH_LABELS, METRIC_LABELS, NOT_ESTIMABLE, Label
 from draftproof.statistics import Estimate, Finding, GroupSummary, RunSummary, Share, VerdictCounts
+from draftproof.statistics.metrics import STUDY_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +38,46 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-def domain_table(summary: RunSummary) -> Table:
-    """One row a domain and one for all prompts: counts, metrics with their intervals, verdicts."""
+def domain_table(summary: RunSummary, *, left_out: Container[str] = ()) -> Table:
+    """One row a domain and one for all prompts: counts, metrics with their intervals, verdicts.
+
+    Args:
+        summary: The figures.
+        left_out: Keys of metrics that a narrow table is without.
+    """
+    metrics = {name: label for name, label in METRIC_LABELS.items() if name not in left_out}
     columns = (
         _plain(labels.DOMAIN),
         _plain(labels.PROMPTS),
         _plain(labels.STEPS),
         _plain(labels.NODES),
-        *METRIC_LABELS.values(),
+        *metrics.values(),
         _plain(labels.VERDICTS),
     )
     groups = {**summary.domains, labels.OVERALL: summary.overall}
     return Table(
-        columns=columns, rows=tuple(_group_row(name, group) for name, group in groups.items())
+        columns=columns,
+        rows=tuple(_group_row(name, group, metrics) for name, group in groups.items()),
+    )
+
+
+def study_length_line(summary: RunSummary) -> str:
+    """The study's expected accepted length by domain, in a line; empty where there is none.
+
+    Example: ``study's expected accepted length (Σ αᵈ to depth 3, …): code 1.64 [1.60–1.68], …``
+    """
+    decimals = METRIC_LABELS[STUDY_LENGTH].decimals
+    figures = [
+        f"{name} {number(found.value, decimals)} [{interval(found, decimals)}]"
+        for name, group in {**summary.domains, labels.OVERALL: summary.overall}.items()
+        if not math.isnan((found := group.metrics[STUDY_LENGTH]).value)
+    ]
+    if not figures:
+        return ""
+    depth = len(summary.overall.depth_profile)
+    return (
+        f"{METRIC_LABELS[STUDY_LENGTH].term} (Σ αᵈ to depth {depth}, α the acceptance probability "
+        f"of a node): {', '.join(figures)}"
     )
 
 
@@ -157,11 +185,24 @@ def findings_table(findings: Sequence[Finding]) -> Table:
             (
                 Cell(text=f"{finding.number}. {finding.claim}"),
                 Cell(text=str(finding.verdict)),
-                Cell(text=finding.evidence),
+                Cell(text="; ".join([*part_lines(finding), finding.evidence])),
             )
             for finding in findings
         ),
     )
+
+
+def part_lines(finding: Finding) -> list[str]:
+    """A line for each thing that a finding states, with its own verdict.
+
+    Those that do not decide say so: they are about the figures of the study's own pair.
+
+    Example: ``confirmed: negative in every domain``
+    """
+    return [
+        f"{part.verdict}: {part.claim}" + ("" if part.decides else " (does not decide)")
+        for part in finding.parts
+    ]
 
 
 def not_estimable(summary: RunSummary) -> list[str]:
@@ -237,17 +278,16 @@ def interval(estimate: Estimate, decimals: int) -> str:
     return f"{number(estimate.low, decimals)}–{number(estimate.high, decimals)}"
 
 
-def _group_row(name: str, group: GroupSummary) -> tuple[Cell, ...]:
+def _group_row(name: str, group: GroupSummary, metrics: Mapping[str, Label]) -> tuple[Cell, ...]:
     verdicts = verdict_lines(group.verdicts)
-    metrics: Mapping[str, Estimate] = group.metrics
     return (
         Cell(text=name),
         Cell(text=str(group.prompts)),
         Cell(text=_bounded(_count(group.steps), "≥" if group.at_least else "")),
         Cell(text=_count(group.nodes)),
         *(
-            _estimate(metrics[metric], label, "≤" if metric in group.at_least else "")
-            for metric, label in METRIC_LABELS.items()
+            _estimate(group.metrics[metric], label, "≤" if metric in group.at_least else "")
+            for metric, label in metrics.items()
         ),
         Cell(text="\n".join(verdicts)),
     )

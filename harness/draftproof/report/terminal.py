@@ -11,6 +11,7 @@ from draftproof.report.context import (
     coupling_lines,
     engine_lines,
     failure_lines,
+    findings_lines,
     hardware_line,
     interval_line,
     law_lines,
@@ -29,10 +30,13 @@ from draftproof.report.tables import (
     domain_table,
     has_design_effect,
     not_estimable,
+    part_lines,
     prompt_mean_lines,
     sample_table,
+    study_length_line,
 )
 from draftproof.statistics import Finding, RunSummary, Study
+from draftproof.statistics.metrics import STUDY_LENGTH
 from draftproof.trace import CaseRecord
 
 WIDTH = 120
@@ -59,7 +63,10 @@ def terminal_report(
     Returns:
         Lines without a line end after the last. Intervals stand under their values.
     """
-    blocks = [terminal_table(domain_table(summary))]
+    # A column more and the table would not fit: the study's own length has a line of its own.
+    blocks = [terminal_table(domain_table(summary, left_out=(STUDY_LENGTH,)))]
+    if line := study_length_line(summary):
+        blocks[0] += f"\n{_wrapped(line)}"
     if summary.overall.depth_profile:
         blocks.append(terminal_table(depth_table(summary.overall)))
     if has_design_effect(summary):
@@ -69,7 +76,7 @@ def terminal_report(
     if found is not None and (lines := study_lines(found)):
         blocks.append("\n".join(_wrapped(line) for line in lines))
     if found is not None and found.findings:
-        blocks.append(terminal_findings(found.findings))
+        blocks.append(terminal_findings(found.findings, run))
     notes = [
         *not_estimable(summary),
         *engine_lines(run),
@@ -94,20 +101,22 @@ def terminal_report(
     return "\n\n".join(blocks)
 
 
-def terminal_findings(findings: Sequence[Finding]) -> str:
-    """The study's findings: each with its verdict, and under it why."""
+def terminal_findings(findings: Sequence[Finding], run: RunInfo) -> str:
+    """The study's findings: each with its verdict, and under it those of its parts, and why."""
     lines = ["The findings of the study (arXiv 2604.14682) in this run:"]
     for finding in findings:
         lines.append(f"{finding.number}. {str(finding.verdict).upper()}: {finding.claim}")
-        lines.append(
+        lines += [
             textwrap.fill(
-                finding.evidence,
+                text,
                 WIDTH,
                 initial_indent="   ",
                 subsequent_indent="   ",
                 break_on_hyphens=False,
             )
-        )
+            for text in (*part_lines(finding), finding.evidence)
+        ]
+    lines += [_wrapped(line) for line in findings_lines(run)]
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from draftproof.statistics.small_samples import share_interval
 from draftproof.trace import CaseRecord
 
 LEVEL = 0.95
@@ -12,7 +13,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A share of prompts with its 95% interval by Wilson's method.
+    """A share of prompts with Clopper and Pearson's 95% interval.
 
     Attributes:
         right: Prompts that were answered rightly.
@@ -54,11 +55,13 @@ class Accuracy:
 def accuracy(cases: Iterable[CaseRecord]) -> Accuracy | None:
     """The accuracy of the cases that were scored; None if none was.
 
-    The interval is Wilson's score interval of a binomial share: each prompt counts once, and the
-    prompts are taken for independent draws. It holds for shares near 0 and 1 as well.
+    The interval is Clopper and Pearson's of a binomial share: each prompt counts once, and the
+    prompts are taken for independent draws. It covers at least as often as it says, with any number
+    of prompts and for any share, which Wilson's does not.
 
-    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference,
-    JASA 22 (1927).
+    Source:
+        C. J. Clopper and E. S. Pearson 1934; L. D. Brown, T. T. Cai and A. DasGupta 2001 on what
+        Wilson's interval covers near 0 and 1.
 
     Raises:
         ValueError: A score is neither 0 nor 1.
@@ -88,7 +91,5 @@ def accuracy(cases: Iterable[CaseRecord]) -> Accuracy | None:
 
 
 def _share(right: int, prompts: int) -> Share:
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, prompts).proportion_ci(LEVEL, method="wilson")
-    return Share(right=right, prompts=prompts, low=float(interval.low), high=float(interval.high))
+    low, high = share_interval(right, prompts, LEVEL)
+    return Share(right=right, prompts=prompts, low=low, high=high)

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Estimate, Resampling, resample_weights
-from draftproof.statistics.replicates import replicate_estimate
-from draftproof.statistics.studentized import FEW_PROMPTS
+from draftproof.statistics.bootstrap import Resampling, resample_weights
+from draftproof.statistics.replicates import FEW_PROMPTS, Replicates
 from draftproof.trace import CaseRecord, Verdict
 
 BINS = 32
@@ -52,10 +51,10 @@ def entropy_and_acceptance(cases: Sequence[CaseRecord]) -> NodePairs:
     return NodePairs(prompt[known], len(measured), x[known], y[known])
 
 
-def spearman(pairs: NodePairs, domain: str, resampling: Resampling) -> Estimate:
-    """Spearman's ρ of two variables of nodes, with its interval by bootstrap over prompts.
+def spearman(pairs: NodePairs, domain: str, resampling: Resampling) -> Replicates:
+    """Spearman's ρ of two variables of nodes, and its values on resampled prompts.
 
-    The value is exact: Pearson's correlation of average ranks. For the interval, every resample is
+    The value is exact: Pearson's correlation of average ranks. Of the resamples, each is
     ranked anew: nodes are counted once in `BINS` × `BINS` quantile bins per prompt, a resample's
     table is a weighted sum of the prompts' tables, and its ranks are the average ranks of the bins.
     Ranks that were fixed in the whole sample would leave out that the marginal distributions vary
@@ -64,10 +63,10 @@ def spearman(pairs: NodePairs, domain: str, resampling: Resampling) -> Estimate:
     Args:
         pairs: The nodes of a domain.
         domain: Its name: resampled as its other figures are.
-        resampling: Number of resamples, level and seed.
+        resampling: Number of resamples and seed.
 
     Returns:
-        ρ in [−1, 1]; n is the number of nodes.
+        ρ in [−1, 1], for intervals of any level; n is the number of nodes.
 
     Source:
         Spearman 1904, with average ranks for ties.
@@ -86,12 +85,12 @@ def spearman(pairs: NodePairs, domain: str, resampling: Resampling) -> Estimate:
                 replicates[at] = table_spearman(drawn)
     # What binning costs is the same in every resample, and is put back.
     replicates = np.clip(replicates + (value - coarse), -1, 1)
-    return replicate_estimate(
-        value,
-        replicates,
+    return Replicates(
+        value=value,
+        draws=replicates,
         n=len(pairs.x),
-        prompts=[pairs.prompts],
-        level=resampling.level,
+        weights=[np.bincount(pairs.prompt, minlength=pairs.prompts).astype(np.float64)],
+        bounds=(-1.0, 1.0),
         absent=_ABSENT,
     )
 

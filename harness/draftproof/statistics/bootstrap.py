@@ -2,7 +2,8 @@
 
 Ratios are recomputed on resampled totals: a resample is a vector of how often each prompt was
 drawn, and its totals are one matrix product with the per-prompt sums. The same product gives each
-resample's own standard error, which is all that a bootstrap-t interval needs.
+resample's own standard error, which is all that a bootstrap-t interval needs. What few, unequal or
+equal prompts leave open is in `draftproof.statistics.small_samples`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from draftproof.statistics.small_samples import (
+    degrees_of_freedom,
+    heaviest_share,
+    moment_interval,
+    unseen_share,
+)
 from draftproof.statistics.studentized import Moments, moments, studentized_interval
 
 _NAN = float("nan")
@@ -23,9 +30,11 @@ ANY = (0.0, float("inf"))
 """Least and largest value of a ratio of which nothing else is known."""
 SHARE = (0.0, 1.0)
 """Those of a rate."""
-UNDEFINED_SHARE = 0.01
-"""Share of resamples without a ratio (denominator 0) up to which they are set aside; above it the
-interval would describe only the resamples that happen to have one, and none is given."""
+LEAST_PROMPTS = 3
+"""Prompts below which no interval is given: two have one difference between them."""
+BOOTSTRAP_PROMPTS = 7
+"""Prompts from which a ratio is resampled. With fewer, many resamples have hardly any spread of
+their own to divide by; the interval is then made of the variance alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +103,12 @@ def stratified_estimates(
     resampling: Resampling | None = None,
     bounds: Sequence[tuple[float, float]] | None = None,
 ) -> StratifiedEstimates:
-    """Each ratio with its bootstrap-t interval, by stratum and pooled.
+    """Each ratio with its interval over prompts, by stratum and pooled.
+
+    From `BOOTSTRAP_PROMPTS` prompts on in every stratum it is a bootstrap-t interval, and with
+    fewer the one of `moment_interval`. Either has the degrees of freedom that prompts of unequal
+    weight leave, and the jackknife's standard error. Strata whose prompts are all alike add what
+    others may be (`unseen_share`). ``docs/statistics.md`` has the coverage of all that.
 
     The pooled ratio is that of all prompts' sums. Its resamples draw as many prompts of every
     stratum as there are (stratified): how many prompts a domain has is decided by who runs the
@@ -108,13 +122,14 @@ def stratified_estimates(
             interval is outside them, unless the value itself is. Default: `ANY`.
 
     Returns:
-        The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than two
-        prompts carry the denominator, where a stratum of the pooled ratio is a single prompt, or
-        where more than `UNDEFINED_SHARE` of the resamples have a denominator of 0.
+        The estimates, each ``[ratios]``. There is no interval, but a reason, where fewer than
+        `LEAST_PROMPTS` prompts carry the denominator, where one prompt weighs too much of it (less
+        than one degree of freedom), where a stratum of the pooled ratio is a single prompt, and
+        where nothing bounds what prompts may be that are unlike those drawn.
 
     Source:
-        Efron and Tibshirani 1993, chapter 12 (bootstrap-t); the standard error of a ratio of
-        cluster totals by linearisation, as in Cochran 1977 on ratio estimates.
+        Efron and Tibshirani 1993, chapters 11 (jackknife) and 12 (bootstrap-t); the standard error
+        of a ratio of cluster totals by linearisation, as in Cochran 1977 on ratio estimates.
     """
     resampling = resampling or Resampling()
     bounds = [ANY] * len(absent) if bounds is None else bounds
@@ -133,10 +148,9 @@ def stratified_estimates(
                 moments(draws, len(columns)),
             )
             totals.append(pair)
-            by_stratum[name] += _estimates([sums], *pair, facts, resampling.level)
+            by_stratum[name] += _estimates([sums], [pair], facts, resampling.level)
         if part:
-            sample, drawn = (Moments.total(pairs) for pairs in zip(*totals, strict=True))
-            estimates = _estimates(list(part.values()), sample, drawn, facts, resampling.level)
+            estimates = _estimates(list(part.values()), totals, facts, resampling.level)
             pooled += _unless_a_stratum_is_one_prompt(estimates, part)
         else:
             pooled += [_absent(reason) for reason, _ in facts]
@@ -174,6 +188,12 @@ def resampled_totals(sums: np.ndarray, stratum: str, resampling: Resampling) -> 
     return totals
 
 
+def stratum_seed(stratum: str, resampling: Resampling) -> list[int]:
+    """What seeds the draws of a stratum: the resampling's own seed, and the stratum's name."""
+    digest = hashlib.sha256(stratum.encode()).digest()
+    return [resampling.seed, int.from_bytes(digest[:8], "little")]
+
+
 def resample_weights(
     prompts: int, stratum: str, resampling: Resampling
 ) -> Iterator[tuple[slice, np.ndarray]]:
@@ -182,8 +202,7 @@ def resample_weights(
     Yields:
         The rows of the resamples, and their weights, float64 ``[rows, prompts]``.
     """
-    digest = hashlib.sha256(stratum.encode()).digest()
-    generator = np.random.default_rng([resampling.seed, int.from_bytes(digest[:8], "little")])
+    generator = np.random.default_rng(stratum_seed(stratum, resampling))
     at_once = max(1, _DRAWS_AT_ONCE // prompts)
     for start in range(0, resampling.resamples, at_once):
         rows = slice(start, min(start + at_once, resampling.resamples))
@@ -194,26 +213,56 @@ def resample_weights(
         yield rows, weights.reshape(count, prompts).astype(np.float64)
 
 
+def bounded_estimate(
+    value: float, ends: tuple[float, float], *, n: int, bounds: tuple[float, float], unbounded: str
+) -> Estimate:
+    """A figure with its interval, cut at what the figure can be: every interval comes through here.
+
+    Args:
+        value: The figure.
+        ends: The interval's two ends, perhaps infinite.
+        n: Number of observations.
+        bounds: The least and the largest value of the figure. An end is outside them only if the
+            value is, as of an engine whose counts contradict each other.
+        unbounded: The reason to give where an end stays infinite.
+    """
+    low = min(value, max(ends[0], bounds[0]))
+    high = max(value, min(ends[1], bounds[1]))
+    if not np.isfinite([low, high]).all():
+        return Estimate(value=value, low=_NAN, high=_NAN, n=n, reason=unbounded)
+    return Estimate(value=value, low=low, high=high, n=n)
+
+
 def _estimates(
     strata: Sequence[RatioSums],
-    sample: Moments,
-    draws: Moments,
+    totals: Sequence[tuple[Moments, Moments]],
     facts: Sequence[tuple[str, tuple[float, float]]],
     level: float,
 ) -> list[Estimate]:
-    """An estimate of each ratio.
+    """An estimate of each ratio over some strata.
 
     Args:
         strata: The prompts' sums by stratum, each ``[prompts, ratios]``.
-        sample: The moments of the prompts themselves, each ``[1, ratios]``.
-        draws: The moments of their resamples, each ``[resamples, ratios]``.
+        totals: By stratum, the moments of the prompts themselves, each ``[1, ratios]``, and those
+            of their resamples, each ``[resamples, ratios]``.
         facts: ``[ratios]`` the reason for a denominator of 0, and the bounds.
         level: Coverage of the interval.
     """
+    sample, draws = (Moments.total(pairs) for pairs in zip(*totals, strict=True))
+    jackknife = _jackknife_variance(strata)
     estimates = []
     for i, (absent, bounds) in enumerate(facts):
-        denominators = [sums.denominators[:, i] for sums in strata]
-        estimate = _estimate(denominators, sample.of(i), draws.of(i), absent, bounds, level)
+        prompts = _Prompts(
+            weights=[sums.denominators[:, i] for sums in strata],
+            alike=[
+                (float(own.ratio[0, i]), float(own.b[0, i]))
+                if own.b[0, i] > 0 and own.of(i).variance[0] == 0
+                else None
+                for own, _ in totals
+            ],
+            jackknife_variance=float(jackknife[i]),
+        )
+        estimate = _estimate(prompts, sample.of(i), draws.of(i), absent, bounds, level)
         squares = [sums.squares[:, i].sum() for sums in strata if sums.squares is not None]
         if squares:
             estimate = _with_design_effect(estimate, sample.of(i), float(sum(squares)))
@@ -221,37 +270,115 @@ def _estimates(
     return estimates
 
 
+class _Prompts(NamedTuple):
+    """What an interval of one ratio needs to know of the prompts, by stratum.
+
+    Attributes:
+        weights: ``[prompts]`` of each stratum, their denominators.
+        alike: Ratio and total of the denominators of a stratum whose prompts all have one ratio;
+            None of any other.
+        jackknife_variance: Of the ratio over all strata.
+    """
+
+    weights: list[np.ndarray]
+    alike: list[tuple[float, float] | None]
+    jackknife_variance: float
+
+
 def _estimate(
-    denominators: Sequence[np.ndarray],
+    prompts: _Prompts,
     sample: Moments,
     draws: Moments,
     absent: str,
     bounds: tuple[float, float],
     level: float,
 ) -> Estimate:
-    n = round(sum(float(column.sum()) for column in denominators))
+    n = round(sum(float(column.sum()) for column in prompts.weights))
     if n == 0:
         return _absent(absent)
     value = float(sample.ratio[0])
-    prompts = sum(len(column) for column in denominators)
-    carrying = [count for column in denominators if (count := int(np.count_nonzero(column)))]
+    carrying = [count for column in prompts.weights if (count := int(np.count_nonzero(column)))]
 
     def without_interval(reason: str) -> Estimate:
         return Estimate(value=value, low=_NAN, high=_NAN, n=n, reason=reason)
 
-    if sum(carrying) < 2:
-        return without_interval("an interval needs 2 prompts to resample, and 1 has this figure")
-    undefined = int(np.count_nonzero(draws.b <= 0))
-    if undefined > UNDEFINED_SHARE * len(draws.b):
+    if sum(carrying) < LEAST_PROMPTS:
+        have = "1 has" if sum(carrying) == 1 else f"{sum(carrying)} have"
         return without_interval(
-            f"only {sum(carrying)} of {prompts} prompts have this figure: {undefined} of "
-            f"{len(draws.b)} resamples have none"
+            f"an interval needs {LEAST_PROMPTS} prompts with this figure, and {have} it"
         )
-    low, high = studentized_interval(sample, draws, carrying, level)
-    low, high = max(low, min(bounds[0], value)), min(high, max(bounds[1], value))
-    if not np.isfinite([low, high]).all():
-        return without_interval("too few of the prompts differ in this figure to resample them")
-    return Estimate(value=value, low=low, high=high, n=n)
+    degrees = degrees_of_freedom(prompts.weights)
+    if degrees < 1:
+        return without_interval(
+            f"prompts differ too much in length: one has {heaviest_share(prompts.weights):.0%} of "
+            f"the {n} observations"
+        )
+    possible = (min(bounds[0], value), max(bounds[1], value))
+    if sample.variance[0] == 0:
+        ends = value, value
+    elif min(carrying) < BOOTSTRAP_PROMPTS:
+        ends = moment_interval(value, prompts.jackknife_variance, possible, degrees, level)
+    else:
+        ends = studentized_interval(
+            sample,
+            draws,
+            error=prompts.jackknife_variance**0.5,
+            degrees=(sum(carrying) - len(carrying), degrees),
+            level=level,
+        )
+    return bounded_estimate(
+        value,
+        _beyond_those_alike(value, ends, prompts, float(sample.b[0]), possible, level),
+        n=n,
+        bounds=bounds,
+        unbounded="too few of the prompts differ in this figure to say how far others may",
+    )
+
+
+def _beyond_those_alike(
+    value: float,
+    ends: tuple[float, float],
+    prompts: _Prompts,
+    total: float,
+    possible: tuple[float, float],
+    level: float,
+) -> tuple[float, float]:
+    """The interval with what prompts may be that are unlike those of a stratum of equal ones.
+
+    Distances of independent strata add as squares, as in Zou and Donner 2008.
+    """
+    below, above = (value - ends[0]) ** 2, (ends[1] - value) ** 2
+    for weights, alike in zip(prompts.weights, prompts.alike, strict=True):
+        if alike is not None:
+            ratio, own = alike
+            share = own / total * unseen_share(int(np.count_nonzero(weights)), level)
+            # A stratum at a bound has no room beyond it, however nothing bounds the other side.
+            below += (share * room) ** 2 if (room := ratio - possible[0]) > 0 else 0.0
+            above += (share * room) ** 2 if (room := possible[1] - ratio) > 0 else 0.0
+    return value - below**0.5, value + above**0.5
+
+
+def _jackknife_variance(strata: Sequence[RatioSums]) -> np.ndarray:
+    """``[ratios]`` the variance of each ratio, from its values without one prompt of a stratum.
+
+    It is larger than the linearised one, the more so the less equal prompts' weights are.
+    """
+    a = sum(sums.numerators.sum(axis=0) for sums in strata)
+    b = sum(sums.denominators.sum(axis=0) for sums in strata)
+    variance = np.zeros(np.shape(a))
+    for sums in strata:
+        count = len(sums.numerators)
+        if count < 2:
+            continue
+        # The stratum's other prompts stand for the one left out, so that it keeps its share.
+        weight = count / (count - 1)
+        numerators = a + weight * (sums.numerators.mean(axis=0) - sums.numerators)
+        denominators = b + weight * (sums.denominators.mean(axis=0) - sums.denominators)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Without the only prompt that carries a ratio there is none; such have no interval.
+            ratios = np.where(denominators > 1e-12 * b, numerators / denominators, 0.0)
+        variance += (count - 1) / count * ((ratios - ratios.mean(axis=0)) ** 2).sum(axis=0)
+    return variance
 
 
 def _with_design_effect(estimate: Estimate, sample: Moments, squares: float) -> Estimate:
@@ -281,7 +408,7 @@ def _unless_a_stratum_is_one_prompt(
             for name, sums in strata.items()
             if len(sums.denominators) == 1 and sums.denominators[0, i] > 0
         ]
-        if single and not estimate.reason:
+        if single and estimate.n and len(strata) > 1:
             reason = f"a domain of 1 prompt cannot be resampled: {', '.join(single)}"
             estimate = replace(estimate, low=_NAN, high=_NAN, reason=reason)
         kept.append(estimate)

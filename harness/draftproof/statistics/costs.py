@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Estimate, Resampling, resampled_totals
-from draftproof.statistics.replicates import replicate_estimate
+from draftproof.statistics.bootstrap import ANY, Estimate, Resampling, resampled_totals
+from draftproof.statistics.replicates import Replicates
 from draftproof.trace import CaseRecord, Verdict
 
 _NAN = float("nan")
@@ -61,6 +61,20 @@ def costs(
             if case.domain == domain and (sums := _case_sums(case)) is not None
         ]
         strata[domain] = np.array(measured).reshape(-1, _COLUMNS)
+    return cost_estimates(strata, resampling, problem)
+
+
+def cost_estimates(
+    strata: Mapping[str, np.ndarray], resampling: Resampling, problem: str = ""
+) -> tuple[dict[str, Costs], Costs]:
+    """The costs by stratum, and over all prompts.
+
+    Args:
+        strata: Of each, ``[prompts, 6]``: plain seconds and tokens, speculative seconds and tokens,
+            seconds drafting and verifying.
+        resampling: Number of resamples, level and seed.
+        problem: Why no speedup follows from these seconds; see `clock_problem`.
+    """
     drawn = {name: resampled_totals(sums, name, resampling) for name, sums in strata.items()}
     by_domain = {
         name: _costs({name: sums}, drawn[name], resampling, problem)
@@ -161,14 +175,14 @@ def _costs(
     whole = sum((sums.sum(axis=0) for sums in strata.values()), np.zeros(_COLUMNS))
 
     def estimate(figure: int) -> Estimate:
-        return replicate_estimate(
-            float(_figures(whole[None])[figure, 0]),
-            _figures(drawn)[figure],
+        return Replicates(
+            value=float(_figures(whole[None])[figure, 0]),
+            draws=_figures(drawn)[figure],
             n=sum(prompts),
-            prompts=prompts or [0],
-            level=resampling.level,
+            weights=[sums[:, 1] for sums in strata.values() if len(sums)],
+            bounds=ANY,
             absent=_ABSENT,
-        )
+        ).estimate(resampling.level)
 
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = whole[4:] / whole[2]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Estimate, Resampling, resampled_totals
+from draftproof.statistics.bootstrap import SHARE, Estimate, Resampling, resampled_totals
 from draftproof.statistics.logistic import (
     CellTables,
     clustered_covariance,
@@ -16,13 +16,13 @@ from draftproof.statistics.logistic import (
     log_likelihood,
     marginal_means,
 )
-from draftproof.statistics.replicates import replicate_estimate
-from draftproof.statistics.studentized import FEW_PROMPTS
+from draftproof.statistics.replicates import FEW_PROMPTS, Replicates
 from draftproof.statistics.sums import PromptSums
 
 PARTS = ("domain", "depth", "domain_given_depth", "depth_given_domain")
 """What says something about acceptance: each alone, and each beside the other."""
 
+_DIFFERENCE = (-1.0, 1.0)
 _NAN = float("nan")
 
 
@@ -50,24 +50,26 @@ class TaskOrDepth:
             *accepted* with the node's acceptance probability, for each of `PARTS`, bias-corrected.
         deviance: Share of the null deviance of a binomial GLM that each of `PARTS` explains,
             bias-corrected.
-        information_difference: That of domain − that of depth, each alone.
-        given_difference: The same, each given the other.
+        information_difference: That of domain − that of depth, each alone; by the chain rule it is
+            also the difference between the two, each given the other.
         depth_rise: Mean acceptance probability at the greatest depth − at depth 1, overall.
         wald: For ``domain`` and ``depth`` in the GLM with both.
         verdict: ``domain``, ``depth`` or ``not resolved``.
         sentence: The answer, with its numbers.
         reason: Why there is no answer; else empty.
+        replicates: The difference in information and the rise on resampled prompts, for intervals
+            of other levels; empty where there is no answer.
     """
 
     information: dict[str, Estimate]
     deviance: dict[str, Estimate]
     information_difference: Estimate
-    given_difference: Estimate
     depth_rise: Estimate
     wald: dict[str, WaldTest] = field(default_factory=dict)
     verdict: str = "not resolved"
     sentence: str = ""
     reason: str = ""
+    replicates: Mapping[str, Replicates] = field(default_factory=dict, repr=False, compare=False)
 
 
 def task_or_depth(sums: PromptSums, domains: Sequence[str], resampling: Resampling) -> TaskOrDepth:
@@ -109,32 +111,43 @@ def task_or_depth(sums: PromptSums, domains: Sequence[str], resampling: Resampli
         drawn_base = drawn_base + totals[:, -1]
     k = len(depths)
     sample = figures(_tables(np.stack(whole)[None], k), np.array([base]))
-    replicates = figures(_tables(np.stack(drawn, axis=1), k), drawn_base)
+    drawn_figures = figures(_tables(np.stack(drawn, axis=1), k), drawn_base)
 
-    def estimate(name: str, *, bias_corrected: bool = True) -> Estimate:
-        return replicate_estimate(
-            float(sample[name][0]),
-            replicates[name],
+    def resampled(
+        name: str, bounds: tuple[float, float], *, bias_corrected: bool = True
+    ) -> Replicates:
+        return Replicates(
+            value=float(sample[name][0]),
+            draws=drawn_figures[name],
             n=n,
-            prompts=prompts,
-            level=resampling.level,
+            weights=[counts[members[d]].sum(axis=1) for d in present],
+            bounds=bounds,
             absent="acceptance does not vary, or the GLM has no finite fit",
             bias_corrected=bias_corrected,
         )
 
-    information = {part: estimate(f"information_{part}") for part in PARTS}
-    alone, given = estimate("alone_difference"), estimate("given_difference")
+    def by_part(quantity: str) -> dict[str, Estimate]:
+        return {
+            part: resampled(f"{quantity}_{part}", SHARE).estimate(resampling.level)
+            for part in PARTS
+        }
+
+    replicates = {
+        "information_difference": resampled("information_difference", _DIFFERENCE),
+        "depth_rise": resampled("depth_rise", _DIFFERENCE, bias_corrected=False),
+    }
+    difference, rise = (each.estimate(resampling.level) for each in replicates.values())
     every = np.concatenate([members[d] for d in present])
     index = np.repeat(np.arange(len(present)), prompts)
     answer = TaskOrDepth(
-        information=information,
-        deviance={part: estimate(f"deviance_{part}") for part in PARTS},
-        information_difference=alone,
-        given_difference=given,
-        depth_rise=estimate("depth_rise", bias_corrected=False),
+        information=by_part("information"),
+        deviance=by_part("deviance"),
+        information_difference=difference,
+        depth_rise=rise,
         wald=wald_tests(counts[every][:, depths], values[every][:, depths], index),
-        verdict=_verdict(alone, given),
-        reason=alone.reason,
+        verdict=_verdict(difference),
+        reason=difference.reason,
+        replicates=replicates,
     )
     return _with_sentence(answer, sum(prompts))
 
@@ -170,9 +183,9 @@ def figures(tables: CellTables, saturated: np.ndarray) -> Mapping[str, np.ndarra
     by_depth = marginal_means(tables, (1,))[:, 0]
     return {
         **found,
-        "alone_difference": found["information_domain"] - found["information_depth"],
-        "given_difference": found["information_domain_given_depth"]
-        - found["information_depth_given_domain"],
+        # Alone or given the other is one question: I(domain) + I(depth | domain), what both say, is
+        # also I(depth) + I(domain | depth).
+        "information_difference": found["information_domain"] - found["information_depth"],
         "depth_rise": by_depth[:, -1] - by_depth[:, 0],
     }
 
@@ -220,12 +233,10 @@ def _tables(columns: np.ndarray, depths: int) -> CellTables:
     return CellTables(columns[:, :, :depths], columns[:, :, depths : 2 * depths])
 
 
-def _verdict(alone: Estimate, given: Estimate) -> str:
-    if alone.low > 0 and given.low > 0:
+def _verdict(difference: Estimate) -> str:
+    if difference.low > 0:
         return "domain"
-    if alone.high < 0 and given.high < 0:
-        return "depth"
-    return "not resolved"
+    return "depth" if difference.high < 0 else "not resolved"
 
 
 def _with_sentence(answer: TaskOrDepth, prompts: int) -> TaskOrDepth:
@@ -253,7 +264,6 @@ def _unknown(n: int, reason: str) -> TaskOrDepth:
         information=dict.fromkeys(PARTS, none),
         deviance=dict.fromkeys(PARTS, none),
         information_difference=none,
-        given_difference=none,
         depth_rise=none,
         sentence=f"Task or depth: not estimable ({reason}).",
         reason=reason,

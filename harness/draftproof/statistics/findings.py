@@ -1,21 +1,23 @@
 """The study's five findings, each *confirmed*, *refuted* or *not resolved* by a run.
 
-Every rule errs at most one time in twenty on either side: a finding is confirmed only if all that
-it states holds at 95%, and refuted only if something it states fails at 95% after Bonferroni over
-the statements it is made of. ``docs/statistics.md`` has them in full.
+A finding is confirmed only if all that it states holds, and refuted only if something it states
+fails, after Bonferroni over the statements it is made of. That one of a run's five verdicts is
+wrong, either way, has a chance of at most one in twenty: Holm's method over the five.
+``docs/statistics.md`` has them in full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Estimate, Resampling
+from draftproof.statistics.bootstrap import Estimate
 from draftproof.statistics.dependence import TaskOrDepth
+from draftproof.statistics.metrics import study_length
 from draftproof.statistics.ordering import DomainOrder
 
 STUDY_ORDER = ("chat", "code", "logic", "math")
@@ -24,10 +26,29 @@ STUDY_ORDER = ("chat", "code", "logic", "math")
 PUBLISHED = {"chat": 0.565, "code": 0.538, "logic": 0.532, "math": 0.518}
 """The study's acceptance probabilities (arXiv 2604.14682)."""
 
+STUDY_DEPTH = 3
+"""Depth of the study's trees."""
+
+PUBLISHED_LENGTHS = {name: study_length(alpha, STUDY_DEPTH) for name, alpha in PUBLISHED.items()}
+"""The study's expected accepted lengths, by its definition from its acceptance probabilities."""
+
+PUBLISHED_CORRELATIONS = (-0.20, -0.15)
+"""The range in which the study has every domain's Spearman's ρ of entropy and acceptance."""
+
+PUBLISHED_RISES = (0.011, 0.021)
+"""The range in which the study has the rise of acceptance probability with depth."""
+
 WEAK = 0.3
 """A rank correlation nearer to 0 than this is weak (Cohen 1988: from .3 on it is medium)."""
 
-_ERROR = 0.05
+FAMILYWISE_ERROR = 0.05
+"""Largest chance that any of a run's verdicts is wrong."""
+
+FAMILYWISE_LINE = (
+    f"The five verdicts are one family: that any of them is wrong has a chance of at most "
+    f"{FAMILYWISE_ERROR:.0%} (Holm's method), as far as intervals cover what they say."
+)
+"""How sure the verdicts of a run are, in words."""
 
 
 class FindingVerdict(StrEnum):
@@ -39,15 +60,33 @@ class FindingVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One of the things that a finding states, judged by itself.
+
+    Attributes:
+        claim: What is stated.
+        verdict: What the run says about it, at the same error as the finding.
+        decides: Whether the finding's verdict rests on it. The ranges of figures that the study
+            published for its own pair do not: a finding is about what holds in words.
+    """
+
+    claim: str
+    verdict: FindingVerdict
+    decides: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A finding of the study and what a run says about it.
 
     Attributes:
         number: 1 to 5, as the study's.
         claim: What the study found.
-        verdict: What the run says about it.
+        verdict: What the run says about it: refuted if a part that decides is, confirmed if all of
+            them are, and else not resolved.
         evidence: Why, with the numbers.
         estimates: The figures it rests on, by name, with 95% intervals.
+        parts: What it states, judged apart; empty where it is one statement, or not estimable.
     """
 
     number: int
@@ -55,6 +94,7 @@ class Finding:
     verdict: FindingVerdict
     evidence: str
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,46 +106,60 @@ class Evidence:
         acceptance_order: The domains by it.
         entropy: Mean draft entropy by domain.
         entropy_order: The domains by it.
-        lengths: Expected accepted length by domain, with intervals of the resampling's level.
+        depth: Depth of the deepest draft.
+        lengths: The study's expected accepted length by domain, with intervals of a level.
         task_or_depth: What domain and depth say about acceptance.
         correlation: Spearman's ρ of draft entropy and acceptance probability by domain, with
-            intervals of the resampling's level.
-        resampling: How the intervals are made.
+            intervals of a level.
+        level: Of the intervals that are shown.
     """
 
     acceptance: Mapping[str, Estimate]
     acceptance_order: DomainOrder
     entropy: Mapping[str, Estimate]
     entropy_order: DomainOrder
-    lengths: Callable[[Resampling], Mapping[str, Estimate]]
+    depth: int
+    lengths: Callable[[float], Mapping[str, Estimate]]
     task_or_depth: TaskOrDepth
-    correlation: Callable[[Resampling], Mapping[str, Estimate]]
-    resampling: Resampling
+    correlation: Callable[[float], Mapping[str, Estimate]]
+    level: float
 
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
     """The five findings with their verdicts.
 
+    Holm's method, in rounds: of m findings that are not resolved, each is judged with an error of
+    5% ÷ m, until a round resolves none.
+
     Source:
-        *Acceptance Dynamics Across Cognitive Domains in Speculative Decoding*, arXiv 2604.14682.
+        *Acceptance Dynamics Across Cognitive Domains in Speculative Decoding*, arXiv 2604.14682;
+        Holm 1979; Shaffer 1980 on verdicts that say in which direction a hypothesis fails.
     """
-    return (
-        _order(evidence),
-        _only_chat_above_one(evidence),
-        _task_rather_than_depth(evidence),
-        _weak_negative_correlation(evidence),
-        _chat_highest_in_both(evidence),
-    )
+    judged: dict[int, Finding] = {}
+    open_ones = dict(enumerate(_JUDGES))
+    while open_ones:
+        error = FAMILYWISE_ERROR / len(open_ones)
+        found = {i: judge(evidence, error) for i, judge in open_ones.items()}
+        judged |= found
+        still_open = {
+            i: open_ones[i]
+            for i, finding in found.items()
+            if finding.verdict is FindingVerdict.NOT_RESOLVED
+        }
+        if len(still_open) == len(open_ones):
+            break
+        open_ones = still_open
+    return tuple(judged[i] for i in range(len(_JUDGES)))
 
 
-def _order(evidence: Evidence) -> Finding:
+def _order(evidence: Evidence, error: float) -> Finding:
     order = evidence.acceptance_order
     claim = "acceptance probability falls in the order chat > code > logic > math"
     if order.reason:
         return _unresolved(1, claim, order.reason)
     support = order.probability(STUDY_ORDER)
     pairs = list(combinations(STUDY_ORDER, 2))
-    reversed_pairs = [(a, b) for a, b in pairs if order.above[a, b] <= _ERROR / len(pairs)]
+    reversed_pairs = [(a, b) for a, b in pairs if order.above[a, b] <= error / len(pairs)]
     best, best_support = order.probabilities[0]
     text = f"this order in {_share(support)} of resamples"
     if best != STUDY_ORDER:
@@ -115,117 +169,220 @@ def _order(evidence: Evidence) -> Finding:
     return Finding(
         number=1,
         claim=claim,
-        verdict=_verdict(support >= 1 - _ERROR, bool(reversed_pairs)),
+        verdict=_verdict(support >= 1 - error, bool(reversed_pairs)),
         evidence=f"{_list(evidence.acceptance, STUDY_ORDER)}; {text}",
         estimates=dict(evidence.acceptance),
     )
 
 
-def _only_chat_above_one(evidence: Evidence) -> Finding:
-    claim = "only chat has an expected accepted length above 1.0 token a step"
-    lengths = evidence.lengths(evidence.resampling)
+def _only_chat_above_one(evidence: Evidence, error: float) -> Finding:
+    claim = "only chat is above 1.0 token a step by the study's expected accepted length"
+    lengths = evidence.lengths(evidence.level)
     if reason := _missing(lengths):
         return _unresolved(2, claim, reason, lengths)
-    strict = evidence.lengths(_at_level(evidence.resampling, statements=len(STUDY_ORDER)))
-    others = STUDY_ORDER[1:]
-    holds = lengths["chat"].low > 1 and all(lengths[other].high < 1 for other in others)
-    fails = strict["chat"].high < 1 or any(strict[other].low > 1 for other in others)
-    return Finding(
-        number=2,
-        claim=claim,
-        verdict=_verdict(holds, fails),
-        evidence=_list(lengths, STUDY_ORDER, decimals=2),
-        estimates=dict(lengths),
+    wide, strict = (
+        evidence.lengths(_level(error, statements=count)) for count in (1, len(STUDY_ORDER))
+    )
+    parts = [
+        Part(
+            claim="chat above 1.0",
+            verdict=_verdict(wide["chat"].low > 1, strict["chat"].high < 1),
+        ),
+        Part(
+            claim=f"{', '.join(STUDY_ORDER[1:-1])} and {STUDY_ORDER[-1]} below 1.0",
+            verdict=_verdict(
+                all(wide[other].high < 1 for other in STUDY_ORDER[1:]),
+                any(strict[other].low > 1 for other in STUDY_ORDER[1:]),
+            ),
+        ),
+    ]
+    definition = f"Σ αᵈ to depth {evidence.depth}, α the acceptance probability of a node"
+    if evidence.depth != STUDY_DEPTH:
+        definition += f" (the study's trees have depth {STUDY_DEPTH})"
+    return _of_parts(
+        2,
+        claim,
+        parts,
+        f"{definition}: {_list(lengths, STUDY_ORDER, decimals=2)}",
+        lengths,
     )
 
 
-def _task_rather_than_depth(evidence: Evidence) -> Finding:
+def _task_rather_than_depth(evidence: Evidence, error: float) -> Finding:
     claim = "task type predicts acceptance better than depth, and acceptance rises with depth"
     answer = evidence.task_or_depth
     rise = answer.depth_rise
-    estimates = {
-        "information_difference": answer.information_difference,
-        "given_difference": answer.given_difference,
-        "depth_rise": rise,
-    }
+    estimates = {"information_difference": answer.information_difference, "depth_rise": rise}
     if reason := _missing(estimates):
         return _unresolved(3, claim, reason, estimates)
-    holds = answer.verdict == "domain" and rise.low > 0
-    fails = answer.information_difference.high < 0 or rise.high < 0
-    return Finding(
-        number=3,
-        claim=claim,
-        verdict=_verdict(holds, fails),
-        evidence=(
-            f"{answer.sentence} From depth 1 to the greatest, acceptance changes by {_signed(rise)}"
+    wide, strict = (
+        {name: each.estimate(_level(error, statements=count)) for name, each in drawn.items()}
+        for drawn, count in ((answer.replicates, 1), (answer.replicates, 2))
+    )
+    low, high = PUBLISHED_RISES
+    parts = [
+        Part(
+            claim="task type predicts acceptance better than depth",
+            verdict=_verdict(
+                wide["information_difference"].low > 0, strict["information_difference"].high < 0
+            ),
         ),
-        estimates=estimates,
+        Part(
+            claim="acceptance rises with depth",
+            verdict=_verdict(wide["depth_rise"].low > 0, strict["depth_rise"].high < 0),
+        ),
+        Part(
+            claim=f"by as much as in the study, {low:+.3f} to {high:+.3f}",
+            verdict=_within(
+                {"overall": wide["depth_rise"]}, {"overall": strict["depth_rise"]}, PUBLISHED_RISES
+            ),
+            decides=False,
+        ),
+    ]
+    return _of_parts(
+        3,
+        claim,
+        parts,
+        f"{answer.sentence} From depth 1 to the greatest, acceptance changes by {_signed(rise)}",
+        estimates,
     )
 
 
-def _weak_negative_correlation(evidence: Evidence) -> Finding:
+def _weak_negative_correlation(evidence: Evidence, error: float) -> Finding:
     claim = "draft entropy and acceptance correlate negatively but weakly in every domain"
-    found = evidence.correlation(evidence.resampling)
+    found = evidence.correlation(evidence.level)
     if reason := _missing(found):
         return _unresolved(4, claim, reason, found)
-    strict = evidence.correlation(_at_level(evidence.resampling, statements=2 * len(STUDY_ORDER)))
-    holds = all(rho.low > -WEAK and rho.high < 0 for rho in found.values())
-    fails = any(rho.low > 0 or rho.high < -WEAK for rho in strict.values())
-    return Finding(
-        number=4,
-        claim=claim,
-        verdict=_verdict(holds, fails),
-        evidence="Spearman's ρ: " + ", ".join(f"{d} {_signed(found[d])}" for d in STUDY_ORDER),
-        estimates=dict(found),
+    wide, strict = (
+        evidence.correlation(_level(error, statements=count)) for count in (1, 2 * len(STUDY_ORDER))
+    )
+    low, high = PUBLISHED_CORRELATIONS
+    parts = [
+        Part(
+            claim="negative in every domain",
+            verdict=_verdict(
+                all(rho.high < 0 for rho in wide.values()),
+                any(rho.low > 0 for rho in strict.values()),
+            ),
+        ),
+        Part(
+            claim=f"weak in every domain, nearer to 0 than {WEAK}",
+            verdict=_within(wide, strict, (-WEAK, WEAK)),
+        ),
+        Part(
+            claim=f"as strong as in the study in every domain, {low:.2f} to {high:.2f}",
+            verdict=_within(wide, strict, PUBLISHED_CORRELATIONS),
+            decides=False,
+        ),
+    ]
+    return _of_parts(
+        4,
+        claim,
+        parts,
+        "Spearman's ρ: " + ", ".join(f"{d} {_signed(found[d])}" for d in STUDY_ORDER),
+        found,
     )
 
 
-def _chat_highest_in_both(evidence: Evidence) -> Finding:
+def _chat_highest_in_both(evidence: Evidence, error: float) -> Finding:
     claim = "chat has both the highest draft entropy and the highest acceptance"
     orders = {"entropy": evidence.entropy_order, "acceptance": evidence.acceptance_order}
     for order in orders.values():
         if order.reason:
             return _unresolved(5, claim, order.reason)
-    # Each statement is resolved by itself, so that both hold at 95%.
     tops = {name: _top(order, "chat") for name, order in orders.items()}
-    below = [
-        f"{other} has the higher {name}"
+    others = STUDY_ORDER[1:]
+    higher = {
+        name: [
+            other
+            for other in others
+            if order.above["chat", other] <= error / (len(orders) * len(others))
+        ]
         for name, order in orders.items()
-        for other in STUDY_ORDER[1:]
-        if order.above["chat", other] <= _ERROR / (2 * len(STUDY_ORDER[1:]))
-    ]
+    }
     text = "; ".join(f"highest {name} in {_share(top)} of resamples" for name, top in tops.items())
-    return Finding(
-        number=5,
-        claim=claim,
-        verdict=_verdict(all(top >= 1 - _ERROR for top in tops.values()), bool(below)),
-        evidence="; ".join(
+    return _of_parts(
+        5,
+        claim,
+        [
+            Part(
+                claim=f"chat has the highest {name}",
+                verdict=_verdict(top >= 1 - error, bool(higher[name])),
+            )
+            for name, top in tops.items()
+        ],
+        "; ".join(
             [
                 f"chat: {text}",
-                *below,
+                *(
+                    f"{other} has the higher {name}"
+                    for name, above in higher.items()
+                    for other in above
+                ),
                 f"entropy in nats {_list(evidence.entropy, STUDY_ORDER, decimals=2)}",
             ]
         ),
-        estimates={
+        {
             **{f"entropy_{name}": estimate for name, estimate in evidence.entropy.items()},
             **{f"acceptance_{name}": estimate for name, estimate in evidence.acceptance.items()},
         },
     )
 
 
+_JUDGES: tuple[Callable[[Evidence, float], Finding], ...] = (
+    _order,
+    _only_chat_above_one,
+    _task_rather_than_depth,
+    _weak_negative_correlation,
+    _chat_highest_in_both,
+)
+
+
 def _top(order: DomainOrder, domain: str) -> float:
     return sum(share for names, share in order.probabilities if names[0] == domain)
 
 
-def _at_level(resampling: Resampling, *, statements: int) -> Resampling:
-    """One-sided error of 5% over all statements: two-sided level 1 − 2 · 5% ÷ statements."""
-    return replace(resampling, level=1 - 2 * _ERROR / statements)
+def _level(error: float, *, statements: int) -> float:
+    """One-sided error over all statements: two-sided level 1 − 2 · error ÷ statements."""
+    return 1 - 2 * error / statements
 
 
 def _verdict(holds: bool, fails: bool) -> FindingVerdict:
     if fails:
         return FindingVerdict.REFUTED
     return FindingVerdict.CONFIRMED if holds else FindingVerdict.NOT_RESOLVED
+
+
+def _within(
+    wide: Mapping[str, Estimate], strict: Mapping[str, Estimate], limits: tuple[float, float]
+) -> FindingVerdict:
+    """Whether every figure is within limits: by its interval, or else some figure's is outside."""
+    low, high = limits
+    return _verdict(
+        all(each.low > low and each.high < high for each in wide.values()),
+        any(each.high < low or each.low > high for each in strict.values()),
+    )
+
+
+def _of_parts(
+    number: int,
+    claim: str,
+    parts: Sequence[Part],
+    evidence: str,
+    estimates: Mapping[str, Estimate],
+) -> Finding:
+    deciding = [part.verdict for part in parts if part.decides]
+    return Finding(
+        number=number,
+        claim=claim,
+        verdict=_verdict(
+            all(verdict is FindingVerdict.CONFIRMED for verdict in deciding),
+            FindingVerdict.REFUTED in deciding,
+        ),
+        evidence=evidence,
+        estimates=dict(estimates),
+        parts=tuple(parts),
+    )
 
 
 def _unresolved(

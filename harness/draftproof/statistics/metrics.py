@@ -23,7 +23,9 @@ class RatioMetric:
         squares: Name of the sum of squared observations, for the design effect; empty where an
             observation is 0 or 1, so that its square is itself.
         floor: The least value it can have.
-        ceiling: The largest: 1 for rates, infinity for lengths.
+        ceiling: The largest: 1 for rates; of a length, beside the depth of a draft.
+        adds_depth: Whether it is a length in tokens: its largest value is then `ceiling` more than
+            the depth of the deepest draft.
     """
 
     name: str
@@ -33,11 +35,19 @@ class RatioMetric:
     squares: str = ""
     floor: float = 0.0
     ceiling: float = 1.0
+    adds_depth: bool = False
 
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the largest value."""
-        return self.floor, self.ceiling
+    def bounds(self, deepest: float) -> tuple[float, float]:
+        """The least and the largest value it can have.
+
+        Args:
+            deepest: Depth of the deepest draft of the run; infinite where nobody tells.
+
+        Example:
+            >>> next(m for m in METRICS if m.name == "block_efficiency").bounds(3)
+            (1.0, 4.0)
+        """
+        return self.floor, self.ceiling + deepest if self.adds_depth else self.ceiling
 
 
 _NO_STEP = "no step was taken, or the engine does not tell steps"
@@ -72,12 +82,13 @@ METRICS: tuple[RatioMetric, ...] = (
         absent="no node was reached, or the engine does not tell nodes",
     ),
     RatioMetric(
-        name="expected_accepted_length",
+        name="first_child_expected_length",
         numerator="path_length",
         denominator="path_steps",
         absent="no step has a first-child path of known acceptance probabilities",
         squares="path_squares",
-        ceiling=math.inf,
+        ceiling=0.0,
+        adds_depth=True,
     ),
     RatioMetric(
         name="accepted_length",
@@ -85,7 +96,8 @@ METRICS: tuple[RatioMetric, ...] = (
         denominator="steps",
         absent=_NO_STEP,
         squares="accepted_squares",
-        ceiling=math.inf,
+        ceiling=0.0,
+        adds_depth=True,
     ),
     RatioMetric(
         name="block_efficiency",
@@ -94,16 +106,40 @@ METRICS: tuple[RatioMetric, ...] = (
         absent=_NO_STEP,
         squares="committed_squares",
         floor=1.0,  # a step commits its extra token, or what takes its place
-        ceiling=math.inf,
+        ceiling=1.0,
+        adds_depth=True,
     ),
 )
 """The figures of a domain: over nodes, the mean acceptance probability, the share of greedy
 matches, and the acceptance rate ÷ drafted and ÷ reached; over steps, the mean expected accepted
-length along the first-child path, the mean accepted length, and the block efficiency.
+length (first-child path), the mean accepted length, and the block efficiency.
 
-The expected accepted length is Σ over depths d of the mean over steps of the product of acceptance
-probabilities down the first-child path to d. All depths share their denominator, the steps of known
-path, so the sum of ratios is the one ratio given here."""
+The expected accepted length (first-child path) is Σ over depths d of the mean over steps of the
+product of acceptance probabilities down the first-child path to d. All depths share their
+denominator, the steps of known path, so the sum of ratios is the one ratio given here. It is
+another figure than `STUDY_LENGTH`."""
+
+STUDY_LENGTH = "study_expected_length"
+"""Key of the study's expected accepted length, which is no ratio of sums but a function of one: Σ
+over d ≤ D of αᵈ, with α the acceptance probability of a node and D the deepest draft's depth."""
+
+
+def study_length(alpha: float, depth: int) -> float:
+    """The study's expected accepted length Σ_{d ≤ depth} αᵈ in tokens a step; NaN of NaN.
+
+    Args:
+        alpha: Mean acceptance probability of nodes.
+        depth: Depth of the deepest draft.
+
+    Source:
+        *Acceptance Dynamics Across Cognitive Domains in Speculative Decoding*, arXiv 2604.14682.
+
+    Example:
+        >>> round(study_length(0.565, 3), 3)  # as the study prints it for chat
+        1.065
+    """
+    return math.nan if math.isnan(alpha) else math.fsum(alpha**d for d in range(1, depth + 1))
+
 
 DEPTH_METRICS: tuple[RatioMetric, ...] = (
     RatioMetric(
@@ -142,6 +178,6 @@ ENTROPY_METRIC = RatioMetric(
     denominator="entropy_nodes",
     absent=f"no node has a draft entropy ({_NO_NODE})",
     squares="draft_entropy_squares",
-    ceiling=math.inf,
+    ceiling=math.inf,  # the logarithm of a vocabulary that records do not tell
 )
 """Mean over nodes of the entropy, in nats, of the distribution that each was proposed from."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Resampling, resampled_totals
+from draftproof.statistics.bootstrap import Resampling, resampled_totals, stratum_seed
 from draftproof.statistics.metrics import RatioMetric
-from draftproof.statistics.replicates import narrowing
-from draftproof.statistics.studentized import FEW_PROMPTS
+from draftproof.statistics.replicates import FEW_PROMPTS, narrowing
+from draftproof.statistics.small_samples import degrees_of_freedom, heaviest_share
 from draftproof.statistics.sums import PromptSums
 
 _SEED = 0x0D0
@@ -48,9 +48,10 @@ def domain_order(
     """How often each order of the domains comes up when prompts are resampled.
 
     Domains are resampled independently, and their deviations widened by √(n/(n−1)), by which
-    resampling n prompts understates them. Equal figures count for either order alike. The share is
-    a degree of support, not a posterior probability; for a pair whose true figures are equal it is
-    uniform between 0 and 1.
+    resampling n prompts understates them, and by √(f/χ²) with a draw of χ² on the f degrees of
+    freedom of the domain's own standard error: what makes a normal deviate Student's. Equal figures
+    count for either order alike. The share is a degree of support, not a posterior probability; for
+    a pair whose true figures are equal it is uniform between 0 and 1.
 
     Args:
         sums: Those of every measured prompt.
@@ -73,12 +74,27 @@ def domain_order(
                 else f"it needs {FEW_PROMPTS} prompts a domain to resample; {domain} has {carrying}"
             )
             return DomainOrder(metric=metric.name, domains=names, above={}, reason=reason)
+        degrees = degrees_of_freedom([below])
+        if degrees < 1:
+            reason = (
+                f"prompts of {domain} differ too much in length: one has "
+                f"{heaviest_share([below]):.0%} of its observations"
+            )
+            return DomainOrder(metric=metric.name, domains=names, above={}, reason=reason)
         totals = resampled_totals(np.stack([above, below], axis=1), domain, resampling)
         value = above.sum() / below.sum()
         ratios = np.divide(
             totals[:, 0], totals[:, 1], out=np.full(len(totals), value), where=totals[:, 1] > 0
         )
-        columns.append(value + narrowing([carrying]) * (ratios - value))
+        if np.ptp(ratios) <= 1e-12 * max(1.0, value):
+            reason = (
+                f"all prompts of {domain} are alike in this figure: resamples do not say how far "
+                "others may be"
+            )
+            return DomainOrder(metric=metric.name, domains=names, above={}, reason=reason)
+        chances = np.random.default_rng([*stratum_seed(domain, resampling), _SEED])
+        scale = np.sqrt(degrees / chances.chisquare(degrees, len(ratios)))
+        columns.append(value + narrowing([carrying]) * scale * (ratios - value))
     figures = np.stack(columns, axis=1)
     # Equal figures are put in random order.
     coins = np.random.default_rng([resampling.seed, _SEED]).random(figures.shape)

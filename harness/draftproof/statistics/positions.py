@@ -15,7 +15,7 @@ from draftproof.statistics.bootstrap import (
     resampled_totals,
     stratified_estimates,
 )
-from draftproof.statistics.replicates import replicate_estimate
+from draftproof.statistics.replicates import Replicates
 from draftproof.trace import CaseRecord, Verdict
 
 EDGES = (1, 17, 33, 65, 129, 257, 513)
@@ -139,11 +139,11 @@ def _difference(strata: dict[str, RatioSums], resampling: Resampling) -> Estimat
     drawn = np.sum(
         [resampled_totals(columns(sums), name, resampling) for name, sums in strata.items()], axis=0
     )
-    return replicate_estimate(
-        float(late_minus_early(whole[None])[0]),
-        late_minus_early(drawn),
+    return Replicates(
+        value=float(late_minus_early(whole[None])[0]),
+        draws=late_minus_early(drawn),
         n=int(whole[2:].sum()),
-        prompts=[len(sums.numerators) for sums in strata.values()],
-        level=resampling.level,
+        weights=[sums.denominators[:, -2:].sum(axis=1) for sums in strata.values()],
+        bounds=(-1.0, 1.0),
         absent=_ABSENT,
-    )
+    ).estimate(resampling.level)

@@ -8,10 +8,6 @@ from typing import Self
 
 import numpy as np
 
-FEW_PROMPTS = 5
-"""With fewer prompts than this in a stratum, more than 1% of its resamples draw one prompt only and
-have no spread to divide by; Student's t is used instead."""
-
 _FLAT = 1e-13
 """Variance, relative to the size of its terms, below which it is rounding: there is no spread."""
 
@@ -97,35 +93,33 @@ def moments(totals: np.ndarray, prompts: int) -> Moments:
 
 
 def studentized_interval(
-    sample: Moments, draws: Moments, prompts: Sequence[int], level: float
+    sample: Moments,
+    draws: Moments,
+    *,
+    error: float,
+    degrees: tuple[float, float],
+    level: float,
 ) -> tuple[float, float]:
-    """The bootstrap-t interval of one ratio R: R − t₁₋ₐ · se(R) to R − tₐ · se(R).
+    """The bootstrap-t interval of one ratio R: R − t₁₋ₐ · error to R − tₐ · error.
 
     t = (R* − R) ÷ se(R*) over the resamples, each with its own standard error. Percentile and BCa
-    intervals were measured beside it and cover too little at 20 to 50 prompts
-    (``docs/statistics.md``).
+    intervals were measured beside it and cover too little at 20 to 50 prompts. Where a few prompts
+    weigh most, resamples know little of how large t may be; the distances are widened by what
+    Student's t has at the degrees of freedom that such weights leave (``docs/statistics.md``).
 
     Args:
         sample: The moments of the prompts themselves, each ``[1]``.
         draws: Those of their resamples, each ``[resamples]``; without a ratio where b is 0.
-        prompts: Number of prompts that carry the ratio, by stratum. Where one has fewer than
-            `FEW_PROMPTS`, Student's t is used, on prompts − strata degrees of freedom.
+        error: The standard error of R; above 0.
+        degrees: Of freedom: if all prompts weighed the same, and with their weights.
         level: Coverage aimed at.
 
     Returns:
-        The two ends; an end is infinite where too many resamples have no spread of their own. Both
-        are R where no prompt differs from another.
+        The two ends; an end is infinite where too many resamples have no spread of their own.
     """
-    value, error = float(sample.ratio[0]), float(np.sqrt(sample.variance[0]))
-    if error == 0:
-        return value, value
-    tail = (1 - level) / 2
-    if min(prompts) < FEW_PROMPTS:
-        from scipy.special import stdtrit
+    from scipy.special import stdtrit
 
-        degrees = max(1, sum(prompts) - len(prompts))
-        half = float(stdtrit(degrees, 1 - tail)) * error
-        return value - half, value + half
+    value, tail = float(sample.ratio[0]), (1 - level) / 2
     distance = draws.ratio - value
     errors = np.sqrt(draws.variance)
     near = np.abs(distance) <= 1e-9 * max(abs(value), 1e-9)
@@ -133,4 +127,6 @@ def studentized_interval(
         t = np.where(near, 0.0, distance / errors)
     # Order statistics, not interpolations between them: some t may be infinite.
     lower, upper = np.quantile(t[draws.b > 0], [tail, 1 - tail], method="inverted_cdf")
+    equal, weighted = (float(stdtrit(freedom, 1 - tail)) for freedom in degrees)
+    error *= weighted / equal
     return value - float(upper) * error, value - float(lower) * error

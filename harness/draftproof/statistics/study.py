@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,12 +16,16 @@ from draftproof.statistics.findings import Evidence, Finding, findings
 from draftproof.statistics.metrics import ENTROPY_METRIC, METRICS, RatioMetric
 from draftproof.statistics.ordering import DomainOrder, domain_order
 from draftproof.statistics.positions import PositionProfile, position_profile
-from draftproof.statistics.summary import domain_ratio_sums, in_domain_order
+from draftproof.statistics.replicates import Replicates
+from draftproof.statistics.summary import (
+    domain_ratio_sums,
+    in_domain_order,
+    study_length_estimate,
+)
 from draftproof.statistics.sums import PromptSums, prompt_sums
 from draftproof.trace import CaseRecord, Verdict
 
 ACCEPTANCE = next(metric for metric in METRICS if metric.name == "acceptance_probability")
-EXPECTED_LENGTH = next(metric for metric in METRICS if metric.name == "expected_accepted_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,37 +75,43 @@ def study(
     found = _study(measured, in_domain_order(case.domain for case in measured), resampling)
     if is_drawn_chain:
         found = replace(found, coupling=coupling(measured, resampling))
-    if set(found.draft_entropy) == set(DOMAINS):
-        return replace(found, findings=_findings(measured, found, resampling))
-    if set(found.draft_entropy) > set(DOMAINS):
-        # The findings are about the study's domains, whatever others the run has.
-        four = [case for case in measured if case.domain in DOMAINS]
-        judged = _study(four, DOMAINS, resampling)
-        return replace(found, findings=_findings(four, judged, resampling))
     return found
 
 
 def _study(cases: Sequence[CaseRecord], domains: Sequence[str], resampling: Resampling) -> Study:
     sums = prompt_sums(cases)
-    return Study(
+    correlations = _correlations(cases, domains, resampling)
+    found = Study(
         draft_entropy=_by_domain(sums, ENTROPY_METRIC, domains, resampling),
-        entropy_correlation=_correlation(cases, domains, resampling),
+        entropy_correlation={
+            domain: each.estimate(resampling.level) for domain, each in correlations.items()
+        },
         positions=position_profile(cases, domains, resampling),
         task_or_depth=task_or_depth(sums, domains, resampling),
         acceptance_order=domain_order(sums, ACCEPTANCE, domains, resampling),
         entropy_order=domain_order(sums, ENTROPY_METRIC, domains, resampling),
     )
+    if set(domains) == set(DOMAINS):
+        return replace(found, findings=_findings(sums, found, correlations, resampling))
+    if set(domains) > set(DOMAINS):
+        # The findings are about the study's domains, whatever others the run has.
+        four = [case for case in cases if case.domain in DOMAINS]
+        return replace(found, findings=_study(four, DOMAINS, resampling).findings)
+    return found
 
 
 def _findings(
-    cases: Sequence[CaseRecord], found: Study, resampling: Resampling
+    sums: PromptSums,
+    found: Study,
+    correlations: Mapping[str, Replicates],
+    resampling: Resampling,
 ) -> tuple[Finding, ...]:
-    sums = prompt_sums(cases)
-
-    def correlation(wanted: Resampling) -> dict[str, Estimate]:
-        if wanted == resampling:
-            return found.entropy_correlation
-        return _correlation(cases, DOMAINS, wanted)
+    def lengths(level: float) -> dict[str, Estimate]:
+        acceptance = _by_domain(sums, ACCEPTANCE, DOMAINS, replace(resampling, level=level))
+        return {
+            domain: study_length_estimate(estimate, sums.depths)
+            for domain, estimate in acceptance.items()
+        }
 
     return findings(
         Evidence(
@@ -109,17 +119,20 @@ def _findings(
             acceptance_order=found.acceptance_order,
             entropy=found.draft_entropy,
             entropy_order=found.entropy_order,
-            lengths=lambda wanted: _by_domain(sums, EXPECTED_LENGTH, DOMAINS, wanted),
+            depth=sums.depths,
+            lengths=lengths,
             task_or_depth=found.task_or_depth,
-            correlation=correlation,
-            resampling=resampling,
+            correlation=lambda level: {
+                domain: each.estimate(level) for domain, each in correlations.items()
+            },
+            level=resampling.level,
         )
     )
 
 
-def _correlation(
+def _correlations(
     cases: Sequence[CaseRecord], domains: Sequence[str], resampling: Resampling
-) -> dict[str, Estimate]:
+) -> dict[str, Replicates]:
     return {
         domain: spearman(
             entropy_and_acceptance([case for case in cases if case.domain == domain]),
@@ -138,5 +151,6 @@ def _by_domain(
         domain: domain_ratio_sums(metric, sums, np.flatnonzero(domain_of == domain))
         for domain in domains
     }
-    found = stratified_estimates(strata, [metric.absent], resampling, [metric.bounds]).by_stratum
+    bounds = [metric.bounds(sums.deepest)]
+    found = stratified_estimates(strata, [metric.absent], resampling, bounds).by_stratum
     return {domain: estimates[0] for domain, estimates in found.items()}

@@ -11,7 +11,13 @@ from draftproof.data.prompt import DOMAINS
 from draftproof.statistics.accuracy import Accuracy, accuracy
 from draftproof.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
 from draftproof.statistics.identities import check_figures
-from draftproof.statistics.metrics import DEPTH_METRICS, METRICS, RatioMetric
+from draftproof.statistics.metrics import (
+    DEPTH_METRICS,
+    METRICS,
+    STUDY_LENGTH,
+    RatioMetric,
+    study_length,
+)
 from draftproof.statistics.sums import PromptSums, prompt_sums
 from draftproof.trace import CaseRecord, Verdict
 
@@ -65,8 +71,8 @@ class GroupSummary:
         prompts: Prompts that were measured (those that ended in an error were not).
         steps: Their steps.
         nodes: Nodes drafted in those steps.
-        metrics: An estimate for each of `METRICS`, by name.
-        prompt_means: The same figures as means of prompts' own ratios: every prompt counts the
+        metrics: An estimate for each of `METRICS`, and of `STUDY_LENGTH`, by name.
+        prompt_means: Those of `METRICS` as means of prompts' own ratios: every prompt counts the
             same, however many nodes or steps it has; n is the number of prompts.
         depth_profile: One entry a depth, from 1.
         verdicts: Of all its cases, errors included.
@@ -137,7 +143,7 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
         {domain: _rows(columns, rows) for domain, rows in members.items()},
         [metric.absent for metric in metrics],
         resampling,
-        [metric.bounds for metric in metrics],
+        [metric.bounds(sums.deepest) for metric in metrics],
     )
     return RunSummary(
         domains={
@@ -151,6 +157,25 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
         },
         overall=_group(sums, np.arange(len(sums.case_ids)), estimates.pooled, cases),
         resampling=resampling,
+    )
+
+
+def study_length_estimate(acceptance: Estimate, depth: int) -> Estimate:
+    """The study's expected accepted length with its interval.
+
+    It rises with the acceptance probability of a node, so its interval is that one's ends.
+
+    Args:
+        acceptance: Mean acceptance probability of nodes.
+        depth: Depth of the deepest draft.
+    """
+    return replace(
+        acceptance,
+        value=study_length(acceptance.value, depth),
+        low=study_length(acceptance.low, depth),
+        high=study_length(acceptance.high, depth),
+        design_effect=NAN,
+        effective_n=NAN,
     )
 
 
@@ -214,6 +239,15 @@ def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
     return RatioSums(columns.numerators[rows], columns.denominators[rows], squares)
 
 
+def _with_study_length(estimates: Sequence[Estimate], depth: int) -> dict[str, Estimate]:
+    by_name: dict[str, Estimate] = {}
+    for metric, estimate in zip(METRICS, estimates, strict=True):
+        by_name[metric.name] = estimate
+        if metric.name == "acceptance_probability":
+            by_name[STUDY_LENGTH] = study_length_estimate(estimate, depth)
+    return by_name
+
+
 def _group(
     sums: PromptSums,
     rows: np.ndarray,
@@ -227,7 +261,7 @@ def _group(
         prompts=len(rows),
         steps=steps,
         nodes=int(sums.totals["drafted"][rows].sum()),
-        metrics=_believed({metric.name: next(remaining) for metric in METRICS}),
+        metrics=_believed(_with_study_length([next(remaining) for _ in METRICS], sums.depths)),
         prompt_means=_believed(
             {
                 metric.name: replace(next(remaining), design_effect=NAN, effective_n=NAN)

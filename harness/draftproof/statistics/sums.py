@@ -88,6 +88,18 @@ class PromptSums:
         """The largest depth of any draft."""
         return int(self.by_depth["nodes"].shape[1])
 
+    @property
+    def deepest(self) -> float:
+        """What no accepted length is above: the largest depth of any draft.
+
+        Of an engine that tells counters and no steps, the most tokens drafted a step in any case,
+        which no mean over its steps can pass.
+        """
+        steps, drafted = self.totals["steps"], self.totals["drafted"]
+        counted = np.divide(drafted, steps, out=np.zeros(len(steps)), where=steps > 0)
+        untold = np.isnan(self.totals["accepted_squares"])
+        return max(float(self.depths), float(counted[untold].max(initial=0.0)))
+
 
 def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
     """The sums of every case that was measured; one that ended in an error is left out.

@@ -1,4 +1,4 @@
-"""Accuracy of both outputs on the same prompts, with Wilson's intervals."""
+"""Accuracy of both outputs on the same prompts, with Clopper and Pearson's intervals."""
 
 import pytest
 from statsmodels.stats.proportion import proportion_confint
@@ -31,7 +31,7 @@ def test_counts_shares_and_intervals():
     assert (found.gained, found.lost, found.cut) == (1, 2, 0)
     for share in (found.plain, found.speculative):
         assert share.value == share.right / 12
-        expected = proportion_confint(share.right, 12, 0.05, method="wilson")
+        expected = proportion_confint(share.right, 12, 0.05, method="beta")
         assert (share.low, share.high) == pytest.approx(expected, abs=1e-12)
 
 
@@ -40,7 +40,7 @@ def test_the_interval_holds_at_the_ends(right):
     score = 1.0 if right else 0.0
     found = accuracy([case(n, score, score) for n in range(9)]).plain
     assert (found.low, found.high) == pytest.approx(
-        proportion_confint(right, 9, 0.05, method="wilson"), abs=1e-12
+        proportion_confint(right, 9, 0.05, method="beta"), abs=1e-12
     )
     assert found.high - found.low > 0.2
 

@@ -39,7 +39,7 @@ def clustered(prompts=30, seed=0):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_value_is_scipys(seed):
     pairs = clustered(seed=seed)
-    found = spearman(pairs, "code", Resampling(resamples=100))
+    found = spearman(pairs, "code", Resampling(resamples=100)).estimate(0.95)
     assert found.value == pytest.approx(
         scipy.stats.spearmanr(pairs.x, pairs.y).statistic, abs=1e-12
     )
@@ -60,9 +60,15 @@ def test_the_interval_is_that_of_a_bootstrap_that_ranks_every_resample_anew():
         for drawn in weights.astype(int):
             nodes = np.concatenate([np.tile(rows[p], drawn[p]) for p in range(pairs.prompts)])
             values.append(scipy.stats.spearmanr(pairs.x[nodes], pairs.y[nodes]).statistic)
-    tail = expanded_tail([pairs.prompts], 0.95)
+    weights = np.array([float(len(nodes)) for nodes in rows])
+    freedom = (weights**2).sum() ** 2 / (weights**4).sum() - 1
+    half = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(pairs.prompts / (pairs.prompts - 1))
+    tail = expanded_tail([pairs.prompts], 0.95, freedom)
+    assert tail == pytest.approx(scipy.stats.norm.cdf(-half))
     low, high = np.quantile(values, [tail, 1 - tail])
-    found = spearman(pairs, "code", resampling)
+    found = spearman(pairs, "code", resampling).estimate(0.95)
+    half *= np.std(values)
+    low, high = min(low, found.value - half), max(high, found.value + half)
     # The same resamples, but for bins in place of ranks.
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.02 * (high - low))
 
@@ -82,21 +88,21 @@ def test_tables_have_the_ranks_of_their_bins():
 def test_resamples_use_the_weights_of_whole_prompts():
     pairs = clustered(prompts=8)
     more = Resampling(resamples=4000)
-    found = spearman(pairs, "a", more)
+    found = spearman(pairs, "a", more).estimate(0.95)
     assert found.low < found.value < found.high
-    assert spearman(pairs, "a", more) == found
-    assert spearman(pairs, "b", more) != found
+    assert spearman(pairs, "a", more).estimate(0.95) == found
+    assert spearman(pairs, "b", more).estimate(0.95) != found
 
 
 def test_what_does_not_vary_or_is_not_there_has_no_correlation():
     pairs = clustered(prompts=8)
     constant = pairs._replace(y=np.ones_like(pairs.y))
-    found = spearman(constant, "a", Resampling(resamples=50))
+    found = spearman(constant, "a", Resampling(resamples=50)).estimate(0.95)
     assert math.isnan(found.value)
     assert "vary" in found.reason
     none = NodePairs(np.zeros(0, int), 0, np.zeros(0), np.zeros(0))
     assert math.isnan(spearman(none, "a", Resampling(resamples=50)).value)
-    few = spearman(clustered(prompts=3), "a", Resampling(resamples=50))
+    few = spearman(clustered(prompts=3), "a", Resampling(resamples=50)).estimate(0.95)
     assert not math.isnan(few.value)
     assert math.isnan(few.low)
     assert "needs 5 prompts" in few.reason

@@ -30,7 +30,10 @@ def simulated(prompts, seed, truth=0.5):
 
 
 def studentized_by_loops(numerators, denominators, resamples, generator):
-    """The bootstrap-t interval as a textbook has it, with standard errors from residuals."""
+    """The bootstrap-t interval as a textbook has it, with standard errors from residuals.
+
+    The prompts' own is the jackknife's, and Student's t widens it where they are of unequal length.
+    """
 
     def ratio_and_error(a, b):
         ratio = a.sum() / b.sum()
@@ -38,13 +41,18 @@ def studentized_by_loops(numerators, denominators, resamples, generator):
         n = len(a)
         return ratio, math.sqrt(n / (n - 1) * (residuals**2).sum()) / b.sum()
 
-    value, error = ratio_and_error(numerators, denominators)
+    value, _ = ratio_and_error(numerators, denominators)
+    n = len(numerators)
+    without = [np.delete(numerators, i).sum() / np.delete(denominators, i).sum() for i in range(n)]
+    jackknife = math.sqrt((n - 1) * np.var(without))
+    freedom = (denominators**2).sum() ** 2 / (denominators**4).sum() - 1
+    jackknife *= scipy.stats.t.ppf(0.975, freedom) / scipy.stats.t.ppf(0.975, n - 1)
     t = []
     for _ in range(resamples):
         drawn = generator.integers(0, len(numerators), len(numerators))
         ratio, own_error = ratio_and_error(numerators[drawn], denominators[drawn])
         t.append((ratio - value) / own_error)
-    return value - np.quantile(t, 0.975) * error, value - np.quantile(t, 0.025) * error
+    return value - np.quantile(t, 0.975) * jackknife, value - np.quantile(t, 0.025) * jackknife
 
 
 @pytest.mark.parametrize(("prompts", "seed"), [(50, 1), (12, 2)])
@@ -109,18 +117,88 @@ def test_the_design_effect_is_statsmodels_ratio_of_variances():
 
 def test_observations_that_do_not_vary_have_no_design_effect():
     sums = RatioSums(*(np.full((6, 1), 3.0) for _ in range(3)))
-    found = stratified_estimates({"a": sums}, ABSENT).pooled[0]
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    found = stratified_estimates({"a": sums}, ABSENT, bounds=[SHARE]).pooled[0]
+    assert (found.value, found.high) == (1.0, 1.0)
     assert math.isnan(found.design_effect)
     assert math.isnan(found.effective_n)
 
 
-def test_few_prompts_take_students_t():
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 4.0), (-1.0, 2.0)])
+def test_few_prompts_take_as_many_coins_as_have_their_variance(bounds):
     sums = ratio_sums([1.0, 2.0, 4.0], [8.0, 8.0, 8.0])
+    few = Resampling(resamples=50)
+    found = stratified_estimates({"a": sums}, ABSENT, few, [bounds]).pooled[0]
+    least, width = bounds[0], bounds[1] - bounds[0]
+    rates = (np.array([1.0, 2.0, 4.0]) / 8 - least) / width
+    share, variance = rates.mean(), rates.var(ddof=1) / 3
+    coins = share * (1 - share) / variance
+    coins *= (scipy.stats.norm.ppf(0.975) / scipy.stats.t.ppf(0.975, 2)) ** 2
+    heads = share * coins
+    low = scipy.stats.beta.ppf(0.025, heads, coins - heads + 1)
+    high = scipy.stats.beta.ppf(0.975, heads + 1, coins - heads)
+    assert (found.low, found.high) == pytest.approx((least + width * low, least + width * high))
+
+
+def test_the_standard_error_of_prompts_of_unequal_length_is_the_jackknifes():
+    a, b = np.array([1.0, 6.0, 10.0, 3.0]), np.array([6.0, 8.0, 14.0, 11.0])
+    few = Resampling(resamples=50)
+    found = stratified_estimates({"a": ratio_sums(a, b)}, ABSENT, few, [SHARE]).pooled[0]
+    without = [np.delete(a, i).sum() / np.delete(b, i).sum() for i in range(4)]
+    share, variance = a.sum() / b.sum(), 3 * np.var(without)
+    freedom = (b**2).sum() ** 2 / (b**4).sum() - 1
+    coins = share * (1 - share) / variance
+    coins *= (scipy.stats.norm.ppf(0.975) / scipy.stats.t.ppf(0.975, freedom)) ** 2
+    low = scipy.stats.beta.ppf(0.025, share * coins, coins * (1 - share) + 1)
+    high = scipy.stats.beta.ppf(0.975, share * coins + 1, coins * (1 - share))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [17, 22])
+def test_the_interval_of_unequal_prompts_is_that_of_plain_loops_too(seed):
+    generator = np.random.default_rng(seed)
+    # So unequal that the jackknife's standard error is 15 to 19% above the linearised one.
+    lengths = np.round(60 * np.exp(generator.standard_normal(12))) + 5
+    sums = ratio_sums(generator.binomial(lengths.astype(int), generator.beta(4, 4, 12)), lengths)
+    found = stratified_estimates({"code": sums}, ABSENT, bounds=[(-9.0, 9.0)]).by_stratum["code"][0]
+    low, high = studentized_by_loops(
+        sums.numerators[:, 0], sums.denominators[:, 0], 10_000, np.random.default_rng(2)
+    )
+    width = found.high - found.low
+    assert found.low == pytest.approx(low, abs=0.04 * width)
+    assert found.high == pytest.approx(high, abs=0.04 * width)
+
+
+def test_few_prompts_of_a_figure_without_a_largest_value_take_rare_events():
+    sums = ratio_sums([8.0, 16.0, 40.0], [8.0, 8.0, 8.0])
     found = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=50)).pooled[0]
-    rates = np.array([1.0, 2.0, 4.0]) / 8
-    expected = scipy.stats.t.interval(0.95, 2, rates.mean(), rates.std(ddof=1) / math.sqrt(3))
-    assert (found.low, found.high) == pytest.approx((max(expected[0], 0), expected[1]))
+    values = np.array([1.0, 2.0, 5.0])
+    events = values.mean() ** 2 / (values.var(ddof=1) / 3)
+    events *= (scipy.stats.norm.ppf(0.975) / scipy.stats.t.ppf(0.975, 2)) ** 2
+    ends = scipy.stats.gamma.ppf([0.025, 0.975], [events, events + 1]) * values.mean() / events
+    assert (found.low, found.high) == pytest.approx(tuple(ends))
+
+
+@pytest.mark.parametrize("prompts", [3, 8, 50])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_prompts_that_are_alike_leave_room_for_those_that_nobody_drew(prompts, value):
+    sums = ratio_sums([8.0 * value] * prompts, [8.0] * prompts)
+    found = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=50), [SHARE])
+    # Were more than this share otherwise, a sample without any would have a chance below 2.5%.
+    unseen = scipy.stats.beta.ppf(0.975, 1, prompts)
+    for estimate in (found.pooled[0], found.by_stratum["a"][0]):
+        assert estimate.low == pytest.approx(value - unseen * value)
+        assert estimate.high == pytest.approx(value + unseen * (1 - value))
+    # Nothing says how far others are from them where nothing bounds them.
+    free = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=50)).pooled[0]
+    assert math.isnan(free.high)
+    assert "how far others may" in free.reason
+
+
+def test_one_long_prompt_has_no_interval_of_its_own():
+    sums = ratio_sums([5.0, 6.0, 5.0, 600.0], [10.0, 10.0, 10.0, 900.0])
+    found = stratified_estimates({"a": sums}, ABSENT, Resampling(resamples=50), [SHARE]).pooled[0]
+    assert math.isnan(found.low)
+    assert found.reason.endswith("one has 97% of the 930 observations")
 
 
 def test_no_end_is_beyond_what_a_ratio_can_be():
@@ -165,8 +243,12 @@ def test_resampled_totals_are_sums_of_as_many_whole_prompts_as_there_are():
 def test_pooled_resamples_keep_every_stratums_size():
     # Within a stratum all prompts agree: only the mix could vary, and it must not.
     strata = {"a": ratio_sums([1.0] * 5, [1.0] * 5), "b": ratio_sums([0.0] * 15, [1.0] * 15)}
-    pooled = stratified_estimates(strata, ABSENT).pooled[0]
-    assert (pooled.value, pooled.low, pooled.high, pooled.n) == (0.25, 0.25, 0.25, 20)
+    pooled = stratified_estimates(strata, ABSENT, bounds=[SHARE]).pooled[0]
+    assert (pooled.value, pooled.n) == (0.25, 20)
+    # What is left open is what each stratum's unseen prompts may be, by its share of all.
+    unseen = {size: scipy.stats.beta.ppf(0.975, 1, size) for size in (5, 15)}
+    assert pooled.low == pytest.approx(0.25 - 0.25 * unseen[5])
+    assert pooled.high == pytest.approx(0.25 + 0.75 * unseen[15])
 
 
 def test_pooled_interval_agrees_with_the_variance_of_independent_strata():
@@ -234,7 +316,7 @@ def test_one_prompt_has_a_value_and_no_interval():
         assert (estimate.value, estimate.n) == (0.25, 4)
         assert math.isnan(estimate.low)
         assert math.isnan(estimate.high)
-        assert "2 prompts" in estimate.reason
+        assert estimate.reason == "an interval needs 3 prompts with this figure, and 1 has it"
 
 
 def test_a_domain_of_one_prompt_denies_the_pooled_interval():
@@ -257,15 +339,15 @@ def test_no_denominator_is_not_estimable_with_the_given_reason(strata):
         assert (estimate.n, estimate.reason) == (0, ABSENT[0])
 
 
-def test_resamples_without_a_denominator():
-    # 2 of 12 prompts carry the figure: (10/12)^12 = 11% of resamples have none, too many.
+def test_prompts_that_do_not_carry_a_figure_do_not_count():
+    # 2 of 12 prompts carry it.
     rare = ratio_sums([1.0, 0.0] + [0.0] * 10, [1.0, 1.0] + [0.0] * 10)
     found = stratified_estimates({"a": rare}, ABSENT).pooled[0]
     assert found.value == 0.5
     assert math.isnan(found.low)
-    assert found.reason.startswith("only 2 of 12 prompts have this figure")
-    # 8 of 12: (4/12)^12 = 2e-6; an odd one is set aside.
+    assert found.reason == "an interval needs 3 prompts with this figure, and 2 have it"
+    # 8 of 12: (4/12)^12 = 2e-6 of the resamples have none; an odd one is set aside.
     common = ratio_sums([1.0, 0.0] * 4 + [0.0] * 4, [1.0] * 8 + [0.0] * 4)
-    found = stratified_estimates({"a": common}, ABSENT).pooled[0]
+    found = stratified_estimates({"a": common}, ABSENT, bounds=[SHARE]).pooled[0]
     assert not found.reason
     assert 0.0 <= found.low < 0.5 < found.high <= 1.0

@@ -53,6 +53,8 @@ def test_domains_are_told_apart_and_resampled_each_within_itself():
         chain_case("c", [(1, 0, 0.1)], domain="chat"),
         chain_case("d", [(1, 0, 0.3), (1, 1, 0.2)], domain="chat"),
     ]
+    # Each twice: an interval needs 3 prompts.
+    cases = [replace(case, case_id=case.case_id + of) for case in cases for of in "12"]
     found = coupling(cases)
     assert list(found.domains) == ["code", "chat"]
     assert found.domains["code"].overlap.value == pytest.approx(0.7)
@@ -60,8 +62,8 @@ def test_domains_are_told_apart_and_resampled_each_within_itself():
     assert found.domains["chat"].kept.value == pytest.approx(1 / 3)
     assert found.domains["chat"].difference.value == pytest.approx(1 / 3 - 0.2)
     assert found.overall.overlap.value == pytest.approx(2.7 / 6)
-    alone = coupling(cases[2:]).overall
-    assert found.domains["chat"] == coupling(cases[2:]).domains["chat"]
+    alone = coupling(cases[4:]).overall
+    assert found.domains["chat"] == coupling(cases[4:]).domains["chat"]
     assert alone.overlap == found.domains["chat"].overlap
 
 

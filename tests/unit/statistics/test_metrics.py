@@ -151,7 +151,8 @@ def test_nothing_is_accepted_at_acceptance_0():
         "greedy_match": 0.0,
         "acceptance_rate_drafted": 0.0,
         "acceptance_rate_reached": 0.0,
-        "expected_accepted_length": 0.0,
+        "study_expected_length": 0.0,
+        "first_child_expected_length": 0.0,
         "accepted_length": 0.0,
         "block_efficiency": 1.0,
     }
@@ -170,12 +171,14 @@ def test_everything_is_accepted_at_acceptance_1():
         "greedy_match": 1.0,
         "acceptance_rate_drafted": 1.0,
         "acceptance_rate_reached": 1.0,
-        "expected_accepted_length": 2.0,
+        "study_expected_length": 2.0,
+        "first_child_expected_length": 2.0,
         "accepted_length": 2.0,
         "block_efficiency": 3.0,
     }
     for estimate in overall.metrics.values():
-        assert estimate.low == estimate.high == estimate.value
+        assert math.isnan(estimate.low), "two prompts that are alike leave everything open"
+        assert "needs 3 prompts" in estimate.reason
     for depth in overall.depth_profile:
         assert {estimate.value for estimate in depth.metrics.values()} == {1.0}
 
@@ -198,7 +201,9 @@ def test_partial_acceptance_worked_by_hand():
             "acceptance_rate_drafted": 2 / 5,
             "acceptance_rate_reached": 2 / 4,
             # depth 1: (.5 + .75 + 0) / 3; depth 2: (.25 + 0 + 0) / 3
-            "expected_accepted_length": 1.25 / 3 + 0.25 / 3,
+            "first_child_expected_length": 1.25 / 3 + 0.25 / 3,
+            # another figure: the mean acceptance probability .6, to depth 2
+            "study_expected_length": 0.6 + 0.36,
             "accepted_length": 2 / 3,
             "block_efficiency": 4 / 3,
         }
@@ -208,7 +213,8 @@ def test_partial_acceptance_worked_by_hand():
         "greedy_match": 5,
         "acceptance_rate_drafted": 5,
         "acceptance_rate_reached": 4,
-        "expected_accepted_length": 3,
+        "first_child_expected_length": 3,
+        "study_expected_length": 5,
         "accepted_length": 3,
         "block_efficiency": 3,
     }
@@ -238,11 +244,13 @@ def test_a_drafter_without_a_model_leaves_its_figures_unknown_never_0():
     none = summarise([case("a", [(1, 2, nodes)])], FEW).overall.metrics
     assert math.isnan(none["acceptance_probability"].value)
     assert "no model" in none["acceptance_probability"].reason
-    assert math.isnan(none["expected_accepted_length"].value)
+    assert math.isnan(none["first_child_expected_length"].value)
     assert none["greedy_match"].value == 0.5
     some = summarise([case("a", [(1, 2, nodes), (2, 3, known)])], FEW).overall.metrics
     assert (some["acceptance_probability"].value, some["acceptance_probability"].n) == (0.5, 1)
-    assert math.isnan(some["expected_accepted_length"].value), "its path is known to depth 1 only"
+    assert math.isnan(some["first_child_expected_length"].value), (
+        "its path is known to depth 1 only"
+    )
 
 
 def test_steps_whose_nodes_were_not_stored_count_in_the_figures_of_steps_only():
@@ -251,10 +259,8 @@ def test_steps_whose_nodes_were_not_stored_count_in_the_figures_of_steps_only():
     metrics = summarise([stored, bare], FEW).overall.metrics
     assert metrics["accepted_length"].value == 1.5
     assert metrics["acceptance_rate_drafted"].value == 3 / 4
-    assert (metrics["expected_accepted_length"].value, metrics["expected_accepted_length"].n) == (
-        0.75,
-        1,
-    )
+    first_child = metrics["first_child_expected_length"]
+    assert (first_child.value, first_child.n) == (0.75, 1)
 
 
 def test_cases_in_error_are_counted_and_left_out():
@@ -362,7 +368,7 @@ def steps_of_a_case(draw):
     return steps
 
 
-def oracle(cases):
+def oracle(cases, depth):
     """Every metric of some cases by plain loops over their rows; NaN where there is none."""
     alphas, ranks, lengths, committed, path_lengths, by_depth = [], [], [], [], [], {}
     drafted = accepted_nodes = reached = 0
@@ -406,7 +412,8 @@ def oracle(cases):
         "greedy_match": mean(ranks),
         "acceptance_rate_drafted": ratio(sum(lengths), drafted),
         "acceptance_rate_reached": ratio(accepted_nodes, reached),
-        "expected_accepted_length": mean(path_lengths),
+        "first_child_expected_length": mean(path_lengths),
+        "study_expected_length": mean(alphas) if not alphas else geometric(mean(alphas), depth),
         "accepted_length": mean(lengths),
         "block_efficiency": mean(committed),
     }
@@ -425,6 +432,20 @@ def oracle(cases):
     return figures, profile
 
 
+def geometric(alpha, depth):
+    return sum(math.prod([alpha] * d) for d in range(1, depth + 1))
+
+
+def summary_depth(cases):
+    """The deepest of the whole run's drafts, and of what was kept."""
+    columns = [
+        column
+        for each in cases
+        for column in (each.nodes["depth"], each.steps["depth"], each.steps["accepted_length"])
+    ]
+    return max((int(value) for column in columns for value in column), default=0)
+
+
 def as_found(metrics):
     return {name: estimate.value for name, estimate in metrics.items()}
 
@@ -441,7 +462,7 @@ def test_every_metric_agrees_with_plain_loops_whatever_the_batches(contents, bat
         summary = summarise(cases, FEW)
     groups = {domain: [c for c in cases if c.domain == domain] for domain in summary.domains}
     for name, group in [*summary.domains.items(), ("overall", summary.overall)]:
-        figures, profile = oracle(groups.get(name, cases))
+        figures, profile = oracle(groups.get(name, cases), summary_depth(cases))
         for metric in check_figures(figures):
             figures[metric] = NAN
         assert as_found(group.metrics) == pytest.approx(figures, rel=1e-12, nan_ok=True)
@@ -460,13 +481,53 @@ def test_the_order_of_cases_does_not_move_a_bit(contents, random):
     assert repr(summarise(shuffled, FEW)) == repr(summarise(cases, FEW))
 
 
+@pytest.mark.parametrize("prompts", [3, 5, 8])
+def test_no_interval_is_outside_what_the_trees_can_give(prompts):
+    """With a few uneven prompts: lengths within the depth of the trees, which is 2."""
+    lengths = [0, 2, 0, 0, 2, 1, 0, 2][:prompts]
+    cases = [
+        case(f"c{i}", [chain(0.5, 0 if length else 3, length, length + 1)] * (1 + i % 2))
+        for i, length in enumerate(lengths)
+    ]
+    summary = summarise(cases, Resampling(resamples=500))
+    for group in (summary.overall, *summary.domains.values()):
+        for name, ceiling in {
+            "accepted_length": 2, "study_expected_length": 2, "first_child_expected_length": 2,
+            "block_efficiency": 3, "acceptance_rate_drafted": 1,
+        }.items():  # fmt: skip
+            found = group.metrics[name]
+            assert not found.reason, name
+            assert METRIC_FLOORS.get(name, 0) <= found.low < found.high <= ceiling, name
+    assert summary.overall.metrics["accepted_length"].high > 1.2
+
+
+METRIC_FLOORS = {"block_efficiency": 1}
+
+
+@pytest.mark.parametrize(("counts", "ceiling"), [([(10, 40, 12), (8, 20, 3), (5, 20, 18)], 4.0)])
+def test_of_counters_alone_no_length_is_above_what_a_step_drafts(counts, ceiling):
+    cases = [
+        replace(
+            case(f"c{i}", []),
+            counts=Counts(steps=steps, drafted=drafted, accepted=accepted),
+            speculative=DecodedOutput(
+                token_ids=(1,) * (steps + accepted + 1), stop_reason="length", seconds=1.0
+            ),
+        )
+        for i, (steps, drafted, accepted) in enumerate(counts)
+    ]
+    found = summarise(cases, FEW).overall.metrics
+    assert found["accepted_length"].low < found["accepted_length"].high <= ceiling
+    assert 1 <= found["block_efficiency"].low < found["block_efficiency"].high <= ceiling + 1
+
+
 def test_metric_names_are_those_of_the_report():
     assert [metric.name for metric in METRICS] == [
         "acceptance_probability",
         "greedy_match",
         "acceptance_rate_drafted",
         "acceptance_rate_reached",
-        "expected_accepted_length",
+        "first_child_expected_length",
         "accepted_length",
         "block_efficiency",
     ]

@@ -50,7 +50,21 @@ def test_a_pairs_share_is_the_normal_probability_of_its_difference():
     assert sum(share for _, share in found.probabilities) == pytest.approx(1)
 
 
-def test_equal_figures_count_for_every_order_alike():
+def test_domains_of_the_same_prompts_have_no_order_that_is_likely():
+    code = [case for case in study_run(prompts=12, steps=2, between=0.1) if case.domain == "code"]
+    cases = [
+        replace(case, case_id=f"{domain}/{case.case_id}", domain=domain)
+        for domain in DOMAINS
+        for case in code
+    ]
+    found = order_of(cases)
+    assert len(found.probabilities) == 24
+    # 2,000 resamples: 6 standard errors of a share of 1/24 are 2.7 points.
+    assert max(share for _, share in found.probabilities) < 0.07
+    assert found.above["chat", "math"] == pytest.approx(0.5, abs=0.07)
+
+
+def test_prompts_that_are_all_alike_have_no_order():
     cases = [
         replace(
             case,
@@ -61,10 +75,22 @@ def test_equal_figures_count_for_every_order_alike():
         )
         for case in study_run(prompts=6, steps=2)
     ]
-    found = order_of(cases)
-    assert len(found.probabilities) == 24
-    assert max(share for _, share in found.probabilities) < 2 / 24
-    assert found.above["chat", "math"] == 0.5
+    assert "alike" in order_of(cases).reason
+
+
+def test_an_order_of_few_prompts_is_no_surer_than_students_t():
+    """Two domains of 5 prompts whose means differ by 3 standard errors of their difference."""
+    cases = []
+    for case in study_run(prompts=5, steps=1):
+        if case.domain in ("code", "math"):
+            alpha = 0.5 + 0.02 * (int(case.case_id[-3:]) - 2) + 0.06 * (case.domain == "code")
+            values = np.full_like(case.nodes["acceptance_probability"], alpha)
+            cases.append(replace(case, nodes={**case.nodes, "acceptance_probability": values}))
+    found = domain_order(
+        prompt_sums(cases), ACCEPTANCE, ("code", "math"), Resampling(resamples=20_000)
+    )
+    # Student's t on 8 degrees of freedom is above 3 with a chance of .9%, the normal of .13%.
+    assert 0.005 < found.above["math", "code"] < 0.03
 
 
 def test_too_few_prompts_have_no_order_and_a_reason():

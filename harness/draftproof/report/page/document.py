@@ -21,7 +21,13 @@ from draftproof.report.page.specs import domain_colours
 from draftproof.report.page.templates import asset, render
 from draftproof.report.page.trees import shown_cases, viewer_block
 from draftproof.report.run_info import TOY_NOTICE
-from draftproof.report.tables import depth_table, domain_table, has_design_effect, sample_table
+from draftproof.report.tables import (
+    depth_table,
+    domain_table,
+    has_design_effect,
+    part_lines,
+    sample_table,
+)
 
 PAGE_FILE = "report.html"
 
@@ -53,6 +59,7 @@ def page_html(source: PageSource) -> str:
         sizes=facts.model_sizes(source.run),
         key_figures=facts.key_figures(source),
         domain_table=domain_table(source.summary),
+        part_lines=part_lines,
         depth_table=depth_table(source.summary.overall),
         sample_table=sample_table(source.summary) if has_design_effect(source.summary) else None,
         lines=facts.lines(source),

@@ -11,6 +11,7 @@ from draftproof.report.context import (
     fact_name,
     fact_text,
     failure_lines,
+    findings_lines,
     interval_line,
     law_lines,
     plain_lines,
@@ -82,6 +83,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
     """Lines of text, as the other reports print them, by what they are about."""
     return {
         "study": study_lines(source.study),
+        "findings": findings_lines(source.run),
         "not_estimable": not_estimable(source.summary),
         "prompt_means": prompt_mean_lines(source.summary),
         "law": [
