@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from draftproof.errors import NumericsError, UsageError
+from draftproof.categorical import inverse_cdf
+from draftproof.errors import UsageError
 
 
 class Purpose(StrEnum):
@@ -196,33 +197,3 @@ class InjectedRandomness(UniformRandomness):
 
     def uniform(self, purpose: Purpose) -> float:
         return self._uniforms[min(self.draws.total(), len(self._uniforms)) - 1]
-
-
-def inverse_cdf(weights: Float[torch.Tensor, " vocabulary"], uniform: float) -> int:
-    """The index at which the cumulative weights pass a share `uniform` of their total.
-
-    Right at both ends: an index of weight 0 is never returned, not for ``uniform = 0`` with leading
-    zeros, nor for the largest float below 1 with trailing ones.
-
-    Args:
-        weights: Non-negative, of any positive total.
-        uniform: In [0, 1).
-
-    Raises:
-        NumericsError: The weights hold NaN, or their total is not a positive number.
-
-    Example:
-        >>> inverse_cdf(torch.tensor([0.0, 1.0, 0.0]), 0.0)
-        1
-    """
-    cumulative = torch.cumsum(weights, 0, dtype=torch.float64)
-    total = float(cumulative[-1])
-    if not (math.isfinite(total) and total > 0):
-        raise NumericsError(
-            f"cannot draw from weights that add up to {total}: the model returned NaN or "
-            "infinite logits, or a filter removed every token"
-        )
-    index = int(torch.searchsorted(cumulative, uniform * total, right=True))
-    if index < len(weights) and float(weights[index]) > 0:
-        return index
-    return int(torch.nonzero(weights)[-1])

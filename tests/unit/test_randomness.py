@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from strategies import distributions
 
+from draftproof.categorical import inverse_cdf
 from draftproof.draw_log import log_draws
 from draftproof.errors import DraftproofError, NumericsError, UsageError
 from draftproof.randomness import (
@@ -18,7 +19,6 @@ from draftproof.randomness import (
     Purpose,
     Randomness,
     SeededRandomness,
-    inverse_cdf,
 )
 
 LARGEST_BELOW_ONE = BOUNDARY_DRAWS[1]

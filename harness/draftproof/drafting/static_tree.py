@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from draftproof.drafting.draft_model import DraftModel
 from draftproof.drafting.protocol import Draft
@@ -85,17 +85,31 @@ class StaticTreeDrafter:
 
 
 def most_probable(logits: Float[torch.Tensor, "rows vocabulary"], k: int) -> list[list[int]]:
+    """`ranked_tokens` on the host.
+
+    Raises:
+        NumericsError: A row has no finite maximum.
+    """
+    argmax(logits)
+    ranked: list[list[int]] = ranked_tokens(logits, k).tolist()
+    return ranked
+
+
+def ranked_tokens(
+    logits: Float[torch.Tensor, "*rows vocabulary"], k: int
+) -> Int64[torch.Tensor, "*rows k"]:
     """The ids of the k largest logits of each row, largest first.
 
     The first is always the argmax as plain decoding takes it, also where several logits are equal,
     so that a tree of width 1 is the greedy chain.
     """
-    first = argmax(logits).tolist()
+    best = logits.max(-1, keepdim=True).indices
     if k == 1:
-        return [[token] for token in first]
-    ranked: list[list[int]] = logits.topk(k, dim=-1).indices.tolist()
-    for tokens, best in zip(ranked, first, strict=True):
-        if tokens[0] != best:
-            tokens.remove(best if best in tokens else tokens[-1])
-            tokens.insert(0, best)
-    return ranked
+        return best
+    ranked = logits.topk(k, dim=-1).indices
+    # The argmax comes first, in place of itself or, where equal logits left it out, of the last.
+    is_best = (ranked == best) | (torch.arange(k, device=logits.device) == k - 1)
+    place = is_best.int().argmax(-1, keepdim=True)
+    index = torch.arange(k, device=logits.device).expand_as(ranked)
+    moved = ranked.gather(-1, torch.where(index <= place, index - 1, index).clamp_min(0))
+    return torch.where(index == 0, best, moved)

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from draftproof.config import RunConfig
 from draftproof.engines.parts import Parts
-from draftproof.randomness import Draw, Purpose, SeededRandomness, inverse_cdf
+from draftproof.categorical import inverse_cdf
+from draftproof.randomness import Draw, Purpose, SeededRandomness
 from draftproof.selftest.mutant import OWN, FaultClass, Mutant, Plant
 
 Observe = Callable[[Draw], None] | None

@@ -1,0 +1,549 @@
+"""Drafters of a batch: those of `draftproof.drafting`, for all rows at once and on the device.
+
+Each proposes for a row what the drafter of one sequence would propose for it alone, by the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int64
+
+from draftproof.batch.drafts import BatchDraft
+from draftproof.batch.draws import BatchDraws
+from draftproof.batch.laws import Before, BatchLaw
+from draftproof.batch.models import BatchLM
+from draftproof.batch.past import Past
+from draftproof.drafting.lookup import continuation
+from draftproof.drafting.static_tree import ranked_tokens
+from draftproof.laws import ProposalLaw
+from draftproof.randomness import Purpose
+from draftproof.sampling import promoted
+from draftproof.shapes import (
+    BestFirstShape,
+    ChainShape,
+    KAryShape,
+    LookupShape,
+    SampledShape,
+    StaticShape,
+    TreeShape,
+)
+from draftproof.tree import ROOT, children, depths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The batch as a drafter sees it.
+
+    Attributes:
+        sequences: ``[B]`` prompt and output of each row; the last token is the root.
+        room: ``[B]`` the greatest depth for which the target has positions left.
+        law: What tokens are drawn from.
+        draws: Where draws come from.
+        past: What `law` looks back at, where it does.
+    """
+
+    sequences: Sequence[Sequence[int]]
+    room: Sequence[int]
+    law: BatchLaw
+    draws: BatchDraws
+    past: Past | None = None
+
+    def before(
+        self,
+        token_ids: Int64[torch.Tensor, "B n"],
+        parents: Int64[torch.Tensor, "B n"],
+        places: slice | Sequence[int],
+    ) -> Before:
+        """What comes before the successors of some places (0 the root, ``i + 1`` node ``i``)."""
+        if self.past is None:
+            raise AssertionError("a law that looks back needs the past")
+        every = self.past.before(token_ids, parents)
+        return Before(every.seen[:, places], every.new_tokens[:, places])
+
+
+class BatchDrafter(Protocol):
+    """Proposes a tree for every row of a batch.
+
+    Attributes:
+        law: How the siblings of every draft are chosen.
+        places: Nodes that a row's draft can have.
+    """
+
+    law: ProposalLaw
+    places: int
+
+    def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Take in the prompts of some rows, which are new."""
+        ...
+
+    def draft(self, rows: Rows) -> BatchDraft:
+        """The drafts of the next step."""
+        ...
+
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
+        """Take note of what was kept.
+
+        Args:
+            paths: ``[B]`` of each row, the indices among the draft model's pending nodes
+                (`BatchDraft.scored`) of the kept nodes that have one.
+        """
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some rows, in this order."""
+        ...
+
+
+class DraftSide:
+    """A draft model that keeps in step with the output of every row.
+
+    Args:
+        model: The draft model.
+    """
+
+    def __init__(self, model: BatchLM) -> None:
+        self.model = model
+        self._lengths: list[int] = []
+
+    def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        # A prompt that does not fit is not drafted for, and its row is never looked at.
+        fitting = [
+            prompt if len(prompt) <= self.model.max_length else prompt[:1] for prompt in prompts
+        ]
+        self.model.start(rows, fitting)
+        for row, prompt in zip(rows, fitting, strict=True):
+            self._lengths[row : row + 1] = [len(prompt)]
+
+    def deepest(self, rows: Rows) -> list[int]:
+        """``[B]`` the greatest depth for which both models have positions left; 0 for none."""
+        own = [self.model.max_length - len(sequence) + 1 for sequence in rows.sequences]
+        return [max(0, min(pair)) for pair in zip(own, rows.room, strict=True)]
+
+    def catch_up(
+        self, sequences: Sequence[Sequence[int]], active: Sequence[bool]
+    ) -> Float[torch.Tensor, "B vocabulary"]:
+        """The logits after each sequence, feeding only what the model has not seen.
+
+        Args:
+            sequences: ``[B]`` prompts and outputs.
+            active: ``[B]`` whether a row is drafted for; the logits of others mean nothing.
+        """
+        unseen = [
+            list(sequence[length:]) if is_active else []
+            for sequence, length, is_active in zip(sequences, self._lengths, active, strict=True)
+        ]
+        width = max(1, *(len(tokens) for tokens in unseen))
+        padded = [tokens + [0] * (width - len(tokens)) for tokens in unseen]
+        counts = torch.tensor([len(tokens) for tokens in unseen])
+        device = self.model.device
+        chain = torch.arange(-1, width - 1, device=device).expand(len(padded), width)
+        logits = self.model.score(torch.tensor(padded, device=device), chain)
+        counts = counts.to(device)
+        self.model.commit(chain + 1, counts)
+        self._lengths = [n + len(t) for n, t in zip(self._lengths, unseen, strict=True)]
+        last = (counts - 1).clamp_min(0)[:, None, None].expand(-1, 1, logits.shape[-1])
+        return logits.gather(1, last)[:, 0]
+
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
+        """Keep the entries of the kept nodes that were scored, by their pending indices."""
+        width = max(1, *(len(path) for path in paths))
+        padded = [[*path, *[0] * (width - len(path))] for path in paths]
+        counts = [len(path) for path in paths]
+        device = self.model.device
+        self.model.commit(
+            torch.tensor(padded, device=device), torch.tensor(counts, device=device)
+        )
+        self._lengths = [n + count for n, count in zip(self._lengths, counts, strict=True)]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.model.keep(rows)
+        self._lengths = [self._lengths[row] for row in rows]
+
+
+class WithModel:
+    """What every drafter with a model does alike."""
+
+    def __init__(self, model: BatchLM) -> None:
+        self._side = DraftSide(model)
+        self._device = model.device
+
+    def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        self._side.start(rows, prompts)
+
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
+        self._side.commit(paths)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self._side.keep(rows)
+
+    def _column(self, values: Sequence[int]) -> Int64[torch.Tensor, "B 1"]:
+        return torch.tensor(values, device=self._device)[:, None]
+
+
+class Framed(WithModel):
+    """A drafter whose places are the same at every step."""
+
+    def __init__(self, model: BatchLM, frame: tuple[int, ...]) -> None:
+        super().__init__(model)
+        self.frame = frame
+        self.places = len(frame)
+        below = children(frame)
+        level = depths(frame)
+        # Scored: what has children, level by level; in the order in which it is pending.
+        self._levels = [
+            [node for node in range(len(frame)) if node in below and level[node] == depth]
+            for depth in range(1, max(level, default=0))
+        ]
+        order = {node: index for index, node in enumerate(n for ns in self._levels for n in ns)}
+        self._scored = [order.get(node, ROOT) for node in range(len(frame))]
+        self._rows = [order[parent] + 1 if parent != ROOT else 0 for parent in frame]
+        self._depths = level
+        self._order = order
+
+    def _score(
+        self, level: Sequence[int], token_ids: Int64[torch.Tensor, "B n"]
+    ) -> Float[torch.Tensor, "B level vocabulary"]:
+        """The logits after the nodes of a level."""
+        parents = [
+            self._order[self.frame[node]] if self.frame[node] != ROOT else ROOT for node in level
+        ]
+        above = torch.tensor(parents, device=self._device).expand(len(token_ids), len(level))
+        return self._side.model.score(token_ids[:, list(level)].clamp_min(0), above)
+
+    def _wide(self, values: Sequence[int], batch: int) -> Int64[torch.Tensor, "B n"]:
+        return torch.tensor(values, dtype=torch.int64, device=self._device).expand(
+            batch, len(values)
+        )
+
+
+class StaticTreeDrafter(Framed):
+    """`draftproof.drafting.StaticTreeDrafter` for a batch.
+
+    Args:
+        model: The draft model.
+        shape: Which sibling ranks the nodes have.
+    """
+
+    law = StaticShape.law
+
+    def __init__(self, model: BatchLM, shape: KAryShape | StaticShape) -> None:
+        index: dict[tuple[int, ...], int] = {(): ROOT}
+        for path in shape.paths:
+            if path[-1] < model.vocabulary_size and path[:-1] in index:
+                index[path] = len(index) - 1
+        super().__init__(model, tuple(index[path[:-1]] for path in index if path))
+
+    def draft(self, rows: Rows) -> BatchDraft:
+        batch = len(rows.sequences)
+        deepest = self._side.deepest(rows)
+        below = children(self.frame)
+        token_ids = torch.zeros(batch, self.places, dtype=torch.int64, device=self._device)
+        logits = [self._side.catch_up(rows.sequences, [d > 0 for d in deepest])[:, None]]
+        for level in ([ROOT], *self._levels):
+            if level != [ROOT]:
+                logits.append(self._score(level, token_ids))
+            most = max(len(below.get(node, ())) for node in level)
+            ranked = ranked_tokens(logits[-1], most)
+            for place, node in enumerate(level):
+                nodes = list(below.get(node, ()))
+                token_ids[:, nodes] = ranked[:, place, : len(nodes)]
+        return BatchDraft(
+            law=self.law,
+            token_ids=token_ids,
+            parents=self._wide(self.frame, batch),
+            valid=self._wide(self._depths, batch) <= self._column(deepest),
+            frame=self.frame,
+            rows=self._wide(self._rows, batch),
+            logits=torch.cat(logits, 1),
+            scored=self._wide(self._scored, batch),
+        )
+
+
+class ChainDrafter(Framed):
+    """`draftproof.drafting.ChainDrafter` for a batch.
+
+    Args:
+        model: The draft model.
+        shape: Length and confidence threshold.
+    """
+
+    law = ChainShape.law
+
+    def __init__(self, model: BatchLM, shape: ChainShape) -> None:
+        super().__init__(model, tuple(range(-1, shape.length - 1)))
+        self._shape = shape
+
+    def draft(self, rows: Rows) -> BatchDraft:
+        batch = len(rows.sequences)
+        deepest = self._side.deepest(rows)
+        length = self._column(deepest)
+        token_ids = torch.zeros(batch, self.places, dtype=torch.int64, device=self._device)
+        parents = self._wide(self.frame, batch)
+        going = length > 0
+        valid = []
+        logits = [self._side.catch_up(rows.sequences, [d > 0 for d in deepest])[:, None]]
+        probabilities = []
+        for node in range(self.places):
+            if node:
+                logits.append(self._score([node - 1], token_ids))
+            q = rows.law.distributions(
+                logits[-1],
+                lambda node=node: rows.before(  # type: ignore[misc]
+                    token_ids[:, :node], parents[:, :node], slice(node, node + 1)
+                ),
+            )
+            probabilities.append(q)
+            going = going & (length > node)
+            if self._shape.stop_below:
+                going = going & (q.amax(-1) >= self._shape.stop_below)
+            valid.append(going)
+            place = torch.full_like(token_ids[:, :1], node)
+            drawn = rows.draws.tokens(q, place, going, Purpose.DRAFT, self.places)
+            token_ids[:, node] = torch.where(going, drawn, 0)[:, 0]
+        is_valid = torch.cat(valid, 1)
+        return BatchDraft(
+            law=self.law,
+            token_ids=token_ids,
+            parents=parents,
+            valid=is_valid,
+            frame=self.frame,
+            rows=self._wide(self._rows, batch),
+            logits=torch.cat(logits, 1),
+            probabilities=torch.cat(probabilities, 1),
+            scored=self._wide(self._scored, batch),
+            draws=is_valid.sum(-1),
+        )
+
+
+class SampledTreeDrafter(Framed):
+    """`draftproof.drafting.SampledTreeDrafter` for a batch.
+
+    Args:
+        model: The draft model.
+        shape: Depth, branching, and whether siblings are distinct.
+    """
+
+    def __init__(self, model: BatchLM, shape: SampledShape) -> None:
+        frame: list[int] = []
+        level = [ROOT]
+        for _ in range(shape.depth):
+            grown = range(len(frame), len(frame) + len(level) * shape.branching)
+            frame += [parent for parent in level for _ in range(shape.branching)]
+            level = list(grown)
+        super().__init__(model, tuple(frame))
+        self._shape = shape
+        self.law = shape.law
+
+    def draft(self, rows: Rows) -> BatchDraft:
+        batch, branching = len(rows.sequences), self._shape.branching
+        deepest = self._side.deepest(rows)
+        room = self._column(deepest)
+        token_ids = torch.zeros(batch, self.places, dtype=torch.int64, device=self._device)
+        valid = torch.zeros(batch, self.places, dtype=torch.bool, device=self._device)
+        parents = self._wide(self.frame, batch)
+        logits = [self._side.catch_up(rows.sequences, [d > 0 for d in deepest])[:, None]]
+        probabilities = []
+        drawn = torch.zeros(batch, dtype=torch.int64, device=self._device)
+        first = 0
+        for depth, level in enumerate(([ROOT], *self._levels), start=1):
+            if level != [ROOT]:
+                logits.append(self._score(level, token_ids))
+            places = [node + 1 for node in level]
+            q = rows.law.distributions(
+                logits[-1],
+                lambda first=first, places=places: rows.before(  # type: ignore[misc]
+                    token_ids[:, :first], parents[:, :first], places
+                ),
+            )
+            probabilities.append(q)
+            has_parent = room > 0 if level == [ROOT] else valid[:, level]
+            wanted = (q > 0).sum(-1).clamp_max(branching) if self._shape.distinct else branching
+            counts = torch.where(has_parent & (room >= depth), wanted, 0)
+            before = drawn[:, None] + counts.cumsum(-1) - counts
+            left = q
+            for rank in range(branching):
+                active = rank < counts
+                token = rows.draws.tokens(
+                    left, before + rank, active, Purpose.DRAFT, self.places
+                )
+                token = torch.where(active, token, 0)
+                nodes = [first + place * branching + rank for place in range(len(level))]
+                token_ids[:, nodes], valid[:, nodes] = token, active
+                if self._shape.distinct:
+                    taken = left.scatter(-1, token.clamp_min(0)[..., None], 0.0)
+                    left = torch.where(active[..., None], taken, left)
+            drawn = drawn + counts.sum(-1)
+            first += len(level) * branching
+        return BatchDraft(
+            law=self.law,
+            token_ids=token_ids,
+            parents=parents,
+            valid=valid,
+            frame=self.frame,
+            rows=self._wide(self._rows, batch),
+            logits=torch.cat(logits, 1),
+            probabilities=torch.cat(probabilities, 1),
+            scored=self._wide(self._scored, batch),
+            draws=drawn,
+        )
+
+
+class BestFirstDrafter(WithModel):
+    """`draftproof.drafting.BestFirstDrafter` for a batch.
+
+    Args:
+        model: The draft model.
+        shape: Node budget, depth, and nodes expanded a level.
+    """
+
+    law = BestFirstShape.law
+
+    def __init__(self, model: BatchLM, shape: BestFirstShape) -> None:
+        super().__init__(model)
+        self._shape = shape
+        self._branching = min(shape.branching, model.vocabulary_size)
+        found = self._branching * (1 + (shape.depth - 1) * self._branching)
+        self.places = min(shape.nodes, found)
+
+    def draft(self, rows: Rows) -> BatchDraft:
+        batch, k = len(rows.sequences), self._branching
+        deepest = self._side.deepest(rows)
+        room = self._column(deepest)
+        logits = [self._side.catch_up(rows.sequences, [d > 0 for d in deepest])[:, None]]
+        device = self._device
+        above = torch.zeros(batch, 1, dtype=promoted(logits[0]).dtype, device=device)
+        frontier = torch.full((batch, 1), ROOT, device=device)
+        tokens: list[torch.Tensor] = []
+        parents: list[torch.Tensor] = []
+        sure: list[torch.Tensor] = []
+        row: list[torch.Tensor] = []
+        scored: list[torch.Tensor] = []
+        pending = torch.full((batch, 1), ROOT, device=device)
+        found = 0
+        within = torch.zeros_like(room)
+        for depth in range(1, self._shape.depth + 1):
+            log_probabilities = torch.log_softmax(promoted(logits[-1]), -1)
+            ranked = ranked_tokens(logits[-1], k)
+            path = above[..., None] + log_probabilities.gather(-1, ranked)
+            path = torch.where((room >= depth)[..., None], path, -torch.inf).flatten(1)
+            tokens.append(ranked.flatten(1))
+            sure.append(path)
+            parents.append(frontier.repeat_interleave(k, 1))
+            width = frontier.shape[1]
+            first_row = sum(part.shape[1] for part in logits[:-1])
+            within = within + torch.where(room >= depth, width * k, 0)
+            row.append((torch.arange(width * k, device=device) // k + first_row).expand(batch, -1))
+            scored.append(torch.full_like(tokens[-1], ROOT))
+            if depth == self._shape.depth:
+                break
+            grown = path.sort(dim=-1, descending=True, stable=True).indices[:, :k].sort(-1).values
+            below = pending.repeat_interleave(k, 1).gather(1, grown)
+            before = sum(part.shape[1] for part in logits[1:])
+            pending = before + torch.arange(grown.shape[1], device=device).expand(batch, -1)
+            scored[-1] = scored[-1].scatter(1, grown, pending)
+            frontier, above = grown + found, path.gather(1, grown)
+            found += path.shape[1]
+            logits.append(self._side.model.score(tokens[-1].gather(1, grown), below))
+        return self._surest(
+            torch.cat(tokens, 1),
+            torch.cat(parents, 1),
+            torch.cat(sure, 1),
+            torch.cat(row, 1),
+            torch.cat(scored, 1),
+            torch.cat(logits, 1),
+            within,
+        )
+
+    def _surest(
+        self,
+        tokens: Int64[torch.Tensor, "B found"],
+        parents: Int64[torch.Tensor, "B found"],
+        sure: Float[torch.Tensor, "B found"],
+        row: Int64[torch.Tensor, "B found"],
+        scored: Int64[torch.Tensor, "B found"],
+        logits: Float[torch.Tensor, "B m vocabulary"],
+        within: Int64[torch.Tensor, "B 1"],
+    ) -> BatchDraft:
+        """The draft of the nodes of largest path probability.
+
+        Args:
+            within: How many nodes each row has room for; they are the first.
+        """
+        batch, found = tokens.shape
+        best = sure.sort(dim=-1, descending=True, stable=True).indices[:, : self.places]
+        chosen = torch.where(best < within, best, found).sort(-1).values
+        valid = chosen < found
+        index = chosen.clamp_max(found - 1)
+        place = torch.full((batch, found + 2), ROOT, device=tokens.device)
+        numbers = torch.arange(self.places, device=tokens.device).expand(batch, -1)
+        place = place.scatter(1, torch.where(valid, index + 1, found + 1), numbers)
+        above = place.gather(1, parents.gather(1, index) + 1)
+        return BatchDraft(
+            law=self.law,
+            token_ids=torch.where(valid, tokens.gather(1, index), 0),
+            parents=torch.where(valid, above, ROOT),
+            valid=valid,
+            rows=row.gather(1, index),
+            logits=logits,
+            scored=torch.where(valid, scored.gather(1, index), ROOT),
+        )
+
+
+class LookupDrafter:
+    """`draftproof.drafting.LookupDrafter` for a batch; it has no model and works on the host.
+
+    Args:
+        shape: Tokens proposed at most, and the longest run that is looked up.
+        device: Where drafts are wanted.
+    """
+
+    law = LookupShape.law
+
+    def __init__(self, shape: LookupShape, device: torch.device) -> None:
+        self._shape = shape
+        self._device = device
+        self.places = shape.length
+
+    def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Nothing to take in."""
+
+    def draft(self, rows: Rows) -> BatchDraft:
+        found = [
+            list(continuation(sequence, self._shape.ngram))[: max(0, min(self.places, room))]
+            for sequence, room in zip(rows.sequences, rows.room, strict=True)
+        ]
+        padded = [tokens + [0] * (self.places - len(tokens)) for tokens in found]
+        lengths = torch.tensor([len(tokens) for tokens in found])[:, None]
+        frame = tuple(range(-1, self.places - 1))
+        return BatchDraft(
+            law=self.law,
+            token_ids=torch.tensor(padded, device=self._device),
+            parents=torch.tensor(frame, device=self._device).expand(len(found), -1),
+            valid=(torch.arange(self.places) < lengths).to(self._device),
+            frame=frame,
+        )
+
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
+        """Nothing to keep."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Nothing to forget."""
+
+
+def make_batch_drafter(shape: TreeShape, model: BatchLM) -> BatchDrafter:
+    """The drafter for a tree shape, on a draft model (which prompt lookup leaves alone)."""
+    match shape:
+        case ChainShape():
+            return ChainDrafter(model, shape)
+        case KAryShape() | StaticShape():
+            return StaticTreeDrafter(model, shape)
+        case SampledShape():
+            return SampledTreeDrafter(model, shape)
+        case BestFirstShape():
+            return BestFirstDrafter(model, shape)
+        case LookupShape():
+            return LookupDrafter(shape, model.device)
