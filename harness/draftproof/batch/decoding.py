@@ -176,14 +176,12 @@ def plain_decode_all(
         make_draws,
         target,
     )
-    root = torch.full((1, 1), ROOT, device=target.device)
     while batch.rows:
         if not batch.ended:
             size = len(batch.rows)
             last = torch.tensor([[row.sequence[-1]] for row in batch.rows], device=target.device)
-            logits = target.score(last, root.expand(size, 1))
-            ones = torch.ones(size, dtype=torch.int64, device=target.device)
-            target.commit(torch.zeros_like(last), ones)
+            logits = target.score(last, (ROOT,))
+            target.commit([[0]] * size)
             first_tokens(batch.rows, logits[:, 0], batch.law, batch.draws, target)
         yield from batch.turn_over()
 
@@ -320,8 +318,9 @@ def verify(
     """The target's logits after every root and every node, in one forward pass."""
     last = torch.tensor([[sequence[-1]] for sequence in sequences], device=target.device)
     tokens = torch.cat([last, draft.token_ids.clamp_min(0)], 1)
-    parents = torch.cat([torch.full_like(last, ROOT), draft.parents + 1], 1)
-    return target.score(tokens, parents)
+    if draft.frame is not None:
+        return target.score(tokens, (ROOT, *(parent + 1 for parent in draft.frame)))
+    return target.score(tokens, torch.cat([torch.full_like(last, ROOT), draft.parents + 1], 1))
 
 
 def accept(
@@ -387,15 +386,11 @@ def _commit(
     reads: Sequence[RowRead],
 ) -> None:
     """Keep the root and the kept path of every row, in both models."""
-    places = [
-        [0, *(read.places[node] + 1 for node in kept.path)]
-        for kept, read in zip(acceptances, reads, strict=True)
-    ]
-    width = max(len(path) for path in places)
-    padded = [path + [0] * (width - len(path)) for path in places]
-    counts = [len(path) for path in places]
     target.commit(
-        torch.tensor(padded, device=target.device), torch.tensor(counts, device=target.device)
+        [
+            [0, *(read.places[node] + 1 for node in kept.path)]
+            for kept, read in zip(acceptances, reads, strict=True)
+        ]
     )
     drafter.commit(
         [

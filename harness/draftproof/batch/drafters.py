@@ -138,26 +138,20 @@ class DraftSide:
         ]
         width = max(1, *(len(tokens) for tokens in unseen))
         padded = [tokens + [0] * (width - len(tokens)) for tokens in unseen]
-        counts = torch.tensor([len(tokens) for tokens in unseen])
         device = self.model.device
-        chain = torch.arange(-1, width - 1, device=device).expand(len(padded), width)
+        chain = tuple(range(-1, width - 1))
         logits = self.model.score(torch.tensor(padded, device=device), chain)
-        counts = counts.to(device)
-        self.model.commit(chain + 1, counts)
+        self.model.commit([range(len(tokens)) for tokens in unseen])
         self._lengths = [n + len(t) for n, t in zip(self._lengths, unseen, strict=True)]
-        last = (counts - 1).clamp_min(0)[:, None, None].expand(-1, 1, logits.shape[-1])
-        return logits.gather(1, last)[:, 0]
+        if width == 1:
+            return logits[:, 0]
+        last = [max(0, len(tokens) - 1) for tokens in unseen]
+        return logits[torch.arange(len(last)), torch.tensor(last)]
 
     def commit(self, paths: Sequence[Sequence[int]]) -> None:
         """Keep the entries of the kept nodes that were scored, by their pending indices."""
-        width = max(1, *(len(path) for path in paths))
-        padded = [[*path, *[0] * (width - len(path))] for path in paths]
-        counts = [len(path) for path in paths]
-        device = self.model.device
-        self.model.commit(
-            torch.tensor(padded, device=device), torch.tensor(counts, device=device)
-        )
-        self._lengths = [n + count for n, count in zip(self._lengths, counts, strict=True)]
+        self.model.commit(paths)
+        self._lengths = [n + len(path) for n, path in zip(self._lengths, paths, strict=True)]
 
     def keep(self, rows: Sequence[int]) -> None:
         self.model.keep(rows)
@@ -208,10 +202,7 @@ class Framed(WithModel):
         self, level: Sequence[int], token_ids: Int64[torch.Tensor, "B n"]
     ) -> Float[torch.Tensor, "B level vocabulary"]:
         """The logits after the nodes of a level."""
-        parents = [
-            self._order[self.frame[node]] if self.frame[node] != ROOT else ROOT for node in level
-        ]
-        above = torch.tensor(parents, device=self._device).expand(len(token_ids), len(level))
+        above = tuple(self._order.get(self.frame[node], ROOT) for node in level)
         return self._side.model.score(token_ids[:, list(level)].clamp_min(0), above)
 
     def _wide(self, values: Sequence[int], batch: int) -> Int64[torch.Tensor, "B n"]:

@@ -10,6 +10,9 @@ from jaxtyping import Float, Int64
 
 from draftproof.models.protocol import CausalLM
 
+Parents = tuple[int, ...] | Int64[torch.Tensor, "B n"]
+"""Parents of nodes: the same in every row and known on the host, or each row's own."""
+
 
 @runtime_checkable
 class BatchLM(Protocol):
@@ -43,23 +46,23 @@ class BatchLM(Protocol):
         ...
 
     def score(
-        self, token_ids: Int64[torch.Tensor, "B n"], parents: Int64[torch.Tensor, "B n"]
+        self, token_ids: Int64[torch.Tensor, "B n"], parents: Parents
     ) -> Float[torch.Tensor, "B n vocabulary"]:
         """The logits after some new pending nodes of every row, in one forward pass.
 
         Args:
             token_ids: The nodes' tokens.
-            parents: Index of each node's parent among all nodes of its row that are pending since
-                the last commit, earlier calls' nodes first, or −1 for the last committed token.
+            parents: ``[n]``, the same in every row, or ``[B, n]``: index of each node's parent
+                among all nodes of its row that are pending since the last commit, earlier calls'
+                nodes first, or −1 for the last committed token.
         """
         ...
 
-    def commit(self, path: Int64[torch.Tensor, "B d"], count: Int64[torch.Tensor, " B"]) -> None:
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
         """Commit some pending nodes of every row and drop all the others.
 
         Args:
-            path: Pending indices from a child of the last committed token downwards.
-            count: How many of them each row commits; what is beyond is not looked at.
+            paths: ``[B]`` pending indices from a child of the last committed token downwards.
         """
         ...
 
@@ -95,20 +98,21 @@ class SeparateRows:
         return torch.stack(logits)
 
     def score(
-        self, token_ids: Int64[torch.Tensor, "B n"], parents: Int64[torch.Tensor, "B n"]
+        self, token_ids: Int64[torch.Tensor, "B n"], parents: Parents
     ) -> Float[torch.Tensor, "B n vocabulary"]:
+        above = (
+            [parents] * len(token_ids) if isinstance(parents, tuple) else parents.tolist()
+        )
         return torch.stack(
             [
-                model.score(tokens, above)
-                for model, tokens, above in zip(
-                    self._rows, token_ids.tolist(), parents.tolist(), strict=True
-                )
+                model.score(tokens, own)
+                for model, tokens, own in zip(self._rows, token_ids.tolist(), above, strict=True)
             ]
         )
 
-    def commit(self, path: Int64[torch.Tensor, "B d"], count: Int64[torch.Tensor, " B"]) -> None:
-        for model, nodes, kept in zip(self._rows, path.tolist(), count.tolist(), strict=True):
-            model.commit(nodes[:kept])
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
+        for model, path in zip(self._rows, paths, strict=True):
+            model.commit(path)
 
     def keep(self, rows: Sequence[int]) -> None:
         self._rows = [self._rows[row] for row in rows]
