@@ -168,7 +168,7 @@ class SlotCache(Cache):
         self._shape = (len(rows), self._shape[1])
         for layer in self._slot_layers:
             device = layer.device if layer.is_initialized else torch.device("cpu")
-            layer.keep(torch.tensor(rows, device=device))
+            layer.keep(torch.tensor(rows, dtype=torch.int64, device=device))
 
     def _layer(self) -> SlotLayer:
         layer = SlotLayer()
