@@ -20,6 +20,7 @@ LAYERS = (
     {"config", "assets"},
     {
         "tree",
+        "categorical",
         "randomness",
         "draw_log",
         "enumeration",
@@ -35,7 +36,7 @@ LAYERS = (
     {"models", "stopping"},
     {"drafting"},
     {"acceptance"},
-    {"decoding"},
+    {"decoding", "batch"},
     {"recording", "lossless", "statistics"},
     {"engines"},
     {"report", "gate"},

@@ -1,8 +1,8 @@
 """Which token a number from [0, 1) decides: without rounding, alone or in a batch, on any device.
 
-Weights become integers, whose sums are exact and do not depend on the order in which they are added.
-So a row's token is the same beside other rows, on a GPU and on a CPU, and a batch changes no draw.
-No float64 is needed on the device.
+Weights become integers, whose sums are exact and do not depend on the order in which they are
+added. So a row's token is the same beside other rows, on a GPU and on a CPU, and a batch changes no
+draw. No float64 is needed on the device.
 """
 
 from __future__ import annotations

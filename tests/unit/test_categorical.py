@@ -48,7 +48,7 @@ def passed(values, share):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(st.data())
 def test_exact_sums_decide(dtype, data):
-    """Up to the rounding that is stated: a number that close to a boundary may fall on its other side."""
+    """Up to the rounding that is stated, by which a number may fall on a boundary's other side."""
     given_weights, uniform = data.draw(weights(dtype)), data.draw(UNIFORMS)
     token = inverse_cdf(given_weights, uniform)
     near = Fraction(1, 10**6) if dtype is torch.float32 else Fraction(1, 10**13)

@@ -89,7 +89,8 @@ class BatchStep:
         rows: ``[B]`` the rows, their sequences as they are after the step.
         law: What tokens are drawn from.
         draft: What was proposed, on the device.
-        target_logits: ``[B, n + 1, vocabulary]``: index 0 after the root, ``i + 1`` after node ``i``.
+        target_logits: ``[B, n + 1, vocabulary]``: index 0 after the root, ``i + 1`` after node
+            ``i``.
         target_probabilities: The same after temperature and filters.
         trees: ``[B]`` each row's own nodes.
         places: ``[B]`` the places of the draft in which these are.
@@ -267,9 +268,7 @@ def first_tokens(
     """Draw a token of each row that the target decides alone, and add it to the output."""
     past = past_of(rows, law, target)
     nothing = torch.zeros(len(rows), 0, dtype=torch.int64, device=target.device)
-    weights = law.distributions(
-        logits[:, None], lambda: past.before(nothing, nothing)
-    )
+    weights = law.distributions(logits[:, None], lambda: past.before(nothing, nothing))
     place = torch.zeros(len(rows), 1, dtype=torch.int64, device=target.device)
     chosen = draws.tokens(weights, place, place == 0, Purpose.PLAIN, 1)
     for number, (row, token) in enumerate(zip(rows, chosen[:, 0].tolist(), strict=True)):
@@ -285,13 +284,9 @@ def take_step(batch: _Batch, target: BatchLM, drafter: BatchDrafter, rule: str) 
     past = past_of(rows, law, target)
     sequences = [row.sequence for row in rows]
     room = [target.max_length - len(sequence) for sequence in sequences]
-    draft = drafter.draft(
-        Rows(sequences=sequences, room=room, law=law, draws=draws, past=past)
-    )
+    draft = drafter.draft(Rows(sequences=sequences, room=room, law=law, draws=draws, past=past))
     logits = verify(target, sequences, draft)
-    probabilities = law.distributions(
-        logits, lambda: past.before(draft.token_ids, draft.parents)
-    )
+    probabilities = law.distributions(logits, lambda: past.before(draft.token_ids, draft.parents))
     acceptances, reads = accept(draft, probabilities, rule, draws)
     _commit(target, drafter, acceptances, reads)
     committed = tuple(

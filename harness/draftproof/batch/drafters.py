@@ -1,6 +1,7 @@
 """Drafters of a batch: those of `draftproof.drafting`, for all rows at once and on the device.
 
-Each proposes for a row what the drafter of one sequence would propose for it alone, by the same numbers.
+Each proposes for a row what the drafter of one sequence would propose for it alone, by the same
+numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jaxtyping import Float, Int64
 
 from draftproof.batch.drafts import BatchDraft
 from draftproof.batch.draws import BatchDraws
-from draftproof.batch.laws import Before, BatchLaw
+from draftproof.batch.laws import BatchLaw, Before
 from draftproof.batch.models import BatchLM
 from draftproof.batch.past import Past
 from draftproof.drafting.lookup import continuation
@@ -358,9 +359,7 @@ class SampledTreeDrafter(Framed):
             left = q
             for rank in range(branching):
                 active = rank < counts
-                token = rows.draws.tokens(
-                    left, before + rank, active, Purpose.DRAFT, self.places
-                )
+                token = rows.draws.tokens(left, before + rank, active, Purpose.DRAFT, self.places)
                 token = torch.where(active, token, 0)
                 nodes = [first + place * branching + rank for place in range(len(level))]
                 token_ids[:, nodes], valid[:, nodes] = token, active
@@ -461,8 +460,8 @@ class BestFirstDrafter(WithModel):
     ) -> BatchDraft:
         """The draft of the nodes of largest path probability.
 
-        Args:
-            within: How many nodes each row has room for; they are the first.
+        The row of logits and the pending index of each go with it; `within` is how many nodes each
+        row has room for, which are the first.
         """
         batch, found = tokens.shape
         best = sure.sort(dim=-1, descending=True, stable=True).indices[:, : self.places]

@@ -15,8 +15,8 @@ from draftproof.tree import ROOT
 class BatchDraft:
     """What was proposed for every row.
 
-    All rows share one number of places, in which parents stand before their children and siblings in
-    the order of proposal. A row's own nodes are its valid places, in that order.
+    All rows share one number of places, in which parents stand before their children and siblings
+    in the order of proposal. A row's own nodes are its valid places, in that order.
 
     Attributes:
         law: How siblings were chosen.

@@ -1,7 +1,7 @@
 """Where the draws of a batch come from: every row has its own, and other rows change none.
 
-What a row draws is what it would draw alone. Tokens are chosen on the device by numbers that the host
-looked ahead to; which of them were used, and every coin, is decided on the host.
+What a row draws is what it would draw alone. Tokens are chosen on the device by numbers that the
+host looked ahead to; which of them were used, and every coin, is decided on the host.
 """
 
 from __future__ import annotations

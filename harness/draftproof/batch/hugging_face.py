@@ -13,7 +13,8 @@ from draftproof.batch.drafts import ancestors
 from draftproof.batch.models import Parents
 from draftproof.errors import ModelError
 from draftproof.models.attention import use_grouped_attention
-from draftproof.models.families import context_length, layer_types, require_tree_scoring
+from draftproof.models.calling import find_calling
+from draftproof.models.families import context_length, explained, require_tree_scoring
 from draftproof.models.slot_cache import Plan, SlotCache
 from draftproof.tree import ancestor_mask, depths
 
@@ -24,9 +25,9 @@ _ROOM = 64
 class HuggingFaceRows:
     """A `BatchLM` over a `transformers` model.
 
-    Each row's nodes stand at the positions that their depths give, and attend to the row's committed
-    tokens and to their own ancestors. The cache has a row of slots for each row: committed tokens
-    first, in order, then what is pending.
+    Each row's nodes stand at the positions that their depths give, and attend to the row's
+    committed tokens and to their own ancestors. The cache has a row of slots for each row:
+    committed tokens first, in order, then what is pending.
 
     Args:
         model: In evaluation mode, on its device.
@@ -39,13 +40,14 @@ class HuggingFaceRows:
     def __init__(self, model: PreTrainedModel, vocabulary_size: int | None = None) -> None:
         config = model.config.get_text_config(decoder=True)
         require_tree_scoring(model)
+        with explained(model):
+            self._calling = find_calling(model)
         use_grouped_attention(model)
         self._model = model
         self._takes_booleans = model.config._attn_implementation != "eager"
-        self._layer_types = layer_types(config)
-        self._sliding_window: int = getattr(config, "sliding_window", None) or 0
+        self._sliding_window = self._calling.window
         self.vocabulary_size = min(vocabulary_size or config.vocab_size, config.vocab_size)
-        self.max_length = context_length(config)
+        self.max_length = context_length(model, self._calling.window)
         self._cache = SlotCache()
         self._lengths: list[int] = []
         self._pending = 0
@@ -96,8 +98,10 @@ class HuggingFaceRows:
         lengths = torch.tensor(self._lengths, device=self.device)[:, None]
         depth = self._depth_of_pending(n)
         positions = (lengths + depth - 1).clamp_max(self.max_length - 1)
-        slots = self._lengths[0] + first if same else lengths + first + torch.arange(
-            n, device=self.device
+        slots = (
+            self._lengths[0] + first
+            if same
+            else lengths + first + torch.arange(n, device=self.device)
         )
         self._cache.follow(Plan(slots=slots, span=span))
         allowed = self._allowed(n, span, lengths, positions, same=same)
@@ -133,14 +137,8 @@ class HuggingFaceRows:
         *,
         last_only: bool = False,
     ) -> Float[torch.Tensor, "B kept vocabulary"]:
-        logits: torch.Tensor = self._model(
-            input_ids=token_ids,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1 if last_only else 0,
-        ).logits
+        rows = 1 if last_only else token_ids.shape[1]
+        logits = self._calling.logits(self._model, token_ids, positions, mask, self._cache, rows)
         return logits[:, :, : self.vocabulary_size]
 
     def _reserve(self, rows: int, slots: int) -> None:
@@ -216,12 +214,10 @@ class HuggingFaceRows:
                 where[:, None].expand(-1, n, -1),
                 tree.expand(len(lengths), n, self._pending),
             )
-        if self._layer_types == {"full_attention"}:
-            return self._mask(full)
-        windowed = full & self._in_window(span, lengths, positions)
-        if self._layer_types == {"sliding_attention"}:
-            return self._mask(windowed)
-        return {"full_attention": self._mask(full), "sliding_attention": self._mask(windowed)}
+        return self._calling.masks(
+            self._mask(full),
+            lambda: self._mask(full & self._in_window(span, lengths, positions)),
+        )
 
     def _in_window(
         self, span: int, lengths: Int64[torch.Tensor, "B 1"], positions: Int64[torch.Tensor, "#B n"]
@@ -235,12 +231,12 @@ class HuggingFaceRows:
         return positions[..., None] - stands[:, None] < self._sliding_window
 
     def _mask(self, allowed: Bool[torch.Tensor, "#B n span"]) -> torch.Tensor:
-        """``[#B, 1, n, span]`` as the model's attention takes it."""
+        """The same as the model's attention takes it."""
         if self._takes_booleans:
-            return allowed[:, None]
+            return allowed
         dtype = self._model.dtype
         mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-        return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+        return mask.masked_fill_(~allowed, torch.finfo(dtype).min)
 
     def _require_room(self, tokens: int) -> None:
         if tokens > self.max_length:

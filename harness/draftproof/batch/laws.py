@@ -1,4 +1,4 @@
-"""From logits to the distributions that tokens are drawn from, for rows with settings of their own."""
+"""From logits to what tokens are drawn from, for rows that have settings of their own."""
 
 from __future__ import annotations
 

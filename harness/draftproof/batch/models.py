@@ -100,9 +100,7 @@ class SeparateRows:
     def score(
         self, token_ids: Int64[torch.Tensor, "B n"], parents: Parents
     ) -> Float[torch.Tensor, "B n vocabulary"]:
-        above = (
-            [parents] * len(token_ids) if isinstance(parents, tuple) else parents.tolist()
-        )
+        above = [parents] * len(token_ids) if isinstance(parents, tuple) else parents.tolist()
         return torch.stack(
             [
                 model.score(tokens, own)

@@ -1,11 +1,11 @@
 """Acceptance rules on a batch: what every node's coin would be, and what would be left after it.
 
-None of this depends on how a coin falls: a sibling is tried only once all before it were rejected, so
-what it is tried against is known beforehand. So all rows and nodes are worked out at once on the
+None of this depends on how a coin falls: a sibling is tried only once all before it were rejected,
+so what it is tried against is known beforehand. So all rows and nodes are worked out at once on the
 device, and the host needs to wait only once before it tosses the coins (`draftproof.batch.walks`).
 
-The rules are those of `draftproof.acceptance`, which are the ones that are enumerated; tests hold these
-to them.
+The rules are those of `draftproof.acceptance`, which are the ones that are enumerated; tests hold
+these to them.
 """
 
 from __future__ import annotations
@@ -230,7 +230,5 @@ def _remainder(
     total = left.sum(-1)
     nothing = total == 0
     rest = torch.where(nothing[..., None], p, left / total[..., None])
-    after = torch.where(
-        nothing, (weight == 1).to(weight.dtype), total / (total + (1 - weight))
-    )
+    after = torch.where(nothing, (weight == 1).to(weight.dtype), total / (total + (1 - weight)))
     return rest, after

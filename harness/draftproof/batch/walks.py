@@ -1,4 +1,4 @@
-"""From coins to the kept path: the part of an acceptance rule that the host does, a row at a time."""
+"""From coins to the kept path: what the host does of an acceptance rule, a row at a time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Attention with a mask and grouped heads, without copying keys and values for every query head.
 
-transformers repeats the keys and values of grouped-query attention as soon as there is a mask, which a
-tree always needs: five times slower on a CPU than attention without one. Here the query heads of a group
-stand in the queries' place instead, so that keys and values are read as they lie in the cache.
+transformers repeats the keys and values of grouped-query attention as soon as there is a mask, as a
+tree always needs: several times slower on a CPU than attention without one. Here the query heads of
+a group stand in the queries' place instead, so that keys and values are read as they lie in the
+cache.
 """
 
 from __future__ import annotations

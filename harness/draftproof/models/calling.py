@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import Cache
 
 from draftproof.errors import ModelError
 from draftproof.models.checked import deviation, tolerance
@@ -62,17 +63,17 @@ class Calling:
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
         attention_mask: torch.Tensor | dict[str, torch.Tensor] | None,
-        cache: TreeCache,
+        cache: Cache,
         rows: int,
-    ) -> Float[torch.Tensor, "rows vocabulary"]:
+    ) -> Float[torch.Tensor, "batch rows vocabulary"]:
         """The logits after the last `rows` of some new tokens.
 
         Mutates: `cache`, which holds the new tokens' entries too.
 
         Args:
             model: What is called.
-            input_ids: ``[1, new]``.
-            position_ids: ``[1, new]``.
+            input_ids: ``[batch, new]``.
+            position_ids: ``[batch, new]``.
             attention_mask: In the model's form; None where every token sees all before it.
             cache: What was computed before.
             rows: At most ``new``.
@@ -89,21 +90,21 @@ class Calling:
             **{self.cache_argument: cache},
             **only,
         )
-        logits: torch.Tensor = output.logits[0]
-        if len(logits) < rows:
+        logits: torch.Tensor = output.logits
+        if logits.shape[1] < rows:
             raise ModelError(
-                f"{type(model).__name__} returns {len(logits)} rows of logits where {rows} were "
-                "asked for"
+                f"{type(model).__name__} returns {logits.shape[1]} rows of logits where {rows} "
+                "were asked for"
             )
         # A model that does not know how many rows are asked for returns one for each token.
-        return logits[-rows:]
+        return logits[:, -rows:]
 
     def masks(
         self,
-        full: Float[torch.Tensor, "new keys"],
-        windowed: Callable[[], Float[torch.Tensor, "new keys"]],
+        full: Shaped[torch.Tensor, "batch new keys"],
+        windowed: Callable[[], Shaped[torch.Tensor, "batch new keys"]],
     ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Additive masks ``[1, 1, new, keys]`` in the model's form.
+        """Masks ``[batch, 1, new, keys]`` in the model's form, boolean or additive.
 
         Args:
             full: With all that a token may see.
@@ -215,7 +216,7 @@ def _with_mask(
     least = torch.finfo(model.dtype).min
     full = torch.zeros(distance.shape, dtype=model.dtype, device=model.device)
     full = full.masked_fill(distance < 0, least)
-    masks = _in_form(form, full, lambda: full.masked_fill(distance >= _SHORT, least))
+    masks = _in_form(form, full[None], lambda: full.masked_fill(distance >= _SHORT, least)[None])
     try:
         logits: torch.Tensor = model(
             **_tokens(model, _block(model, first)),
@@ -261,10 +262,10 @@ def _in_form(
     form: MaskForm, full: torch.Tensor, windowed: Callable[[], torch.Tensor]
 ) -> torch.Tensor | dict[str, torch.Tensor]:
     if form is MaskForm.FULL:
-        return full[None, None]
+        return full[:, None]
     if form is MaskForm.WINDOWED:
-        return windowed()[None, None]
-    return {"full_attention": full[None, None], "sliding_attention": windowed()[None, None]}
+        return windowed()[:, None]
+    return {"full_attention": full[:, None], "sliding_attention": windowed()[:, None]}
 
 
 @contextlib.contextmanager

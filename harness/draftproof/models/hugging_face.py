@@ -121,7 +121,7 @@ class HuggingFaceLM:
             self._cache,
             rows,
         )
-        return logits[:, : self.vocabulary_size]
+        return logits[0, :, : self.vocabulary_size]
 
     def _attention_mask(
         self, pending: tuple[int, ...], new: int
@@ -130,7 +130,7 @@ class HuggingFaceLM:
         tree = self._tree_mask(pending)[-new:]
         prefix = tree.new_zeros((new, self._length))
         full = torch.cat([prefix, tree], dim=-1)
-        return self._calling.masks(full, lambda: self._windowed(full, pending, new))
+        return self._calling.masks(full[None], lambda: self._windowed(full, pending, new)[None])
 
     def _build_tree_mask(self, pending: tuple[int, ...]) -> torch.Tensor:
         allowed = torch.from_numpy(ancestor_mask(pending).copy()).to(self.device)

@@ -1,4 +1,4 @@
-"""A key-value cache of fixed capacity: rows of slots, and one plan a forward pass for all layers."""
+"""A key-value cache of rows of slots, and one plan a forward pass for all layers."""
 
 from __future__ import annotations
 
@@ -150,9 +150,7 @@ class SlotCache(Cache):
         for layer in self._slot_layers:
             layer.resize(rows, capacity)
 
-    def move(
-        self, rows: Sequence[int], source: Sequence[int], destination: Sequence[int]
-    ) -> None:
+    def move(self, rows: Sequence[int], source: Sequence[int], destination: Sequence[int]) -> None:
         """`SlotLayer.move` in every layer."""
         where: dict[torch.device, list[torch.Tensor]] = {}
         for layer in self._slot_layers:

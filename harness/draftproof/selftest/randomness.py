@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from jaxtyping import Float
 
+from draftproof.categorical import inverse_cdf
 from draftproof.config import RunConfig
 from draftproof.engines.parts import Parts
-from draftproof.categorical import inverse_cdf
 from draftproof.randomness import Draw, Purpose, SeededRandomness
 from draftproof.selftest.mutant import OWN, FaultClass, Mutant, Plant
 
