@@ -39,7 +39,7 @@ def test_two_equal_outputs_that_are_both_wrong_are_an_error(pair, config, prompt
     assert message.startswith("plain decoding itself is wrong, and equal outputs would prove")
     assert "plain decoding changed the output" in message
     assert "speculation" not in message
-    assert "with one forward pass of the target over all these" in message
+    assert "with one forward pass of the target over all" in message
 
 
 def test_the_first_token_is_judged(pair, config, prompts):
