@@ -190,8 +190,8 @@ def _reason(fork: Fork, tolerance: float, engine_rounding: float) -> str:
 
 _PLAIN_ADVICE = (
     "  What to do: compare decoding with a cache with one forward pass of the target over all",
-    "    these tokens without one, which the choices above are of. They may differ in the cache, in",
-    "    positions or masks, or in an argument that the model ignores (logits_to_keep).",
+    "    these tokens without one, which the choices above are of. They may differ in the cache,",
+    "    in positions or masks, or in an argument that the model ignores (logits_to_keep).",
 )
 
 
