@@ -5,8 +5,7 @@
 Decodes a few built-in prompts of each domain plainly and speculatively, with full tracing, and
 times every forward pass of either model by hooks on the models. Then asks the engine alone how much
 of its speculative calls it spent on watching (recording, state checks), which is in no output's
-seconds.
-`--write` adds the row to the README here.
+seconds. `--write` adds the row to the README here.
 """
 
 from __future__ import annotations

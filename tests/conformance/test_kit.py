@@ -373,3 +373,28 @@ def test_an_engine_may_draft_with_the_prompt(subject, engine):
     other = replace(subject, config=replace(subject.config, engine=engine))
     [examined] = examine(other, ["acceptance counts"])
     assert examined.finding.status is Status.PASSED, result_line(examined)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            ["--engine", "transformers-lookup", "--engine-option", "ngrams=2"],
+            "did you mean 'ngram'?",
+        ),
+        (["--engine", "no_such_module:Mine"], "there is no module 'no_such_module'"),
+        (["--engine", "beside_it:Nothing"], "beside_it.py) has no 'Nothing'"),
+        (["--engine", "refrence"], "did you mean 'reference'?"),
+    ],
+)
+def test_verify_refuses_an_engine_before_a_model_is_loaded(
+    words, problem, capsys, tmp_path, monkeypatch
+):
+    """Modules in the current folder are found, as the third case shows."""
+    (tmp_path / "beside_it.py").write_text("def make(config, pair): ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("draftproof.conformance.making.load_pair", None)
+    assert main(["verify", "--limit", "1", *words]) == 4
+    said = "".join(capsys.readouterr())
+    assert said.count(problem) == 1

@@ -9,6 +9,7 @@ from draftproof.config import RunConfig
 from draftproof.conformance.subject import Subject
 from draftproof.data import DOMAINS, OTHER
 from draftproof.data.load import load_domain
+from draftproof.engines.registry import check_engine
 from draftproof.models.loading import load_pair
 from draftproof.plugin.collection import prompt_source
 
@@ -27,9 +28,11 @@ def make_subject(
         report: Told what is being loaded.
 
     Raises:
+        UsageError: The engine cannot be used; found before a model is loaded.
         ModelError: A model cannot be loaded.
         DataError: Prompts cannot be loaded.
     """
+    check_engine(config)
     limits = [limit for limit in (prompts, config.limit) if limit is not None]
     source = replace(prompt_source(config), limit=min(limits, default=None))
     chosen = [

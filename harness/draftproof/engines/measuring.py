@@ -41,8 +41,6 @@ from draftproof.trace import (
     empty_columns,
 )
 
-_TWO_SPREADS = 0.5
-"""`TIE_TOLERANCE` is four times the largest spread of one logit that was measured."""
 WARM_UP_TOKENS = 8
 """Tokens that are decoded both ways before anything is timed."""
 
@@ -51,6 +49,9 @@ CERTIFIED_ONE_IN = 8
 
 CERTIFIED_TOKENS = 16
 """Length of the greedy output that certifies plain decoding where outputs are drawn."""
+
+_TWO_SPREADS = 0.5
+"""`TIE_TOLERANCE` is four times the largest spread of one logit that was measured."""
 
 
 class Bench:
@@ -276,12 +277,9 @@ class Bench:
             tie_tolerance=self.config.tie_tolerance,
         )
         if certificate.verdict is Verdict.ALGORITHMIC and not plain_decides(self.engine):
-            why = explain(certificate, output, self.pair.decode, output_is="plain")
+            why = explain(certificate, output, self.pair.decode, of_plain=True)
             raise EngineError(
-                f"plain decoding itself is wrong, and equal outputs would prove nothing: {why}\n"
-                "The output was compared with one forward pass of the target over all its tokens, "
-                "without a cache. Look at what differs between the two: the cache, positions and "
-                "masks, or an argument that the model ignores, such as logits_to_keep"
+                f"plain decoding itself is wrong, and equal outputs would prove nothing: {why}"
             )
         self._certifies_next = False
         return certificate.verdict

@@ -124,19 +124,12 @@ def certify(
     )
 
 
-_CHANGED = {
-    "speculative": "speculation changed the output",
-    "plain": "plain decoding leaves the target",
-}
-"""What is wrong, by how an output was decoded."""
-
-
 def explain(
     certificate: Certificate,
     output: Sequence[int],
     decode: Callable[[Sequence[int]], str],
     *,
-    output_is: str = "speculative",
+    of_plain: bool = False,
 ) -> str:
     """What is wrong with an output, where, and what to do: its first forks, the worst kind first.
 
@@ -144,7 +137,7 @@ def explain(
         certificate: Of this output.
         output: The committed tokens.
         decode: From token ids to text.
-        output_is: How it was decoded.
+        of_plain: Whether it was decoded plainly, without drafts.
 
     Returns:
         Lines; empty where every token is the target's own choice.
@@ -156,7 +149,8 @@ def explain(
     worst = [fork for fork, _ in sorted(judged, key=lambda pair: (pair[1], pair[0].index))]
     what = f"{len(forks)} of {len(output)} tokens"
     lines = [
-        f"{_CHANGED[output_is]}: {what} are not the target's own choice (algorithmic)"
+        f"{'plain decoding' if of_plain else 'speculation'} changed the output: {what} are not the "
+        "target's own choice (algorithmic)"
         if certificate.verdict is Verdict.ALGORITHMIC
         else f"rounding changed the output: {what} are not the target's own choice (numerical)"
     ]
@@ -173,8 +167,8 @@ def explain(
         ]
     if len(forks) > _SHOWN_FORKS:
         lines.append(f"  and {len(forks) - _SHOWN_FORKS} more")
-    if certificate.verdict is Verdict.ALGORITHMIC and output_is == "speculative":
-        lines += _advice(worst[0])
+    if certificate.verdict is Verdict.ALGORITHMIC:
+        lines += _PLAIN_ADVICE if of_plain else _advice(worst[0])
     return "\n".join(lines)
 
 
@@ -192,6 +186,13 @@ def _reason(fork: Fork, tolerance: float, engine_rounding: float) -> str:
     if fork.reproduced:
         return f"{within}, and the target alone comes to this token: {rounding}"
     return f"{within}, but the target alone never comes to this token: not {rounding}"
+
+
+_PLAIN_ADVICE = (
+    "  What to do: compare decoding with a cache with one forward pass of the target over all",
+    "    these tokens without one, which the choices above are of. They may differ in the cache,",
+    "    in positions or masks, or in an argument that the model ignores (logits_to_keep).",
+)
 
 
 def _advice(fork: Fork) -> list[str]:
