@@ -259,7 +259,11 @@ def as_prompt_sums(counts, sums, domains):
     by_depth = {name: np.zeros((prompts, DEPTHS)) for name in DEPTH_TOTALS}
     by_depth |= {"known_nodes": counts, "acceptance_probability": sums}
     return PromptSums(
-        case_ids=tuple(map(str, range(prompts))), domains=domains, totals=totals, by_depth=by_depth
+        case_ids=tuple(map(str, range(prompts))),
+        domains=domains,
+        totals=totals,
+        by_depth=by_depth,
+        most_steps=totals["steps"],
     )
 
 

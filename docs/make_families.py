@@ -17,7 +17,7 @@ sys.path.insert(0, str(PAGE.parent.parent / "tests"))
 from families import REFUSED, WORKING  # noqa: E402
 
 from draftproof.errors import ModelError  # noqa: E402
-from draftproof.models.families import require_tree_scoring  # noqa: E402
+from draftproof.models.hugging_face import HuggingFaceLM  # noqa: E402
 
 BEGIN, END = "<!-- families -->", "<!-- end of families -->"
 
@@ -39,7 +39,7 @@ def working_table():
 def reason(family):
     """What a user is told."""
     try:
-        require_tree_scoring(family.model())
+        HuggingFaceLM(family.model())
     except ModelError as error:
         return str(error).partition(" ")[2].partition(";")[0]
     raise AssertionError(f"{family.name} is not refused")

@@ -284,7 +284,7 @@ def test_a_certificate_says_what_was_found_with_what(subject):
     assert document["command"] == made.command
     assert f"made by `{made.command}`" in markdown(made)
     assert document["faults_found"] == 2
-    assert document["engine"]["name"] == "Dies"
+    assert document["engine"]["name"] == "wrapped"
     assert document["models"]["target"]["name"] == "builtin"
     page = markdown(made)
     assert "| greedy output | Every token of every prompt's output is" in page

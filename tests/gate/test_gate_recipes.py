@@ -97,7 +97,7 @@ def test_the_shell_recipe_refuses_an_unknown_mode(gate):
 
 INSTALL = "python -m pip install -c constraints.txt -e '.[test]'"
 SAVE = "docs/ci/gate.sh save"
-SMALL = "--spec-limit=1 --spec-max-new-tokens=4 --spec-check-state=0 -p no:cacheprovider"
+SMALL = "--spec-limit=9 --spec-max-new-tokens=4 --spec-check-state=0 -p no:cacheprovider"
 STUBS = {
     "python": "import os, sys\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n",
     "gh": """

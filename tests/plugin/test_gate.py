@@ -114,6 +114,7 @@ def test_inconclusive_is_an_exit_code_of_its_own(report, pytester, self_draft):
 
 
 def test_the_ini_file_can_hold_the_gate(report, pytester, self_draft):
+    pytester.makepyfile(test_letters=MANY)
     assert report(self_draft, "--spec-save=main", "--spec-storage=kept").ret == 0
     pytester.makeini(
         """

@@ -134,6 +134,7 @@ def settings(pytester, *words):
 def test_what_may_be_given_several_times_adds_up(pytester):
     found = settings(
         pytester,
+        "--spec-engine=openai",
         "--spec-stop=END",
         "--spec-engine-option=url=http://a,model=m",
         "--spec-stop",
@@ -156,6 +157,7 @@ def test_lines_of_the_ini_file_add_up(pytester):
     pytester.makeini(
         """
         [pytest]
+        spec_engine = openai
         spec_stop =
             END
             STOP

@@ -34,7 +34,7 @@ def test_the_report_has_every_table_and_file(run, pytester, metrics):
         ["*acceptance*greedy*", "letters *", "overall *", "depth *", "Report: *out"]
     )
     found = metrics()
-    assert found["schema_version"] == 2
+    assert found["schema_version"] == 3
     assert found["lossless"]["cases"] == found["lossless"]["identical"] == 3
     assert found["lossless"]["algorithmic"] == 0
     for scope in (found["domains"]["letters"], found["overall"]):
@@ -216,6 +216,6 @@ def test_every_draw_is_logged_on_demand(run, pytester):
 def test_a_lossy_rule_is_labelled_in_the_header_and_in_every_report(run, pytester):
     result = run("--report", "--report-dir=out", "--spec-rule=typical", "--spec-temperature=1")
     result.stdout.fnmatch_lines(
-        ["draftproof: target*rule typical (LOSSY)*", "*rule typical (LOSSY)*"]
+        ["draftproof: engine reference*rule typical (LOSSY), target*", "*rule typical (LOSSY)*"]
     )
     assert "rule typical (LOSSY)" in (pytester.path / "out" / "summary.md").read_text()

@@ -80,7 +80,7 @@ def test_a_lossless_engine_scores_the_same(scored, pytester, metrics, temperatur
         )
         summary = (pytester.path / "out" / "summary.md").read_text()
         assert "## Accuracy" in summary
-        assert "| logic | 3 | .333 [.061–.792] | .333 [.061–.792] | 0 | 0 | 3 |" in summary
+        assert "| logic | 3 | .333 [.008–.906] | .333 [.008–.906] | 0 | 0 | 3 |" in summary
 
 
 def test_chat_has_no_score_and_no_table(scored, metrics):

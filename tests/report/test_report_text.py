@@ -271,6 +271,7 @@ versions: draftproof 0.1.0, torch 2.9.0
 The built-in pair is a toy pair: these figures describe only this pair, and nothing about other models.
 
 code: these figures are of 2 of the 3 prompts of the data: 1 ended in an error
+plain decoding itself: not tried; that both ways are wrong alike is not excluded
 1 case algorithmic: code/1
 1 case ended in an error: own/0
 """  # noqa: E501
@@ -287,6 +288,7 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 4 cases: 1 identical, 1 algorithmic, 1 sampled, 1 in error.
 
 - code: these figures are of 2 of the 3 prompts of the data: 1 ended in an error
+- plain decoding itself: not tried; that both ways are wrong alike is not excluded
 - 1 case algorithmic: code/1
 - 1 case ended in an error: own/0
 

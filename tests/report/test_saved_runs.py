@@ -308,6 +308,11 @@ def as_version_1(directory):
             "counts",
             "plain_score",
             "speculative_score",
+            "plain_untold_seconds",
+            "speculative_untold_seconds",
+            "plain_engine",
+            "speculative_engine",
+            "plain_verdict",
         ],
         "nodes.parquet": ["overlap"],
     }

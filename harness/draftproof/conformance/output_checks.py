@@ -95,14 +95,16 @@ def stop_string(subject: Subject) -> Finding:
 
 
 def _completed(subject: Subject, output: Sequence[int], index: int) -> str:
-    """The shortest text of two characters or more that is there only with a token; '' if none is.
+    """The shortest text that is there only with a token, and begins before it; '' if none is.
 
-    However repetitive an output is, a long enough end of it has not been there before.
+    So it is seen only by what looks at more than the last token, or block. However repetitive an
+    output is, a long enough end of it has not been there before.
     """
     before, after = (subject.pair.decode(output[:end]) for end in (index, index + 1))
     if not after.startswith(before) or "\ufffd" in after or not after[len(before) :].strip():
         return ""
-    for size in range(2, min(len(after), _LONGEST_STRING) + 1):
+    shortest = max(2, len(after) - len(before) + 1) if before else 2
+    for size in range(shortest, min(len(after), _LONGEST_STRING) + 1):
         if after[-size:] not in before and after[-size:].strip() == after[-size:]:
             return after[-size:]
     return ""

@@ -181,7 +181,7 @@ def _reason(fork: Fork, tolerance: float, engine_rounding: float) -> str:
             f"{rounding}"
         )
     within = f"the logit margin {fork.margin:.4g} is within the tie tolerance {tolerance:g}"
-    if not fork.reproduced and fork.margin <= engine_rounding:
+    if not fork.reproduced and engine_rounding > 0 and fork.margin <= engine_rounding:
         return f"{within}: rounding of the engine's own, taken to be up to {engine_rounding:g}"
     if fork.reproduced:
         return f"{within}, and the target alone comes to this token: {rounding}"

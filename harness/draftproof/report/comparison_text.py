@@ -231,12 +231,12 @@ def _what_would_decide(judgement: Judgement, comparison: Comparison) -> str:
         so_few = (
             "1 prompt decides" if judgement.prompts == 1 else f"{judgement.prompts} prompts decide"
         )
-        return f"{so_few} nothing; give at least {judgement.fewest} (--spec-limit)"
+        return f"{so_few} nothing; give at least {judgement.fewest} (pytest --spec-limit)"
     if judgement.reason:
         return judgement.reason
     needed = judgement.prompts_to_decide
     if needed is None and math.isnan(judgement.change.error):
-        return "give more prompts (--spec-limit), or a wider margin"
+        return "give more prompts (pytest --spec-limit), or a wider margin"
     if needed is None:
         return (
             f"the change is so near its margin that not even {MOST_PROMPTS:,} prompts would "

@@ -231,7 +231,12 @@ def test_bad_settings_are_refused(pair, name, options, message):
 
 def test_what_it_cannot_tell_it_does_not_promise(pair):
     lacking = set(Capability) - make("transformers-assisted", pair).capabilities
-    assert lacking == {Capability.NODES, Capability.STATE_CHECKS}
+    assert lacking == {
+        Capability.RUN_SETTINGS,
+        Capability.NODES,
+        Capability.LOG_PROBABILITIES,
+        Capability.STATE_CHECKS,
+    }
 
 
 @pytest.mark.parametrize("name", ["reference", *ENGINES])

@@ -452,7 +452,7 @@ def test_a_user_without_roots_rights_has_namespaces_too():
     done = subprocess.run(
         ["setpriv", "--reuid=64999", "--regid=64999", "--clear-groups", "--inh-caps=-all",
          SYSTEM_PYTHON, "-B", "-c", USER, BOMB],
-        env={"PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(repository / "harness"), "PATH": "/usr/bin:/bin"},
         cwd="/",
         capture_output=True,
         text=True,
