@@ -220,13 +220,13 @@ def test_other_prompts_are_refused_before_the_first_test(report, pytester, saved
 
 
 def test_other_models_are_refused_when_they_are_loaded(report, pytester, saved, pair):
-    result = report(*saved, pair[1])
+    result = report(*saved[1:], pair[1])
     assert result.ret == 4
     result.stdout.fnmatch_lines(["*draftproof: cannot compare with main*draft sha256: *"])
     assert len(result.parseoutcomes()) <= 1
     # What was measured before the models were known is kept, as of any run that is cut short.
     assert (pytester.path / "out" / "journal.jsonl").is_file()
-    result = report(*saved, pair[1], "--spec-compare-anyway", "--report-dir=second")
+    result = report(*saved[1:], pair[1], "--spec-compare-anyway", "--report-dir=second")
     assert result.ret in (1, INCONCLUSIVE_EXIT_CODE)
     result.stdout.fnmatch_lines(["Compared although the runs differ in more than the change: *"])
 

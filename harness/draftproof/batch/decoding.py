@@ -247,9 +247,9 @@ class _Batch:
         if started:
             numbers, rows = [n for n, _ in started], [row for _, row in started]
             logits = self._start(numbers, rows)
-            law = BatchLaw([row.law for row in rows], self._target.device)
+            laws = BatchLaw([row.law for row in rows], self._target.device)
             draws = self._make_draws([row.job.randomness for row in rows])
-            first_tokens(rows, logits, law, draws, self._target)
+            first_tokens(rows, logits, laws, draws, self._target)
         self._describe()
         return len(started)
 

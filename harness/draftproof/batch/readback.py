@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
@@ -60,8 +62,9 @@ def read_back(
         torch.zeros_like(extra_tokens[:, :1]) if draft.draws is None else draft.draws[:, None],
     ]
     table = torch.cat(columns, 1).cpu()
-    token_ids, parents, valid, scored, packed, extra, draws = table.split(
-        [n, n, n, n, n, n + 1, 1], 1
+    ends = np.cumsum([0, *(column.shape[1] for column in columns)])
+    token_ids, parents, valid, scored, packed, extra, draws = (
+        table[:, begin:end] for begin, end in pairwise(ends)
     )
     probabilities = _as_floats(packed, keep.dtype).tolist()
     reads = []

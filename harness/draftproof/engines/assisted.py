@@ -335,7 +335,10 @@ class _Watch(BaseStreamer):
             self._scored = self._token_ids((*arguments, *named.values()))
 
     def _token_ids(self, values: Iterable[Any]) -> tuple[int, ...]:
-        """The one of some arguments that goes on from the output, whatever it is called."""
+        """The one of some arguments that goes on from the output, whatever it is called.
+
+        Empty where none does: a model that drafts for itself is also asked for drafts.
+        """
         for value in values:
             if isinstance(value, torch.Tensor) and value.dim() == 2 and len(value) == 1:
                 if value.is_floating_point() or value.dtype is torch.bool:
@@ -343,10 +346,7 @@ class _Watch(BaseStreamer):
                 scored = tuple(value[0].tolist())
                 if self._goes_on(scored):
                     return scored
-        raise EngineError(
-            "transformers scored a block that does not go on from its output; this version of "
-            f"it ({transformers.__version__}) cannot be watched"
-        )
+        return ()
 
     def _goes_on(self, scored: tuple[int, ...]) -> bool:
         """Whether a block begins with the tokens that are in the output already."""
@@ -359,6 +359,11 @@ class _Watch(BaseStreamer):
 
     def _proposed(self) -> tuple[int, ...]:
         """The tokens scored after those that are in the output already."""
+        if not self._scored:
+            raise EngineError(
+                "transformers scored a block that does not go on from its output; this version of "
+                f"it ({transformers.__version__}) cannot be watched"
+            )
         return self._scored[self._context() :]
 
 

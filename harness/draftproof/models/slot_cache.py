@@ -124,7 +124,7 @@ class SlotCache(Cache):
     """A `SlotLayer` for each layer of a model, created when the layer is first used."""
 
     def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=self._layer)
+        super().__init__(layer_class_to_replicate=cast("type[SlotLayer]", self._layer))
         self._plan = Plan()
         self._shape = (0, 0)
 

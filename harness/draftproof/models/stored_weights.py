@@ -18,7 +18,10 @@ from draftproof.errors import ModelError
 from draftproof.models.gptq_weights import INCOMPLETE, listed
 
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
-_UNPACKED = "give an unquantised checkpoint of the same model, or one of the forms in `draftproof docs models`"
+_UNPACKED = (
+    "give an unquantised checkpoint of the same model, or one of the forms that "
+    "`draftproof docs models` lists"
+)
 _BESIDE = re.compile(
     r"vision|visual|image|video|audio|speech|talker|token2wav|multi_?modal|mm_|projector"
     r"|mtp|nextn|eagle|medusa"
