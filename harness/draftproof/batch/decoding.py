@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from draftproof.acceptance.protocol import Acceptance
-from draftproof.batch.drafters import BatchDrafter, Rows
+from draftproof.batch.draft_side import BatchDrafter, Rows
 from draftproof.batch.drafts import BatchDraft
 from draftproof.batch.draws import BatchDraws
 from draftproof.batch.laws import BatchLaw
