@@ -229,7 +229,7 @@ def test_the_github_recipe_compares_a_pull_request(shell, checkout, saved):
     for line in lines:
         done = shell(line, folder, **environment)
         assert done.returncode == 0, line + done.stdout + done.stderr
-    assert "GATE PASSED: this run against main, 4 cases" in done.stdout
+    assert "GATE PASSED: this run against main, 36 cases" in done.stdout
     assert (folder / "summary.md").read_text().startswith("# GATE PASSED")
     (report,) = (step["with"]["path"] for step in steps if step.get("if") == "always()")
     assert (folder / report / "comparison.html").is_file()
@@ -254,7 +254,7 @@ def test_the_gitlab_recipe_compares_a_merge_request(shell, checkout, saved, tmp_
     for line in jobs["speculation-gate"]["script"]:
         done = shell(line, folder, **variables)
         assert done.returncode == 0, line + done.stdout + done.stderr
-    assert "GATE PASSED: this run against main, 4 cases" in done.stdout
+    assert "GATE PASSED: this run against main, 36 cases" in done.stdout
     assert jobs["speculation-gate"]["allow_failure"] == {"exit_codes": INCONCLUSIVE_EXIT_CODE}
 
 
