@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -226,7 +227,13 @@ def contexts(sequence: Sequence[int], tree: DraftTree) -> list[list[int]]:
     return [[*sequence, *tree.tokens(path)] for path in paths]
 
 
-def within_context(stopping: Stopping, prompt: Sequence[int], target: CausalLM) -> Stopping:
+class HasContext(Protocol):
+    """A model whose context has a length: `max_length` tokens at most."""
+
+    max_length: int
+
+
+def within_context(stopping: Stopping, prompt: Sequence[int], target: HasContext) -> Stopping:
     """The stopping rule with its length limit cut to what the target's context has room for.
 
     Raises:

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from draftproof.acceptance.protocol import Acceptance
 from draftproof.decoding import Step
 from draftproof.sampling import measured_distributions, promoted
 from draftproof.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from
+from draftproof.tree import DraftTree
 
 
 class StepSeconds(NamedTuple):
@@ -57,15 +59,9 @@ class StepRecorder:
 
     def step_columns(self, index: int, step: Step, committed: tuple[int, ...]) -> dict[str, int]:
         """The value of each of `STEP_COLUMNS` but the seconds, for a step."""
-        tree = step.draft.tree
-        return {
-            "step": index,
-            "nodes": len(tree),
-            "depth": tree.depth,
-            "accepted_length": len(step.acceptance.path),
-            "committed_tokens": len(committed),
-            "root_position": step.root_position,
-        }
+        return step_facts(
+            index, step.draft.tree, step.acceptance, step.root_position, len(committed)
+        )
 
     @property
     def steps(self) -> Columns:
@@ -108,19 +104,8 @@ class StepRecorder:
             q = draft_distributions(step, draft.logits)
             proposed = choice_facts(draft.logits, q, draft.rows, tree.token_ids)
             overlap = overlaps(p, q, rows, draft.rows)
-        depths = np.array(tree.depths)
-        reached = np.zeros(n, bool)
-        reached[list(step.acceptance.reached)] = True
-        accepted = np.zeros(n, bool)
-        accepted[list(step.acceptance.path)] = True
         return {
-            "step": np.full(n, index),
-            "node": np.arange(n),
-            "parent": np.array(tree.parents),
-            "depth": depths,
-            "sibling_rank": np.array(tree.sibling_ranks),
-            "position": step.root_position + depths,
-            "token_id": np.array(tree.token_ids),
+            **tree_facts(index, tree, step.acceptance, step.root_position),
             "target_probability": target.probability,
             "draft_probability": proposed.probability,
             "acceptance_probability": acceptance_probability(
@@ -131,9 +116,52 @@ class StepRecorder:
             "draft_entropy": proposed.entropy,
             "target_rank": target.rank,
             "draft_rank": proposed.rank,
-            "reached": reached,
-            "accepted": accepted,
         }
+
+
+def step_facts(
+    index: int, tree: DraftTree, acceptance: Acceptance, root_position: int, committed: int
+) -> dict[str, int]:
+    """The value of each of `STEP_COLUMNS` but the seconds.
+
+    Args:
+        index: Of the step, from 0.
+        tree: What was proposed.
+        acceptance: What was kept of it.
+        root_position: Position of the root in the sequence.
+        committed: Tokens that the step added to the output.
+    """
+    return {
+        "step": index,
+        "nodes": len(tree),
+        "depth": tree.depth,
+        "accepted_length": len(acceptance.path),
+        "committed_tokens": committed,
+        "root_position": root_position,
+    }
+
+
+def tree_facts(
+    index: int, tree: DraftTree, acceptance: Acceptance, root_position: int
+) -> dict[str, np.ndarray]:
+    """The `NODE_COLUMNS` of a step that no model is needed for, each ``[nodes]``."""
+    n = len(tree)
+    depths = np.array(tree.depths)
+    reached = np.zeros(n, bool)
+    reached[list(acceptance.reached)] = True
+    accepted = np.zeros(n, bool)
+    accepted[list(acceptance.path)] = True
+    return {
+        "step": np.full(n, index),
+        "node": np.arange(n),
+        "parent": np.array(tree.parents),
+        "depth": depths,
+        "sibling_rank": np.array(tree.sibling_ranks),
+        "position": root_position + depths,
+        "token_id": np.array(tree.token_ids),
+        "reached": reached,
+        "accepted": accepted,
+    }
 
 
 def acceptance_probability(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -213,6 +241,6 @@ def choice_facts(
         equal_before = torch.count_nonzero(logits[r, :t] == chosen[i])
         ranks.append(larger + equal_before)
     facts = torch.stack(
-        [probabilities[row, token].double(), entropy.double(), torch.stack(ranks).double()]
+        [probabilities[row, token], entropy, torch.stack(ranks).to(probabilities.dtype)]
     )
-    return ChoiceFacts(*facts.cpu().numpy())
+    return ChoiceFacts(*facts.cpu().numpy().astype(np.float64))

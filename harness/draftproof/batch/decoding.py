@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from draftproof.batch.models import BatchLM
 from draftproof.batch.past import Past
 from draftproof.batch.readback import RowRead, read_back
 from draftproof.batch.rules import LEAVES_FIRST, RULES
+from draftproof.batch.timekeeping import Phase, Timekeeper
 from draftproof.batch.walks import RowVerified, greedy_walk, leaves_first_walk, top_down_walk
 from draftproof.categorical import NO_LAW, no_law
 from draftproof.config import Sampling
@@ -28,9 +30,10 @@ from draftproof.decoding import Output
 from draftproof.randomness import Purpose, Randomness
 from draftproof.sampling import TokenLaw
 from draftproof.stopping import Stopping, StopReason
+from draftproof.stopwatch import Clock
 from draftproof.tree import ROOT, DraftTree
 
-MakeDraws = Callable[[Sequence[Randomness]], BatchDraws]
+MakeDraws = Callable[[Sequence[Any]], BatchDraws]
 """From each row's randomness to the draws of the batch."""
 
 
@@ -127,6 +130,7 @@ def speculate_all(
     make_draws: MakeDraws,
     most_rows: int,
     observe: Observer = ignore,
+    time: Timekeeper | None = None,
 ) -> Iterator[tuple[int, Output]]:
     """What the target produces with a drafter's help, of many prompts at once.
 
@@ -139,11 +143,13 @@ def speculate_all(
         rule: Name of a rule in `draftproof.batch.rules.RULES`.
         make_draws: Makes the draws of the batch, anew whenever its rows change.
         most_rows: Rows decoded at once.
-        observe: Called after each step.
+        observe: Called after each step; takes no time.
+        time: Told what time went into.
 
     Yields:
         The index of a job and its output, as they end.
     """
+    time = time or Timekeeper(Clock())
 
     def start(numbers: Sequence[int], rows: Sequence[Row]) -> torch.Tensor:
         prompts = [row.job.prompt for row in rows]
@@ -154,10 +160,12 @@ def speculate_all(
         target.keep(numbers)
         drafter.keep(numbers)
 
-    batch = _Batch(jobs, most_rows, start, keep, make_draws, target)
+    batch = _Batch(jobs, most_rows, start, keep, make_draws, target, time)
     while batch.rows:
         if not batch.ended:
-            observe(take_step(batch, target, drafter, rule))
+            step = take_step(batch, target, drafter, rule)
+            observe(step)
+            batch.passed(Phase.WATCH)
         yield from batch.turn_over()
 
 
@@ -167,6 +175,7 @@ def plain_decode_all(
     *,
     make_draws: MakeDraws,
     most_rows: int,
+    time: Timekeeper | None = None,
 ) -> Iterator[tuple[int, Output]]:
     """What the target alone produces, of many prompts at once; see `speculate_all`."""
     batch = _Batch(
@@ -176,6 +185,7 @@ def plain_decode_all(
         target.keep,
         make_draws,
         target,
+        time or Timekeeper(Clock()),
     )
     while batch.rows:
         if not batch.ended:
@@ -197,6 +207,7 @@ class _Batch:
         keep: Goes on with some rows.
         make_draws: Makes the draws of some rows.
         target: Its sizes and device are used.
+        time: Told what time went into.
     """
 
     def __init__(
@@ -207,14 +218,21 @@ class _Batch:
         keep: Callable[[Sequence[int]], None],
         make_draws: MakeDraws,
         target: BatchLM,
+        time: Timekeeper,
     ) -> None:
+        self.time = time
         self._jobs = enumerate(jobs)
         self._start = start
         self._keep = keep
         self._make_draws = make_draws
         self._target = target
         self.rows: list[Row] = []
+        self.time.resume()
         self._fill(range(most_rows))
+
+    def passed(self, phase: Phase) -> None:
+        """What has passed went into a phase, of every row."""
+        self.time.passed(phase, [row.index for row in self.rows])
 
     @property
     def ended(self) -> bool:
@@ -224,11 +242,13 @@ class _Batch:
     def turn_over(self) -> Iterator[tuple[int, Output]]:
         """Hand out the rows that ended, and put new ones in their place."""
         while self.ended:
+            self.passed(Phase.OTHER)
             free = [n for n, row in enumerate(self.rows) if row.stop_reason is not None]
             for number in free:
                 row = self.rows[number]
                 if row.stop_reason is not None:
                     yield row.index, Output(tuple(row.output), row.stop_reason)
+            self.time.resume()
             filled = self._fill(free)
             left = sorted(set(range(len(self.rows))) - set(free[filled:]))
             if len(left) < len(self.rows):
@@ -250,6 +270,7 @@ class _Batch:
             laws = BatchLaw([row.law for row in rows], self._target.device)
             draws = self._make_draws([row.job.randomness for row in rows])
             first_tokens(rows, logits, laws, draws, self._target)
+            self.time.passed(Phase.PREFILL, [row.index for row in rows])
         self._describe()
         return len(started)
 
@@ -281,18 +302,36 @@ def first_tokens(
 def take_step(batch: _Batch, target: BatchLM, drafter: BatchDrafter, rule: str) -> BatchStep:
     """Draft, verify, accept, commit, for every row."""
     rows, law, draws = batch.rows, batch.law, batch.draws
+    batch.time.next_step()
     past = past_of(rows, law, target)
     sequences = [row.sequence for row in rows]
     room = [target.max_length - len(sequence) for sequence in sequences]
     draft = drafter.draft(Rows(sequences=sequences, room=room, law=law, draws=draws, past=past))
+    batch.passed(Phase.DRAFT)
     logits = verify(target, sequences, draft)
+    batch.passed(Phase.VERIFY)
     probabilities = law.distributions(logits, lambda: past.before(draft.token_ids, draft.parents))
     acceptances, reads = accept(draft, probabilities, rule, draws)
-    _commit(target, drafter, acceptances, reads)
+    batch.passed(Phase.OTHER)
+    target.commit(
+        [
+            [0, *(read.places[node] + 1 for node in kept.path)]
+            for kept, read in zip(acceptances, reads, strict=True)
+        ]
+    )
+    batch.passed(Phase.VERIFY)
+    drafter.commit(
+        [
+            [read.scored[node] for node in kept.path if read.scored[node] != ROOT]
+            for kept, read in zip(acceptances, reads, strict=True)
+        ]
+    )
+    batch.passed(Phase.DRAFT)
     committed = tuple(
         row.add((*read.tree.tokens(kept.path), kept.extra_token))
         for row, read, kept in zip(rows, reads, acceptances, strict=True)
     )
+    batch.passed(Phase.OTHER)
     return BatchStep(
         rows=tuple(rows),
         law=law,
@@ -372,24 +411,3 @@ def _without_children(draft: BatchDraft) -> torch.Tensor:
     above = torch.where(draft.valid, draft.parents + 1, n + 1)
     has_child = torch.zeros(batch, n + 2, dtype=torch.bool, device=above.device)
     return ~has_child.scatter(1, above, True)[:, : n + 1]
-
-
-def _commit(
-    target: BatchLM,
-    drafter: BatchDrafter,
-    acceptances: Sequence[Acceptance],
-    reads: Sequence[RowRead],
-) -> None:
-    """Keep the root and the kept path of every row, in both models."""
-    target.commit(
-        [
-            [0, *(read.places[node] + 1 for node in kept.path)]
-            for kept, read in zip(acceptances, reads, strict=True)
-        ]
-    )
-    drafter.commit(
-        [
-            [read.scored[node] for node in kept.path if read.scored[node] != ROOT]
-            for kept, read in zip(acceptances, reads, strict=True)
-        ]
-    )

@@ -13,7 +13,7 @@ from draftproof.batch.drafts import ancestors
 from draftproof.batch.models import Parents
 from draftproof.errors import ModelError
 from draftproof.models.attention import use_grouped_attention
-from draftproof.models.calling import find_calling
+from draftproof.models.calling import Calling, find_calling
 from draftproof.models.families import context_length, explained, require_tree_scoring
 from draftproof.models.slot_cache import Plan, SlotCache
 from draftproof.tree import ancestor_mask, depths
@@ -32,16 +32,22 @@ class HuggingFaceRows:
     Args:
         model: In evaluation mode, on its device.
         vocabulary_size: Rows of logits are cut to this many ids; None keeps all.
+        calling: How the model is called, where that has been found already.
 
     Raises:
         ModelError: The architecture cannot score a tree; see `require_tree_scoring`.
     """
 
-    def __init__(self, model: PreTrainedModel, vocabulary_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        vocabulary_size: int | None = None,
+        calling: Calling | None = None,
+    ) -> None:
         config = model.config.get_text_config(decoder=True)
         require_tree_scoring(model)
         with explained(model):
-            self._calling = find_calling(model)
+            self._calling = calling or find_calling(model)
         use_grouped_attention(model)
         self._model = model
         self._takes_booleans = model.config._attn_implementation != "eager"

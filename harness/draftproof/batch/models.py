@@ -24,12 +24,15 @@ class BatchLM(Protocol):
     Attributes:
         vocabulary_size: Size of a row of logits; only ids that the tokenizer knows.
         max_length: The most tokens the model can attend to.
-        device: Where its inputs and outputs are.
     """
 
     vocabulary_size: int
     max_length: int
-    device: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs and outputs are."""
+        ...
 
     def start(
         self, rows: Sequence[int], prompts: Sequence[Sequence[int]]
@@ -114,3 +117,102 @@ class SeparateRows:
 
     def keep(self, rows: Sequence[int]) -> None:
         self._rows = [self._rows[row] for row in rows]
+
+
+class OneRow:
+    """A `CausalLM` that is one row of a batch.
+
+    Args:
+        rows: Holds nothing else.
+        recompute: The logits after each prefix of some tokens, from scratch.
+    """
+
+    def __init__(
+        self,
+        rows: BatchLM,
+        recompute: Callable[[Sequence[int]], Float[torch.Tensor, "tokens vocabulary"]],
+    ) -> None:
+        self._rows = rows
+        self._recompute = recompute
+        self._pending = 0
+        self.length = 0
+        self.vocabulary_size = rows.vocabulary_size
+        self.max_length = rows.max_length
+
+    def reset(self) -> None:
+        if self.length:
+            self._rows.keep(())
+        self.length = self._pending = 0
+
+    def advance(self, token_ids: Sequence[int]) -> Float[torch.Tensor, " vocabulary"]:
+        if not self.length:
+            self.length = len(token_ids)
+            return self._rows.start([0], [token_ids])[0]
+        if self._pending:
+            self.commit(())
+        logits = self.score(token_ids, range(-1, len(token_ids) - 1))
+        self.commit(range(len(token_ids)))
+        return logits[-1]
+
+    def score(
+        self, token_ids: Sequence[int], parents: Sequence[int]
+    ) -> Float[torch.Tensor, "nodes vocabulary"]:
+        self._pending += len(token_ids)
+        ids = torch.tensor([list(token_ids)], device=self._rows.device)
+        return self._rows.score(ids, tuple(parents))[0]
+
+    def commit(self, path: Sequence[int]) -> None:
+        self._rows.commit([path])
+        self.length += len(path)
+        self._pending = 0
+
+    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
+        return self._recompute(token_ids)
+
+
+class WidenedRows:
+    """A `BatchLM` over more ids than the model underneath has; see `WidenedLM`.
+
+    Args:
+        model: Over its own ids.
+        vocabulary_size: Ids of the target.
+        known: Ids that stand for the same token in both.
+        stand_in: The id that is read for the others; one of `known`.
+    """
+
+    def __init__(
+        self, model: BatchLM, vocabulary_size: int, known: Sequence[int], stand_in: int
+    ) -> None:
+        self._narrow = model
+        self._known = torch.tensor(known, device=model.device)
+        self._read = torch.full((vocabulary_size,), stand_in, device=model.device)
+        self._read[self._known] = self._known
+        self._readable = frozenset(known)
+        self._stand_in = stand_in
+        self.vocabulary_size = vocabulary_size
+        self.max_length = model.max_length
+        self.device = model.device
+
+    def start(
+        self, rows: Sequence[int], prompts: Sequence[Sequence[int]]
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        read = [
+            [token if token in self._readable else self._stand_in for token in prompt]
+            for prompt in prompts
+        ]
+        return self._widened(self._narrow.start(rows, read))
+
+    def score(
+        self, token_ids: Int64[torch.Tensor, "B n"], parents: Parents
+    ) -> Float[torch.Tensor, "B n vocabulary"]:
+        return self._widened(self._narrow.score(self._read[token_ids], parents))
+
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
+        self._narrow.commit(paths)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self._narrow.keep(rows)
+
+    def _widened(self, logits: torch.Tensor) -> torch.Tensor:
+        wide = logits.new_full((*logits.shape[:-1], self.vocabulary_size), -torch.inf)
+        return wide.index_copy(-1, self._known, logits.index_select(-1, self._known))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -55,6 +55,8 @@ class Capability(StrEnum):
     """It tells every node of every draft: `Generation.nodes`."""
     LOG_PROBABILITIES = "log-probabilities"
     """At temperature 0 it tells each token's: `Generation.log_probabilities`."""
+    BATCHES = "batches"
+    """It decodes many requests at once: `BatchEngine.generate`."""
     STATE_CHECKS = "state checks"
     """It compares its cached state with a recompute where `RunConfig.check_state` asks for it."""
 
@@ -169,6 +171,34 @@ class Engine(Protocol):
 
         Called once of each engine that was made: of a pytest run's when the run ends, of those that
         a verification makes for its checks when it is done with them.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Protocol):
+    """An engine that decodes many requests at once; it has `Capability.BATCHES`.
+
+    A request's answer, its law and its acceptance are those that it has alone.
+    """
+
+    def generate(
+        self, requests: Iterable[Request], *, most_rows: int, plainly: bool = False
+    ) -> Iterator[tuple[int, Generation]]:
+        """Decode requests as rows of one batch, which is refilled as they end.
+
+        Args:
+            requests: Taken as rows become free.
+            most_rows: Requests that are decoded at once.
+            plainly: Without speculation.
+
+        Yields:
+            The index of a request and its answer, in the order in which they end. Its seconds are
+            its share of those that the batch took: an equal part of every step that it had part in.
+
+        Raises:
+            DraftproofError: One of the requests at hand cannot be served; none of those that have
+                not been answered will be.
         """
         ...
 

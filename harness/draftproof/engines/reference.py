@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,10 @@ from draftproof.drafting.timed import TimedDrafter
 from draftproof.draw_log import log_draws
 from draftproof.engines.parts import Parts, make_parts
 from draftproof.engines.protocol import Capability, Generation, Request
+from draftproof.engines.rows import RowDecoding, make_row_decoding
+from draftproof.engines.sites import accepted_tokens
 from draftproof.environment import versions
+from draftproof.errors import EngineError
 from draftproof.lossless.state import StepChecker
 from draftproof.models.loading import ModelPair
 from draftproof.models.timed import TimedLM
@@ -25,7 +28,6 @@ from draftproof.randomness import Draw, SeededRandomness
 from draftproof.recording import StepSeconds
 from draftproof.shapes import LookupShape
 from draftproof.stopwatch import Clock, Stopwatch
-from draftproof.trace import Columns
 
 
 class ReferenceEngine:
@@ -39,7 +41,14 @@ class ReferenceEngine:
     """
 
     name = "reference"
-    capabilities = frozenset(Capability) - {Capability.DRAFT_LENGTH, Capability.LOG_PROBABILITIES}
+    capabilities = frozenset(Capability) - {
+        Capability.BATCHES,
+        Capability.DRAFT_LENGTH,
+        Capability.LOG_PROBABILITIES,
+    }
+
+    _rows: RowDecoding | None = None
+    """Decodes in batches, where no part is one of a user's own."""
 
     def __init__(
         self,
@@ -49,9 +58,19 @@ class ReferenceEngine:
         rule: AcceptanceRule | None = None,
         drafter: Drafter | None = None,
     ) -> None:
-        self._assemble(
-            make_parts(pair.target, pair.draft, config, rule=rule, drafter=drafter), config
-        )
+        parts = make_parts(pair.target, pair.draft, config, rule=rule, drafter=drafter)
+        self._assemble(parts, config)
+        if rule is None and drafter is None and config.draw_log is None:
+            self._rows = make_row_decoding(
+                parts.target,
+                None if isinstance(config.tree, LookupShape) else parts.draft,
+                config.tree,
+                parts.rule.name,
+                checker=self._checker,
+                clock=self._clock,
+            )
+        if self._rows is not None:
+            self.capabilities = self.capabilities | {Capability.BATCHES}
 
     @classmethod
     def without_drafts(cls, pair: ModelPair, config: RunConfig) -> Self:
@@ -78,8 +97,12 @@ class ReferenceEngine:
         self._drafter = TimedDrafter(parts.drafter, self._draft_watch)
         self._tree = str(config.tree)
         self._draw_log = None if config.draw_log is None else Path(config.draw_log)
-        self._checker = config.check_state and StepChecker(
-            parts.target, parts.draft, new_drafter=parts.new_drafter, share=config.check_state
+        self._checker = (
+            StepChecker(
+                parts.target, parts.draft, new_drafter=parts.new_drafter, share=config.check_state
+            )
+            if config.check_state
+            else None
         )
 
     def speculate(self, request: Request) -> Generation:
@@ -89,6 +112,8 @@ class ReferenceEngine:
             DraftproofError: The prompt does not fit, a model returned what no probability can be
                 made of, or a state check failed.
         """
+        if self._rows is not None:
+            return _only(self._rows.speculate([request], 1))
         parts, clock = self._parts, self._clock
         already_stopped = clock.stopped_seconds
         recorder = parts.make_recorder(self._step_seconds)
@@ -134,6 +159,8 @@ class ReferenceEngine:
 
     def plain(self, request: Request) -> Generation:
         """Decode with the target alone, one token a forward pass."""
+        if self._rows is not None:
+            return _only(self._rows.plain([request], 1))
         randomness = SeededRandomness(request.seed, request.request_id)
         watch = Stopwatch(self._clock)
         with watch.running():
@@ -147,6 +174,23 @@ class ReferenceEngine:
         return Generation(
             token_ids=output.token_ids, stop_reason=str(output.stop_reason), seconds=watch.seconds
         )
+
+    def generate(
+        self, requests: Iterable[Request], *, most_rows: int, plainly: bool = False
+    ) -> Iterator[tuple[int, Generation]]:
+        """Decode requests as rows of one batch; see `BatchEngine`.
+
+        Raises:
+            EngineError: This engine is made of parts that decode one sequence at a time.
+            DraftproofError: As `speculate`.
+        """
+        if self._rows is None:
+            raise EngineError(
+                "this engine decodes one sequence at a time; leave --spec-batch out, or use a rule "
+                "and a tree of draftproof's own"
+            )
+        decode = self._rows.plain if plainly else self._rows.speculate
+        return decode(requests, most_rows)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -163,6 +207,12 @@ class ReferenceEngine:
         return StepSeconds(self._draft_watch.take(), self._verify_watch.take())
 
 
+def _only(answers: Iterator[tuple[int, Generation]]) -> Generation:
+    """The answer to a single request."""
+    [(_, generation)] = answers
+    return generation
+
+
 def _off_the_clock(observe: Callable[[Draw], None], clock: Clock) -> Callable[[Draw], None]:
     """The observer of draws, which takes no time."""
 
@@ -171,23 +221,3 @@ def _off_the_clock(observe: Callable[[Draw], None], clock: Clock) -> Callable[[D
             observe(draw)
 
     return watch
-
-
-def accepted_tokens(steps: Columns, tokens: int) -> tuple[bool, ...]:
-    """Whether each token of an output was a draft that was kept.
-
-    Args:
-        steps: `STEP_COLUMNS`, each ``[steps]``.
-        tokens: Length of the output; its first token comes before every step.
-
-    Example:
-        >>> accepted_tokens({"accepted_length": np.array([2, 0]),
-        ...                  "committed_tokens": np.array([3, 1])}, 5)
-        (False, True, True, False, False)
-    """
-    kept = [False]
-    for accepted, committed in zip(
-        steps["accepted_length"].tolist(), steps["committed_tokens"].tolist(), strict=True
-    ):
-        kept += [index < accepted for index in range(committed)]
-    return tuple(kept[:tokens])

@@ -84,3 +84,23 @@ def _step_places(nodes: Columns, committed: int) -> list[Place]:
         if len(kept):
             parent = int(nodes["node"][kept[0]])
     return found
+
+
+def accepted_tokens(steps: Columns, tokens: int) -> tuple[bool, ...]:
+    """Whether each token of an output was a draft that was kept.
+
+    Args:
+        steps: `STEP_COLUMNS`, each ``[steps]``.
+        tokens: Length of the output; its first token comes before every step.
+
+    Example:
+        >>> accepted_tokens({"accepted_length": np.array([2, 0]),
+        ...                  "committed_tokens": np.array([3, 1])}, 5)
+        (False, True, True, False, False)
+    """
+    kept = [False]
+    for accepted, committed in zip(
+        steps["accepted_length"].tolist(), steps["committed_tokens"].tolist(), strict=True
+    ):
+        kept += [index < accepted for index in range(committed)]
+    return tuple(kept[:tokens])

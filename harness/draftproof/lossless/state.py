@@ -63,12 +63,17 @@ class StepChecker:
 
     def __call__(self, step: Step, committed: tuple[int, ...]) -> None:
         """Check a step, if it is one of the share."""
-        self._seen += 1
-        if (self._seen * _GOLDEN_RATIO) % 1.0 < self._share:
-            self.checked += 1
-            self._check(step)
+        if self.is_next():
+            self.check(step)
 
-    def _check(self, step: Step) -> None:
+    def is_next(self) -> bool:
+        """Whether the next step, which is counted here, is one of the share."""
+        self._seen += 1
+        return (self._seen * _GOLDEN_RATIO) % 1.0 < self._share
+
+    def check(self, step: Step) -> None:
+        """Check a step."""
+        self.checked += 1
         draft, tree = step.draft, step.draft.tree
         has_children = children(tree.parents)
         leaves = [node for node in range(len(tree)) if node not in has_children] or [ROOT]

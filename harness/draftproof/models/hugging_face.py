@@ -10,7 +10,7 @@ from jaxtyping import Float
 from transformers import PreTrainedModel
 
 from draftproof.errors import ModelError
-from draftproof.models.calling import find_calling
+from draftproof.models.calling import Calling, find_calling
 from draftproof.models.families import context_length, explained, require_tree_scoring
 from draftproof.models.protocol import check_path
 from draftproof.models.tree_cache import TreeCache
@@ -50,6 +50,11 @@ class HuggingFaceLM:
     def model(self) -> PreTrainedModel:
         """The model underneath."""
         return self._model
+
+    @property
+    def calling(self) -> Calling:
+        """How the model is called, as was found by running it."""
+        return self._calling
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,7 @@ from draftproof.models.calling import TRIES, first_line
 from draftproof.models.checked import deviation, tolerance
 from draftproof.models.families import explained
 from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.protocol import CausalLM
 from draftproof.models.widened import WidenedLM
 from draftproof.tree import ROOT
 
@@ -37,23 +38,33 @@ def probe_tree_scoring(model: HuggingFaceLM | WidenedLM) -> None:
     Raises:
         ModelError: Names what disagrees, or what the model's own code says.
     """
+    problem = tree_problem(model)
+    if problem is not None:
+        with explained(model.model):
+            raise ModelError(f"cannot score a tree: {problem}")
+
+
+def tree_problem(model: CausalLM) -> str | None:
+    """What is wrong with a model's scores of a small tree; None if nothing is.
+
+    Args:
+        model: Reset before and after.
+    """
     problems = []
-    with explained(model.model):
-        try:
-            for first in range(TRIES):
-                problem = _problem(model, first)
-                if problem is None:
-                    return
-                problems.append(problem)
-        except Exception as error:
-            # Whatever an architecture dislikes about a mask, a cache or positions of one's own.
-            raise ModelError(f"cannot score a tree: {first_line(error)}") from error
-        finally:
-            model.reset()
-        raise ModelError(f"cannot score a tree: {problems[0]}")
+    try:
+        for first in range(TRIES):
+            problem = _problem(model, first)
+            if problem is None:
+                return None
+            problems.append(problem)
+    except Exception as error:  # whatever an architecture dislikes about a mask or a cache
+        return first_line(error)
+    finally:
+        model.reset()
+    return problems[0]
 
 
-def _problem(model: HuggingFaceLM | WidenedLM, first: int) -> str | None:
+def _problem(model: CausalLM, first: int) -> str | None:
     """What is wrong with the model, seen with tokens from `first` on; None if nothing is."""
     tokens = [(first + offset) % model.vocabulary_size for offset in range(_BETWEEN + 4)]
     prefix, twin, child = tokens[:2], tokens[2], tokens[3]
@@ -64,9 +75,9 @@ def _problem(model: HuggingFaceLM | WidenedLM, first: int) -> str | None:
     model.reset()
     after_prefix = model.advance(prefix)
     logits = model.score((*siblings, child, child), (*[ROOT] * len(siblings), 0, last))
-    entries = {*model.cache_lengths}
     expected = len(prefix) + len(logits)
-    if entries != {expected}:
+    entries = {*getattr(model, "cache_lengths", ())}
+    if entries - {expected}:
         return f"its layers cache {sorted(entries)} entries where {expected} tokens were scored"
     for what, one, other in (("siblings", 0, last), ("children of equal siblings", -2, -1)):
         if deviation(logits[one], logits[other]) > tolerance(logits.dtype):

@@ -23,17 +23,27 @@ class WidenedLM:
         vocabulary_size: Ids of the target.
         known: Ids that stand for the same token in both.
         stand_in: The id that is read for the others; one of `known`.
+
+    Attributes:
+        known: As given.
+        stand_in: As given.
     """
 
     def __init__(
         self, model: CausalLM, vocabulary_size: int, known: Sequence[int], stand_in: int
     ) -> None:
         self._narrow = model
+        self.known = tuple(known)
+        self.stand_in = stand_in
         self._known: Int[torch.Tensor, " known"] = torch.tensor(known)
         self._readable = frozenset(known)
-        self._stand_in = stand_in
         self.vocabulary_size = vocabulary_size
         self.max_length = model.max_length
+
+    @property
+    def narrow(self) -> CausalLM:
+        """The model over its own ids."""
+        return self._narrow
 
     @property
     def model(self) -> PreTrainedModel:
@@ -68,7 +78,7 @@ class WidenedLM:
         return self._widened(self._narrow.recompute(self._read(token_ids)))
 
     def _read(self, token_ids: Sequence[int]) -> list[int]:
-        return [token if token in self._readable else self._stand_in for token in token_ids]
+        return [token if token in self._readable else self.stand_in for token in token_ids]
 
     def _widened(
         self, logits: Float[torch.Tensor, "rows narrow"]
