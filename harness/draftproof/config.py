@@ -113,6 +113,7 @@ class RunConfig:
         draw_log: Folder for a file with every random draw of each case, None to write none.
         engine: Name of the engine under test.
         engine_options: The engine's own settings, as pairs of name and value.
+        batch: Prompts that are decoded at once; None for as many as the device has room for.
         engine_timeout: Seconds an engine may take for one output; 0 for any time. The reference
             engine is not timed.
     """
@@ -141,6 +142,7 @@ class RunConfig:
     draw_log: str | None = None
     engine: str = "reference"
     engine_options: tuple[tuple[str, str], ...] = ()
+    batch: int | None = 1
     engine_timeout: float = 600.0
 
     def __post_init__(self) -> None:
@@ -176,6 +178,16 @@ class RunConfig:
             0 <= self.check_state <= 1,
             "--spec-check-state",
             f"{self.check_state} is not a share of the steps; give 0 (none) to 1 (all)",
+        )
+        _require(
+            self.batch is None or self.batch >= 1,
+            "--spec-batch",
+            f"{self.batch} decodes nothing; give at least 1, or 'auto'",
+        )
+        _require(
+            self.batch == 1 or self.draw_log is None,
+            "--spec-log-draws",
+            "writes the draws of prompts that are decoded one at a time; leave --spec-batch out",
         )
         _require(
             math.isfinite(self.engine_timeout) and self.engine_timeout >= 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -227,6 +227,7 @@ def contexts(sequence: Sequence[int], tree: DraftTree) -> list[list[int]]:
     return [[*sequence, *tree.tokens(path)] for path in paths]
 
 
+@runtime_checkable
 class HasContext(Protocol):
     """A model whose context has a length: `max_length` tokens at most."""
 

@@ -92,8 +92,8 @@ class TokenLaw:
 
 
 def measured_distributions(
-    logits: Float[torch.Tensor, "rows vocabulary"],
-) -> Float[torch.Tensor, "rows vocabulary"]:
+    logits: Float[torch.Tensor, "*rows vocabulary"],
+) -> Float[torch.Tensor, "*rows vocabulary"]:
     """The unscaled softmax, in which acceptance and entropy are stated at temperature 0.
 
     A one-hot distribution has no acceptance probability between 0 and 1; above temperature 0 the

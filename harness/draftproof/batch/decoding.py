@@ -227,7 +227,6 @@ class _Batch:
         self._make_draws = make_draws
         self._target = target
         self.rows: list[Row] = []
-        self.time.resume()
         self._fill(range(most_rows))
 
     def passed(self, phase: Phase) -> None:
@@ -248,7 +247,6 @@ class _Batch:
                 row = self.rows[number]
                 if row.stop_reason is not None:
                     yield row.index, Output(tuple(row.output), row.stop_reason)
-            self.time.resume()
             filled = self._fill(free)
             left = sorted(set(range(len(self.rows))) - set(free[filled:]))
             if len(left) < len(self.rows):
@@ -264,6 +262,7 @@ class _Batch:
             row = Row(index=index, job=job, law=law, sequence=list(job.prompt))
             self.rows[number : number + 1] = [row]
             started.append((number, row))
+        self.time.resume()  # jobs may have been waited for
         if started:
             numbers, rows = [n for n, _ in started], [row for _, row in started]
             logits = self._start(numbers, rows)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from draftproof.config import RunConfig
 from draftproof.data.prompt import Prompt, turn_id
 from draftproof.decoding import within_context
+from draftproof.engines.ahead import Ahead
 from draftproof.engines.draft_limits import draft_limits, limited, told_counts_problems
 from draftproof.engines.law_test import evidence_of
 from draftproof.engines.protocol import (
+    BatchEngine,
     Capability,
     Engine,
     Generation,
@@ -21,7 +24,8 @@ from draftproof.engines.protocol import (
     check_generation,
 )
 from draftproof.engines.reference import ReferenceEngine
-from draftproof.errors import EngineError
+from draftproof.engines.room import batch_size
+from draftproof.errors import DraftproofError, EngineError, UsageError
 from draftproof.laws import RULES
 from draftproof.lossless.certificate import TIE_TOLERANCE, Certificate, certify, explain
 from draftproof.models.loading import ModelPair
@@ -40,6 +44,8 @@ from draftproof.trace import (
     Verdict,
     empty_columns,
 )
+
+Upcoming = Callable[[str], Iterable[Prompt]]
 
 WARM_UP_TOKENS = 8
 """Tokens that are decoded both ways before anything is timed."""
@@ -73,9 +79,21 @@ class Bench:
         pair: The judge's models: encode prompts, decode plainly where the engine cannot, and score
             outputs.
         config: The run's settings.
+        upcoming: From the id of a prompt to the prompts whose turn comes after it. They are decoded
+            together with it where the settings ask for batches; without it, every prompt is decoded
+            alone.
+
+    Raises:
+        UsageError: The settings ask for batches, and the engine decodes one request at a time.
     """
 
-    def __init__(self, engine: Engine, pair: ModelPair, config: RunConfig) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        pair: ModelPair,
+        config: RunConfig,
+        upcoming: Upcoming | None = None,
+    ) -> None:
         self.engine = engine
         self.pair = pair
         self.config = config
@@ -87,6 +105,35 @@ class Bench:
             else ReferenceEngine.without_drafts(pair, config)
         )
         self._certifies_next = True
+        self.batch = 1 if upcoming is None else batch_size(config, pair)
+        self._requests: dict[str, Request] = {}
+        self._ahead: dict[str, Ahead] = {}
+        if self.batch > 1 and upcoming is not None:
+            self._decode_ahead(upcoming)
+
+    def _decode_ahead(self, upcoming: Upcoming) -> None:
+        for side in (self._plain_engine, self.engine):
+            if Capability.BATCHES not in side.capabilities:
+                raise UsageError(
+                    f"--spec-batch: {side.name} decodes one request at a time with these settings; "
+                    "leave --spec-batch out"
+                )
+
+        def after(request: Request) -> Iterator[Request]:
+            for prompt in upcoming(request.request_id):
+                with suppress(DraftproofError):  # which is raised when its turn comes
+                    yield self._asked(prompt)
+
+        self._ahead = {
+            "plain": Ahead(self._plain_engine, self.batch, after, plainly=True),
+            "speculative": Ahead(self.engine, self.batch, after),
+        }
+
+    def _asked(self, prompt: Prompt) -> Request:
+        """What an engine is asked for a prompt, made once for both ways of decoding."""
+        if prompt.prompt_id not in self._requests:
+            self._requests[prompt.prompt_id] = self.request(prompt)
+        return self._requests[prompt.prompt_id]
 
     def warm_up(self, prompt: Prompt) -> None:
         """Decode a few tokens both ways, so that what is done only once is in no case's seconds.
@@ -99,6 +146,11 @@ class Bench:
         short = replace(request, stopping=replace(request.stopping, max_new_tokens=limit))
         self._plain_engine.plain(short)
         self.engine.speculate(short)
+        for engine, plainly in ((self._plain_engine, True), (self.engine, False)):
+            if self._ahead and isinstance(engine, BatchEngine):
+                rows = [replace(short, request_id=f"{n}/warm-up") for n in range(self.batch)]
+                for _ in engine.generate(rows, most_rows=self.batch, plainly=plainly):
+                    pass
 
     def request(self, prompt: Prompt) -> Request:
         """What an engine is asked for a prompt under the run's settings.
@@ -129,7 +181,10 @@ class Bench:
             DraftproofError: The prompt does not fit, the engine failed or returned what no engine
                 may return, or a state check failed.
         """
-        return self.measured(prompt, self.request(prompt))
+        try:
+            return self.measured(prompt, self._asked(prompt))
+        finally:
+            self._requests.pop(prompt.prompt_id, None)
 
     def measured(self, prompt: Prompt, request: Request) -> CaseRecord:
         """Everything measured on a request for a prompt; see `run`."""
@@ -229,14 +284,18 @@ class Bench:
             engine.plain if which == "plain" else engine.speculate
         )
         began = time.perf_counter()
-        generation = decode(request)
-        call_seconds = time.perf_counter() - began
+        if which in self._ahead:
+            generation, untold = self._ahead[which].answer(request), None
+        else:
+            generation = decode(request)
+            call_seconds = time.perf_counter() - began
+            untold = call_seconds - generation.seconds - generation.watching_seconds
         self._check(engine, generation, request, f"{which} output")
         return generation, DecodedOutput(
             token_ids=generation.token_ids,
             stop_reason=generation.stop_reason,
             seconds=generation.seconds,
-            untold_seconds=call_seconds - generation.seconds - generation.watching_seconds,
+            untold_seconds=untold,
             engine=engine.name,
         )
 

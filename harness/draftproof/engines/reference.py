@@ -186,8 +186,8 @@ class ReferenceEngine:
         """
         if self._rows is None:
             raise EngineError(
-                "this engine decodes one sequence at a time; leave --spec-batch out, or use a rule "
-                "and a tree of draftproof's own"
+                "this engine decodes one sequence at a time: its models or its rule cannot be "
+                "batched"
             )
         decode = self._rows.plain if plainly else self._rows.speculate
         return decode(requests, most_rows)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
+from typing import NamedTuple
 
 from draftproof.batch.decoding import BatchStep, Job, plain_decode_all, speculate_all
 from draftproof.batch.draft_side import BatchDrafter
 from draftproof.batch.drafters import make_batch_drafter
-from draftproof.batch.draws import AheadRandomness, BatchDraws, SeededDraws
+from draftproof.batch.draws import AheadRandomness, SeededDraws
 from draftproof.batch.hugging_face import HuggingFaceRows
 from draftproof.batch.models import BatchLM, OneRow, WidenedRows
 from draftproof.batch.recording import BatchRecorder, step_of
 from draftproof.batch.rules import RULES
 from draftproof.batch.timekeeping import Timekeeper
-from draftproof.decoding import Output, within_context
+from draftproof.decoding import within_context
 from draftproof.engines.parts import counts_of
 from draftproof.engines.protocol import Generation, Request
 from draftproof.engines.sites import accepted_tokens
@@ -27,13 +30,25 @@ from draftproof.randomness import SeededRandomness
 from draftproof.shapes import TreeShape
 from draftproof.stopwatch import Clock
 
+MakeRows = Callable[[], BatchLM]
+"""Makes rows of a batch, none of which is there yet."""
+
+
+class _Sides(NamedTuple):
+    """What a batch is decoded with; it holds the batch's caches."""
+
+    target: BatchLM
+    drafter: BatchDrafter
+
 
 class RowDecoding:
     """Decodes requests as rows of a batch, and tells every step and node of each.
 
+    Several batches may be decoded in turn: each has caches of its own.
+
     Args:
-        target: Verifies.
-        draft: The draft model; None for drafters without one.
+        make_target: Makes what verifies, with caches of its own.
+        make_draft: Makes the draft model likewise; None for drafters without one.
         shape: Of the drafts.
         rule: Name of the acceptance rule, one of `draftproof.batch.rules.RULES`.
         checker: Checks the state of a share of the rows' steps, or None.
@@ -42,16 +57,18 @@ class RowDecoding:
 
     def __init__(
         self,
-        target: BatchLM,
-        draft: BatchLM | None,
+        make_target: MakeRows,
+        make_draft: MakeRows | None,
         shape: TreeShape,
         rule: str,
         *,
         checker: StepChecker | None,
         clock: Clock,
     ) -> None:
-        self._target = target
-        self._drafter: BatchDrafter = make_batch_drafter(shape, draft or target)
+        self._make_target = make_target
+        self._make_draft = make_draft
+        self._shape = shape
+        self._idle: list[_Sides] = []
         self._rule = rule
         self._checker = checker
         self._clock = clock
@@ -73,30 +90,28 @@ class RowDecoding:
                 answered then.
         """
         recorder = BatchRecorder()
-        jobs = _Jobs(requests, self._target)
         time = Timekeeper(self._clock)
 
         def observe(step: BatchStep) -> None:
             recorder(step)
             self._check(step)
 
-        outputs = speculate_all(
-            jobs,
-            self._target,
-            self._drafter,
-            self._rule,
-            make_draws=self._draws,
-            most_rows=most_rows,
-            observe=observe,
-            time=time,
-        )
-        for index, output in self._emptied(outputs):
-            ended = perf_counter()
-            seconds = time.take(index)
-            steps, nodes = recorder.take(index, seconds.steps)
-            yield (
-                index,
-                Generation(
+        with self._sides() as (target, drafter):
+            jobs = _Jobs(requests, target)
+            for index, output in speculate_all(
+                jobs,
+                target,
+                drafter,
+                self._rule,
+                make_draws=partial(SeededDraws, device=target.device),
+                most_rows=most_rows,
+                observe=observe,
+                time=time,
+            ):
+                ended = perf_counter()
+                seconds = time.take(index)
+                steps, nodes = recorder.take(index, seconds.steps)
+                generation = Generation(
                     token_ids=output.token_ids,
                     stop_reason=str(output.stop_reason),
                     seconds=seconds.total,
@@ -106,39 +121,46 @@ class RowDecoding:
                     steps=steps,
                     nodes=nodes,
                     draws=jobs.take_draws(index),
-                ),
-            )
+                )
+                yield index, generation
 
     def plain(
         self, requests: Iterable[Request], most_rows: int
     ) -> Iterator[tuple[int, Generation]]:
         """Decode requests with the target alone; see `speculate`."""
-        jobs = _Jobs(requests, self._target)
         time = Timekeeper(self._clock)
-        outputs = plain_decode_all(
-            jobs, self._target, make_draws=self._draws, most_rows=most_rows, time=time
-        )
-        for index, output in self._emptied(outputs):
-            jobs.take_draws(index)
-            yield (
-                index,
-                Generation(
+        with self._sides() as (target, _):
+            jobs = _Jobs(requests, target)
+            for index, output in plain_decode_all(
+                jobs,
+                target,
+                make_draws=partial(SeededDraws, device=target.device),
+                most_rows=most_rows,
+                time=time,
+            ):
+                jobs.take_draws(index)
+                generation = Generation(
                     token_ids=output.token_ids,
                     stop_reason=str(output.stop_reason),
                     seconds=time.take(index).total,
-                ),
-            )
+                )
+                yield index, generation
 
-    def _emptied(self, outputs: Iterator[tuple[int, Output]]) -> Iterator[tuple[int, Output]]:
-        """The outputs, after which the models hold no row, however it ends."""
+    @contextmanager
+    def _sides(self) -> Iterator[_Sides]:
+        """A target and a drafter that hold no row, for one batch alone."""
+        if self._idle:
+            sides = self._idle.pop()
+        else:
+            target = self._make_target()
+            draft = target if self._make_draft is None else self._make_draft()
+            sides = _Sides(target, make_batch_drafter(self._shape, draft))
         try:
-            yield from outputs
+            yield sides
         finally:
-            self._target.keep(())
-            self._drafter.keep(())
-
-    def _draws(self, rows: Sequence[AheadRandomness]) -> BatchDraws:
-        return SeededDraws(rows, self._target.device)
+            sides.target.keep(())
+            sides.drafter.keep(())
+            self._idle.append(sides)
 
     def _check(self, step: BatchStep) -> None:
         if self._checker is None:
@@ -181,20 +203,23 @@ class _Jobs:
         return {str(purpose): count for purpose, count in draws.items()}
 
 
-def make_rows(model: CausalLM | None) -> BatchLM | None:
-    """A model as rows of a batch; None where it cannot be held so.
+def rows_maker(model: CausalLM | None) -> MakeRows | None:
+    """What makes rows of a batch of a model; None where it cannot be held so.
 
     A model whose code does not take the cache or the masks of a batch is found by trying them.
     """
     if type(model) is WidenedLM:
-        narrow = make_rows(model.narrow)
-        if narrow is None:
-            return None
-        return WidenedRows(narrow, model.vocabulary_size, model.known, model.stand_in)
+        narrow = rows_maker(model.narrow)
+        return narrow and (
+            lambda: WidenedRows(narrow(), model.vocabulary_size, model.known, model.stand_in)
+        )
     if type(model) is not HuggingFaceLM:
         return None
-    rows = HuggingFaceRows(model.model, model.vocabulary_size, model.calling)
-    return rows if tree_problem(OneRow(rows, model.recompute)) is None else None
+
+    def make() -> HuggingFaceRows:
+        return HuggingFaceRows(model.model, model.vocabulary_size, model.calling)
+
+    return make if tree_problem(OneRow(make(), model.recompute)) is None else None
 
 
 def make_row_decoding(
@@ -209,8 +234,8 @@ def make_row_decoding(
     """Decoding of many requests at once; None where the models or the rule cannot be batched."""
     if rule not in RULES:
         return None
-    target_rows = make_rows(target)
-    draft_rows = make_rows(draft)
-    if target_rows is None or (draft is not None and draft_rows is None):
+    make_target = rows_maker(target)
+    make_draft = rows_maker(draft)
+    if make_target is None or (draft is not None and make_draft is None):
         return None
-    return RowDecoding(target_rows, draft_rows, shape, rule, checker=checker, clock=clock)
+    return RowDecoding(make_target, make_draft, shape, rule, checker=checker, clock=clock)

@@ -56,6 +56,14 @@ ALL = "all"
 """The value of ``--spec-limit`` that stands for every prompt."""
 
 
+AUTO = "auto"
+"""The value of ``--spec-batch`` that stands for as many as the device has room for."""
+
+
+def _batch(text: str) -> int | str:
+    return text if text == AUTO else int(text)
+
+
 def _limit(text: str) -> int | str:
     return text if text == ALL else int(text)
 
@@ -156,6 +164,15 @@ OPTIONS: tuple[Option, ...] = (
         "any time. Default 600. The reference engine is not timed.",
         "SECONDS",
         float,
+    ),
+    Option(
+        "--spec-batch",
+        "Prompts that are decoded at once, plainly and with speculation: a number, or 'auto' for "
+        "as many as the device has room for (16 at most on a CPU). A prompt's output and "
+        "acceptance are those that it has alone; seconds, and so the speedup, are those of the "
+        "batch. Default 1. Not with several workers of pytest-xdist.",
+        "N",
+        _batch,
     ),
     Option(
         "--spec-tree",
@@ -401,7 +418,12 @@ def value_of(option: Option, texts: Sequence[str]) -> Any:
     try:
         return option.parse(text)
     except ValueError as error:
-        kind = {int: "a whole number", float: "a number", _limit: f"a whole number or '{ALL}'"}
+        kind = {
+            int: "a whole number",
+            float: "a number",
+            _limit: f"a whole number or '{ALL}'",
+            _batch: f"a whole number or '{AUTO}'",
+        }
         raise UsageError(
             f"{option.flag}: '{text}' is not {kind.get(option.parse, 'valid')}"
         ) from error

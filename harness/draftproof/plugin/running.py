@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
@@ -113,6 +113,7 @@ class Speculation:
         self._finished = finished
         self._report = report
         self._bench: Bench | None = None
+        self._node: pytest.Item | None = None
         self._watch = LawWatch(config.law_alpha, finished.values())
 
     @property
@@ -135,10 +136,13 @@ class Speculation:
                 self._report(sandbox_line())
             check_engine(self.config, rule=self._rule)
             pair = load_pair(self.config, self._report)
-            bench = Bench(make_engine(pair, self.config, rule=self._rule), pair, self.config)
+            engine = make_engine(pair, self.config, rule=self._rule)
+            bench = Bench(engine, pair, self.config, self._upcoming)
             if self._against is not None:
                 other = make_engine(pair, self._against)
-                self._other = Bench(other, pair, self._against)
+                self._other = Bench(other, pair, self._against, self._upcoming)
+            if bench.batch > 1:
+                self._report(f"{bench.batch} prompts are decoded at once")
             self._bench = bench
         return self._bench
 
@@ -155,6 +159,7 @@ class Speculation:
         """
         __tracebackhide__ = True
         prompt = case.prompt
+        self._node = case.node
         if prompt.prompt_id in self._finished:
             return self._keep(case, self._finished[prompt.prompt_id])
         try:
@@ -182,6 +187,20 @@ class Speculation:
             if not isinstance(error, DraftproofError) and reason is not _OUT_OF_MEMORY:
                 raise
         pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)
+
+    def _upcoming(self, prompt_id: str) -> Iterator[Prompt]:
+        """The prompts of the tests that come after one that is running, in their order."""
+        if self._node is None:
+            return
+        items = self._node.session.items
+        for item in items[items.index(self._node) + 1 :]:
+            prompt = getattr(getattr(item, "callspec", None), "params", {}).get("case")
+            if (
+                isinstance(prompt, Prompt)
+                and prompt.prompt_id not in self._finished
+                and item.get_closest_marker("skip") is None
+            ):
+                yield prompt
 
     def _tokens_of(self, prompt: Prompt, record: CaseRecord) -> str:
         """The digest of a prompt's token ids; empty for a case that was not measured here.
@@ -214,6 +233,8 @@ class Speculation:
         if self._bench is not None:
             engine = self._bench.engine
             described = {**engine.describe(), "capabilities": sorted(map(str, engine.capabilities))}
+            if self._bench.batch > 1:
+                described["prompts at once"] = self._bench.batch
             models = {**self._bench.pair.descriptions, "engine": described}
         case.node.user_properties.extend(case_properties(record))
         kept = {

@@ -41,6 +41,7 @@ def configure(config: pytest.Config) -> None:
         _check_models(settings)
         _check_engine(settings)
         _check_counters(config, settings)
+        _check_batch(config, settings)
         config.stash[RUN_CONFIG] = settings
         _configure_report(config, settings)
         if AGAINST in config.stash:
@@ -64,6 +65,8 @@ def header(config: pytest.Config) -> list[str]:
 
 def _settings_line(settings: RunConfig) -> str:
     decoding = f"engine {settings.engine}"
+    if settings.batch != 1:
+        decoding += f", {settings.batch or 'as many prompts as fit'} at once"
     if settings.engine == REFERENCE:
         decoding += f", tree {settings.tree}, rule {labelled(settings.rule)}"
     return (
@@ -167,6 +170,20 @@ def _check_counters(config: pytest.Config, settings: RunConfig) -> None:
             "whose counters are of all requests together, so that each worker would count the "
             "others' steps; run with -n 0 or -n 1, or leave metrics= out (a server that counts "
             "each request in its answer needs none)"
+        )
+
+
+def _check_batch(config: pytest.Config, settings: RunConfig) -> None:
+    """Refuse batches where the tests are shared out to several processes one by one.
+
+    Raises:
+        UsageError: No process knows which prompts will be its own.
+    """
+    workers = _workers(config)
+    if settings.batch != 1 and workers > 1:
+        raise UsageError(
+            f"--spec-batch: {workers} workers of pytest-xdist are handed their prompts one by one, "
+            "and cannot decode together what they do not have yet; leave out -n, or --spec-batch"
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from draftproof.config import PRESETS, RunConfig, Sampling
 from draftproof.errors import UsageError, unknown_value
-from draftproof.plugin.options import ALL, given, one_of_each, pairs_of
+from draftproof.plugin.options import ALL, AUTO, given, one_of_each, pairs_of
 from draftproof.prompt_sources import OWN_PROMPTS
 from draftproof.shapes import parse_tree
 
@@ -38,9 +38,13 @@ _CONFIG_FIELDS = {
     "spec_engine": "engine",
     "spec_engine_option": "engine_options",
     "spec_engine_timeout": "engine_timeout",
+    "spec_batch": "batch",
     "spec_tie_tolerance": "tie_tolerance",
 }
 
+
+_UNLIMITED = (("limit", ALL), ("batch", AUTO))
+"""Fields whose value None has a word of its own."""
 
 _SAMPLING_FIELDS = {
     "spec_temperature": "temperature",
@@ -110,7 +114,7 @@ def settings_of(values: Mapping[str, Any], **defaults: Any) -> RunConfig:
             sampling[_SAMPLING_FIELDS[name]] = value
         else:
             field = _CONFIG_FIELDS[name]
-            settings[field] = None if field == "limit" and value == ALL else value
+            settings[field] = None if (field, value) in _UNLIMITED else value
     if "jsonl" in settings:
         settings.setdefault("prompts", OWN_PROMPTS)
     if "tree" in settings:
