@@ -294,6 +294,8 @@ class RunConfig:
         """
         left_out = ("data_dir", "jsonl", "draw_log", "engine_timeout")
         settings = {key: value for key, value in self.to_json().items() if key not in left_out}
+        if self.batch == 1:  # as it was when there were no batches
+            del settings["batch"]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from draftproof.acceptance.protocol import Acceptance
+from draftproof.categorical import NO_LAW, no_law
 from draftproof.errors import DraftError
 from draftproof.randomness import Purpose
 from draftproof.tree import ROOT, DraftTree
@@ -65,9 +66,10 @@ def greedy_walk(row: RowVerified) -> Acceptance:
                 node = child
                 break
         else:
-            return Acceptance(
-                path=tuple(path), extra_token=row.extra_tokens[node + 1], reached=tuple(reached)
-            )
+            extra = row.extra_tokens[node + 1]
+            if extra == NO_LAW:
+                raise no_law()
+            return Acceptance(path=tuple(path), extra_token=extra, reached=tuple(reached))
 
 
 def top_down_walk(row: RowVerified) -> Acceptance:

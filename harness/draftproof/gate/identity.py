@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from draftproof.report.context import AT_ONCE
 from draftproof.report.run_info import RunInfo
 
-NOT_SETTINGS = frozenset({"data_dir", "limit", "check_state", "tie_tolerance"})
+NOT_SETTINGS = frozenset({"data_dir", "limit", "check_state", "tie_tolerance", "batch"})
 """Settings that do not move a case's figures: where the prompts lie, how many there are (cases are
-compared one by one, and their texts by hash), whether state is verified on the way, and how outputs
-are judged."""
+compared one by one, and their texts by hash), whether state is verified on the way, how outputs are
+judged, and how many are decoded at once, which moves seconds alone."""
 
 VERSIONS = ("python", "torch", "transformers", "tokenizers", "numpy")
 """Libraries whose version can move a number. draftproof's own is not among them, nor is that of an
@@ -79,10 +80,15 @@ def described(run: RunInfo) -> dict[str, Any]:
 
 def timing_mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     """The facts of the two machines without which seconds cannot be compared."""
-    return _different(
-        {name: before.hardware.get(name) for name in (*MACHINE, *TIMING)},
-        {name: now.hardware.get(name) for name in (*MACHINE, *TIMING)},
-    )
+    return _different(_timing_facts(before), _timing_facts(now))
+
+
+def _timing_facts(run: RunInfo) -> dict[str, Any]:
+    engine = run.models.get("engine")
+    return {
+        **{name: run.hardware.get(name) for name in (*MACHINE, *TIMING)},
+        AT_ONCE: None if engine is None else engine.get(AT_ONCE, 1),
+    }
 
 
 def _settings(before: RunInfo, now: RunInfo) -> list[Mismatch]:

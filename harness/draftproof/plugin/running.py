@@ -16,6 +16,7 @@ from draftproof.plugin.fixtures import Case
 from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
 from draftproof.plugin.state import FATAL, RECORD
+from draftproof.report.context import AT_ONCE
 from draftproof.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class Speculation:
             engine = self._bench.engine
             described = {**engine.describe(), "capabilities": sorted(map(str, engine.capabilities))}
             if self._bench.batch > 1:
-                described["prompts at once"] = self._bench.batch
+                described[AT_ONCE] = self._bench.batch
             models = {**self._bench.pair.descriptions, "engine": described}
         case.node.user_properties.extend(case_properties(record))
         kept = {

@@ -19,6 +19,9 @@ from draftproof.trace import CaseRecord, Verdict
 SHOWN_IDS = 5
 """How many case ids a failure line names."""
 
+AT_ONCE = "prompts at once"
+"""What an engine's description says of batches: how many prompts one had room for."""
+
 
 def settings_line(run: RunInfo) -> str:
     """Models, dtype, device, tree and rule or another engine, temperature and seed, in one line."""
@@ -30,6 +33,7 @@ def settings_line(run: RunInfo) -> str:
         f"draft {draft}",
         f"{_resolved(run, 'dtype')} on {_resolved(run, 'device')}",
         *_decoding(run),
+        *_batch(run),
         f"temperature {_setting(temperature)}",
         f"seed {_setting(run.config.get('seed'))}",
     ]
@@ -312,9 +316,15 @@ def _decoding(run: RunInfo) -> list[str]:
     own = [
         f"{key} {value}"
         for key, value in engine.items()
-        if key not in ("name", "version", "capabilities") and value is not None
+        if key not in ("name", "version", "capabilities", AT_ONCE) and value is not None
     ]
     return [" ".join(["engine", str(name), *([str(version)] if version else [])]), *own]
+
+
+def _batch(run: RunInfo) -> list[str]:
+    """How many prompts were decoded at once, where it was more than one."""
+    rows = run.models.get("engine", {}).get(AT_ONCE)
+    return [] if rows is None else [f"{rows} {AT_ONCE}"]
 
 
 def _model_name(run: RunInfo, role: str) -> str:
