@@ -1,5 +1,7 @@
 """``--spec-batch``: cases are decoded ahead, and each has its own result, order and failure."""
 
+import json
+
 import pytest
 from plugin_sources import WRONG_RULE
 
@@ -46,8 +48,11 @@ def test_a_run_in_batches_measures_what_a_run_of_single_cases_does(
     together.stdout.fnmatch_lines(["*4 prompts are decoded at once"])
     assert outputs(pytester, "together") == outputs(pytester, "alone")
     assert len(outputs(pytester, "alone")) == 6
-    together.stdout.fnmatch_lines(["target * 4 prompts at once *"])
-    alone.stdout.no_fnmatch_line("*prompts at once*")
+    for folder, expected in (("alone", None), ("together", 4)):
+        described = json.loads((pytester.path / folder / "run.json").read_text())
+        assert described["models"]["engine"].get("prompts at once") == expected
+        page = (pytester.path / folder / "summary.md").read_text()
+        assert ("4 prompts at once" in page) == (expected is not None)
     figures = [
         metrics(folder)["domains"]["letters"]["acceptance_rate"] for folder in ("alone", "together")
     ]
