@@ -126,7 +126,8 @@ def compare(
         if gate.metric == SPEEDUP:
             cases = pairs.cases[scope]
             return _judged_speed(gate, scope, cases, before, now, alternated=alternated)
-        return judge(gate, scope, paired_sums(gate.metric, before, now, pairs.cases[scope]), LEVEL)
+        sums = paired_sums(gate.metric, before, now, pairs.cases[scope])
+        return judge(gate, scope, sums, LEVEL, deepest=max(before.deepest, now.deepest))
 
     judgements = _all_judged(gates or SHOWN, pairs, own, judged)
     if gates:
@@ -339,7 +340,8 @@ def _judged_alone(gate: Gate, scope: str, case_ids: list[str], now: MeasuredRun)
         return judge_speedup(gate, scope, speedups(now)[rows], LEVEL)
     ratio = RATIOS[gate.metric]
     above, below = (now.totals[name][rows] for name in (ratio.numerator, ratio.denominator))
-    return judge(gate, scope, PairedSums.beside_bound(above, below, gate.bound), LEVEL)
+    sums = PairedSums.beside_bound(above, below, gate.bound)
+    return judge(gate, scope, sums, LEVEL, deepest=now.deepest)
 
 
 def _tell_steps(before: MeasuredRun, now: MeasuredRun, case_ids: Sequence[str]) -> bool:

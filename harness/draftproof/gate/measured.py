@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from draftproof.engines.draft_limits import draft_limits
 from draftproof.gate.exact import StepFacts, step_facts
 from draftproof.report.run_info import RunInfo
 from draftproof.report.texts import Texts, texts_of
@@ -54,6 +55,16 @@ class MeasuredRun:
     different: tuple[str, ...] = ()
     traces: Mapping[str, CaseRecord] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
+
+    @property
+    def deepest(self) -> float:
+        """Depth of the deepest draft, as the engine says; else the most drafted a step in a case."""
+        described = self.run.models.get("engine", {"tree": self.run.config.get("tree")})
+        depth = draft_limits(described).depth
+        if depth is not None:
+            return float(depth)
+        steps, drafted = self.totals["steps"], self.totals["drafted"]
+        return float((drafted[steps > 0] / steps[steps > 0]).max(initial=0.0))
 
     def rows(self, case_ids: Sequence[str]) -> np.ndarray:
         """``[len(case_ids)]`` the rows of some cases."""
