@@ -203,6 +203,27 @@ def _why_no_figure(gate: Gate, sums: PairedSums) -> str:
     return "the figure was 0 before, of which no change is a share; give a margin without %"
 
 
+def between(least: Judgement, most: Judgement) -> Judgement:
+    """What a bound says of a figure that is only known to lie between two.
+
+    It passes or fails where the figure at that end does which is nearer to the other outcome.
+
+    Args:
+        least: The judgement of the least that the figure can be.
+        most: That of the most, which is shown.
+    """
+    is_floor = math.isfinite(most.gate.fall)
+    failing, passing = (most, least) if is_floor else (least, most)
+    return replace(
+        most,
+        change=most.change._replace(low=min(least.change.low, most.change.low)),
+        p_fail=failing.p_fail,
+        p_pass=passing.p_pass,
+        reason=f"the engine does not tell its steps, and the figure is {least.now:.3f} to "
+        f"{most.now:.3f}",
+    )
+
+
 def without_figures(gate: Gate, scope: str, prompts: int) -> Judgement:
     """A judgement that rests on no figure: nothing is known of a change."""
     nan = math.nan
