@@ -55,7 +55,7 @@ def suite_properties(report: Report) -> Properties:
     if run.law_test is not None:
         yield f"{PREFIX}.law_test", str(run.law_test["verdict"])
     for finding in report.study.findings:
-        yield f"{PREFIX}.finding.{finding.number}", str(finding.verdict)
+        yield f"{PREFIX}.finding.{finding.number}", finding.said
 
 
 def case_properties(record: CaseRecord) -> Properties:
