@@ -166,7 +166,7 @@ def judge_alone(now: MeasuredRun, gates: Sequence[Gate], *, alpha: float = ALPHA
     if needing := [gate.text for gate in gates if gate.needs_baseline]:
         raise UsageError(
             f"'{needing[0]}' is about a change, and there is no earlier run to compare with; give "
-            "one, or a bound of the figure itself, for example 'acceptance_rate:>=0.3'"
+            "one, or a bound of the figure itself, for example 'block_efficiency:>=1.2'"
         )
     own = _Scopes.of(now, now.case_ids, lost=now.errors.keys())
     judgements = _all_judged(
