@@ -58,7 +58,7 @@ def verdicts(runs: list[Run]) -> str:
     ]
     for findings in zip(*(run.metrics["findings"] for run in runs), strict=True):
         claim = f"{findings[0]['number']}. {findings[0]['claim']}"
-        rows.append(_row(claim, *(f"**{each['verdict']}**" for each in findings)))
+        rows.append(_row(claim, *(f"**{each['said']}**" for each in findings)))
         for parts in zip(*(each["parts"] for each in findings), strict=True):
             what = parts[0]["claim"] + ("" if parts[0]["decides"] else " (does not decide)")
             rows.append(_row(f"– {what}", *(each["verdict"] for each in parts)))

@@ -56,7 +56,9 @@ def findings(folders: str) -> str:
         told = []
         for verdict in ("confirmed", "refuted", "not resolved"):
             numbers = [
-                str(each["number"]) for each in metrics["findings"] if each["verdict"] == verdict
+                f"{each['number']}{_added(each)}"
+                for each in metrics["findings"]
+                if each["verdict"] == verdict
             ]
             if numbers:
                 told.append(f"{verdict} {', '.join(numbers)}")
@@ -102,6 +104,12 @@ def updated(text: str) -> str:
     names = "|".join(EXCERPTS)
     marked = rf"(<!-- ({names}): (.+?) -->)\n.*?(<!-- end of \2 -->)"
     return re.sub(marked, filled, text, flags=re.DOTALL)
+
+
+def _added(finding: dict[str, str]) -> str:
+    """What is said beside a verdict, where the study's own range fares otherwise."""
+    added = finding["said"].removeprefix(finding["verdict"]).strip()
+    return f" ({added})" if added else ""
 
 
 def _read(folder: str, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from study_traces import study_run
 from draftproof.cli import main
 from draftproof.journal import Journal
 from draftproof.report import JOURNAL_FILE, point_latest, write_report
+from draftproof.report.run_info import TOY_NOTICE
 from draftproof.statistics import PEERS
 
 
@@ -39,7 +40,7 @@ def as_json(capsys, *words):
 def test_metrics_prints_the_projects_asked_for(capsys, saved):
     code, out, _ = run(capsys, "metrics", saved, "--as", "vllm, sglang")
     assert code == 0
-    assert out.startswith("nightly: all domains, 32 cases\n\nvLLM (")
+    assert out.startswith(f"nightly: all domains, 32 cases\n{TOY_NOTICE}\n\nvLLM (")
     assert "mean_acceptance_length" in out
     assert "SGLang (" in out
     assert "EAGLE" not in out
@@ -83,6 +84,7 @@ def test_study_prints_five_findings_with_verdicts(capsys, saved):
     assert "toy pair" in out
     document = as_json(capsys, "study", saved, "--resamples", "500")
     assert [finding["number"] for finding in document["findings"]] == [1, 2, 3, 4, 5]
+    assert document["notes"] == [TOY_NOTICE]
     assert {finding["verdict"] for finding in document["findings"]} <= {
         "confirmed",
         "refuted",
@@ -122,7 +124,10 @@ def test_latest_and_a_killed_run_are_read_too(capsys, saved, tmp_path, run_info)
     assert "\nthe run is unfinished: these are the cases that it came to\n" in out
     document = as_json(capsys, "metrics", killed, "--as", "vllm")
     assert document["complete"] is False
-    assert document["notes"] == ["the run is unfinished: these are the cases that it came to"]
+    assert document["notes"] == [
+        TOY_NOTICE,
+        "the run is unfinished: these are the cases that it came to",
+    ]
     assert as_json(capsys, "study", killed, "--resamples", "200")["notes"] == document["notes"]
 
 

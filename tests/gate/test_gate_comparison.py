@@ -25,7 +25,7 @@ from draftproof.report.comparison_text import markdown_comparison, terminal_comp
 from draftproof.report.metrics_json import strict_json
 from draftproof.report.page.comparison import comparison_html
 from draftproof.report.tree_text import side_by_side, tree_lines
-from draftproof.trace import Verdict
+from draftproof.trace import CaseRecord, Counts, DecodedOutput, Verdict
 
 
 def gates(*texts):
@@ -367,6 +367,61 @@ def test_an_engine_that_tells_no_steps_is_not_the_same_step_by_step(earlier, lat
     assert found.judgements[0].reason == "the engine tells no steps, so none was compared"
     assert not found.identical
     assert "Identical" not in terminal_comparison(found)
+
+
+@pytest.fixture
+def untold(run):
+    """A run of 12 prompts whose steps are only bounded: 47 committed, 12 accepted, drafts of 4."""
+    output = DecodedOutput(token_ids=tuple(range(48)), stop_reason="length", seconds=1.0)
+    cases = [
+        CaseRecord(
+            case_id=f"c{index:02}",
+            domain="code",
+            prompt_tokens=5,
+            verdict=Verdict.IDENTICAL,
+            plain=output,
+            speculative=output,
+            counts=Counts(drafted_steps=14, drafted=56, accepted=11 + index % 3, longest_draft=4),
+        )
+        for index in range(12)
+    ]
+    return measured_run("untold", run, cases)
+
+
+@pytest.mark.parametrize(
+    ("bound", "outcome"),
+    [
+        # By hand: 564 committed, 144 accepted: 420 steps at least, 468 at most: 1.343, 1.205.
+        ("block_efficiency:>=1.15", Outcome.PASS),
+        ("block_efficiency:>=1.25", Outcome.INCONCLUSIVE),
+        ("block_efficiency:>=1.4", Outcome.FAIL),
+        ("block_efficiency:<=1.4", Outcome.PASS),
+        ("block_efficiency:<=1.3", Outcome.INCONCLUSIVE),
+        ("block_efficiency:<=1.15", Outcome.FAIL),
+        ("accepted_length:>=0.325", Outcome.INCONCLUSIVE),
+        ("acceptance_rate:>=0.1", Outcome.PASS),
+    ],
+)
+def test_a_bound_is_held_to_both_ends_of_a_figure_whose_steps_are_not_told(
+    untold, tmp_path, bound, outcome
+):
+    storage = Storage(tmp_path)
+    storage.save("kept", untold, traces=False)
+    for now in (untold, storage.load("kept")):
+        found = judge_alone(now, gates(bound))
+        assert found.outcome is outcome
+        (judgement,) = found.judgements
+        if "block" in bound:
+            assert judgement.reason.endswith("the figure is 1.205 to 1.343")
+            low, high = judgement.interval_now
+            assert low < 564 / 468 < 564 / 420 < high
+        assert any("does not tell its steps" in note for note in found.notes)
+
+
+def test_contradictory_counts_are_said_beside_a_gate(earlier, cases, later):
+    broken = [replace(cases[0], contradictions=("step 0: …",)), *cases[1:]]
+    found = compare(earlier, later(broken))
+    assert "1 cases of later have counts that contradict each other" in " ".join(found.notes)
 
 
 def test_what_this_sessions_prompts_are_too_few_for_is_told_before_it_runs():

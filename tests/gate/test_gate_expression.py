@@ -6,7 +6,8 @@ import pytest
 
 from draftproof.errors import UsageError
 from draftproof.gate import parse_gate
-from draftproof.gate.expression import EVERY_DOMAIN, ONE_WAY, OVERALL, RATIOS
+from draftproof.gate.expression import EVERY_DOMAIN, ONE_WAY, OVERALL, RATIOS, check_reach
+from draftproof.shapes import parse_tree
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,38 @@ def test_what_cannot_be_read_is_refused(text, message):
         parse_gate(text)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "tree", "most"),
+    [
+        # Of 14 nodes a step keeps 3, one a level: 3 ÷ 14.
+        ("acceptance_rate:>=0.215", "3x2", "0.214 and this gate could not pass"),
+        ("acceptance_rate:<=0.3", "3x2", "0.214 and this gate could not fail"),
+        ("accepted_length:>=3.1", "3x2", "3 and this gate could not pass"),
+        ("accepted_length:<=4", "chain:4", "4 and this gate could not fail"),
+        ("block_efficiency@chat:>=5.5", "chain:4", "5 and this gate could not pass"),
+        ("first_child_expected_length:>=3.5", "3x2", "3 and this gate could not pass"),
+    ],
+)
+def test_a_bound_that_no_draft_of_a_shape_reaches_is_refused(text, tree, most):
+    with pytest.raises(UsageError) as refusal:
+        check_reach(parse_gate(text), parse_tree(tree))
+    assert f"the figure is never above {most}" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("acceptance_rate:>=0.21", "3x2"),
+        ("acceptance_rate:>=1", "chain:4"),
+        ("acceptance_rate:>=0.5", "lookup:5"),
+        ("acceptance_rate_reached:>=0.9", "3x2"),
+        ("accepted_length:>=3", "3x2"),
+        ("speedup:>=3", "3x2"),
+        ("acceptance_rate:-0.5", "3x2"),
+        ("identical", "3x2"),
+    ],
+)
+def test_a_bound_that_drafts_can_reach_is_not_refused(text, tree):
+    check_reach(parse_gate(text), parse_tree(tree))

@@ -259,6 +259,57 @@ def test_all_prompts_at_0_are_no_proof_of_a_rate_below_a_small_floor():
     assert binomtest(alarms, 300, ALPHA, "greater").pvalue > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("text", "figure", "prompts", "expected", "to_decide", "interval"),
+    [
+        # By hand: at a mean of .3 a prompt is at 0 with a chance of .7 at most; .7⁸ = .058, .7⁹ =
+        # .040. What others may be: 1 − .025^(1/8) = .369 of them, up to 1.
+        ("acceptance_rate:>=0.3", 0.0, 8, "inconclusive", 9, (0.0, 0.369)),
+        ("acceptance_rate:>=0.3", 0.0, 9, "fail", None, (0.0, 0.336)),
+        ("acceptance_rate:<=0.9", 1.0, 20, "inconclusive", 29, (0.832, 1.0)),
+        # All at .5, where .3 may be the mean if 2 in 5 of others are at 0: .6⁵ = .078, .6⁶ = .047.
+        ("acceptance_rate:>=0.3", 0.5, 6, "pass", None, (0.270, 0.730)),
+        # Lengths lie between 0 and the depth 3, block efficiency between 1 and 4: (1 − .1 ÷ 3)⁶ and
+        # (1 − .2 ÷ 3)⁶ are far above .05, and (1 − .5)⁶ is not.
+        ("accepted_length:>=0.1", 0.0, 6, "inconclusive", 89, (0.0, 1.378)),
+        ("block_efficiency:>=1.2", 1.0, 6, "inconclusive", 44, (1.0, 2.378)),
+        ("accepted_length:>=1.5", 0.0, 6, "fail", None, (0.0, 1.378)),
+    ],
+)
+def test_prompts_that_are_all_alike_leave_open_what_others_are(
+    text, figure, prompts, expected, to_decide, interval
+):
+    gate = parse_gate(text)
+    below = np.full(prompts, 20.0)
+    pair = PairedSums.beside_bound(figure * below, below, gate.bound)
+    (found,) = decide([judge(gate, "code", pair, 0.95, deepest=3)], ALPHA)
+    assert str(found.outcome) == expected
+    assert found.prompts_to_decide == to_decide
+    assert found.interval_now == pytest.approx(interval, abs=5e-4)
+
+
+def test_lengths_of_engines_that_nobody_knows_the_depth_of_are_not_bounded():
+    gate = parse_gate("accepted_length:>=0.1")
+    below = np.full(30, 20.0)
+    pair = PairedSums.beside_bound(0 * below, below, gate.bound)
+    (found,) = decide([judge(gate, "code", pair, 0.95)], ALPHA)
+    assert (found.outcome, found.interval_now) == (Outcome.INCONCLUSIVE, None)
+    assert found.prompts_to_decide is None
+    assert found.reason.startswith("nothing says how far other prompts may be from these")
+
+
+@pytest.mark.parametrize("prompts", [6, 7])
+def test_one_change_in_all_of_too_few_prompts_is_decided_by_more_of_them(prompts):
+    """Both ways in four domains need 8 prompts: the change is not near its margin."""
+    full, gate = np.full(prompts, 20.0), parse_gate("acceptance_rate:-0.02")
+    pair = PairedSums(
+        numerator_before=full, denominator_before=full, numerator_now=0 * full, denominator_now=full
+    )
+    domains = ("code", "math", "logic", "chat")
+    for found in decide([judge(gate, domain, pair, 0.95) for domain in domains], ALPHA):
+        assert (found.outcome, found.prompts_to_decide) == (Outcome.INCONCLUSIVE, 8)
+
+
 def test_a_level_that_no_number_of_prompts_reaches_is_told():
     assert fewest_prompts(1e-5) is None
     found = outcome("acceptance_rate:-1%", 0.2)

@@ -86,6 +86,14 @@ def test_drafted_steps_alone_say_between_what_the_figures_lie(counting, run, met
     assert properties["draftproof.overall.most_steps"] == str(own["most_steps"])
     assert "the engine does not tell its steps" in properties["draftproof.note.1"]
     assert float(properties["draftproof.overall.block_efficiency.at_least"]) >= 1
+    assert properties["draftproof.engine"] == "counting"
+    cases = [
+        {p.get("name"): p.get("value") for p in case.iter("property")}
+        for case in ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
+    ]
+    assert sum(int(case["draftproof.steps"]) for case in cases) == own["steps"]
+    most = [int(c.get("draftproof.most_steps", c["draftproof.steps"])) for c in cases]
+    assert sum(most) == own["most_steps"]
 
 
 @pytest.mark.parametrize("workers", [("-n2",), ("--tx=2*popen", "--dist=load")])
@@ -154,5 +162,5 @@ def test_metrics_as_json_say_which_prompts_are_missing(run, pytester, capsys):
     assert document["complete"] is True
     assert document["notes"] == [
         "letters: these figures are of 3 of the 40 prompts of the data: 37 were left out by the "
-        "limit"
+        "limit",
     ]

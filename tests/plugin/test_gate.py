@@ -142,6 +142,7 @@ def test_the_ini_file_can_hold_the_gate(report, pytester, self_draft):
         (["--spec-compare=main"], "there is no baseline 'main'"),
         (["--spec-fail=acceptance_rate:-1%"], "is about a change and needs something to compare"),
         (["--spec-fail=acceptance_rate:>=2"], "acceptance_rate_drafted lies between 0 and 1"),
+        (["--spec-fail=acceptance_rate:>=0.3"], "never above 0.214 and this gate could not pass"),
         (["--spec-save=a/b"], "--spec-save: 'a/b' is not a name"),
         (["--spec-save=x", "--spec-alpha=0"], "--spec-alpha: 0.0 is not between 0 and 1"),
         (["--spec-against=tree"], "--spec-against: 'tree' is not KEY=VALUE"),

@@ -2,22 +2,32 @@
 
 import pytest
 
-from draftproof.plugin.idle_options import _NEEDED
 from draftproof.plugin.options import OPTIONS
 
 USAGE_ERROR = 4
 SWITCHES = {option.name for option in OPTIONS if option.metavar is None}
 VALUES = {"spec_alpha": "0.1"}
+NEEDED = {
+    "report_dir": ("report",),
+    "spec_open": ("report",),
+    "spec_keep_prompts": ("report",),
+    "spec_name": ("report",),
+    "spec_resume": ("report",),
+    "spec_save_traces": ("spec_save",),
+    "spec_storage": ("spec_save", "spec_compare"),
+    "spec_compare_anyway": ("spec_compare",),
+    "spec_alpha": ("spec_fail",),
+}
 
 
-@pytest.mark.parametrize("name", _NEEDED)
+@pytest.mark.parametrize("name", NEEDED)
 def test_an_option_without_what_it_needs_is_refused(run, name):
     flag = "--" + name.replace("_", "-")
     option = flag if name in SWITCHES else f"{flag}={VALUES.get(name, 'x')}"
-    report = [] if _NEEDED[name] == ("report",) else ["--report"]
+    report = [] if NEEDED[name] == ("report",) else ["--report"]
     result = run(option, *report, models=False)
     assert result.ret == USAGE_ERROR
-    needed = " or ".join("--" + other.replace("_", "-") for other in _NEEDED[name])
+    needed = " or ".join("--" + other.replace("_", "-") for other in NEEDED[name])
     result.stderr.fnmatch_lines([f"*{flag} does nothing without {needed}: add it, or leave*"])
 
 

@@ -3,6 +3,7 @@
 import pytest
 from study_traces import study_run
 
+import draftproof.plugin.progress
 from draftproof.plugin.progress import Progress
 
 
@@ -58,3 +59,14 @@ def test_lines_are_not_more_frequent_than_one_in_ten_seconds():
 
 def test_the_last_case_needs_no_line(told):
     assert len(told(measured=8)) == 7
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_a_line_does_not_stick_to_the_letter_of_a_result(run, pytester, monkeypatch, workers):
+    if workers:
+        pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    monkeypatch.setattr(draftproof.plugin.progress, "SECONDS_BETWEEN_LINES", 0.0)
+    result = run("--report", "--report-dir=out", *workers)
+    lines = [line for line in result.outlines if " cases, acceptance probability" in line]
+    assert len(lines) == 2
+    assert all(line.startswith("draftproof: ") for line in lines), lines

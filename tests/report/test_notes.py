@@ -188,6 +188,15 @@ def test_contradictory_counters_are_said_to_be_in_no_figure(run, make_cases):
     ]
 
 
+def test_contradictory_steps_are_said_to_be_in_the_figures(run, make_cases):
+    cases = make_cases()
+    cases[1] = replace(cases[1], contradictions=("step 0: more tokens accepted than drafted",))
+    assert notes(run, cases) == [
+        f"the counts of 1 of {len(cases)} cases contradict each other, and are in these figures: "
+        f"believe none before that is mended (first {cases[1].case_id})"
+    ]
+
+
 def test_prompts_that_are_not_in_the_figures(run, make_cases):
     cases = make_cases()
     cases[4] = replace(cases[4], verdict=Verdict.ERROR, message="no memory")

@@ -157,7 +157,11 @@ def found():
                 evidence=f"evidence {number}",
                 estimates={"code": estimate(0.5, 0.25, 9)},
                 parts=tuple(
-                    Part(claim=f"part {decides}", verdict=verdict, decides=decides)
+                    Part(
+                        claim=f"part {decides}",
+                        verdict=verdict if decides else FindingVerdict.REFUTED,
+                        decides=decides,
+                    )
                     for decides in (True, False)
                     if number == 1
                 ),
@@ -248,9 +252,9 @@ Draft entropy and acceptance probability, Spearman's ρ: code -0.25 [-0.38, -0.1
 Acceptance probability in the second half of outputs − in the first: -0.250 [-0.375, -0.125].
 
 The findings of the study (arXiv 2604.14682) in this run:
-1. CONFIRMED: claim 1
+1. CONFIRMED IN WORDS, THE STUDY'S RANGE REFUTED: claim 1
    confirmed: part True
-   confirmed: part False (does not decide)
+   refuted: part False (does not decide)
    evidence 1
 2. REFUTED: claim 2
    evidence 2
@@ -315,7 +319,7 @@ target builtin · draft builtin · float32 on cpu · tree 3x2 · rule auto · te
 
 | finding | verdict | evidence |
 | :--- | :--- | :--- |
-| 1. claim 1 | confirmed | confirmed: part True; confirmed: part False (does not decide); evidence 1 |
+| 1. claim 1 | confirmed in words, the study's range refuted | confirmed: part True; refuted: part False (does not decide); evidence 1 |
 | 2. claim 2 | refuted | evidence 2 |
 | 3. claim 3 | not resolved | evidence 3 |
 

@@ -51,6 +51,7 @@ def metrics(arguments: argparse.Namespace) -> str:
     if domain is not None:
         counts = {name: count for name, count in counts.items() if count.measured + count.errors}
     notes = [
+        *([TOY_NOTICE] if saved.run.uses_builtin else []),
         *prompt_lines(counts, complete=saved.complete),
         *refused_lines(cases),
     ]
@@ -85,8 +86,8 @@ def study(arguments: argparse.Namespace) -> str:
     found = _study(saved, Resampling(resamples=arguments.resamples))
     notes = prompt_lines(prompt_counts(saved.run, saved.cases), complete=saved.complete)
     if arguments.json:
-        noted = {"notes": notes} if notes else {}
-        return _json({"run": saved.run.name, **noted, **study_json(found)})
+        noted = [*([TOY_NOTICE] if saved.run.uses_builtin else []), *notes]
+        return _json({"run": saved.run.name, "notes": noted, **study_json(found)})
     blocks = [settings_line(saved.run), *notes]
     if saved.run.uses_builtin:
         blocks.append(TOY_NOTICE)

@@ -44,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         description="Compares two saved runs, paired by prompt: the changes with intervals, the "
         "first case, step and node that differ, and gates. Each of BEFORE and NOW is the name of a "
         "baseline, or the path of its file or of a REPORT's folder. One run alone is judged by "
-        "floors and ceilings (--fail 'acceptance_rate:>=0.3'). `draftproof docs gate` explains "
+        "floors and ceilings (--fail 'block_efficiency:>=1.2'). `draftproof docs gate` explains "
         "them. An option that pytest has too may be written as there: --spec-fail for --fail.",
     )
     parser.add_argument("before", metavar="BEFORE", nargs="?", help="the earlier run")
@@ -56,8 +56,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="EXPR",
         action="append",
         default=[],
-        help="a gate, for example acceptance_rate:-0.02 (a change) or 'acceptance_rate:>=0.3' (the "
-        "figure itself); several",
+        help="a gate, for example acceptance_rate:-0.02 (a change) or 'block_efficiency:>=1.2' "
+        "(the figure itself); several",
     )
     parser.add_argument(
         "--anyway",
@@ -130,7 +130,7 @@ def _require_alone(arguments: argparse.Namespace, gates: Sequence[Gate]) -> None
     if not gates or any(gate.needs_baseline for gate in gates):
         raise UsageError(
             f"there is one run ({arguments.now}), and nothing to compare it with: give BEFORE and "
-            "NOW, or only gates on the figures themselves (--fail 'acceptance_rate:>=0.3')"
+            "NOW, or only gates on the figures themselves (--fail 'block_efficiency:>=1.2')"
         )
     for option in ("html", "anyway"):
         if getattr(arguments, option):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from draftproof.engines.protocol import Generation
 from draftproof.errors import UsageError
 from draftproof.shapes import parse_tree
@@ -14,7 +16,7 @@ from draftproof.statistics.count_identities import (
     check_counts,
     check_told_steps,
 )
-from draftproof.trace import Counts
+from draftproof.trace import Columns, Counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,14 @@ def draft_limits(described: Mapping[str, Any]) -> DraftLimits:
         >>> draft_limits({"tree": "3x2"})
         DraftLimits(nodes=14, depth=3)
         >>> draft_limits({"draft_length": 5})
-        DraftLimits(nodes=None, depth=5)
+        DraftLimits(nodes=5, depth=5)
     """
     try:
         shape = parse_tree(described["tree"])
     except (KeyError, AttributeError, TypeError, UsageError):
         length = described.get("draft_length")
-        return DraftLimits(depth=length if isinstance(length, int) and length > 0 else None)
+        known = length if isinstance(length, int) and length > 0 else None
+        return DraftLimits(nodes=known, depth=known)
     return DraftLimits(nodes=shape.most_nodes, depth=shape.deepest)
 
 
@@ -62,18 +65,19 @@ def told_counts_problems(generation: Generation, limits: DraftLimits) -> list[st
     """Every way in which an engine's counters and the tokens it calls accepted cannot be.
 
     They are held to each other, to the output, to the engine's steps where it tells them, and to
-    the largest draft that it says it makes.
+    the largest draft that it says it makes; so are its steps.
 
     Args:
         generation: What the engine answered.
         limits: How large its drafts are.
 
     Returns:
-        A line each; none where it tells no counters.
+        A line each; none where it tells neither.
     """
+    beyond = [] if generation.steps is None else _beyond(generation.steps, limits)
     counts = limited(generation.counts, limits)
     if counts is None:
-        return []
+        return beyond
     by_text = generation.stop_reason == "stop_string"
     tokens = len(generation.token_ids)
     problems = check_counts(counts, tokens, by_text=by_text, most_nodes=limits.nodes)
@@ -81,4 +85,20 @@ def told_counts_problems(generation: Generation, limits: DraftLimits) -> list[st
         problems += check_told_steps(counts, generation.steps)
     if generation.accepted is not None:
         problems += check_accepted(generation.accepted, counts, generation.steps)
-    return [f"counters: {problem}" for problem in problems]
+    return [*beyond, *(f"counters: {problem}" for problem in problems)]
+
+
+def _beyond(steps: Columns, limits: DraftLimits) -> list[str]:
+    """The first step whose draft is larger than the engine says that its drafts are."""
+    lines = []
+    for column, most, unit in (("nodes", limits.nodes, "nodes"), ("depth", limits.depth, "deep")):
+        rows = [] if most is None else np.flatnonzero(steps[column] > most).tolist()
+        if rows:
+            more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+            drafted = int(steps[column][rows[0]])
+            lines.append(
+                f"step {rows[0]}: its draft has {drafted} nodes, and the largest draft {most}{more}"
+                if unit == "nodes"
+                else f"step {rows[0]}: its draft is {drafted} deep, and the deepest {most}{more}"
+            )
+    return lines

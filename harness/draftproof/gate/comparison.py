@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from draftproof.errors import UsageError, unknown_value
 from draftproof.gate.clues import Changes, changes, clues
 from draftproof.gate.exact import FirstDifference, locate
@@ -23,6 +25,7 @@ from draftproof.gate.judging import (
     LEVEL,
     Judgement,
     Outcome,
+    between,
     decide,
     judge,
     overall_outcome,
@@ -126,7 +129,8 @@ def compare(
         if gate.metric == SPEEDUP:
             cases = pairs.cases[scope]
             return _judged_speed(gate, scope, cases, before, now, alternated=alternated)
-        return judge(gate, scope, paired_sums(gate.metric, before, now, pairs.cases[scope]), LEVEL)
+        sums = paired_sums(gate.metric, before, now, pairs.cases[scope])
+        return judge(gate, scope, sums, LEVEL, deepest=max(before.deepest, now.deepest))
 
     judgements = _all_judged(gates or SHOWN, pairs, own, judged)
     if gates:
@@ -162,7 +166,7 @@ def judge_alone(now: MeasuredRun, gates: Sequence[Gate], *, alpha: float = ALPHA
     if needing := [gate.text for gate in gates if gate.needs_baseline]:
         raise UsageError(
             f"'{needing[0]}' is about a change, and there is no earlier run to compare with; give "
-            "one, or a bound of the figure itself, for example 'acceptance_rate:>=0.3'"
+            "one, or a bound of the figure itself, for example 'block_efficiency:>=1.2'"
         )
     own = _Scopes.of(now, now.case_ids, lost=now.errors.keys())
     judgements = _all_judged(
@@ -339,7 +343,16 @@ def _judged_alone(gate: Gate, scope: str, case_ids: list[str], now: MeasuredRun)
         return judge_speedup(gate, scope, speedups(now)[rows], LEVEL)
     ratio = RATIOS[gate.metric]
     above, below = (now.totals[name][rows] for name in (ratio.numerator, ratio.denominator))
-    return judge(gate, scope, PairedSums.beside_bound(above, below, gate.bound), LEVEL)
+    most_steps = now.most_steps[rows]
+
+    def against_bound(below: np.ndarray) -> Judgement:
+        assert gate.bound is not None
+        sums = PairedSums.beside_bound(above, below, gate.bound)
+        return judge(gate, scope, sums, LEVEL, deepest=now.deepest)
+
+    if ratio.denominator != "steps" or np.array_equal(below, most_steps):
+        return against_bound(below)
+    return between(against_bound(most_steps), against_bound(below))
 
 
 def _tell_steps(before: MeasuredRun, now: MeasuredRun, case_ids: Sequence[str]) -> bool:
@@ -408,6 +421,17 @@ def _notes(
             notes.append(
                 f"{len(run.different)} cases of {run.name} have an output that is not the "
                 "target's own."
+            )
+        if run.contradictory:
+            notes.append(
+                f"{len(run.contradictory)} cases of {run.name} have counts that contradict each "
+                "other: believe no figure of them."
+            )
+        if (run.most_steps > run.totals["steps"]).any():
+            notes.append(
+                f"The engine of {run.name} does not tell its steps: changes of accepted length and "
+                "block efficiency are those of the most that they can be, and bounds are held to "
+                "the least and to the most."
             )
     if first is not None and first.before is None:
         notes.append(

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from draftproof.errors import UsageError, unknown_value
+from draftproof.shapes import TreeShape
 from draftproof.statistics.metrics import METRICS, RatioMetric
 
 OVERALL = "overall"
@@ -26,7 +27,7 @@ _FORM = re.compile(
 )
 _EXAMPLES = (
     "'acceptance_rate:-0.02', 'block_efficiency@chat:-3%', 'speedup@overall:-10%' (a change), or "
-    "'acceptance_rate:>=0.3' (the figure itself)"
+    "'block_efficiency:>=1.2' (the figure itself)"
 )
 _BOUNDS = {">=": ">=", "≥": ">=", "<=": "<=", "≤": "<="}
 _SPEEDUP_RANGE = (0.0, math.inf)
@@ -150,6 +151,41 @@ def _bounded(option: str, metric: str, scope: str, at_scope: str, match: re.Matc
         relative=False,
         bound=bound,
     )
+
+
+def check_reach(gate: Gate, shape: TreeShape) -> None:
+    """Refuse a bound that the figure cannot pass, or cannot miss, with drafts of a shape.
+
+    Of a tree's nodes a step keeps one a level at most, so that its acceptance rate ÷ drafted is far
+    below 1 however good the draft model is.
+
+    Args:
+        gate: The condition.
+        shape: What every draft is.
+
+    Raises:
+        UsageError: Says what the figure is at most.
+
+    Example:
+        >>> from draftproof.shapes import parse_tree
+        >>> check_reach(parse_gate("acceptance_rate:>=0.2"), parse_tree("3x2"))
+        >>> check_reach(parse_gate("acceptance_rate:>=0.3"), parse_tree("chain:4"))
+    """
+    if gate.bound is None or gate.metric not in RATIOS:
+        return
+    depth = shape.deepest
+    most = RATIOS[gate.metric].bounds(depth)[1]
+    why = f"a draft of {shape} is {depth} deep at most"
+    if gate.metric == "acceptance_rate_drafted" and shape.is_fixed:
+        most = depth / shape.most_nodes
+        why = f"of the {shape.most_nodes} nodes of a draft of {shape}, a step keeps {depth} at most"
+    is_floor = math.isfinite(gate.fall)
+    if gate.bound > most if is_floor else gate.bound >= most:
+        hint = "; acceptance_rate_reached does not depend on the tree so" if "nodes" in why else ""
+        raise UsageError(
+            f"--spec-fail '{gate.text}': {why}, so that the figure is never above {most:.3g} and "
+            f"this gate could not {'pass' if is_floor else 'fail'}; give a lower bound{hint}"
+        )
 
 
 def _number(option: str, text: str) -> float:

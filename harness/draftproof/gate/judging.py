@@ -13,6 +13,7 @@ from scipy.special import ndtri, stdtrit
 from draftproof.gate.change import Change, ChangeTest, smallest_p
 from draftproof.gate.expression import RATIOS, Gate
 from draftproof.gate.paired import DRAWS, PairedSums
+from draftproof.statistics.small_samples import unseen_share
 
 ALPHA = 0.05
 LEVEL = 0.95
@@ -56,6 +57,8 @@ class Judgement:
         prompts_to_decide: About how many prompts would decide, if the change is as measured; None
             where it is decided, or where no number would.
         reason: Why there is no verdict, or what an outcome rests on; else empty.
+        alike: Where all prompts have one figure and a bound is not it: the chance that a prompt has
+            it, at most, if the mean is the bound; else 0.
     """
 
     gate: Gate
@@ -70,6 +73,7 @@ class Judgement:
     fewest: int | None = 0
     prompts_to_decide: int | None = None
     reason: str = ""
+    alike: float = 0.0
 
     @property
     def rose(self) -> bool:
@@ -88,7 +92,13 @@ class Judgement:
 
 
 def judge(
-    gate: Gate, scope: str, sums: PairedSums, level: float, *, interval: bool = True
+    gate: Gate,
+    scope: str,
+    sums: PairedSums,
+    level: float,
+    *,
+    interval: bool = True,
+    deepest: float = math.inf,
 ) -> Judgement:
     """What the prompts say of one gate, before all gates are taken together.
 
@@ -101,7 +111,9 @@ def judge(
         sums: The figure's sums there; beside those of the bound where the gate has one.
         level: Coverage of the printed interval.
         interval: Whether to find it; without, only the outcome can be trusted.
+        deepest: Depth of the deepest draft, which bounds lengths; infinite where nobody tells.
     """
+    bounds = RATIOS[gate.metric].bounds(deepest)
     test = ChangeTest(sums, relative=gate.relative)
     found = Judgement(
         gate=gate,
@@ -109,7 +121,7 @@ def judge(
         prompts=sums.prompts,
         before=sums.before if gate.bound is None else math.nan,
         now=sums.now,
-        change=_possible(gate, test.measured(level if interval else 0.0)),
+        change=_possible(gate, bounds, test.measured(level if interval else 0.0)),
         p_fail=1.0,
         p_pass=1.0,
     )
@@ -119,7 +131,10 @@ def judge(
         # What so many prompts could show at most: one prompt that is the same shows nothing.
         same = "no prompt differs" if gate.bound is None else "every prompt is at the bound"
         return replace(found, p_pass=smallest_p(sums.prompts), reason=same)
-    at_end = _all_at_an_end(gate, sums)
+    alike = _chance_of_alike(gate, bounds, sums)
+    at_end = alike**sums.prompts
+    if alike and math.isfinite(found.change.low + found.change.high):
+        found = replace(found, change=_beyond_those_alike(bounds, sums, found.change, level))
     fail, within = [], []
     if math.isfinite(gate.fall):
         at = test.p_values(-gate.fall)
@@ -129,14 +144,18 @@ def judge(
         at = test.p_values(gate.rise)
         fail.append(max(at.greater, at_end))
         within.append(max(at.less, at_end))
-    return replace(found, p_fail=min(1.0, len(fail) * min(fail)), p_pass=max(within))
+    p_fail = min(1.0, len(fail) * min(fail))
+    reason = "nothing says how far other prompts may be from these, which are all alike"
+    return replace(
+        found, p_fail=p_fail, p_pass=max(within), alike=alike, reason=reason if alike == 1 else ""
+    )
 
 
-def _possible(gate: Gate, change: Change) -> Change:
+def _possible(gate: Gate, bounds: tuple[float, float], change: Change) -> Change:
     """The interval without what no figure can be."""
-    if gate.relative or gate.metric not in RATIOS:
+    if gate.relative:
         return change
-    least, most = RATIOS[gate.metric].bounds(math.inf)
+    least, most = bounds
     lowest = least - (most if gate.bound is None else gate.bound)
     highest = most - (least if gate.bound is None else gate.bound)
     # An end that is infinite is not known, which is not the same as the least possible one.
@@ -145,20 +164,34 @@ def _possible(gate: Gate, change: Change) -> Change:
     return change._replace(low=low, high=high)
 
 
-def _all_at_an_end(gate: Gate, sums: PairedSums) -> float:
-    """The chance that all prompts are at the end of a figure's range if it is at its bound.
+def _chance_of_alike(gate: Gate, bounds: tuple[float, float], sums: PairedSums) -> float:
+    """The chance that a prompt has the figure that all have, if the mean is the bound.
 
-    Where a rate is 0 in every prompt, there is no spread to judge by. If its mean were the bound, a
-    prompt would still be at 0 with a chance of at most 1 − bound, and n of them with at most (1 −
-    bound)ⁿ. 0 where prompts are not all at one end, or the figure has no end.
+    Where prompts are all alike, there is no spread to judge by. Is a rate 0 in every prompt, and
+    its mean the bound, then a prompt is still at 0 with a chance of at most 1 − bound, where all
+    others are at 1. 0 where prompts differ, or the gate is about a change.
     """
-    least, most = RATIOS[gate.metric].bounds(math.inf)
-    if gate.bound is None or math.isinf(most):
+    if gate.bound is None or not _alike(sums):
         return 0.0
-    for end, other in ((least, most), (most, least)):
-        if np.array_equal(sums.numerator_now, end * sums.denominator_now):
-            return float(((gate.bound - other) / (end - other)) ** sums.prompts)
-    return 0.0
+    least, most = bounds
+    other = most if gate.bound > sums.now else least
+    return 1.0 if math.isinf(other) else (gate.bound - other) / (sums.now - other)
+
+
+def _alike(sums: PairedSums) -> bool:
+    """Whether every prompt has the same figure, but for rounding."""
+    carried = sums.carrying
+    expected = sums.now * carried.denominator_now
+    return bool(np.allclose(carried.numerator_now, expected, rtol=1e-12, atol=0))
+
+
+def _beyond_those_alike(
+    bounds: tuple[float, float], sums: PairedSums, change: Change, level: float
+) -> Change:
+    """The interval with what prompts may be that are unlike those drawn, as in reports."""
+    share = unseen_share(sums.prompts, level)
+    low, high = (change.value + share * (end - sums.now) for end in bounds)
+    return change._replace(low=low, high=high)
 
 
 def _why_no_figure(gate: Gate, sums: PairedSums) -> str:
@@ -168,6 +201,27 @@ def _why_no_figure(gate: Gate, sums: PairedSums) -> str:
     if math.isnan(sums.before):
         return f"there was no such figure before: {absent}"
     return "the figure was 0 before, of which no change is a share; give a margin without %"
+
+
+def between(least: Judgement, most: Judgement) -> Judgement:
+    """What a bound says of a figure that is only known to lie between two.
+
+    It passes or fails where the figure at that end does which is nearer to the other outcome.
+
+    Args:
+        least: The judgement of the least that the figure can be.
+        most: That of the most, which is shown.
+    """
+    is_floor = math.isfinite(most.gate.fall)
+    failing, passing = (most, least) if is_floor else (least, most)
+    return replace(
+        most,
+        change=most.change._replace(low=min(least.change.low, most.change.low)),
+        p_fail=failing.p_fail,
+        p_pass=passing.p_pass,
+        reason=f"the engine does not tell its steps, and the figure is {least.now:.3f} to "
+        f"{most.now:.3f}",
+    )
 
 
 def without_figures(gate: Gate, scope: str, prompts: int) -> Judgement:
@@ -248,15 +302,17 @@ def prompts_to_decide(judgement: Judgement, alpha: float, tests: int) -> int | N
     None where the change is at its margin, so that no number of prompts would.
     """
     gate, change = judgement.gate, judgement.change
-    if math.isnan(change.error) or not change.error > 0:
+    if math.isnan(change.error):
         return None
     room = min(change.value + gate.fall, gate.rise - change.value)
     level = alpha if room > 0 else failing_level(gate, alpha, tests)
     needed = fewest_prompts(level)
-    if room == 0 or needed is None:
+    if room == 0 or needed is None or judgement.alike == 1:
         return None
     spread = change.error * math.sqrt(judgement.prompts)
     wanted = float(((-ndtri(level) + ndtri(POWER)) * spread / abs(room)) ** 2)
+    if judgement.alike:
+        wanted = math.log(level) / math.log(judgement.alike)
     if wanted > MOST_PROMPTS:
         return None
     return max(needed, judgement.prompts + 1, math.ceil(wanted))

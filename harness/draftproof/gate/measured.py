@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from draftproof.engines.draft_limits import draft_limits
 from draftproof.gate.exact import StepFacts, step_facts
 from draftproof.report.run_info import RunInfo
 from draftproof.report.texts import Texts, texts_of
@@ -35,10 +36,13 @@ class MeasuredRun:
         case_ids: ``[cases]`` measured cases, in the order of their ids.
         domains: ``[cases]``.
         totals: `TOTALS`, each float64 ``[cases]``.
+        most_steps: float64 ``[cases]`` the most steps there can have been: more than the total
+            ``steps`` only where an engine tells its counters and no steps.
         seconds: `SECONDS`, each float64 ``[cases]``.
         steps: The steps' facts of each case.
         errors: The domain of each case that ended in an error, by id; they are in nothing else.
         different: Cases whose output was not the target's own.
+        contradictory: Cases whose counts contradict each other.
         traces: The records by case id, where they were kept.
         texts: The text of their tokens, as far as it was kept.
     """
@@ -48,12 +52,24 @@ class MeasuredRun:
     case_ids: tuple[str, ...]
     domains: tuple[str, ...]
     totals: Mapping[str, np.ndarray]
+    most_steps: np.ndarray
     seconds: Mapping[str, np.ndarray]
     steps: Mapping[str, StepFacts]
     errors: Mapping[str, str] = field(default_factory=dict)
     different: tuple[str, ...] = ()
+    contradictory: tuple[str, ...] = ()
     traces: Mapping[str, CaseRecord] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
+
+    @property
+    def deepest(self) -> float:
+        """Depth of the deepest draft, as the engine says; else the most drafted a step."""
+        described = self.run.models.get("engine", {"tree": self.run.config.get("tree")})
+        depth = draft_limits(described).depth
+        if depth is not None:
+            return float(depth)
+        steps, drafted = self.totals["steps"], self.totals["drafted"]
+        return float((drafted[steps > 0] / steps[steps > 0]).max(initial=0.0))
 
     def rows(self, case_ids: Sequence[str]) -> np.ndarray:
         """``[len(case_ids)]`` the rows of some cases."""
@@ -84,10 +100,12 @@ def measured_run(
         case_ids=sums.case_ids,
         domains=sums.domains,
         totals={total: sums.totals[total] for total in TOTALS},
+        most_steps=sums.most_steps,
         seconds=_seconds(measured),
         steps={case.case_id: step_facts(case) for case in measured},
         errors={case.case_id: case.domain for case in ordered if case.verdict is Verdict.ERROR},
         different=tuple(case.case_id for case in ordered if case.verdict is Verdict.ALGORITHMIC),
+        contradictory=tuple(case.case_id for case in measured if case.contradictions),
         traces={case.case_id: case for case in measured},
         texts=texts_of(measured) if texts is None else texts,
     )

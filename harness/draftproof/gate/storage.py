@@ -155,7 +155,9 @@ def _to_json(run: MeasuredRun, *, traces: bool) -> dict[str, Any]:
         "domains": list(run.domains),
         "errors": dict(run.errors),
         "different": list(run.different),
+        "contradictory": list(run.contradictory),
         "totals": {name: _numbers(run.totals[name]) for name in TOTALS},
+        "most_steps": _numbers(run.most_steps),
         "seconds": {name: _numbers(run.seconds[name]) for name in SECONDS},
         "steps": {
             case_id: base64.b64encode(facts.to_bytes()).decode()
@@ -188,10 +190,14 @@ def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
         case_ids=tuple(case_ids[row] for row in order),
         domains=tuple(domains[row] for row in order),
         totals=columns,
+        most_steps=_column(values["most_steps"], len(case_ids))[order]
+        if "most_steps" in values
+        else columns["steps"],
         seconds=seconds,
         steps=steps,
         errors=dict(errors) if isinstance(errors, dict) else dict.fromkeys(errors, ""),
         different=tuple(sorted(values["different"])),
+        contradictory=tuple(sorted(values.get("contradictory", ()))),
         traces={} if kept is None else {case.case_id: case for case in kept.cases},
         texts=Texts() if kept is None else kept.texts,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from draftproof.plugin.options import given
+from draftproof.plugin.progress import print_line
 from draftproof.plugin.state import AGAINST, FINISHED, RUN_CONFIG
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def _announce(config: pytest.Config, line: str) -> None:
     """Print a line although pytest captures output."""
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
-    if terminal is None or capture is None:
-        return
-    with capture.global_and_fixture_disabled():
-        terminal.ensure_newline()
-        terminal.write_line(f"draftproof: {line}")
+    if capture is not None:
+        with capture.global_and_fixture_disabled():
+            print_line(config, line)

@@ -13,6 +13,7 @@ import pytest
 from draftproof.config import RunConfig
 from draftproof.data.fingerprint import prompt_digest
 from draftproof.data.prompt import Prompt
+from draftproof.engines.names import REFERENCE
 from draftproof.environment import versions
 from draftproof.errors import (
     GATE_FAILED_EXIT_CODE,
@@ -89,7 +90,11 @@ def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | No
         raise UsageError(f"--{asked[0].replace('_', '-')} needs --report: add it")
     from draftproof.gate import ALPHA, FOLDER, Storage, parse_gate, plans
     from draftproof.gate.comparison import check_metrics
+    from draftproof.gate.expression import check_reach
 
+    if settings.engine == REFERENCE:
+        for gate in map(parse_gate, given(config, "spec_fail") or ()):
+            check_reach(gate, settings.tree)
     alpha = given(config, "spec_alpha")
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--spec-alpha: {alpha} is not between 0 and 1")
@@ -101,7 +106,7 @@ def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | No
         raise UsageError(
             f"--spec-fail '{changes[0]}' is about a change and needs something to compare with: "
             "add --spec-compare, or give a bound of the figure itself, for example "
-            "'acceptance_rate:>=0.3'"
+            "'block_efficiency:>=1.2'"
         )
     options = GateOptions(
         storage=storage,

@@ -10,6 +10,7 @@ import pytest
 from draftproof.report import Report
 from draftproof.report.labels import OVERALL, VERDICT_LABELS
 from draftproof.report.notes import prompt_counts
+from draftproof.report.run_info import TOY_NOTICE
 from draftproof.statistics import Estimate, GroupSummary
 from draftproof.statistics.counters import case_counters
 from draftproof.trace import CaseRecord, Verdict
@@ -41,11 +42,14 @@ def suite_properties(report: Report) -> Properties:
     yield f"{PREFIX}.fingerprint", run.fingerprint
     for role in ("target", "draft"):
         yield f"{PREFIX}.{role}", str(run.models.get(role, {}).get("name", run.config.get(role)))
+    engine = run.models.get("engine", {}).get("name", run.config.get("engine"))
+    yield f"{PREFIX}.engine", str(engine)
     for name in ("tree", "rule", "seed"):
         yield f"{PREFIX}.{name}", str(run.config.get(name))
     for name, value in {**run.versions, **run.hardware}.items():
         yield f"{PREFIX}.environment.{name}", str(value)
-    for index, line in enumerate(report.notes, start=1):
+    notes = [*([TOY_NOTICE] if run.uses_builtin else []), *report.notes]
+    for index, line in enumerate(notes, start=1):
         yield f"{PREFIX}.note.{index}", line
     for name, count in prompt_counts(run, report.cases).items():
         for key, number in count.to_json().items():
@@ -55,7 +59,7 @@ def suite_properties(report: Report) -> Properties:
     if run.law_test is not None:
         yield f"{PREFIX}.law_test", str(run.law_test["verdict"])
     for finding in report.study.findings:
-        yield f"{PREFIX}.finding.{finding.number}", str(finding.verdict)
+        yield f"{PREFIX}.finding.{finding.number}", finding.said
 
 
 def case_properties(record: CaseRecord) -> Properties:
@@ -65,6 +69,8 @@ def case_properties(record: CaseRecord) -> Properties:
         return
     for counters in case_counters([record]):
         yield f"{PREFIX}.steps", str(counters.steps)
+        if counters.most_steps > counters.steps:
+            yield f"{PREFIX}.most_steps", str(counters.most_steps)
         yield f"{PREFIX}.drafted", str(counters.drafted)
         yield f"{PREFIX}.accepted", str(counters.accepted)
     yield f"{PREFIX}.tokens", str(len(record.speculative.token_ids))

@@ -336,7 +336,7 @@ OPTIONS: tuple[Option, ...] = (
         "Fail where a figure changed by more than a margin: METRIC[@SCOPE]:-MARGIN[%%], for "
         "example 'acceptance_rate:-0.02' (in each domain, and both ways), "
         "'block_efficiency@chat:-3%%', 'speedup@overall:-10%%', or 'identical'; or where it is "
-        "beyond a bound, which needs no baseline: 'acceptance_rate:>=0.3'. May be given several "
+        "beyond a bound, which needs no baseline: 'block_efficiency:>=1.2'. May be given several "
         "times. Exit code 1 where one fails, 7 where one is inconclusive. See `draftproof docs "
         "gate`.",
         "EXPR",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from draftproof.trace import CaseRecord, Verdict
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -70,6 +72,22 @@ class Progress:
             left = elapsed_seconds / self._measured * ahead
             parts.append(f"about {_clock_text(left)} left")
         return ", ".join(parts)
+
+
+def print_line(config: pytest.Config, line: str) -> None:
+    """Print a line of draftproof's own; nothing without a terminal.
+
+    pytest knows of an unfinished line where it began it with a file's name. The letters of results
+    that stand alone, as those of workers do and those after a line of ours, it does not know of.
+    """
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None:
+        return
+    terminal.ensure_newline()
+    writer = config.get_terminal_writer()
+    if writer.width_of_current_line:
+        writer.line()
+    terminal.write_line(f"draftproof: {line}")
 
 
 def _clock_text(seconds: float) -> str:

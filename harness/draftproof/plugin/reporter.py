@@ -18,7 +18,7 @@ from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
 from draftproof.plugin.junit import add_properties
 from draftproof.plugin.options import given
-from draftproof.plugin.progress import Progress
+from draftproof.plugin.progress import Progress, print_line
 from draftproof.plugin.resuming import Unfinished
 from draftproof.report import (
     JOURNAL_FILE,
@@ -252,10 +252,7 @@ class RunReporter:
         )
 
     def _print(self, line: str) -> None:
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None:
-            terminal.ensure_newline()
-            terminal.write_line(f"draftproof: {line}")
+        print_line(self._config, line)
 
 
 def make_reporter(

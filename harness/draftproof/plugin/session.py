@@ -20,6 +20,7 @@ from draftproof.plugin.collection import (
 )
 from draftproof.plugin.idle_options import option_notes
 from draftproof.plugin.options import given
+from draftproof.plugin.progress import print_line
 from draftproof.plugin.settings import run_config
 from draftproof.plugin.state import AGAINST, FATAL, FINISHED, NOTES, PROBLEM, RECORD, RUN_CONFIG
 
@@ -218,10 +219,8 @@ def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
 
 
 def _print(config: pytest.Config, lines: Iterable[str]) -> None:
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
     for line in lines:
-        if terminal is not None:
-            terminal.write_line(f"draftproof: {line}")
+        print_line(config, line)
 
 
 def _share_threads() -> None:

@@ -235,16 +235,21 @@ def _what_would_decide(judgement: Judgement, comparison: Comparison) -> str:
     if judgement.reason:
         return judgement.reason
     needed = judgement.prompts_to_decide
+    what = "change" if judgement.gate.needs_baseline else "figure"
+    other = "a wider margin" if judgement.gate.needs_baseline else "another bound"
     if needed is None and math.isnan(judgement.change.error):
-        return "give more prompts (pytest --spec-limit), or a wider margin"
+        return f"give more prompts (pytest --spec-limit), or {other}"
     if needed is None:
         return (
             f"the change is so near its margin that not even {MOST_PROMPTS:,} prompts would "
             "decide; give another margin"
+            if judgement.gate.needs_baseline
+            else f"the figure is so near its bound that not even {MOST_PROMPTS:,} prompts would "
+            "decide; give another bound"
         )
     return (
-        f"if the change is as measured, about {needed:,} prompts would decide (there are "
-        f"{judgement.prompts}); give more (pytest --spec-limit N), or a wider margin"
+        f"if the {what} is as measured, about {needed:,} prompts would decide (there are "
+        f"{judgement.prompts}); give more (pytest --spec-limit N), or {other}"
     )
 
 

@@ -138,16 +138,24 @@ def prompt_lines(counts: Mapping[str, PromptCount], *, complete: bool = True) ->
 
 
 def refused_lines(cases: Sequence[CaseRecord]) -> list[str]:
-    """Cases whose counters are in no figure, since they contradict themselves or the output."""
+    """Cases whose counts contradict themselves: counters are in no figure, told steps are."""
+    lines = []
+    told = [case.case_id for case in cases if case.contradictions and case.counts is None]
+    if told:
+        lines.append(
+            f"the counts of {len(told)} of {len(cases)} cases contradict each other, and are in "
+            f"these figures: believe none before that is mended (first {told[0]})"
+        )
     counted = [
         case for case in cases if case.counts is not None and case.verdict is not Verdict.ERROR
     ]
     refused = len(counted) - len(case_counters(counted))
     if not refused:
-        return []
+        return lines
     return [
+        *lines,
         f"the counters of {refused} of {len(counted)} cases contradict themselves or the output, "
-        "and are in no figure"
+        "and are in no figure",
     ]
 
 

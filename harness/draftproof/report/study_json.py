@@ -64,11 +64,15 @@ def study_json(found: Study) -> dict[str, Any]:
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """A finding of the study with its verdict, and the parts that it was judged by."""
+    """A finding of the study with its verdict, and the parts that it was judged by.
+
+    ``said`` is the verdict as it may be quoted alone, with that of the study's own range.
+    """
     return {
         "number": finding.number,
         "claim": finding.claim,
         "verdict": str(finding.verdict),
+        "said": finding.said,
         "parts": [
             {"claim": part.claim, "verdict": str(part.verdict), "decides": part.decides}
             for part in finding.parts

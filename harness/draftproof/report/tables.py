@@ -184,7 +184,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
         rows=tuple(
             (
                 Cell(text=f"{finding.number}. {finding.claim}"),
-                Cell(text=str(finding.verdict)),
+                Cell(text=finding.said),
                 Cell(text="; ".join([*part_lines(finding), finding.evidence])),
             )
             for finding in findings

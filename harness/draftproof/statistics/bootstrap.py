@@ -254,12 +254,8 @@ def _estimates(
     for i, (absent, bounds) in enumerate(facts):
         prompts = _Prompts(
             weights=[sums.denominators[:, i] for sums in strata],
-            alike=[
-                (float(own.ratio[0, i]), float(own.b[0, i]))
-                if own.b[0, i] > 0 and own.of(i).variance[0] == 0
-                else None
-                for own, _ in totals
-            ],
+            ratios=[float(own.ratio[0, i]) for own, _ in totals],
+            alike=[bool(own.of(i).variance[0] == 0) for own, _ in totals],
             jackknife_variance=float(jackknife[i]),
         )
         estimate = _estimate(prompts, sample.of(i), draws.of(i), absent, bounds, level)
@@ -275,13 +271,14 @@ class _Prompts(NamedTuple):
 
     Attributes:
         weights: ``[prompts]`` of each stratum, their denominators.
-        alike: Ratio and total of the denominators of a stratum whose prompts all have one ratio;
-            None of any other.
+        ratios: Of each stratum; NaN where no prompt has the figure.
+        alike: Whether all prompts of a stratum have its ratio.
         jackknife_variance: Of the ratio over all strata.
     """
 
     weights: list[np.ndarray]
-    alike: list[tuple[float, float] | None]
+    ratios: list[float]
+    alike: list[bool]
     jackknife_variance: float
 
 
@@ -314,10 +311,14 @@ def _estimate(
             f"the {n} observations"
         )
     possible = (min(bounds[0], value), max(bounds[1], value))
+
+    def of_variance() -> tuple[float, float]:
+        return moment_interval(value, prompts.jackknife_variance, possible, degrees, level)
+
     if sample.variance[0] == 0:
         ends = value, value
     elif min(carrying) < BOOTSTRAP_PROMPTS:
-        ends = moment_interval(value, prompts.jackknife_variance, possible, degrees, level)
+        ends = of_variance()
     else:
         ends = studentized_interval(
             sample,
@@ -326,36 +327,66 @@ def _estimate(
             degrees=(sum(carrying) - len(carrying), degrees),
             level=level,
         )
+        if not np.isfinite(ends).all():
+            unseen = _beyond(value, (value, value), prompts, possible, level, alike=False)
+            ends = _bounded_by(ends, of_variance(), unseen)
     return bounded_estimate(
         value,
-        _beyond_those_alike(value, ends, prompts, float(sample.b[0]), possible, level),
+        _beyond(value, ends, prompts, possible, level, alike=True),
         n=n,
         bounds=bounds,
         unbounded="too few of the prompts differ in this figure to say how far others may",
     )
 
 
-def _beyond_those_alike(
+def _beyond(
     value: float,
     ends: tuple[float, float],
     prompts: _Prompts,
-    total: float,
     possible: tuple[float, float],
     level: float,
+    *,
+    alike: bool,
 ) -> tuple[float, float]:
-    """The interval with what prompts may be that are unlike those of a stratum of equal ones.
+    """The interval with what prompts may be that are unlike those drawn of a stratum.
 
     Distances of independent strata add as squares, as in Zou and Donner 2008.
+
+    Args:
+        value: The ratio.
+        ends: The interval without them.
+        prompts: By stratum.
+        possible: The least and the largest value of the ratio.
+        level: Coverage of the interval.
+        alike: Whether this is asked of strata alone whose prompts are all alike; else of all.
     """
     below, above = (value - ends[0]) ** 2, (ends[1] - value) ** 2
-    for weights, alike in zip(prompts.weights, prompts.alike, strict=True):
-        if alike is not None:
-            ratio, own = alike
+    total = sum(float(weights.sum()) for weights in prompts.weights)
+    for weights, ratio, are_alike in zip(
+        prompts.weights, prompts.ratios, prompts.alike, strict=True
+    ):
+        own = float(weights.sum())
+        if own > 0 and (are_alike or not alike):
             share = own / total * unseen_share(int(np.count_nonzero(weights)), level)
             # A stratum at a bound has no room beyond it, however nothing bounds the other side.
             below += (share * room) ** 2 if (room := ratio - possible[0]) > 0 else 0.0
             above += (share * room) ** 2 if (room := possible[1] - ratio) > 0 else 0.0
     return value - below**0.5, value + above**0.5
+
+
+def _bounded_by(ends: tuple[float, float], *others: tuple[float, float]) -> tuple[float, float]:
+    """The ends, and for one that is infinite the farthest of others.
+
+    Where one prompt of many differs, resamples without it have no spread to divide by, and say
+    nothing of an end. The variance says too little of it; how many prompts may be unlike those
+    drawn bounds it as it does where none differs.
+    """
+    low, high = ends
+    if not np.isfinite(low):
+        low = min(low for low, _ in others)
+    if not np.isfinite(high):
+        high = max(high for _, high in others)
+    return low, high
 
 
 def _jackknife_variance(strata: Sequence[RatioSums]) -> np.ndarray:

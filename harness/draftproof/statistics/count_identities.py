@@ -69,7 +69,7 @@ def check_counts(
         counts: The engine's.
         tokens: Length of the output.
         by_text: Whether a stop string ended it (`LATE_STEPS`).
-        most_nodes: Nodes of the largest draft that was asked for, where it is known.
+        most_nodes: Nodes of the engine's largest draft, where it is known.
 
     Returns:
         A line each, with the numbers and what they break.
@@ -85,6 +85,7 @@ def check_counts(
         return broken
     return [
         *_kept(counts, most_nodes),
+        *_untold(counts, tokens, by_text, most_nodes),
         *_steps_and_tokens(counts, tokens, by_text),
         *_lengths(counts),
         *_generated(counts, tokens, by_text),
@@ -162,8 +163,21 @@ def _kept(counts: Counts, most_nodes: int | None) -> Iterator[str]:
         )
     if most_nodes is not None and counts.drafted > drafts * most_nodes:
         yield (
-            f"{counts.drafted} tokens were drafted in {drafts} {name}, and the draft asked for has "
-            f"{most_nodes}: {drafts * most_nodes} at most"
+            f"{counts.drafted} tokens were drafted in {drafts} {name}, and a draft has "
+            f"{most_nodes} at most: {drafts * most_nodes}"
+        )
+
+
+def _untold(counts: Counts, tokens: int, by_text: bool, most_nodes: int | None) -> Iterator[str]:
+    """What was drafted, where no step is told: each makes a token more than it keeps."""
+    if most_nodes is None or _drafts(counts)[0] is not None:
+        return
+    late = LATE_STEPS if by_text else 0
+    steps = late + min(tokens, tokens - counts.accepted + _most_cut(counts, by_text))
+    if counts.drafted > max(0, steps) * most_nodes:
+        yield (
+            f"{counts.drafted} tokens were drafted, and {steps} steps at most made the output's "
+            f"{tokens} tokens, of which each drafts {most_nodes} at most: {steps * most_nodes}"
         )
 
 
@@ -202,6 +216,12 @@ def _lengths(counts: Counts) -> Iterator[str]:
     kept = sum(length * steps for length, steps in enumerate(lengths))
     if kept != counts.accepted:
         yield f"the accepted lengths add up to {kept} tokens, and {counts.accepted} were accepted"
+    least = counts.accepted + lengths[0] if lengths and counts.drafted_steps is not None else 0
+    if kept == counts.accepted and counts.drafted < least:
+        yield (
+            f"{counts.drafted} tokens were drafted, and {kept} that were kept beside {lengths[0]} "
+            f"drafts of which none was make {least} at least"
+        )
     longest = counts.longest_draft
     if longest is not None and any(lengths[longest + 1 :]):
         yield f"a step kept {_largest(lengths)} tokens, and the longest draft has {longest}"
@@ -292,8 +312,13 @@ def _largest(lengths: Sequence[int]) -> int:
 
 
 def _most_cut(counts: Counts, by_text: bool = False) -> int:
-    """Accepted tokens that the end of an output can have cut off: those of the last step."""
-    return min(_longest(counts) * (1 + (LATE_STEPS if by_text else 0)), counts.accepted)
+    """Accepted tokens that the end of an output can have cut off: those of the last step.
+
+    They are no more than it drafted: every other step with a draft drafted a token at least.
+    """
+    last = 1 + (LATE_STEPS if by_text else 0)
+    others = max(0, (counts.drafted_steps or 0) - last)
+    return max(0, min(_longest(counts) * last, counts.accepted, counts.drafted - others))
 
 
 def _assumption(counts: Counts) -> str:

@@ -35,6 +35,7 @@ class CaseCounters:
     Attributes:
         steps: Verification steps, with a draft or without; where an engine tells its counters and
             no steps, the fewest that there can have been.
+        most_steps: The most there can have been: more than `steps` only where they are not known.
         drafted_steps: Steps that had a draft; None where it is not told.
         drafted: Drafted tokens.
         accepted: Accepted tokens, before stop and length truncation where an engine counts so.
@@ -45,6 +46,7 @@ class CaseCounters:
     """
 
     steps: int
+    most_steps: int
     drafted_steps: int | None
     drafted: int
     accepted: int
@@ -80,6 +82,7 @@ def _of_steps(case: CaseRecord, output: DecodedOutput) -> CaseCounters:
     )
     return CaseCounters(
         steps=len(accepted),
+        most_steps=len(accepted),
         drafted_steps=int(np.count_nonzero(drafted)),
         drafted=int(drafted.sum()),
         accepted=int(accepted.sum()),
@@ -94,8 +97,10 @@ def _of_counts(counts: Counts, case: CaseRecord, output: DecodedOutput) -> CaseC
     tokens, by_text = len(output.token_ids), output.stop_reason == "stop_string"
     if case.contradictions or check_counts(counts, tokens, by_text=by_text):
         return None
+    fewest, most = step_bounds(counts, tokens, by_text=by_text)
     return CaseCounters(
-        steps=step_bounds(counts, tokens, by_text=by_text).fewest,
+        steps=fewest,
+        most_steps=most,
         drafted_steps=counts.drafted_steps,
         drafted=counts.drafted,
         accepted=counts.accepted,

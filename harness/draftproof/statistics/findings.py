@@ -96,6 +96,24 @@ class Finding:
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
 
+    @property
+    def said(self) -> str:
+        """The verdict as it may be quoted alone.
+
+        A finding may hold in words where the study's own figures of it do not: both are said.
+
+        Example:
+            >>> parts = (Part(claim="weak", verdict=FindingVerdict.CONFIRMED),
+            ...          Part(claim="−.20 to −.15", verdict=FindingVerdict.REFUTED, decides=False))
+            >>> Finding(number=4, claim="weak", verdict=FindingVerdict.CONFIRMED, evidence="",
+            ...         parts=parts).said
+            "confirmed in words, the study's range refuted"
+        """
+        other = {part.verdict for part in self.parts if not part.decides} - {self.verdict}
+        if self.verdict is FindingVerdict.REFUTED or not other:
+            return str(self.verdict)
+        return f"{self.verdict} in words, the study's range {' or '.join(sorted(other))}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:

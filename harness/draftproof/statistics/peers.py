@@ -91,6 +91,12 @@ def _lengths(counters: Sequence[CaseCounters]) -> dict[int, int] | None:
     return dict(sorted(found.items()))
 
 
+def _steps(counters: Sequence[CaseCounters]) -> float:
+    """Steps, with a draft or without; NaN where they are only known between two bounds."""
+    known = all(c.steps == c.most_steps for c in counters)
+    return sum(c.steps for c in counters) if known else NAN
+
+
 def _drafts(counters: Sequence[CaseCounters]) -> float:
     """Steps with a draft; NaN where an engine does not tell them."""
     known = [c.drafted_steps for c in counters if c.drafted_steps is not None]
@@ -132,7 +138,7 @@ def _vllm(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
 
 def _sglang(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     _, drafted, accepted = _totals(counters)
-    steps = sum(c.steps for c in counters)
+    steps = _steps(counters)
     completion = sum(c.output_tokens for c in counters)
     histogram = _histogram_of_steps(counters, steps)
     return {
@@ -141,21 +147,21 @@ def _sglang(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         "spec_num_correct_drafts": accepted,
         "spec_num_proposed_drafts": drafted,
         "spec_accept_length": ratio(completion, steps),
-        "spec_accept_length_mean_of_requests": mean(
-            [c.output_tokens / c.steps for c in counters if c.steps]
-        ),
+        "spec_accept_length_mean_of_requests": NAN
+        if np.isnan(steps)
+        else mean([c.output_tokens / c.steps for c in counters if c.steps]),
         "spec_accept_rate": ratio(accepted, drafted),
         "spec_correct_drafts_histogram": histogram,
         "spec_accept_histogram": histogram,
     }
 
 
-def _histogram_of_steps(counters: Sequence[CaseCounters], steps: int) -> PeerValue:
+def _histogram_of_steps(counters: Sequence[CaseCounters], steps: float) -> PeerValue:
     """Steps by accepted length, those without a draft among the ones that accepted none."""
     lengths = _lengths(counters)
-    if lengths is None:
+    if lengths is None or np.isnan(steps):
         return NAN
-    without = steps - sum(lengths.values())
+    without = int(steps) - sum(lengths.values())
     if without:
         lengths[0] = lengths.get(0, 0) + without
     return tuple(lengths.get(length, 0) for length in range(max(lengths, default=-1) + 1))
@@ -248,14 +254,14 @@ def _growth(counters: CaseCounters, steps: StepFacts) -> list[int]:
 
 
 def _eagle(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
-    steps = sum(c.steps for c in counters)
-    new_tokens = sum(c.accepted + c.steps for c in counters)
+    steps = _steps(counters)
+    new_tokens = sum(c.accepted for c in counters) + steps
     deeper = accepted_at_least(counters)
     at_least = None if deeper is None else [steps, *deeper]
     return {
         "tau": ratio(new_tokens, steps),
         "tau_of_new_tokens_and_idxs": ratio(
-            new_tokens, sum(c.steps - 1 for c in counters if c.steps)
+            new_tokens, steps - sum(1 for c in counters if c.steps)
         ),
         "alpha": NAN
         if at_least is None

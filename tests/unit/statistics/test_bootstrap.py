@@ -205,15 +205,25 @@ def test_no_end_is_beyond_what_a_ratio_can_be():
     # 2 of 50 prompts have any: 13% of resamples have none, and no spread to divide by.
     rare = ratio_sums([5.0, 5.0] + [0.0] * 48, [10.0] * 50)
     found = stratified_estimates({"a": rare}, ABSENT, bounds=[SHARE]).pooled[0]
-    assert 0.0 <= found.low < found.value < found.high == 1.0
+    # What bounds it is how many prompts may be unlike those drawn, on the way from .02 to 1.
+    unseen = scipy.stats.beta.ppf(0.975, 1, 50)
+    assert 0.0 <= found.low < found.value < found.high
+    assert found.high == pytest.approx(0.02 + unseen * 0.98)
+    mirrored = ratio_sums([5.0, 5.0] + [10.0] * 48, [10.0] * 50)
+    low = stratified_estimates({"a": mirrored}, ABSENT, bounds=[SHARE]).pooled[0].low
+    assert low == pytest.approx(1 - found.high)
+    # Beside a domain that lacks nothing, it is the way of this domain's half alone.
+    even = ratio_sums([5.0, 6.0] * 25, [10.0] * 50)
+    both = stratified_estimates({"a": rare, "b": even}, ABSENT, bounds=[SHARE]).pooled[0]
+    assert both.high < 0.5
     unbounded = stratified_estimates({"a": rare}, ABSENT).pooled[0]
     assert math.isnan(unbounded.high)
     assert "too few of the prompts differ" in unbounded.reason
 
 
 def test_a_floor_is_the_least_that_an_interval_names():
-    # As block efficiency of prompts of which one ends in its first step.
-    uneven = ratio_sums([48.0] * 8 + [1.0, 47.0], [13.0] * 8 + [1.0, 14.0])
+    # As block efficiency of prompts of which few keep anything.
+    uneven = ratio_sums([13.0] * 6 + [14.0, 52.0, 50.0], [13.0] * 6 + [12.0, 13.0, 14.0])
     free = stratified_estimates({"a": uneven}, ABSENT).pooled[0]
     floored = stratified_estimates({"a": uneven}, ABSENT, bounds=[(1.0, math.inf)]).pooled[0]
     assert free.low < 1.0 == floored.low < floored.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from draftproof.engines.draft_limits import draft_limits, told_counts_problems
+from draftproof.engines.protocol import Generation
 from draftproof.statistics import Resampling, summarise
 from draftproof.statistics.count_identities import (
     check_accepted,
@@ -147,7 +150,90 @@ def test_nodes_of_the_tree_that_was_asked_for_bound_what_is_drafted():
     counts = Counts(steps=2, drafted=29, accepted=2, longest_draft=3)
     assert check_counts(counts, 5) == []
     (line,) = check_counts(counts, 5, most_nodes=14)
-    assert line == "29 tokens were drafted in 2 steps, and the draft asked for has 14: 28 at most"
+    assert line == "29 tokens were drafted in 2 steps, and a draft has 14 at most: 28"
+
+
+@pytest.mark.parametrize(
+    ("described", "drafted", "lines"),
+    [
+        ({"draft_length": 4}, 8, []),
+        (
+            {"draft_length": 4},
+            9,
+            ["9 tokens were drafted in 2 steps with a draft, and a draft"],
+        ),
+        ({"tree": "3x2"}, 28, []),
+        ({"tree": "3x2"}, 29, ["29 tokens were drafted in 2 steps with a draft, and a draft"]),
+        ({}, 99, []),
+    ],
+)
+def test_what_an_engine_says_of_its_drafts_bounds_what_is_drafted(described, drafted, lines):
+    counts = Counts(drafted_steps=2, drafted=drafted, accepted=2)
+    answer = Generation(token_ids=tuple(range(5)), stop_reason="length", seconds=1, counts=counts)
+    problems = told_counts_problems(answer, draft_limits(described))
+    assert len(problems) == len(lines)
+    assert all(line in problem for line, problem in zip(lines, problems, strict=True))
+
+
+def test_told_steps_are_held_to_what_the_engine_says_of_its_drafts(make_broken_steps):
+    steps = {**make_broken_steps[0].steps, "nodes": np.array([4, 9]), "depth": np.array([4, 6])}
+    answer = Generation(token_ids=tuple(range(5)), stop_reason="length", seconds=1, steps=steps)
+    assert told_counts_problems(answer, draft_limits({"draft_length": 9})) == []
+    assert told_counts_problems(answer, draft_limits({"draft_length": 5})) == [
+        "step 1: its draft has 9 nodes, and the largest draft 5",
+        "step 1: its draft is 6 deep, and the deepest 5",
+    ]
+
+
+def histories(longest, most_steps):
+    """Every way to decode: drafted and kept of each step, the cut, and what counters say of it."""
+    each = [(drafted, kept) for drafted in range(longest + 1) for kept in range(drafted + 1)]
+    for count in range(most_steps + 1):
+        for steps in itertools.product(each, repeat=count):
+            kept = sum(a for _, a in steps)
+            drafts = [a for n, a in steps if n]
+            lengths = tuple(np.bincount(drafts, minlength=1).tolist()) if drafts else (0,)
+            for cut, prefill in itertools.product(range(steps[-1][1] + 1 if steps else 1), (0, 1)):
+                yield {
+                    "steps": count,
+                    "drafted_steps": len(drafts),
+                    "drafted": sum(n for n, _ in steps),
+                    "accepted": kept,
+                    "tokens": prefill + kept + count - cut,
+                    "lengths": lengths,
+                }
+
+
+@pytest.mark.parametrize(("longest", "most_steps"), [(1, 4), (2, 3), (3, 3)])
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("steps", "drafted_steps"),
+        ("steps",),
+        ("drafted_steps",),
+        (),
+        ("steps", "drafted_steps", "lengths"),
+        ("drafted_steps", "lengths"),
+    ],
+)
+def test_counters_are_refused_exactly_where_no_way_of_decoding_has_them(longest, most_steps, told):
+    """Against every way there is, for outputs that no more steps can have made."""
+    names = (*told, "drafted", "accepted", "tokens")
+    possible = {tuple(way[name] for name in names) for way in histories(longest, most_steps)}
+    tokens = range(1, most_steps + 1)
+    values = {
+        "steps": range(most_steps + 1),
+        "drafted_steps": range(most_steps + 2),
+        "lengths": {way["lengths"] for way in histories(longest, most_steps)},
+        "drafted": range(longest * most_steps + 2),
+        "accepted": range(longest * most_steps + 2),
+        "tokens": tokens,
+    }
+    for way in itertools.product(*(values[name] for name in names)):
+        counts = dict(zip(names, way, strict=True))
+        length = counts.pop("tokens")
+        refused = check_counts(Counts(**counts, longest_draft=longest), length, most_nodes=longest)
+        assert bool(refused) == (way not in possible), (way, refused)
 
 
 def test_a_stop_string_may_be_found_a_step_or_two_late():

@@ -134,6 +134,20 @@ def test_task_over_depth_is_resolved_by_itself_where_no_rise_is():
     assert falls.parts[1].verdict == REFUTED == falls.verdict
 
 
+@pytest.mark.parametrize(
+    ("rho", "said"),
+    [
+        (-0.06, "confirmed in words, the study's range refuted"),
+        (-0.175, "confirmed in words, the study's range not resolved"),
+        (0.2, "refuted"),
+    ],
+)
+def test_a_finding_that_holds_in_words_says_what_the_studys_range_does(rho, said):
+    found = study(study_run(figures(all={"rho": rho}), prompts=20, steps=24), FEW).findings
+    assert found[3].said == said
+    assert found[0].said == str(found[0].verdict)
+
+
 def test_alone_or_given_the_other_is_one_question(as_published):
     answer = study(as_published, FEW).task_or_depth
     information = {name: each.value for name, each in answer.information.items()}

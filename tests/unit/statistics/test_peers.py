@@ -388,9 +388,9 @@ def counted(case_id, counts, tokens, reason="length"):
 
 COUNTED = [
     # 2 drafted steps of 3 keep 2 and 1; with 9 committed tokens there were 6 steps.
-    counted("a", Counts(drafted_steps=2, drafted=6, accepted=3, lengths=(0, 1, 1, 0)), 10),
-    # 3 drafted steps of 3 keep 0, 0 and 3; 4 committed tokens: a step kept 3 and made 1 more.
-    counted("b", Counts(drafted_steps=3, drafted=9, accepted=3, lengths=(2, 0, 0, 1)), 7),
+    counted("a", Counts(drafted_steps=2, drafted=6, accepted=3, lengths=(0, 1, 1, 0), steps=6), 10),
+    # 3 drafted steps of 3 keep 0, 0 and 3; 6 committed tokens: each of 3 steps made 1 more.
+    counted("b", Counts(drafted_steps=3, drafted=9, accepted=3, lengths=(2, 0, 0, 1), steps=3), 7),
 ]
 
 
@@ -418,6 +418,25 @@ def test_figures_of_counters_alone_worked_by_hand():
         assert all(math.isnan(value) for value in found[name].values()), name
 
 
+def test_what_steps_decide_is_not_available_where_they_lie_between_two_bounds():
+    """Without the steps, 6 to 8 and 3 to 6 of them are possible; the fewest are not the steps."""
+    untold = [replace(case, counts=replace(case.counts, steps=None)) for case in COUNTED]
+    assert [(c.steps, c.most_steps) for c in case_counters(untold)] == [(6, 8), (3, 6)]
+    told, found = (as_peers(cases, list(PEERS)) for cases in (COUNTED, untold))
+    assert found["vllm"] == told["vllm"]
+    assert found["aiperf"] == told["aiperf"]
+    assert found["llama.cpp"] == told["llama.cpp"]
+    of_steps = ("spec_verify_ct", "spec_accept_length", "spec_accept_length_mean_of_requests",
+                "spec_correct_drafts_histogram", "spec_accept_histogram")  # fmt: skip
+    assert {name for name in of_steps if not np.all(np.isnan(found["sglang"][name]))} == set()
+    eagle = found["eagle"]
+    assert np.isnan([eagle["tau"], eagle["tau_of_new_tokens_and_idxs"], eagle["alpha"][0]]).all()
+    assert eagle["alpha"][1:] == (2 / 3, 1 / 2)
+    # Nothing accepted: nothing can have been cut off, and every token was a step.
+    nothing = [counted("c", Counts(drafted_steps=2, drafted=6, accepted=0), 10)]
+    assert as_peers(nothing, ["sglang"])["sglang"]["spec_verify_ct"] == 9
+
+
 def test_what_counters_do_not_tell_is_not_available_and_never_0():
     untold = counted("c", None, 10)
     for figures in as_peers([untold], list(PEERS)).values():
@@ -426,7 +445,6 @@ def test_what_counters_do_not_tell_is_not_available_and_never_0():
     bare = as_peers([counted("c", Counts(drafted=6, accepted=3), 10)], list(PEERS))
     assert bare["vllm"]["num_draft_tokens"] == 6
     assert bare["vllm"]["draft_acceptance_rate"] == 0.5
-    assert bare["sglang"]["spec_verify_ct"] == 6
     for name, figure in (
         ("vllm", "num_drafts"),
         ("vllm", "mean_acceptance_length"),
@@ -434,6 +452,8 @@ def test_what_counters_do_not_tell_is_not_available_and_never_0():
         ("aiperf", "spec_decode_acceptance_length"),
         ("aiperf", "pooled_spec_decode_acceptance_histogram"),
         ("sglang", "spec_correct_drafts_histogram"),
+        ("sglang", "spec_verify_ct"),
+        ("eagle", "tau"),
     ):
         assert math.isnan(bare[name][figure]), figure
     lying = counted("c", Counts(drafted_steps=1, drafted=1000, accepted=1000), 8)
