@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from draftproof.errors import unknown_value
 from draftproof.selftest import (
+    batches,
     cache,
     controls,
     distributions,
@@ -37,6 +38,7 @@ CATALOGUE: dict[str, Mutant] = {
         metrics,
         dynamic_length,
         requests,
+        batches,
     )
     for mutant in module.MUTANTS
 } | {control.id: control for control in controls.CONTROLS}

@@ -15,7 +15,7 @@ from draftproof.conformance.subject import Subject
 from draftproof.data.prompt import Prompt
 from draftproof.decoding import Step
 from draftproof.engines.law_test import evidence_of
-from draftproof.engines.protocol import Request, check_generation
+from draftproof.engines.protocol import Engine, Generation, Request, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.enumeration import EnumerationBudgetError
 from draftproof.errors import DraftproofError
@@ -80,6 +80,14 @@ class Progress:
     request_steps: int = 0
     requests: int = 0
     laws: int = 0
+
+    def answered(self, generation: Generation) -> None:
+        """Take note of a whole answer, where steps cannot be watched."""
+        steps = 0 if generation.steps is None else len(generation.steps["step"])
+        self.tokens += len(generation.token_ids)
+        self.steps += steps
+        self.request_steps = steps
+        self.requests += 1
 
     def __call__(self, step: Step, committed: tuple[int, ...]) -> None:
         """Take note of a step."""
@@ -273,7 +281,9 @@ def conformance(name: str) -> Instrument:
     """A check of the conformance kit, as ``draftproof verify`` runs it."""
 
     def instrument(mutant: Mutant, around: Surroundings, progress: Progress) -> Found:
-        def make(pair: ModelPair, config: RunConfig) -> ReferenceEngine:
+        def make(pair: ModelPair, config: RunConfig) -> Engine:
+            if mutant.engine is not None:
+                return mutant.engine(pair, config, observe=progress.answered)
             parts = mutant.parts(pair.target, pair.draft, config)
             return ReferenceEngine.of(replace(parts, observe=progress), config)
 

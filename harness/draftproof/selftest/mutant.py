@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from draftproof.config import RunConfig, Sampling
 from draftproof.engines.parts import Parts, make_parts
+from draftproof.engines.protocol import Engine
 from draftproof.models.protocol import CausalLM
 from draftproof.selftest.figures import Figures, figures
 from draftproof.shapes import parse_tree
@@ -29,6 +30,7 @@ class FaultClass(StrEnum):
     METRICS = "metrics"
     DYNAMIC_LENGTH = "dynamic draft length"
     REQUESTS = "requests"
+    BATCHES = "batches"
     CONTROL = "lossless control"
 
 
@@ -48,6 +50,8 @@ class Mutant:
         source: The public project that shipped it, with issue, pull request or commit; or that it
             is one of this project's own, planted to test generality.
         plant: Puts the fault in.
+        engine: In place of `plant`, makes the engine with the fault, of a pair, the settings and
+            ``observe``, where it does not lie in the parts of decoding one sequence.
         figures: The figures that are computed of cases, where the fault lies there.
         tree: Drafts with which the fault can show.
         small_tree: The same with few enough nodes for enumeration.
@@ -64,6 +68,7 @@ class Mutant:
     fault_class: FaultClass
     source: str
     plant: Plant = nothing
+    engine: Callable[..., Engine] | None = None
     figures: Figures = figures
     tree: str = "chain:4"
     small_tree: str = "chain:2"
