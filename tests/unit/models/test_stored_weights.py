@@ -5,7 +5,6 @@ import contextlib
 import pytest
 import torch
 from checkpoints import changed_settings, changed_weights, save_checkpoint, tokenizer
-
 from transformers import LlamaForCausalLM
 
 from draftproof.errors import ModelError
