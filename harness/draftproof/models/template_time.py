@@ -34,5 +34,5 @@ def without_clock(template: str) -> str:
         text = plain.lstrip(" 0") or "0" if directive.startswith("-") else plain
         filled += f"|replace({'%' + directive!r}, {text!r})"
     # The line's end is cut off after a tag, as templates are read.
-    macro = f"{{% macro {_CLOCK}(format) %}}{{{{ {filled}|replace({_PERCENT!r}, '%') }}}}{{% endmacro %}}"
-    return f"{macro}\n{template}"
+    filled += f"|replace({_PERCENT!r}, '%')"
+    return f"{{% macro {_CLOCK}(format) %}}{{{{ {filled} }}}}{{% endmacro %}}\n{template}"
