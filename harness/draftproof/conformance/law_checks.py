@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from draftproof.config import Sampling
 from draftproof.conformance.check_result import Finding, Status, not_available
 from draftproof.conformance.subject import Subject
 from draftproof.engines.law_test import evidence_of
+from draftproof.engines.measuring import engine_rounding
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError
@@ -49,6 +51,8 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
         rule = str(engine.describe().get("rule", ""))
         own = Capability.PLAIN in engine.capabilities
         is_judges = Capability.PAIR_TARGET in engine.capabilities
+        rounding = engine_rounding(engine, subject.config)
+        judged = partial(evidence_of, engine_rounding=rounding)
         plain_engine = (
             engine if own else ReferenceEngine.without_drafts(subject.pair, subject.config)
         )
@@ -65,8 +69,9 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
                         n=n + 1,
                         lines=(f"{prompt.prompt_id}: {error}",),
                     )
-                trial.add(evidence_of(generation, asked, target, draft, rule=rule))
-                trial.add_control(evidence_of(plain_engine.plain(asked), asked, target, draft))
+                trial.add(judged(generation, asked, target, draft, rule=rule))
+                plain = plain_engine.plain(asked)
+                trial.add_control(judged(plain, asked, target, draft))
                 n += 1
                 if trial.is_decided:
                     return _finding(trial.certificate, n, is_judges=is_judges)
