@@ -84,6 +84,56 @@ class Unfiltered(WithOtherSampling):
         return Sampling(temperature=sampling.temperature)
 
 
+class DropsAboveZero(WithOtherSampling):
+    """Obeys a setting at temperature 0 alone."""
+
+    def drop(self, sampling):
+        return sampling
+
+    def change(self, sampling):
+        return sampling if sampling.greedy else self.drop(sampling)
+
+
+class DropsThePenaltyAboveZero(DropsAboveZero):
+    def drop(self, sampling):
+        return replace(sampling, repetition_penalty=1.0)
+
+
+class DropsLeastLengthAboveZero(DropsAboveZero):
+    def drop(self, sampling):
+        return replace(sampling, min_new_tokens=0)
+
+
+class DropsAStopAboveZero(Wrapped):
+    dropped: ClassVar = {}
+
+    def speculate(self, request):
+        return super().speculate(
+            request if request.sampling.greedy else asked(request, **self.dropped)
+        )
+
+
+class DropsStopTokensAboveZero(DropsAStopAboveZero):
+    dropped: ClassVar = {"stop_token_ids": frozenset()}
+
+
+class DropsStopStringsAboveZero(DropsAStopAboveZero):
+    dropped: ClassVar = {"stop_strings": ()}
+
+
+class PlainIsTooHot(Wrapped):
+    """Above temperature 0 its plain decoding obeys a setting that speculation drops."""
+
+    def plain(self, request):
+        sampling = request.sampling
+        hotter = replace(sampling, temperature=2 * sampling.temperature)
+        return super().plain(replace(request, sampling=hotter))
+
+
+class PlainOfAServerIsTooHot(PlainIsTooHot):
+    capabilities = frozenset(Capability) - {Capability.PAIR_TARGET}
+
+
 class WrongToken(Wrapped):
     """The third token of every output is another."""
 
@@ -386,6 +436,11 @@ class TellsLogProbabilities(Wrapped):
 class TellsZeros(TellsLogProbabilities):
     def told(self, values):
         return [0.0] * len(values)
+
+
+class TellsNone(TellsLogProbabilities):
+    def told(self, values):
+        return [float("nan")] * len(values)
 
 
 class TellsTheNextOnes(TellsLogProbabilities):

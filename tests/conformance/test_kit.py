@@ -212,6 +212,12 @@ def test_an_engine_of_the_runs_settings_is_made_once_for_each(subject):
         ("SharesItsDraws", "other seeds and other requests", "another request has the same"),
         ("TooHot", "law of the output", "output differs"),
         ("Unfiltered", "law of the output under filters", "output differs"),
+        ("DropsThePenaltyAboveZero", "law of the output under filters", "output differs"),
+        ("DropsStopTokensAboveZero", "ends above temperature 0", "should have ended .stop_token."),
+        ("DropsStopStringsAboveZero", "ends above temperature 0", "have ended .stop_string."),
+        ("DropsLeastLengthAboveZero", "ends above temperature 0", "impossible so early"),
+        ("OneTooMany", "ends above temperature 0", "goes on for 1 tokens after"),
+        ("PlainIsTooHot", "law of the output", "plain decoding does not follow the target's law"),
         ("Dies", "greedy output", "RuntimeError: the engine has died"),
         ("Dies", "law of the output", "the engine has died"),
     ],
@@ -236,6 +242,21 @@ def test_the_target_of_an_engine_with_kernels_of_its_own_is_its_plain_decoding(s
     wrong = found(subject, "greedy output", "WrongTokenOfOtherTarget").finding
     assert wrong.status is Status.FAILED
     assert "token 2, after" in wrong.lines[0]
+
+
+def test_plain_decoding_of_another_law_says_nothing_of_a_server(subject):
+    """Its numerics need not be the judge's; what is said of its speculation is true, though."""
+    finding = found(subject, "law of the output", "PlainOfAServerIsTooHot").finding
+    assert finding.status is Status.NOT_AVAILABLE
+    assert "of speculation that is not shown" in finding.lines[0]
+    assert finding.facts["declared"]["rejected_after_cases"] is None
+    assert finding.facts["control"]["rejected_after_cases"] is not None
+
+
+def test_log_probabilities_that_are_never_told_are_not_said_to_be_near_0(subject):
+    finding = found(subject, "log-probabilities", "TellsNone").finding
+    assert finding.status is Status.NOT_TRIED
+    assert "the engine tells none of any token, only NaN" in finding.lines[0]
 
 
 def test_a_check_may_end_at_its_first_problem(subject):
@@ -271,6 +292,7 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         "log-probabilities",
         "law of the output",
         "law of the output under filters",
+        "ends above temperature 0",
     }
     assert found(subject, "greedy output", "TellsNothing").finding.status is Status.PASSED
 

@@ -14,6 +14,7 @@ from draftproof.conformance import (
     output_checks,
     probability_checks,
     request_checks,
+    sampled_checks,
     state_checks,
 )
 from draftproof.conformance.check_result import Finding, Status
@@ -42,6 +43,7 @@ CHECKS: dict[str, Check] = {
     "log-probabilities": probability_checks.log_probabilities,
     "law of the output": law_checks.target_law,
     "law of the output under filters": law_checks.filtered_law,
+    "ends above temperature 0": sampled_checks.sampled_ends,
     "nothing left of earlier requests": request_checks.earlier_requests,
 }
 """What is checked, in this order: each function's docstring says what must hold. The last one sees

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from draftproof.config import Sampling
 from draftproof.conformance.check_result import Finding, Status, not_available
 from draftproof.conformance.subject import Subject
 from draftproof.engines.law_test import evidence_of
+from draftproof.engines.measuring import engine_rounding
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError
@@ -24,13 +26,15 @@ def target_law(subject: Subject) -> Finding:
 
 
 def filtered_law(subject: Subject) -> Finding:
-    """Tokens follow the target's law under top-k, top-p and min-p, and no removed one appears."""
+    """Tokens follow the target's law under filters and a penalty, and no removed one appears."""
     # Hot, and little left of the law: an engine that drops a filter soon emits what it removes.
     hot = 1.5 * subject.sampled.temperature
     filters = (
         Sampling(temperature=hot, top_k=2),
         Sampling(temperature=hot, top_p=0.5),
         Sampling(temperature=hot, min_p=0.3),
+        # What the penalty changes in which tokens are left shows at once.
+        Sampling(temperature=hot, top_k=2, repetition_penalty=2.0),
     )
     return _law(subject, filters, Capability.FILTERS)
 
@@ -46,6 +50,9 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
     with subject.engine(sampling=rounds[0]) as engine:
         rule = str(engine.describe().get("rule", ""))
         own = Capability.PLAIN in engine.capabilities
+        is_judges = Capability.PAIR_TARGET in engine.capabilities
+        rounding = engine_rounding(engine, subject.config)
+        judged = partial(evidence_of, engine_rounding=rounding)
         plain_engine = (
             engine if own else ReferenceEngine.without_drafts(subject.pair, subject.config)
         )
@@ -62,15 +69,24 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
                         n=n + 1,
                         lines=(f"{prompt.prompt_id}: {error}",),
                     )
-                trial.add(evidence_of(generation, asked, target, draft, rule=rule))
-                trial.add_control(evidence_of(plain_engine.plain(asked), asked, target, draft))
+                trial.add(judged(generation, asked, target, draft, rule=rule))
+                plain = plain_engine.plain(asked)
+                trial.add_control(judged(plain, asked, target, draft))
                 n += 1
-                if trial.verdict not in (LawVerdict.CONSISTENT, LawVerdict.NOT_TESTED):
-                    return _finding(trial.certificate, n)
-    return _finding(trial.certificate, n)
+                if trial.is_decided:
+                    return _finding(trial.certificate, n, is_judges=is_judges)
+    return _finding(trial.certificate, n, is_judges=is_judges)
 
 
-def _finding(found: LawCertificate, n: int) -> Finding:
+def _finding(found: LawCertificate, n: int, *, is_judges: bool) -> Finding:
+    """The finding on a certificate.
+
+    Args:
+        found: The decision.
+        n: Outputs that were judged.
+        is_judges: Whether the engine computes as the judge does, so that plain decoding of another
+            law is a fault of the engine.
+    """
     facts = found.to_json()
     tokens = sum(found.tokens.values())
     if found.verdict is LawVerdict.NOT_TESTED:
@@ -103,11 +119,18 @@ def _finding(found: LawCertificate, n: int) -> Finding:
         f"the evidence points to: {pointer.name}, {pointer.scope}" for pointer in found.pointers
     ]
     if found.verdict is LawVerdict.SETTINGS:
-        lines = [
-            "plain decoding is rejected as well as speculation: the judge's numerics or settings "
-            "are not the engine's, and nothing is said of speculation"
-        ]
-        return Finding(status=Status.NOT_AVAILABLE, n=n, lines=tuple(lines), facts=facts)
+        speculation = (
+            "speculation does not, either"
+            if found.declared.rejected
+            else "of speculation that is not shown: one of the two may leave out a setting that "
+            "the other obeys"
+        )
+        what = f"plain decoding does not follow the target's law (α = {found.alpha:g}); "
+        if not is_judges:
+            reason = "; the judge's numerics or settings may not be the engine's"
+            lines = [what + speculation + reason]
+            return Finding(status=Status.NOT_AVAILABLE, n=n, lines=tuple(lines), facts=facts)
+        lines = [what + speculation, *(line for line in lines[1:] if found.declared.rejected)]
     return Finding(
         status=Status.FAILED,
         n=n,

@@ -84,17 +84,17 @@ def stop_string(subject: Subject) -> Finding:
     def request(place: Place) -> Request:
         return subject.request(
             place.prompt_token_ids,
-            stop_token_ids=_no_stops(subject),
-            stop_strings=(_completed(subject, place.output, place.index),),
+            stop_token_ids=no_stops(subject),
+            stop_strings=(completed(subject, place.output, place.index),),
         )
 
     def fits(output: Sequence[int], index: int) -> bool:
-        return bool(_completed(subject, output, index))
+        return bool(completed(subject, output, index))
 
     return _ends(subject, request, fits, Capability.STOP_STRINGS)
 
 
-def _completed(subject: Subject, output: Sequence[int], index: int) -> str:
+def completed(subject: Subject, output: Sequence[int], index: int) -> str:
     """The shortest text that is there only with a token, and begins before it; '' if none is.
 
     So it is seen only by what looks at more than the last token, or block. However repetitive an
@@ -119,14 +119,14 @@ def length_limit(subject: Subject) -> Finding:
     def request(place: Place) -> Request:
         return subject.request(
             place.prompt_token_ids,
-            stop_token_ids=_no_stops(subject),
+            stop_token_ids=no_stops(subject),
             max_new_tokens=place.index + 1,
         )
 
     return _ends(subject, request, places.anywhere)
 
 
-def _no_stops(subject: Subject) -> frozenset[int] | None:
+def no_stops(subject: Subject) -> frozenset[int] | None:
     """No stop tokens at all, where the engine can do without its model's own."""
     return frozenset() if Capability.STOP_TOKENS in subject.capabilities else None
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from draftproof.conformance.subject import Subject
+from draftproof.config import Sampling
+from draftproof.conformance.subject import GREEDY, Subject
 from draftproof.engines.protocol import Capability, Engine, Generation
 
 EDGES = 10
@@ -104,7 +105,9 @@ def anywhere(output: Sequence[int], index: int) -> bool:
     return True
 
 
-def places(subject: Subject, engine: Engine, fits: Fits) -> list[Place]:
+def places(
+    subject: Subject, engine: Engine, fits: Fits, *, sampling: Sampling = GREEDY
+) -> list[Place]:
     """Places at which an output can be made to end, as many as possible inside blocks.
 
     A repetitive output has few tokens that do not occur before, and its blocks may hold none of
@@ -115,6 +118,7 @@ def places(subject: Subject, engine: Engine, fits: Fits) -> list[Place]:
         subject: Whose prompts are asked.
         engine: What is asked.
         fits: Which indices will do.
+        sampling: What outputs are asked for with; above temperature 0 plain decoding is not asked.
 
     Returns:
         Inside blocks where the engine tells its blocks, spread over the offsets of a block, and a
@@ -123,7 +127,7 @@ def places(subject: Subject, engine: Engine, fits: Fits) -> list[Place]:
     inside: list[Place] = []
     others: list[Place] = []
     for name, prompt in _prompts(subject, engine):
-        for place in _of_output(subject, engine, name, prompt):
+        for place in _of_output(subject, engine, name, prompt, sampling):
             if not fits(place.output, place.index):
                 continue
             is_inside = place.index > 0 if place.spot is None else place.spot.is_inside
@@ -149,12 +153,12 @@ def counted(chosen: Sequence[Place]) -> tuple[int, str]:
 
 
 def _of_output(
-    subject: Subject, engine: Engine, name: str, prompt: tuple[int, ...]
+    subject: Subject, engine: Engine, name: str, prompt: tuple[int, ...], sampling: Sampling
 ) -> Iterator[Place]:
     stops = frozenset[int]() if Capability.STOP_TOKENS in engine.capabilities else None
-    asked = subject.request(prompt, stop_token_ids=stops)
+    asked = subject.request(prompt, sampling=sampling, stop_token_ids=stops)
     answer = engine.speculate(asked)
-    plain = subject.plain(asked)
+    plain = subject.plain(asked) if sampling.greedy else None
     where = spots(answer)
     drafts_nothing = answer.counts is not None and not answer.counts.accepted
     for index in range(len(answer.token_ids) - 1):

@@ -18,6 +18,7 @@ _COARSEST = "bfloat16"
 def log_probabilities(subject: Subject) -> Finding:
     """The log-probability told of a token is the target's, by its context read from scratch."""
     tally = subject.tally("tokens whose log-probability is far enough from 0 to see it left out")
+    told_of = 0
     with subject.engine() as engine:
         if Capability.LOG_PROBABILITIES not in engine.capabilities:
             return not_available(Capability.LOG_PROBABILITIES)
@@ -33,6 +34,7 @@ def log_probabilities(subject: Subject) -> Finding:
             own = torch.log_softmax(promoted(logits), -1)
             says = [float(row[token]) for row, token in zip(own, answer.token_ids, strict=True)]
             known = [index for index, value in enumerate(told) if not math.isnan(value)]
+            told_of += len(known)
             wrong = [index for index in known if abs(told[index] - says[index]) > allowed]
             problem = ""
             if wrong:
@@ -45,7 +47,9 @@ def log_probabilities(subject: Subject) -> Finding:
             tally.require(not wrong, problem, places=far)
     return tally.finding(
         f"a difference of up to {allowed:g} is put down to rounding",
-        untried="every token is so probable that 0 is near enough; give other prompts",
+        untried="every token is so probable that 0 is near enough; give other prompts"
+        if told_of
+        else "the engine tells none of any token, only NaN",
     )
 
 

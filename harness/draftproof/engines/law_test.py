@@ -53,6 +53,7 @@ def evidence_of(
     draft: CausalLM | None,
     *,
     rule: str = "",
+    engine_rounding: float = 0.0,
 ) -> Evidence:
     """What the tokens of a sampled output say for or against the target's law.
 
@@ -65,6 +66,8 @@ def evidence_of(
         draft: The model whose law drafted tokens are said to be drawn from; None where no model of
             the judge's has part in drafts.
         rule: The acceptance rule that the engine names; empty for plain decoding.
+        engine_rounding: By how much the difference of two logits of the engine's may leave the
+            judge's: that of two logits, each of which may be off by half of it.
 
     Where the engine tells another draft probability of a kept token than the judge's draft model
     has (it drafts at a temperature or with a filter of its own), how often tokens are kept does not
@@ -74,7 +77,8 @@ def evidence_of(
     target_logits = _logits(target, sequence, request)
     draft_logits = None if draft is None else _logits(draft, sequence, request)
     judges = [model for model in (target, draft) if model is not None]
-    tolerance = law_tolerance(judges, request.sampling)
+    spread = engine_rounding / 2 / (request.sampling.temperature or 1.0)
+    tolerance = max(law_tolerance(judges, request.sampling), spread)
     laws_of = partial(_laws, sequence=sequence, request=request, tolerance=tolerance)
     declared = declared_rule(rule)
     if declared is DeclaredRule.REJECTION and (

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from draftproof.config import RunConfig
@@ -356,8 +357,9 @@ class Bench:
         if request.sampling.greedy or not self.config.law_alpha:
             return None, None
         target, draft = self.pair.target, self.pair.draft
-        observed = evidence_of(speculative, request, target, draft, rule=rule)
-        return observed.to_json(), evidence_of(plain, request, target, draft).to_json()
+        judged = partial(evidence_of, engine_rounding=engine_rounding(self.engine, self.config))
+        observed = judged(speculative, request, target, draft, rule=rule)
+        return observed.to_json(), judged(plain, request, target, draft).to_json()
 
     def _judge(
         self, request: Request, plain: Generation, speculative: Generation

@@ -125,7 +125,7 @@ def find_calling(model: PreTrainedModel) -> Calling:
             that gives what the model computes by itself. The message goes on from its name.
     """
     argument = _cache_argument(model)
-    _require_causal(model)
+    _require_causal(model, argument)
     keeps_rows = _keeps_rows(model, argument)
     form, window = _mask_form(model, argument)
     return Calling(cache_argument=argument, keeps_rows=keeps_rows, mask_form=form, window=window)
@@ -186,13 +186,17 @@ def _mask_form(model: PreTrainedModel, argument: str) -> tuple[MaskForm, int]:
     best, nearest = MaskForm.FULL, torch.inf
     for first in range(TRIES):
         if not stated:
-            _with_mask(model, argument, MaskForm.FULL, first)
+            _with_causal_mask(model, argument, _block(model, first))
             return best, 0
         with _changed(config, "sliding_window", _SHORT):
             own = _own_rows(model, _block(model, first))
-            found = {
-                form: _distance(_with_mask(model, argument, form, first), own) for form in MaskForm
-            }
+            rows = _with_causal_mask(model, argument, _block(model, first))
+            found = {MaskForm.FULL: _distance(rows, own)}
+            for form in (MaskForm.WINDOWED, MaskForm.BY_LAYER_TYPE):
+                # That a model does not take a form shows in many ways.
+                with contextlib.suppress(Exception):
+                    rows = _with_mask(model, argument, form, _block(model, first))
+                    found[form] = _distance(rows, own)
         best = min(found, key=lambda form: found[form])
         nearest = min(nearest, found[best])
         if nearest <= tolerance(own.dtype):
@@ -203,48 +207,61 @@ def _mask_form(model: PreTrainedModel, argument: str) -> tuple[MaskForm, int]:
     )
 
 
-def _with_mask(
-    model: PreTrainedModel, argument: str, form: MaskForm, first: int
-) -> torch.Tensor | None:
-    """The logits with a mask of a form; None where the model does not take it.
+def _with_causal_mask(
+    model: PreTrainedModel, argument: str, token_ids: Sequence[int]
+) -> torch.Tensor:
+    """The logits with a mask in which a token sees all that come before it.
 
     Raises:
-        ModelError: It does not take the plainest of them.
+        ModelError: The model does not take one.
     """
+    try:
+        return _with_mask(model, argument, MaskForm.FULL, token_ids)
+    except Exception as error:
+        raise ModelError(
+            "takes no attention mask, so the branches of a tree see each other "
+            f"({first_line(error)})"
+        ) from error
+
+
+def _with_mask(
+    model: PreTrainedModel, argument: str, form: MaskForm, token_ids: Sequence[int]
+) -> torch.Tensor:
+    """The logits with a mask of a form; any exception where the model does not take it."""
     places = torch.arange(_BLOCK, device=model.device)
     distance = places[:, None] - places[None, :]
     least = torch.finfo(model.dtype).min
     full = torch.zeros(distance.shape, dtype=model.dtype, device=model.device)
     full = full.masked_fill(distance < 0, least)
     masks = _in_form(form, full[None], lambda: full.masked_fill(distance >= _SHORT, least)[None])
-    try:
-        logits: torch.Tensor = model(
-            **_tokens(model, _block(model, first)),
-            **_positions(model),
-            attention_mask=masks,
-            use_cache=True,
-            **{argument: TreeCache()},
-        ).logits[0]
-    except Exception as error:
-        if form is MaskForm.FULL:
-            raise ModelError(
-                "takes no attention mask, so the branches of a tree see each other "
-                f"({first_line(error)})"
-            ) from error
-        return None
+    logits: torch.Tensor = model(
+        **_tokens(model, token_ids),
+        **_positions(model),
+        attention_mask=masks,
+        use_cache=True,
+        **{argument: TreeCache()},
+    ).logits[0]
     return logits
 
 
-def _require_causal(model: PreTrainedModel) -> None:
-    """Refuse a model in which a token changes the logits after tokens that come before it."""
+def _require_causal(model: PreTrainedModel, argument: str) -> None:
+    """Refuse a model in which a token changes the logits after tokens that come before it.
+
+    In a causal one they stay the same to the last bit, unless rows are computed together, as in a
+    mixture of experts: then they move under a causal mask, too, and up to rounding that is allowed.
+    """
     farthest = torch.inf
     for first in range(TRIES):
         block = _block(model, first)
         other = [*block[:-1], (block[-1] + 1) % _vocabulary(model)]
-        before, after = (_own_rows(model, ids)[:-1] for ids in (block, other))
-        farthest = min(farthest, _distance(after, before))
-        if farthest <= tolerance(before.dtype):
+        before, after, again = (_own_rows(model, ids)[:-1] for ids in (block, other, block))
+        moved = _distance(after, before)
+        is_exact = torch.equal(before, again) and torch.equal(
+            *(_with_causal_mask(model, argument, ids)[:-1] for ids in (block, other))
+        )
+        if moved <= (0 if is_exact else tolerance(before.dtype)):
             return
+        farthest = min(farthest, moved)
     raise ModelError(
         "attends in both directions: another last token of "
         f"{_BLOCK} moves the logits after earlier ones by {farthest:.3g} standard deviations, so "
@@ -252,9 +269,7 @@ def _require_causal(model: PreTrainedModel) -> None:
     )
 
 
-def _distance(rows: torch.Tensor | None, expected: torch.Tensor) -> float:
-    if rows is None:
-        return torch.inf
+def _distance(rows: torch.Tensor, expected: torch.Tensor) -> float:
     return max(deviation(row, wanted) for row, wanted in zip(rows, expected, strict=True))
 
 

@@ -33,11 +33,10 @@ _NEUTRAL: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "temperature": 1.0,
     "top_h": 1.0,
-    "top_k": 50,
     "top_p": 1.0,
     "typical_p": 1.0,
 }
-"""Values with which a setting changes nothing, or which `transformers` has where none is given."""
+"""Values with which a setting changes nothing."""
 _NO_PART_OF_AN_OUTPUT = (
     "assistant_",
     "bos_token_id",

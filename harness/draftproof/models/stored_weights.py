@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,17 +128,37 @@ def require_unpacked(
         Notes: what a user should know of the weights.
 
     Raises:
-        ModelError: Nothing undid the method, or a weight is stored as whole numbers or with scales.
+        ModelError: Nothing undid the method, or not everywhere; or no method is stated, and a
+            weight is stored as whole numbers or with scales.
     """
     if getattr(model, "hf_quantizer", None) is not None:
         return ()
-    if method is not None:
+    # Undoing a method takes it out of the configuration.
+    if method is not None and hasattr(model.config, "quantization_config"):
         raise ModelError(
             f"config.json says that its weights are quantised by {method!r}, which transformers "
             f"{transformers.__version__} does not undo; {_UNPACKED}"
         )
-    floating = {name for name, value in model.state_dict().items() if value.is_floating_point()}
-    coded = sorted(name for name in floating if stored.dtypes.get(name, "F32") not in _FLOATS)
+    state = model.state_dict()
+    if method is not None:
+        left = sorted(
+            name
+            for name, value in state.items()
+            if value.is_floating_point() and value.element_size() == 1
+        )
+        if left:
+            raise ModelError(
+                f"config.json says that its weights are quantised by {method!r}, and the "
+                f"checkpoint has no scales by a name that transformers {transformers.__version__} "
+                f"knows for {listed(left)}; {_UNPACKED}"
+            )
+        return (f"weights are stored as {method} and were unpacked by transformers",)
+    coded = sorted(
+        name
+        for name, kind in stored.dtypes.items()
+        if kind not in _FLOATS
+        and (state[name].is_floating_point() if name in state else _is_weight(name))
+    )
     if not coded:
         return ()
     scales = sorted(name for name in stored.dtypes if "scale" in name.rpartition(".")[2])
@@ -168,15 +188,14 @@ def require_no_loss(
     Raises:
         ModelError: Names the weights.
     """
-    if getattr(model, "hf_quantizer", None) is not None:
-        # Its own scales and zero points are among them.
-        return ()
     beside: list[str] = []
     lost: list[str] = []
     # transformers passes over rotary frequencies without a word.
     frequencies = {name for name in stored.files if name.endswith("inv_freq")}
+    places = {path for path, _ in model.named_modules()}
+    quantised = getattr(model, "hf_quantizer", None) is not None
     for name in sorted({*unexpected, *frequencies - model.state_dict().keys()}):
-        if _without_effect(model, stored, name):
+        if _without_effect(model, stored, name) or (quantised and _of_a_code(places, name)):
             continue
         (beside if _stands_beside(model, name) else lost).append(name)
     if lost:
@@ -187,6 +206,28 @@ def require_no_loss(
             + (_UNPACKED if scaled else "check that config.json belongs to these weights")
         )
     return (f"the architecture has no place for {listed(beside)}; not loaded",) if beside else ()
+
+
+def _is_weight(name: str) -> bool:
+    """Whether a tensor is a language model's weight, by a name that the model need not have.
+
+    `transformers` gives the experts of a mixture, for one, other names than checkpoints do.
+    """
+    return name.rpartition(".")[2] in ("weight", "bias") and _BESIDE.search(name) is None
+
+
+def _of_a_code(places: Collection[str], name: str) -> bool:
+    """Whether a tensor says how a layer's weight is quantised: scales, zero points, a map of codes.
+
+    Args:
+        places: Paths of a model's modules.
+        name: Of the tensor, such as ``model.layers.0.mlp.up_proj.weight.absmax``.
+    """
+    layer, weight, _ = name.rpartition(".weight.")
+    if weight:
+        return layer in places
+    layer, _, last = name.rpartition(".")
+    return layer in places and last not in ("weight", "bias")
 
 
 def _without_effect(model: PreTrainedModel, stored: StoredWeights, name: str) -> bool:

@@ -9,7 +9,10 @@ TEMPLATE_TIME = datetime(2024, 7, 26, 12, tzinfo=UTC)
 With the clock's own, prompts would be others every day."""
 
 _CLOCK = "strftime_now"
-_DIRECTIVES = ("-d", "-m", "-y", "-H", "-I", "-M", "-S", "-j", *"aAbBcdHIjmMpSUwWxXyYzZFTDeGuV")
+_NUMBERS = "dejmyHIMSkl"
+_DIRECTIVES = (*(f"-{letter}" for letter in _NUMBERS), *"aAbBcCdDeFgGhHIjklmMnpPrRStTuUVwWxXyYzZ")
+_PERCENT = "\0"
+"""Stands for %% meanwhile."""
 
 
 def without_clock(template: str) -> str:
@@ -23,12 +26,13 @@ def without_clock(template: str) -> str:
     """
     if _CLOCK not in template:
         return template
-    filled = "format"
+    filled = f"format|replace('%%', {_PERCENT!r})|replace('%s', '{TEMPLATE_TIME.timestamp():.0f}')"
+    filled += "|replace('%f', '000000')"
     for directive in _DIRECTIVES:
         plain = TEMPLATE_TIME.strftime(f"%{directive.removeprefix('-')}")
         # A dash asks for a number without leading zeros; not every platform knows it.
-        text = plain.lstrip("0") or "0" if directive.startswith("-") else plain
+        text = plain.lstrip(" 0") or "0" if directive.startswith("-") else plain
         filled += f"|replace({'%' + directive!r}, {text!r})"
     # The line's end is cut off after a tag, as templates are read.
-    macro = f"{{% macro {_CLOCK}(format) %}}{{{{ {filled}|replace('%%', '%') }}}}{{% endmacro %}}"
-    return f"{macro}\n{template}"
+    filled += f"|replace({_PERCENT!r}, '%')"
+    return f"{{% macro {_CLOCK}(format) %}}{{{{ {filled} }}}}{{% endmacro %}}\n{template}"

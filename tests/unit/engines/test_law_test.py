@@ -197,6 +197,23 @@ def test_a_filter_that_keeps_one_token_too_many_is_rejected(asked_for, sampled_w
     assert judge(evidence).verdict is LawVerdict.OUTPUT
 
 
+def test_an_engine_that_rounds_more_coarsely_than_the_judge_is_allowed_to():
+    """What its rounding lets pass a filter of its own is no fault of it, where its type is told."""
+    told, untold = [], []
+    for case in range(6):
+        near = torch.tensor([0.5, 0.245, 0.255]).double()
+        # The engine's logits are off by up to 0.02: another token is its second.
+        own = pair_from(torch.tensor([0.5, 0.255, 0.245]).double(), PAIRS[0][1])[0]
+        target, draft = pair_from(near, PAIRS[0][1])
+        asked = request(case, Sampling(temperature=1.0, top_k=2))
+        generation = plainly_decoded(asked, own, asked.sampling)
+        told.append(evidence_of(generation, asked, target, draft, engine_rounding=0.1))
+        untold.append(evidence_of(generation, asked, target, draft))
+    assert judge(told).output.impossible == 0
+    assert judge(told).doubtful > 0
+    assert judge(untold).output.impossible > 0
+
+
 @pytest.mark.parametrize("tolerance", [1e-4, 0.25])
 @pytest.mark.parametrize(
     "filters", [{"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.2}, {"top_k": 5, "top_p": 0.8}]

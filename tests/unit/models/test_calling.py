@@ -233,6 +233,16 @@ def test_a_model_that_looks_ahead_is_refused(make):
         HuggingFaceLM(model)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_that_hardly_looks_ahead_is_refused_whatever_its_type(dtype):
+    """Rounding of these types is coarser than what the last token does here."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = bert().eval().to(dtype)
+    with pytest.raises(ModelError, match=r"another last token of 8 moves .* by 0\.0"):
+        HuggingFaceLM(model)
+
+
 @pytest.mark.parametrize("name", ["Mixtral", "gpt-oss", "DeepSeek-V3, R1"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_experts_that_rounding_tips_over_are_no_fault(name, dtype):

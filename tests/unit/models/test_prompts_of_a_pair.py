@@ -34,6 +34,9 @@ def test_a_template_that_asks_for_the_date_has_one(tmp_path):
         ("%B %-d, %Y", "July 26, 2024"),
         ("%A, %-m/%-d/%y %H:%M:%S", "Friday, 7/26/24 12:00:00"),
         ("100%% on %F", "100% on 2024-07-26"),
+        ("%%d is %d", "%d is 26"),
+        ("%R, %l %P, %-e %h %C, %f", "12:00, 12 pm, 26 Jul 20, 000000"),
+        ("%s", "1721995200"),
     ],
 )
 def test_the_date_is_one_in_any_format(asked, told):
@@ -74,6 +77,10 @@ def notes(sampling=None, **settings):
         (
             {"do_sample": True, "temperature": 0.6},
             "do_sample (this run: temperature 0), temperature 0.6 (this run: 0.0)",
+        ),
+        (
+            {"do_sample": True, "top_k": 50},
+            "do_sample (this run: temperature 0), top_k 50 (this run: 0)",
         ),
         ({"penalty_of_tomorrow": 3}, "penalty_of_tomorrow 3 (this run: none)"),
     ],

@@ -1,12 +1,16 @@
 """What a checkpoint stores is used as it is meant, or refused."""
 
+import contextlib
+
 import pytest
 import torch
 from checkpoints import changed_settings, changed_weights, save_checkpoint, tokenizer
+from transformers import LlamaForCausalLM
 
 from draftproof.errors import ModelError
 from draftproof.models.checkpoint import load_model
 from draftproof.models.source import model_source
+from draftproof.models.stored_weights import require_no_loss, stored_weights
 
 LAYER = "model.layers.0.self_attn.q_proj"
 
@@ -44,6 +48,85 @@ def test_a_method_that_nothing_undoes_is_refused(folder, method):
     changed_settings(folder, quantization_config={"quant_method": method})
     with pytest.raises(ModelError, match=f"its weights are quantised by '{method}', which trans"):
         load(folder)
+
+
+FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [8, 8]}
+
+
+def in_blocks(folder, scales):
+    """Projections as 8-bit floats with a scale for each block of 8 × 8, as DeepSeek writes them."""
+
+    def change(weights):
+        for name in [name for name in weights if name.endswith("_proj.weight")]:
+            weight = weights[name]
+            weights[name] = (weight / 12).to(torch.float8_e4m3fn)
+            blocks = [-(-size // 8) for size in weight.shape]
+            weights[name.removesuffix("weight") + scales] = torch.full(blocks, 12.0)
+
+    changed_settings(folder, quantization_config=FP8)
+    return changed_weights(folder, change)
+
+
+def test_a_method_that_transformers_undoes_is_read(folder):
+    """FP8 and MXFP4 without a GPU: undone, and taken out of the configuration."""
+    model, _ = load(folder)
+    undone, notes = load(in_blocks(folder, "weight_scale_inv"))
+    assert notes == ["weights are stored as fp8 and were unpacked by transformers"]
+    weight, expected = (each.state_dict()[f"{LAYER}.weight"] for each in (undone, model))
+    assert weight.dtype == torch.float32
+    # Three bits of mantissa.
+    torch.testing.assert_close(weight, expected, rtol=1 / 16, atol=1e-1)
+
+
+@pytest.mark.parametrize("scales", ["weight_scale", "scale_weight"])
+def test_a_method_that_is_undone_without_its_scales_is_refused(folder, scales):
+    with pytest.raises(ModelError, match=r"(for|has) model\.layers\.0\..* unquantised checkpoint"):
+        load(in_blocks(folder, scales))
+
+
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "int8"])
+def test_experts_that_are_codes_are_found_by_the_names_they_are_stored_under(tmp_path, kind):
+    """`transformers` puts them together under other names."""
+    folder = save_whole(
+        tmp_path,
+        "MixtralForCausalLM",
+        **_BERT,
+        num_key_value_heads=2,
+        num_local_experts=2,
+    )
+
+    def change(weights):
+        for name in [name for name in weights if ".experts." in name]:
+            weights[name] = (weights[name] * 1000).to(getattr(torch, kind))
+
+    changed_weights(folder, change)
+    if kind == "int8":
+        with pytest.raises(ModelError, match=r"experts\.0\.w1\.weight, .* are stored as I8, and"):
+            load(folder)
+    else:
+        [note] = load(folder)[1]
+        assert note.startswith("weights are stored as F8_E4M3 without scales")
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        (f"{LAYER}.bias", True),
+        ("model.layers.1.mlp.up_proj.weight", True),
+        ("model.layers.1.mlp.up_proj.weight_scale", True),
+        (f"{LAYER}.SCB", False),
+        (f"{LAYER}.weight.absmax", False),
+        (f"{LAYER}.zero_point", False),
+    ],
+)
+def test_what_says_how_layers_are_quantised_is_not_lost_and_all_else_is(folder, name, lost):
+    added(folder, **{name: torch.ones(2, 2)})
+    model = LlamaForCausalLM.from_pretrained(folder)
+    with pytest.raises(ModelError, match=f"the checkpoint has {name}, for which"):
+        require_no_loss(model, stored_weights(folder), [name])
+    model.hf_quantizer = object()
+    with pytest.raises(ModelError, match=name) if lost else contextlib.nullcontext():
+        require_no_loss(model, stored_weights(folder), [name])
 
 
 def test_codes_with_scales_are_refused(folder):

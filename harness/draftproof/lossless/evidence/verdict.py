@@ -45,8 +45,8 @@ class LawVerdict(StrEnum):
     """Tokens may follow the target's law, but are kept in another way than declared: another rule,
     or another draft law than was scored."""
     SETTINGS = "settings differ"
-    """Plain decoding is rejected too: numerics or settings differ, and nothing is said of
-    speculation."""
+    """Plain decoding is rejected: numerics or settings differ, and nothing is said of
+    speculation, whether it is rejected too or not."""
     NOT_TESTED = "not tested"
     """There was no token to judge."""
 
@@ -186,6 +186,14 @@ class Trial:
         if not self._declared.found.rejected:
             return LawVerdict.CONSISTENT
         return LawVerdict.OUTPUT if self._output.found.rejected else LawVerdict.ACCEPTANCE
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more cases would change nothing: speculation is rejected.
+
+        Where plain decoding alone is, more cases show whether speculation is, too.
+        """
+        return self._declared.found.rejected
 
     @property
     def certificate(self) -> LawCertificate:
