@@ -41,11 +41,7 @@ class ReferenceEngine:
     """
 
     name = "reference"
-    capabilities = frozenset(Capability) - {
-        Capability.BATCHES,
-        Capability.DRAFT_LENGTH,
-        Capability.LOG_PROBABILITIES,
-    }
+    capabilities = frozenset(Capability) - {Capability.DRAFT_LENGTH, Capability.LOG_PROBABILITIES}
 
     _rows: RowDecoding | None = None
     """Decodes in batches, where no part is one of a user's own."""
@@ -70,7 +66,7 @@ class ReferenceEngine:
                 clock=self._clock,
             )
         if self._rows is not None:
-            self.capabilities = self.capabilities | {Capability.BATCHES}
+            self.capabilities = type(self).capabilities
 
     @classmethod
     def without_drafts(cls, pair: ModelPair, config: RunConfig) -> Self:
@@ -91,6 +87,7 @@ class ReferenceEngine:
 
     def _assemble(self, parts: Parts, config: RunConfig) -> None:
         self._parts = parts
+        self.capabilities = self.capabilities - {Capability.BATCHES}
         self._clock = Clock(getattr(parts.target, "device", torch.device("cpu")))
         self._draft_watch = Stopwatch(self._clock)
         self._verify_watch = Stopwatch(self._clock)
