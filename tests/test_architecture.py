@@ -20,6 +20,7 @@ LAYERS = (
     {"config", "assets"},
     {
         "tree",
+        "transfer",
         "categorical",
         "randomness",
         "draw_log",

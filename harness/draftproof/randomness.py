@@ -22,6 +22,7 @@ from jaxtyping import Float
 
 from draftproof.categorical import inverse_cdf
 from draftproof.errors import UsageError
+from draftproof.transfer import received
 
 
 class Purpose(StrEnum):
@@ -122,7 +123,7 @@ class UniformRandomness(ABC):
         uniform = self._counted(purpose)
         outcome = inverse_cdf(probabilities, uniform)
         if self._observe is not None:
-            weights = probabilities.double().cpu().numpy()
+            weights = received(probabilities)
             taken = float(weights[outcome] / weights.sum())
             digest = hashlib.sha256(weights.tobytes()).hexdigest()[:16]
             self._observe(self._described(purpose, uniform, outcome, taken, digest))

@@ -31,6 +31,7 @@ from draftproof.randomness import Purpose, Randomness
 from draftproof.sampling import TokenLaw
 from draftproof.stopping import Stopping, StopReason
 from draftproof.stopwatch import Clock
+from draftproof.transfer import sent
 from draftproof.tree import ROOT, DraftTree
 
 MakeDraws = Callable[[Sequence[Any]], BatchDraws]
@@ -190,7 +191,7 @@ def plain_decode_all(
     while batch.rows:
         if not batch.ended:
             size = len(batch.rows)
-            last = torch.tensor([[row.sequence[-1]] for row in batch.rows], device=target.device)
+            last = sent([[row.sequence[-1]] for row in batch.rows], target.device)
             logits = target.score(last, (ROOT,))
             target.commit([[0]] * size)
             first_tokens(batch.rows, logits[:, 0], batch.law, batch.draws, target)
@@ -349,7 +350,7 @@ def verify(
     target: BatchLM, sequences: Sequence[Sequence[int]], draft: BatchDraft
 ) -> Float[torch.Tensor, "B places vocabulary"]:
     """The target's logits after every root and every node, in one forward pass."""
-    last = torch.tensor([[sequence[-1]] for sequence in sequences], device=target.device)
+    last = sent([[sequence[-1]] for sequence in sequences], target.device)
     tokens = torch.cat([last, draft.token_ids.clamp_min(0)], 1)
     if draft.frame is not None:
         return target.score(tokens, (ROOT, *(parent + 1 for parent in draft.frame)))

@@ -15,6 +15,7 @@ from draftproof.batch.laws import BatchLaw, Before
 from draftproof.batch.models import BatchLM
 from draftproof.batch.past import Past
 from draftproof.laws import ProposalLaw
+from draftproof.transfer import sent
 from draftproof.tree import ROOT, children, depths
 
 
@@ -46,7 +47,8 @@ class Rows:
         if self.past is None:
             raise AssertionError("a law that looks back needs the past")
         every = self.past.before(token_ids, parents)
-        return Before(every.seen[:, places], every.new_tokens[:, places])
+        index = places if isinstance(places, slice) else sent(places, token_ids.device)
+        return Before(every.seen[:, index], every.new_tokens[:, index])
 
 
 class BatchDrafter(Protocol):
@@ -124,13 +126,14 @@ class DraftSide:
         padded = [tokens + [0] * (width - len(tokens)) for tokens in unseen]
         device = self.model.device
         chain = tuple(range(-1, width - 1))
-        logits = self.model.score(torch.tensor(padded, device=device), chain)
+        logits = self.model.score(sent(padded, device), chain)
         self.model.commit([range(len(tokens)) for tokens in unseen])
         self._lengths = [n + len(t) for n, t in zip(self._lengths, unseen, strict=True)]
         if width == 1:
             return logits[:, 0]
         last = [max(0, len(tokens) - 1) for tokens in unseen]
-        return logits[torch.arange(len(last)), torch.tensor(last)]
+        place = sent(last, device)[:, None, None].expand(-1, 1, logits.shape[-1])
+        return logits.gather(1, place)[:, 0]
 
     def commit(self, paths: Sequence[Sequence[int]]) -> None:
         """Keep the entries of the kept nodes that were scored, by their pending indices."""
@@ -159,7 +162,7 @@ class WithModel:
         self._side.keep(rows)
 
     def _column(self, values: Sequence[int]) -> Int64[torch.Tensor, "B 1"]:
-        return torch.tensor(values, device=self._device)[:, None]
+        return sent(values, self._device)[:, None]
 
 
 class Framed(WithModel):
@@ -180,6 +183,7 @@ class Framed(WithModel):
         self._scored = [order.get(node, ROOT) for node in range(len(frame))]
         self._rows = [order[parent] + 1 if parent != ROOT else 0 for parent in frame]
         self._depths = level
+        self._sent: dict[tuple[int, ...], torch.Tensor] = {}
         self._order = order
 
     def _score(
@@ -187,9 +191,14 @@ class Framed(WithModel):
     ) -> Float[torch.Tensor, "B level vocabulary"]:
         """The logits after the nodes of a level."""
         above = tuple(self._order.get(self.frame[node], ROOT) for node in level)
-        return self._side.model.score(token_ids[:, list(level)].clamp_min(0), above)
+        return self._side.model.score(token_ids[:, self._index(level)].clamp_min(0), above)
+
+    def _index(self, places: Sequence[int]) -> Int64[torch.Tensor, " n"]:
+        """Places on the device; each is sent once."""
+        key = tuple(places)
+        if key not in self._sent:
+            self._sent[key] = sent(key, self._device, torch.int64)
+        return self._sent[key]
 
     def _wide(self, values: Sequence[int], batch: int) -> Int64[torch.Tensor, "B n"]:
-        return torch.tensor(values, dtype=torch.int64, device=self._device).expand(
-            batch, len(values)
-        )
+        return self._index(values).expand(batch, len(values))

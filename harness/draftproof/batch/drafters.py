@@ -27,6 +27,7 @@ from draftproof.shapes import (
     StaticShape,
     TreeShape,
 )
+from draftproof.transfer import sent
 from draftproof.tree import ROOT, children
 
 
@@ -60,7 +61,7 @@ class StaticTreeDrafter(Framed):
             ranked = ranked_tokens(logits[-1], most)
             for place, node in enumerate(level):
                 nodes = list(below.get(node, ()))
-                token_ids[:, nodes] = ranked[:, place, : len(nodes)]
+                token_ids[:, self._index(nodes)] = ranked[:, place, : len(nodes)]
         return BatchDraft(
             law=self.law,
             token_ids=token_ids,
@@ -170,7 +171,7 @@ class SampledTreeDrafter(Framed):
                 ),
             )
             probabilities.append(q)
-            has_parent = room > 0 if level == [ROOT] else valid[:, level]
+            has_parent = room > 0 if level == [ROOT] else valid[:, self._index(level)]
             wanted = (q > 0).sum(-1).clamp_max(branching) if self._shape.distinct else branching
             counts = torch.where(has_parent & (room >= depth), wanted, 0)
             before = drawn[:, None] + counts.cumsum(-1) - counts
@@ -180,7 +181,8 @@ class SampledTreeDrafter(Framed):
                 token = rows.draws.tokens(left, before + rank, active, Purpose.DRAFT, self.places)
                 token = torch.where(active, token, 0)
                 nodes = [first + place * branching + rank for place in range(len(level))]
-                token_ids[:, nodes], valid[:, nodes] = token, active
+                index = self._index(nodes)
+                token_ids[:, index], valid[:, index] = token, active
                 if self._shape.distinct:
                     taken = left.scatter(-1, token.clamp_min(0)[..., None], 0.0)
                     left = torch.where(active[..., None], taken, left)
@@ -325,13 +327,13 @@ class LookupDrafter:
             for sequence, room in zip(rows.sequences, rows.room, strict=True)
         ]
         padded = [tokens + [0] * (self.places - len(tokens)) for tokens in found]
-        lengths = torch.tensor([len(tokens) for tokens in found])[:, None]
+        lengths = sent([len(tokens) for tokens in found], self._device)[:, None]
         frame = tuple(range(-1, self.places - 1))
         return BatchDraft(
             law=self.law,
-            token_ids=torch.tensor(padded, device=self._device),
-            parents=torch.tensor(frame, device=self._device).expand(len(found), -1),
-            valid=(torch.arange(self.places) < lengths).to(self._device),
+            token_ids=sent(padded, self._device),
+            parents=sent(frame, self._device).expand(len(found), -1),
+            valid=torch.arange(self.places, device=self._device) < lengths,
             frame=frame,
         )
 

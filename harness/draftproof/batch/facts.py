@@ -11,6 +11,7 @@ from draftproof.batch.decoding import BatchStep
 from draftproof.batch.drafts import BatchDraft
 from draftproof.batch.laws import Before
 from draftproof.sampling import measured_distributions, promoted
+from draftproof.transfer import sent
 
 
 class NodeFacts(NamedTuple):
@@ -75,7 +76,7 @@ def _stated(
     measured = measured_distributions(logits)
     if all(greedy):
         return measured
-    where = torch.tensor(greedy, device=logits.device)[:, None, None]
+    where = sent(greedy, logits.device)[:, None, None]
     return torch.where(where, measured, drawn_from)
 
 

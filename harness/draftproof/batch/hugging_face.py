@@ -16,6 +16,7 @@ from draftproof.models.attention import use_grouped_attention
 from draftproof.models.calling import Calling, find_calling
 from draftproof.models.families import context_length, explained, require_tree_scoring
 from draftproof.models.slot_cache import Plan, SlotCache
+from draftproof.transfer import sent
 from draftproof.tree import ancestor_mask, depths
 
 _ROOM = 64
@@ -85,7 +86,7 @@ class HuggingFaceRows:
         logits = []
         for row, prompt in zip(rows, prompts, strict=True):
             self._cache.follow(Plan(row=row))
-            ids = torch.tensor([list(prompt)], device=self.device)
+            ids = sent([list(prompt)], self.device)
             positions = torch.arange(len(prompt), device=self.device)[None]
             logits.append(self._forward(ids, positions, None, last_only=True)[0, -1])
             self._lengths[row : row + 1] = [len(prompt)]
@@ -101,7 +102,7 @@ class HuggingFaceRows:
         span = max(self._lengths) + self._pending
         self._reserve(len(self._lengths), span)
         same = len(set(self._lengths)) == 1
-        lengths = torch.tensor(self._lengths, device=self.device)[:, None]
+        lengths = sent(self._lengths, self.device)[:, None]
         depth = self._depth_of_pending(n)
         positions = (lengths + depth - 1).clamp_max(self.max_length - 1)
         slots = (
@@ -164,11 +165,7 @@ class HuggingFaceRows:
         if isinstance(parents, tuple) and self._frame is not None:
             self._frame = (*self._frame, *parents)
             return
-        own = (
-            torch.tensor(parents, device=self.device).expand(rows, -1)
-            if isinstance(parents, tuple)
-            else parents
-        )
+        own = sent(parents, self.device).expand(rows, -1) if isinstance(parents, tuple) else parents
         before = self._parents_so_far(rows)
         self._all_parents = torch.cat([before, own], 1)
         self._frame = None
@@ -178,7 +175,7 @@ class HuggingFaceRows:
     def _parents_so_far(self, rows: int) -> Int64[torch.Tensor, "B pending"]:
         if self._frame is None:
             return self._all_parents
-        frame = torch.tensor(self._frame, dtype=torch.int64, device=self.device)
+        frame = sent(self._frame, self.device, torch.int64)
         return frame.expand(rows, -1)
 
     def _depth_of_pending(self, n: int) -> Int64[torch.Tensor, "#B n"]:
@@ -259,4 +256,4 @@ def _frame_mask(frame: tuple[int, ...], device: torch.device) -> Bool[torch.Tens
 
 @lru_cache(maxsize=256)
 def _frame_depths(frame: tuple[int, ...], device: torch.device) -> Int64[torch.Tensor, "1 n"]:
-    return torch.tensor([depths(frame)], device=device)
+    return sent([depths(frame)], device)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 
 from draftproof.sampling import TokenLaw, promoted
+from draftproof.transfer import sent
 
 
 class Before(NamedTuple):
@@ -43,7 +44,7 @@ class BatchLaw:
         self._device = device
         samplings = [law.sampling for law in laws]
         self.looks_back = any(s.repetition_penalty != 1 or s.min_new_tokens for s in samplings)
-        self._greedy = torch.tensor([s.greedy for s in samplings], device=device)[:, None, None]
+        self._greedy = sent([s.greedy for s in samplings], device)[:, None, None]
         self._has_greedy = any(s.greedy for s in samplings)
         self._has_sampled = not all(s.greedy for s in samplings)
         self._settings = {
@@ -101,8 +102,8 @@ class BatchLaw:
         """A setting of every row ``[B, 1, 1]``, in the type of the logits."""
         key = name, logits.dtype
         if key not in self._columns:
-            values = torch.tensor(self._settings[name], dtype=logits.dtype)
-            self._columns[key] = values.to(self._device)[:, None, None]
+            values = sent(self._settings[name], self._device, logits.dtype)
+            self._columns[key] = values[:, None, None]
         return self._columns[key]
 
     def _stop_tokens(self, logits: torch.Tensor) -> torch.Tensor:
@@ -110,7 +111,7 @@ class BatchLaw:
         mask = torch.zeros(len(logits), 1, logits.shape[-1], dtype=torch.bool)
         for row, law in enumerate(self.laws):
             mask[row, :, [token for token in law.stop_token_ids if token < mask.shape[-1]]] = True
-        return mask.to(self._device)
+        return mask.to(self._device, non_blocking=True)
 
     def _filtered(self, logits: torch.Tensor) -> torch.Tensor:
         """Temperature, top-k, top-p and min-p, in the order in which transformers applies them."""

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int64
 
 from draftproof.batch.laws import Before
+from draftproof.transfer import sent
 
 
 class Past:
@@ -30,9 +31,9 @@ class Past:
         seen = torch.zeros(len(sequences), vocabulary_size, dtype=torch.bool)
         for row, sequence in enumerate(sequences):
             seen[row, list(sequence)] = True
-        self._seen = seen.to(device)
+        self._seen = seen.to(device, non_blocking=True)
         new = [len(s) - n for s, n in zip(sequences, prompt_lengths, strict=True)]
-        self._new_tokens = torch.tensor(new, device=device)
+        self._new_tokens = sent(new, device)
 
     def before(
         self, token_ids: Int64[torch.Tensor, "B n"], parents: Int64[torch.Tensor, "B n"]

@@ -10,6 +10,7 @@ import numpy as np
 from draftproof.engines.protocol import Generation, Request
 from draftproof.models.checked import tolerance
 from draftproof.models.protocol import CausalLM
+from draftproof.transfer import received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def judged_labels(
     prompt = request.prompt_token_ids
     logits = draft.recompute([*prompt, *tokens])[len(prompt) - 1 : -1]
     share = tolerance(logits.dtype)
-    rows = logits.double().cpu().numpy()
+    rows = received(logits)
     width = 1 if is_chain else _width(generation)
     rejected = _rejected(generation)
     judged, problems = 0, []

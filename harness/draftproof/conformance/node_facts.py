@@ -23,6 +23,7 @@ from draftproof.models.checked import tolerance
 from draftproof.models.protocol import CausalLM
 from draftproof.shapes import LookupShape
 from draftproof.trace import Columns
+from draftproof.transfer import received
 from draftproof.tree import ROOT, path_to
 
 _PROMPTS = 3
@@ -154,7 +155,7 @@ def readings(
             context = [*sequence, *(tokens[node] for node in path)]
             logits = model.recompute(context)[len(sequence) - 1 :]
             share = tolerance(logits.dtype)
-            for node, row in zip((ROOT, *path), logits.double().cpu().numpy(), strict=True):
+            for node, row in zip((ROOT, *path), received(logits), strict=True):
                 found[node] = _reading(row, share * float(row[np.isfinite(row)].std()), sampling)
     return found
 

@@ -22,6 +22,7 @@ from draftproof.lossless.evidence import DeclaredRule, Evidence, EvidenceMeter, 
 from draftproof.lossless.evidence.position import TOLERANCE
 from draftproof.models.protocol import CausalLM
 from draftproof.sampling import Contexts, TokenLaw, measured_distributions
+from draftproof.transfer import received
 
 Law = Float[np.ndarray, " vocabulary"]
 Tokens = Bool[np.ndarray, " vocabulary"]
@@ -229,7 +230,7 @@ def admitted(law: Law, sampling: Sampling, tolerance: float) -> Tokens:
 
 
 def _array(rows: torch.Tensor) -> Law:
-    return np.asarray(rows[0].double().cpu().numpy())
+    return received(rows[0])
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:

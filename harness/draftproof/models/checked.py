@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 
 from draftproof.errors import StateError
 from draftproof.models.protocol import CausalLM
+from draftproof.transfer import received
 from draftproof.tree import children, path_to
 
 _TOLERANCE = {
@@ -37,11 +39,12 @@ def deviation(
     Only what is finite in `expected` counts; NaN where there is no such logit, or one is NaN in
     `found`.
     """
-    found, expected = found.double(), expected.double()
-    finite = torch.isfinite(expected)
-    scale = float(expected[finite].std()) if int(finite.sum()) > 1 else 1.0
-    difference = (found - expected)[finite].abs()
-    return float(difference.max()) / max(scale, 1e-6) if len(difference) else math.nan
+    seen, alone = received(found), received(expected)
+    finite = np.isfinite(alone)
+    if not finite.any():
+        return math.nan
+    scale = float(alone[finite].std(ddof=1)) if finite.sum() > 1 else 1.0
+    return float(np.abs(seen[finite] - alone[finite]).max()) / max(scale, 1e-6)
 
 
 class CheckedLM:

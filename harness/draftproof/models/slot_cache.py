@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int64
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from draftproof.transfer import sent
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -156,8 +158,7 @@ class SlotCache(Cache):
         for layer in self._slot_layers:
             if layer.device not in where:
                 where[layer.device] = [
-                    torch.tensor(index, device=layer.device)
-                    for index in (rows, source, destination)
+                    sent(index, layer.device) for index in (rows, source, destination)
                 ]
             layer.move(*where[layer.device])
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from draftproof.batch import decoding
 from draftproof.batch.hugging_face import HuggingFaceRows
 from draftproof.config import RunConfig, Sampling
 from draftproof.data.load import load_prompts
@@ -161,3 +163,93 @@ def test_logits_that_are_no_numbers_end_in_an_error(pair, requests, tree, temper
     asked = [replace(each, sampling=config.sampling) for each in requests[:2]]
     with pytest.raises((NumericsError, DraftError)):
         list(engine.generate(asked, most_rows=2))
+
+
+WAITS = (
+    "item",
+    "tolist",
+    "cpu",
+    "numpy",
+    "nonzero",
+    "__bool__",
+    "__int__",
+    "__float__",
+    "__index__",
+)
+
+
+@pytest.mark.parametrize(
+    ("tree", "temperature"),
+    [
+        ("3x2", 0.0),
+        ("chain:5", 1.0),
+        ("sampled:3x2", 1.0),
+        ("best-first:6,depth=3,branching=2", 0.0),
+    ],
+)
+def test_a_step_waits_for_the_device_once(pair, requests, tree, temperature, monkeypatch):
+    """Whatever needs a value on the host waits: all that a step needs is copied at once."""
+    config = settings(tree, temperature, check_state=0.0)
+    engine = ReferenceEngine(pair, config)
+    waits = []
+    is_watching = [False]
+
+    def watched(name):
+        original = getattr(torch.Tensor, name)
+
+        def wait(self, *arguments, **options):
+            if is_watching[0]:
+                waits.append(name)
+            is_watching[0], before = False, is_watching[0]
+            try:
+                return original(self, *arguments, **options)
+            finally:
+                is_watching[0] = before
+
+        return wait
+
+    for name in WAITS:
+        monkeypatch.setattr(torch.Tensor, name, watched(name))
+    forward = decoding.take_step
+    steps = []
+
+    def take_step(*arguments):
+        is_watching[0] = True
+        waits.clear()
+        try:
+            return forward(*arguments)
+        finally:
+            is_watching[0] = False
+            steps.append(list(waits))
+
+    monkeypatch.setattr(decoding, "take_step", take_step)
+    asked = [replace(each, sampling=config.sampling) for each in requests[:3]]
+    list(engine.generate(asked, most_rows=3))
+    assert len(steps) >= 3
+    # What `cpu` brought to the host is read there as often as one likes.
+    assert {tuple(step)[:1] for step in steps} == {("cpu",)}
+    assert all(step.count("cpu") == 1 and not {*step} - {"cpu", "tolist"} for step in steps)
+    assert all(step.index("cpu") == 0 for step in steps)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Forbids what an Apple GPU cannot hold."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else (result,):
+            assert getattr(value, "dtype", None) != torch.float64, func
+        return result
+
+
+@pytest.mark.parametrize(("tree", "temperature"), [("3x2", 0.0), ("sampled:2x2", 1.0)])
+def test_nothing_is_computed_in_float64(tree, temperature):
+    """Of decoding, recording, state checks and judging; numpy on the host may."""
+    config = settings(tree, temperature, check_state=0.5)
+    pair = load_pair(RunConfig(), lambda line: None)
+    bench = Bench(ReferenceEngine(pair, config), pair, config)
+    [prompt] = load_prompts("chat", limit=1)
+    with NoFloat64():
+        record = bench.run(prompt)
+        list(bench.engine.generate([bench.request(prompt)] * 2, most_rows=2))
+    assert len(record.nodes["node"])
