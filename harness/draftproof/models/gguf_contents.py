@@ -152,8 +152,8 @@ def require_known_tensors(contents: GGUFContents) -> None:
     ]
     if beside:
         raise ModelError(
-            f"the file has {listed(beside)} beside the weights of the same name, which transformers "
-            f"does not apply; {_INSTEAD}"
+            f"the file has {listed(beside)} beside the weights of the same name, which "
+            f"transformers does not apply; {_INSTEAD}"
         )
 
 

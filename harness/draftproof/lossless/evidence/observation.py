@@ -171,8 +171,8 @@ class Observation:
 
         Raises:
             NumericsError: A law has a negative or NaN entry, or does not add up to 1.
-            UsageError: Laws or edges differ in length, a proposal is no token, or the coin is no probability
-                above 0.
+            UsageError: Laws or edges differ in length, a proposal is no token, or the coin is no
+                probability above 0.
         """
         for name, law in self.laws.items():
             if law.shape != self.target.shape or law.ndim != 1:
