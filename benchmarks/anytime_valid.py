@@ -38,12 +38,11 @@ from draftproof.lossless.evidence.decision import (
     tilt_prior,
 )
 from draftproof.lossless.evidence.observation import Stream
-from draftproof.lossless.evidence.position import TOLERANCE, locate
+from draftproof.lossless.evidence.position import TOLERANCE, denominator, locate
 from draftproof.lossless.evidence.process import (
     APPLICABLE,
     SHARES,
     alternative_laws,
-    denominator,
     likelihood_ratios,
     mixed_logs,
 )

@@ -79,6 +79,12 @@ class TooHot(WithOtherSampling):
         return sampling if sampling.greedy else replace(sampling, temperature=2.5)
 
 
+class TooHotServer(TooHot):
+    """Does not compute as the judge does, for all that is known."""
+
+    capabilities = frozenset(Capability) - {Capability.PAIR_TARGET}
+
+
 class Unfiltered(WithOtherSampling):
     def change(self, sampling):
         return Sampling(temperature=sampling.temperature)

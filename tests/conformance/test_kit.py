@@ -239,6 +239,9 @@ def test_the_target_of_an_engine_with_kernels_of_its_own_is_its_plain_decoding(s
     assert tally.finding().status is Status.PASSED
     assert tally.finding().lines[-1].startswith(f"1 of 2 {off}")
     assert found(subject, "greedy output", "ClaimsTheTarget").finding.status is Status.FAILED
+    hot = found(subject, "law of the output", "TooHotServer").finding
+    assert hot.status is Status.FAILED
+    assert "--spec-tie-tolerance" in hot.lines[-1]
     wrong = found(subject, "greedy output", "WrongTokenOfOtherTarget").finding
     assert wrong.status is Status.FAILED
     assert "token 2, after" in wrong.lines[0]
@@ -249,6 +252,7 @@ def test_plain_decoding_of_another_law_says_nothing_of_a_server(subject):
     finding = found(subject, "law of the output", "PlainOfAServerIsTooHot").finding
     assert finding.status is Status.NOT_AVAILABLE
     assert "of speculation that is not shown" in finding.lines[0]
+    assert "--spec-tie-tolerance" in finding.lines[-1]
     assert finding.facts["declared"]["rejected_after_cases"] is None
     assert finding.facts["control"]["rejected_after_cases"] is not None
 

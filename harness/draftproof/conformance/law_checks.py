@@ -9,7 +9,7 @@ from draftproof.config import Sampling
 from draftproof.conformance.check_result import Finding, Status, not_available
 from draftproof.conformance.subject import Subject
 from draftproof.engines.law_test import evidence_of
-from draftproof.engines.measuring import engine_rounding
+from draftproof.engines.measuring import engine_rounding, rounding_advice
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError
@@ -53,6 +53,7 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
         is_judges = Capability.PAIR_TARGET in engine.capabilities
         rounding = engine_rounding(engine, subject.config)
         judged = partial(evidence_of, engine_rounding=rounding)
+        advice = rounding_advice(engine, subject.config).strip()
         plain_engine = (
             engine if own else ReferenceEngine.without_drafts(subject.pair, subject.config)
         )
@@ -74,11 +75,11 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
                 trial.add_control(judged(plain, asked, target, draft))
                 n += 1
                 if trial.is_decided:
-                    return _finding(trial.certificate, n, is_judges=is_judges)
-    return _finding(trial.certificate, n, is_judges=is_judges)
+                    return _finding(trial.certificate, n, is_judges=is_judges, advice=advice)
+    return _finding(trial.certificate, n, is_judges=is_judges, advice=advice)
 
 
-def _finding(found: LawCertificate, n: int, *, is_judges: bool) -> Finding:
+def _finding(found: LawCertificate, n: int, *, is_judges: bool, advice: str) -> Finding:
     """The finding on a certificate.
 
     Args:
@@ -86,6 +87,7 @@ def _finding(found: LawCertificate, n: int, *, is_judges: bool) -> Finding:
         n: Outputs that were judged.
         is_judges: Whether the engine computes as the judge does, so that plain decoding of another
             law is a fault of the engine.
+        advice: What to do if it is rejected; may be empty.
     """
     facts = found.to_json()
     tokens = sum(found.tokens.values())
@@ -128,9 +130,10 @@ def _finding(found: LawCertificate, n: int, *, is_judges: bool) -> Finding:
         what = f"plain decoding does not follow the target's law (α = {found.alpha:g}); "
         if not is_judges:
             reason = "; the judge's numerics or settings may not be the engine's"
-            lines = [what + speculation + reason]
+            lines = [what + speculation + reason, *([advice] if advice else [])]
             return Finding(status=Status.NOT_AVAILABLE, n=n, lines=tuple(lines), facts=facts)
         lines = [what + speculation, *(line for line in lines[1:] if found.declared.rejected)]
+    lines += [advice] if advice else []
     return Finding(
         status=Status.FAILED,
         n=n,

@@ -13,7 +13,7 @@ from draftproof.conformance.check_result import Tally
 from draftproof.conformance.pool import EnginePool
 from draftproof.data.prompt import Prompt
 from draftproof.drafting import Drafter
-from draftproof.engines.measuring import certified, plain_decides
+from draftproof.engines.measuring import certified, plain_decides, rounding_advice
 from draftproof.engines.protocol import (
     Capability,
     Engine,
@@ -210,7 +210,9 @@ class Subject:
                     f"the engine's plain decoding ends after {len(plain)} tokens, and its "
                     f"speculation, with the same tokens so far, after {len(generation.token_ids)}",
                 )
-        message = explain(found, generation.token_ids, self.pair.decode)
+        margin = max((fork.margin for fork in found.forks), default=0.0)
+        advice = rounding_advice(engine, self.config, margin)
+        message = explain(found, generation.token_ids, self.pair.decode, advice=advice)
         if found.verdict is Verdict.ALGORITHMIC and alone is not Verdict.ALGORITHMIC:
             message = (
                 "speculation and the engine's own plain decoding part, and rounding is no reason: "

@@ -12,20 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from draftproof.config import Sampling
 from draftproof.engines.protocol import Generation, Request
 from draftproof.engines.sites import Place, declared_rule, places
 from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype
 from draftproof.lossless.evidence import DeclaredRule, Evidence, EvidenceMeter, Observation, Site
+from draftproof.lossless.evidence.filter_edge import filter_edge
+from draftproof.lossless.evidence.observation import FilterEdge
 from draftproof.lossless.evidence.position import TOLERANCE
 from draftproof.models.protocol import CausalLM
 from draftproof.sampling import Contexts, TokenLaw, measured_distributions
 from draftproof.transfer import received
 
 Law = Float[np.ndarray, " vocabulary"]
-Tokens = Bool[np.ndarray, " vocabulary"]
 
 _SPREADS_IN_TOLERANCE = 4
 """`TIE_TOLERANCE` is this many times the largest spread between block widths that was measured."""
@@ -38,13 +39,13 @@ _SMALLEST = 1e-6
 class Laws(NamedTuple):
     """A model's laws at one position: of the run, without its filters, and with nothing applied.
 
-    And the tokens that rounding may let pass the filters.
+    And what rounding may change about which tokens pass the filters.
     """
 
     sampled: Law
     unfiltered: Law | None
     raw: Law | None
-    admitted: Tokens | None
+    edge: FilterEdge | None
 
 
 def evidence_of(
@@ -128,10 +129,8 @@ def _observation(
         unfiltered_target=p.unfiltered,
         raw_target=p.raw,
         raw_draft=None if q is None or q.raw is None else _padded(q.raw, len(p.sampled)),
-        admitted_target=p.admitted,
-        admitted_draft=(
-            None if q is None or q.admitted is None else _padded(q.admitted, len(p.sampled))
-        ),
+        target_edge=p.edge,
+        draft_edge=None if q is None else _padded_edge(q.edge, len(p.sampled)),
         previous_target=previous,
         coin=coin,
     )
@@ -156,9 +155,13 @@ def _drafts_as_judged(
         token, q = int(nodes["token_id"][row]), float(nodes["draft_probability"][row])
         told[int(nodes["position"][row])].append((token, q))
     for position, law in enumerate(laws, first):
+        least, most = (1.0, 1.0) if law.edge is None else (law.edge.least, law.edge.most)
+        up = math.exp(2 * tolerance)
         for token, q in told.get(position, ()):
+            if law.edge is not None and law.edge.contested[token]:
+                continue
             own = float(law.sampled[token])
-            if abs(q - own) > math.expm1(2 * tolerance) * own + _SMALLEST:
+            if not own / most / up - _SMALLEST <= q <= own / least * up + _SMALLEST:
                 return False
     return True
 
@@ -190,43 +193,13 @@ def _laws(
         row, context = logits[index : index + 1], sequence[: first + index]
         before: Contexts = partial(list, [context])
         whole = _array(unfiltered.distributions(row, before)) if has_filters else None
+        sampled = _array(law.distributions(row, before))
         yield Laws(
-            _array(law.distributions(row, before)),
+            sampled,
             whole,
             None if is_plain else _array(measured_distributions(row)),
-            None if whole is None else admitted(whole, sampling, tolerance),
+            None if whole is None else filter_edge(whole, sampled > 0, sampling, tolerance),
         )
-
-
-def admitted(law: Law, sampling: Sampling, tolerance: float) -> Tokens:
-    """Which tokens pass the filters if rounding moves every probability in their favour.
-
-    Args:
-        law: ``[vocabulary]`` before top-k, top-p and min-p.
-        sampling: Names them.
-        tolerance: How far the log of a probability may be off, in nats; ratios of two by twice it.
-
-    Example:
-        >>> admitted(np.array([0.5, 0.3, 0.2]), Sampling(temperature=1.0, top_k=2), 1e-3).tolist()
-        [True, True, False]
-        >>> admitted(np.array([0.5, 0.3, 0.2]), Sampling(temperature=1.0, top_k=2), 0.25).tolist()
-        [True, True, True]
-    """
-    loosely = math.exp(-2 * tolerance)
-    passes = np.ones(len(law), bool)
-    if sampling.top_k:
-        edge = np.sort(law)[-min(sampling.top_k, len(law))]
-        passes &= law >= edge * loosely
-    left = np.where(passes, law, 0) / law.sum(where=passes)
-    if sampling.top_p < 1:
-        # Before a token come those that stay likelier however rounding orders near ones.
-        rising = np.sort(left)
-        before = 1 - np.concatenate([[0.0], np.cumsum(rising)])
-        before = before[np.searchsorted(rising, left / loosely, side="right")]
-        passes &= np.maximum(before * loosely, 1 - (1 - before) / loosely) < sampling.top_p
-    if sampling.min_p:
-        passes &= left >= sampling.min_p * left.max() * loosely
-    return passes
 
 
 def _array(rows: torch.Tensor) -> Law:
@@ -236,3 +209,7 @@ def _array(rows: torch.Tensor) -> Law:
 def _padded(values: np.ndarray, size: int) -> np.ndarray:
     """What a draft model says over the target's ids: those that it lacks have probability 0."""
     return values if len(values) == size else np.pad(values, (0, size - len(values)))
+
+
+def _padded_edge(edge: FilterEdge | None, size: int) -> FilterEdge | None:
+    return None if edge is None else replace(edge, contested=_padded(edge.contested, size))

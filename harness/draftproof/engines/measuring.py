@@ -361,6 +361,11 @@ class Bench:
         observed = judged(speculative, request, target, draft, rule=rule)
         return observed.to_json(), judged(plain, request, target, draft).to_json()
 
+    @property
+    def rounding_advice(self) -> str:
+        """What to do about a rejection where the engine's rounding is not told; else empty."""
+        return rounding_advice(self.engine, self.config)
+
     def _judge(
         self, request: Request, plain: Generation, speculative: Generation
     ) -> tuple[Verdict, tuple[Fork, ...], str]:
@@ -376,7 +381,9 @@ class Bench:
             self.engine,
             plain.token_ids,
         )
-        message = explain(certificate, speculative.token_ids, self.pair.decode)
+        margin = max((fork.margin for fork in certificate.forks), default=0.0)
+        advice = rounding_advice(self.engine, self.config, margin)
+        message = explain(certificate, speculative.token_ids, self.pair.decode, advice=advice)
         return certificate.verdict, certificate.forks, message
 
 
@@ -433,6 +440,34 @@ def engine_rounding(engine: Engine, config: RunConfig) -> float:
     if config.tie_tolerance is not None:
         return config.tie_tolerance
     return TIE_TOLERANCE.get(str(engine.describe().get("dtype")), 0.0) * _TWO_SPREADS
+
+
+def rounding_advice(engine: Engine, config: RunConfig, margin: float = 0.0) -> str:
+    """What to do where a right engine may fail for its own rounding, of which nothing is told.
+
+    Args:
+        engine: What failed a check.
+        config: Its tie tolerance.
+        margin: The largest logit margin that rounding would have to explain.
+
+    Returns:
+        An indented line; empty where the engine's rounding is known, or the coarsest type would not
+        explain the margin.
+    """
+    coarsest = max(TIE_TOLERANCE, key=TIE_TOLERANCE.__getitem__)
+    if (
+        Capability.PAIR_TARGET in engine.capabilities
+        or engine_rounding(engine, config) > 0
+        or config.tie_tolerance is not None
+        or margin > TIE_TOLERANCE[coarsest] * _TWO_SPREADS
+    ):
+        return ""
+    settings = engine.describe()
+    tell = f"tell it with --spec-engine-option dtype={coarsest}, or " if "dtype" in settings else ""
+    return (
+        "  If the engine computes in a coarser type than the judge, rounding may be the reason: "
+        f"{tell}state with --spec-tie-tolerance how far its logit margins may be off."
+    )
 
 
 def widths(generation: Generation, config: RunConfig) -> list[int]:

@@ -130,6 +130,7 @@ def explain(
     decode: Callable[[Sequence[int]], str],
     *,
     of_plain: bool = False,
+    advice: str = "",
 ) -> str:
     """What is wrong with an output, where, and what to do: its first forks, the worst kind first.
 
@@ -138,6 +139,7 @@ def explain(
         output: The committed tokens.
         decode: From token ids to text.
         of_plain: Whether it was decoded plainly, without drafts.
+        advice: What else to do about an output that changed.
 
     Returns:
         Lines; empty where every token is the target's own choice.
@@ -169,6 +171,7 @@ def explain(
         lines.append(f"  and {len(forks) - _SHOWN_FORKS} more")
     if certificate.verdict is Verdict.ALGORITHMIC:
         lines += _PLAIN_ADVICE if of_plain else _advice(worst[0])
+        lines += [advice] if advice else []
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from draftproof.errors import ModelError
-from draftproof.models.gguf_contents import complete_gguf, read_gguf
+from draftproof.models.gguf_contents import complete_gguf, read_gguf, require_known_tensors
 from draftproof.models.gptq import gptq_format, load_gptq
 from draftproof.models.source import ModelSource, SourceKind
 from draftproof.models.stored_weights import (
@@ -133,7 +133,10 @@ def _load_plain(
     if not own_code:
         require_language_model(config, [kind.__name__ for kind in _AUTO._model_mapping])
     stated = getattr(config, "quantization_config", None) or {}
-    if source.kind is SourceKind.GGUF:
+    contents = None
+    if source.gguf_file is not None:
+        contents = read_gguf(Path(source.location, source.gguf_file))
+        require_known_tensors(contents)
         arguments["quantization_config"] = GgufConfig(dequantize=True)
     else:
         arguments["use_safetensors"] = True
@@ -147,8 +150,8 @@ def _load_plain(
         **arguments,
     )
     require_whole(loading, config.architectures or (), type(model).__name__)
-    if source.gguf_file is not None:
-        complete_gguf(model, read_gguf(Path(source.location, source.gguf_file)))
+    if contents is not None:
+        complete_gguf(model, contents)
     else:
         stored = stored_weights(_folder(source))
         method = dict(stated).get("quant_method", "a method without a name") if stated else None
@@ -187,6 +190,11 @@ def _loading(source: ModelSource, role: str, what: str) -> Iterator[None]:
             if source.kind is SourceKind.HUB
             else "check that the files are whole and that transformers knows the architecture"
         )
+        if isinstance(error, ImportError):
+            advice = (
+                "the checkpoint's format needs a package that is missing or too old here; install "
+                "it, or give an unquantised checkpoint of the same model"
+            )
         if "trust_remote_code" in str(error):
             summary = "it comes with Python code of its own, which was not run"
             advice = "read that code, and add --spec-trust-remote-code if you trust it"

@@ -135,6 +135,28 @@ def read_gguf(path: Path) -> GGUFContents:
     )
 
 
+def require_known_tensors(contents: GGUFContents) -> None:
+    """Refuse tensors that belong to another one and that `transformers` would take for it.
+
+    Some quantised files have factors beside a weight (``blk.0.attn_q.scale`` beside
+    ``blk.0.attn_q.weight``).
+
+    Raises:
+        ModelError: Names them.
+    """
+    beside = [
+        name
+        for name in contents.sizes
+        if not name.endswith((".weight", ".bias"))
+        and f"{name.rpartition('.')[0]}.weight" in contents.sizes
+    ]
+    if beside:
+        raise ModelError(
+            f"the file has {listed(beside)} beside the weights of the same name, which "
+            f"transformers does not apply; {_INSTEAD}"
+        )
+
+
 def complete_gguf(model: PreTrainedModel, contents: GGUFContents) -> None:
     """Give a model what `transformers` leaves in its file, and refuse what cannot be given.
 

@@ -20,7 +20,7 @@ from draftproof.models.generation_notes import generation_notes
 from draftproof.models.hugging_face import HuggingFaceLM
 from draftproof.models.probe import probe_tree_scoring
 from draftproof.models.source import ModelSource, SourceKind, model_source
-from draftproof.models.template_time import without_clock
+from draftproof.models.template_time import require_repeatable, without_clock
 from draftproof.models.vocabulary import compare_vocabularies
 from draftproof.models.widened import WidenedLM
 from draftproof.shapes import LookupShape
@@ -82,12 +82,14 @@ class ModelPair:
             for turn in earlier
             for role, content in zip(("user", "assistant"), turn, strict=True)
         ]
+        template = self.tokenizer.get_chat_template()
+        require_repeatable(template)
         try:
             shaped = self.tokenizer.apply_chat_template(
                 [*messages, {"role": "user", "content": text}],
                 tokenize=False,
                 add_generation_prompt=True,
-                chat_template=without_clock(self.tokenizer.get_chat_template()),
+                chat_template=without_clock(template),
             )
         except Exception as error:  # a template can fail in any way that Python can
             raise ModelError(

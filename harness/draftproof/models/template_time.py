@@ -1,8 +1,12 @@
-"""Chat templates without a clock: those that ask what day it is are told one date, always."""
+"""Chat templates without clock or chance: one date, always, and nothing drawn at random."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+
+from jinja2 import Environment
+
+from draftproof.errors import ModelError
 
 TEMPLATE_TIME = datetime(2024, 7, 26, 12, tzinfo=UTC)
 """When it is, for chat templates that say so: the date that Llama 3's have where there is no clock.
@@ -13,6 +17,37 @@ _NUMBERS = "dejmyHIMSkl"
 _DIRECTIVES = (*(f"-{letter}" for letter in _NUMBERS), *"aAbBcCdDeFgGhHIjklmMnpPrRStTuUVwWxXyYzZ")
 _PERCENT = "\0"
 """Stands for %% meanwhile."""
+
+
+def require_repeatable(template: str) -> None:
+    """Refuse a chat template that draws at random: its prompts would be others every time.
+
+    Args:
+        template: Jinja, as the tokenizer has it.
+
+    Raises:
+        ModelError: It uses the filter `random` or the function `lipsum`, all that Jinja draws with.
+    """
+    if "random" not in template and "lipsum" not in template:
+        return
+    # Read as tokens, since `transformers` has tags of its own that Jinja alone does not parse.
+    code = [
+        (kind, text)
+        for _, kind, text in Environment().lex(template)
+        if kind not in ("whitespace", "data", "comment")
+    ]
+    for before, (kind, text) in zip([("", ""), *code], code, strict=False):
+        is_filter = before[1] in ("|", "filter") and (kind, text) == ("name", "random")
+        is_mapped = kind == "string" and text[1:-1] == "random" and ("name", "map") in code
+        if is_filter or is_mapped or ((kind, text) == ("name", "lipsum") and before[1] != "."):
+            raise ModelError(
+                f"the target's chat template draws at random (Jinja's '{text.strip(_QUOTES)}'): "
+                "one prompt would be other tokens each time, and outputs could not be compared; "
+                "write what it should say into chat_template.jinja beside the tokenizer"
+            )
+
+
+_QUOTES = "'\""
 
 
 def without_clock(template: str) -> str:

@@ -247,7 +247,9 @@ class Speculation:
         if self._beside is not None:
             kept["against"] = self._beside.to_json()
         case.node.stash[RECORD] = kept
-        return Outcome(record, self._watch.add(record))
+        rejection = self._watch.add(record)
+        advice = self.bench.rounding_advice if rejection else ""
+        return Outcome(record, "\n".join(filter(None, (rejection, advice))))
 
 
 _OUT_OF_MEMORY = (

@@ -9,7 +9,7 @@ from fake_server import cut, hang, serving
 
 from draftproof.config import RunConfig
 from draftproof.engines.dialects import DIALECTS
-from draftproof.engines.measuring import Bench, engine_rounding
+from draftproof.engines.measuring import Bench, engine_rounding, rounding_advice
 from draftproof.engines.openai import OpenAIEngine
 from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine
@@ -542,3 +542,29 @@ def test_servers_say_whether_they_can_be_given_stop_tokens(pair):
         "llama-cpp-python": False,
         "openai": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "stated", "margin", "is_advised"),
+    [
+        ({}, None, 0.0, True),
+        ({}, None, 0.5, True),
+        ({}, None, 0.6, False),
+        ({}, 0.0, 0.0, False),
+        ({}, 0.3, 0.0, False),
+        ({"dtype": "bfloat16"}, None, 0.0, False),
+    ],
+)
+def test_what_to_state_of_a_server_is_said_where_nothing_is_known(
+    pair, options, stated, margin, is_advised
+):
+    engine = make(pair, "http://here", **options)
+    advice = rounding_advice(engine, RunConfig(tie_tolerance=stated), margin)
+    assert ("--spec-engine-option dtype=bfloat16" in advice) is is_advised
+    assert ("--spec-tie-tolerance" in advice) is is_advised
+    # One that has no such option is not told of it, and one with the judge's kernels of nothing.
+    reference = ReferenceEngine(pair, RunConfig())
+    assert rounding_advice(reference, RunConfig()) == ""
+    reference.capabilities = reference.capabilities - {Capability.PAIR_TARGET}
+    assert "dtype" not in rounding_advice(reference, RunConfig())
+    assert "--spec-tie-tolerance" in rounding_advice(reference, RunConfig())

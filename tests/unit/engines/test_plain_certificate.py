@@ -120,3 +120,32 @@ def test_a_run_without_any_says_that_it_was_not_tried():
     )
     assert plain_lines([case])[0].startswith("plain decoding itself: not tried")
     assert plain_lines([]) == []
+
+
+def test_a_near_tie_of_an_engine_whose_type_is_not_told_comes_with_what_to_state(
+    pair, config, prompts, monkeypatch
+):
+    """A server in bfloat16 that does not say so, before a judge in float32."""
+    bench = Bench(
+        ReferenceEngine.of(make_parts(pair.target, pair.draft, config), config), pair, config
+    )
+    engine = bench.engine
+    for prompt in prompts:
+        request = bench.request(prompt)
+        output = engine.plain(request).token_ids
+        rows = pair.target.recompute([*request.prompt_token_ids, *output])
+        best = rows[len(request.prompt_token_ids) - 1 : -1].topk(2)
+        margins = (best.values[:, 0] - best.values[:, 1]).tolist()
+        near = [i for i, margin in enumerate(margins) if 0.01 < margin < 0.4]
+        if near:
+            break
+    index = near[-1]
+    forked = (*output[:index], int(best.indices[index, 1]))
+    wrong = replace(engine.plain(request), token_ids=forked)
+    _, _, message = bench._judge(request, engine.plain(request), wrong)
+    assert "--spec-tie-tolerance" not in message
+    monkeypatch.setattr(engine, "capabilities", frozenset(Capability) - {Capability.PAIR_TARGET})
+    verdict, _, message = bench._judge(request, engine.plain(request), wrong)
+    assert verdict is Verdict.ALGORITHMIC
+    assert message.splitlines()[-1] == bench.rounding_advice
+    assert "--spec-tie-tolerance" in bench.rounding_advice

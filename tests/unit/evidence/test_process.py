@@ -23,12 +23,11 @@ from draftproof.lossless.evidence import (
     Stream,
     log_e_value,
 )
-from draftproof.lossless.evidence.observation import STREAMS
-from draftproof.lossless.evidence.position import locate
+from draftproof.lossless.evidence.observation import STREAMS, FilterEdge
+from draftproof.lossless.evidence.position import denominator, locate
 from draftproof.lossless.evidence.process import (
     APPLICABLE,
     alternative_laws,
-    denominator,
     likelihood_ratios,
 )
 from draftproof.lossless.evidence.tilts import BLOCKS, FEATURES, SCALES, log_mixtures, tilted
@@ -288,14 +287,22 @@ def test_a_token_of_probability_0_is_proof(emitted):
     assert log_e_value(found) == math.inf
 
 
-def test_a_token_that_rounding_let_pass_a_filter_is_not_judged():
+EDGE = FilterEdge(contested=np.array([False, True, True, False]), least=0.6, most=1.4)
+"""Of top-k 2 where the second and the third token are nearly equal."""
+
+
+def test_neither_token_of_a_near_tie_at_the_edge_of_a_filter_is_judged():
+    """Were the one that the judge's filter keeps judged, its rival's mass would be missed there."""
     before = np.array([0.4, 0.25, 0.2499999, 0.1000001])
     p = np.array([0.4, 0.25, 0.0, 0.0]) / 0.65
-    doubtful = metered([token(2, p=p, q=None, unfiltered_target=before)])
-    assert stream_row(doubtful.doubtful, Stream.UNKNOWN) == 1
-    assert log_e_value(doubtful) == 0
-    proof = metered([token(3, p=p, q=None, unfiltered_target=before)])
-    assert log_e_value(proof) == math.inf
+    known = {"p": p, "q": None, "unfiltered_target": before, "target_edge": EDGE}
+    for emitted in (1, 2):
+        doubtful = metered([token(emitted, **known)])
+        assert stream_row(doubtful.doubtful, Stream.UNKNOWN) == 1
+        assert log_e_value(doubtful) == pytest.approx(0, abs=1e-12)
+    assert log_e_value(metered([token(3, **known)])) == math.inf
+    # Of those that always pass there is one: that it was emitted says nothing.
+    assert log_e_value(metered([token(0, **known)] * 100)) <= 1e-9
 
 
 def test_a_correction_that_has_no_residual_is_proof_of_the_declared_rule_only():
@@ -315,9 +322,10 @@ def test_a_correction_from_a_residual_of_rounding_is_no_proof():
 def test_a_drafted_token_that_the_draft_model_cannot_draw_is_proof():
     q = np.array([0.5, 0.5, 0.0])
     assert log_e_value(metered([token(2, Site.ACCEPTED, q=q)])) == math.inf
-    near = np.array([0.4, 0.4, 0.2])
-    doubtful = metered([token(2, Site.ACCEPTED, q=q, raw_draft=near)])
+    edge = FilterEdge(contested=np.array([False, True, True]), least=0.6, most=1.4)
+    doubtful = metered([token(2, Site.ACCEPTED, q=q, draft_edge=edge)])
     assert stream_row(doubtful.doubtful, Stream.DRAFTED) == 1
+    assert stream_row(doubtful.doubtful, Stream.DRAFTED_TOKEN) == 0
 
 
 def test_a_kept_token_outside_the_proposals_is_proof_of_the_declared_rule():

@@ -237,6 +237,15 @@ def test_a_refused_file_is_not_said_to_be_broken(source, tmp_path):
     assert "download" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["blk.0.attn_q.scale", "blk.1.ffn_up.input_scale"])
+def test_a_factor_beside_a_weight_is_refused_by_name(source, tmp_path, name):
+    path = write_gguf(tmp_path / "scaled.gguf", *source, "F16", tensors=[(name, [1.0])])
+    with pytest.raises(ModelError, match=rf"the file has {name} beside the weights") as caught:
+        load_pair(settings(path), lambda line: None)
+    assert "llamacpp" in str(caught.value)
+    assert "whole" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "name", ["blk.1.attn_q_norm.weight", "blk.9.ffn_up.weight", "rope_factors_long.weight"]
 )

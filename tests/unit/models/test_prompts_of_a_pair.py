@@ -7,9 +7,10 @@ from checkpoints import save_checkpoint, tokenizer
 from transformers import GenerationConfig
 
 from draftproof.config import RunConfig, Sampling
+from draftproof.errors import ModelError
 from draftproof.models.generation_notes import generation_notes
 from draftproof.models.loading import load_pair
-from draftproof.models.template_time import without_clock
+from draftproof.models.template_time import require_repeatable, without_clock
 
 NEWS = (
     "{% if not date_string is defined %}{% if strftime_now is defined %}"
@@ -51,6 +52,30 @@ def test_the_date_is_one_in_any_format(asked, told):
 
 def test_a_template_that_asks_for_no_date_stays_as_it_is():
     assert without_clock("\n{{ messages }}") == "\n{{ messages }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{{ ['a', 'b'] | random }}", "random"),
+        ("{{ [['a', 'b']]|map('random')|first }}", "random"),
+        ("{% filter random %}ab{% endfilter %}", "random"),
+        ("{% generation %}{{ lipsum(n=1) }}{% endgeneration %}", "lipsum"),
+    ],
+)
+def test_a_template_that_draws_at_random_is_refused(tmp_path, template, name):
+    folder = save_checkpoint(tmp_path / "model", chat_template=template)
+    pair = load_pair(RunConfig(target=str(folder), draft=str(folder), device="cpu"))
+    with pytest.raises(ModelError, match=f"draws at random .Jinja's '{name}'.*chat_template.jinja"):
+        pair.encode("c d")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["random {# x|random #}lipsum", "{{ {'random': 'x'}.random }}{{ 'a random|random word' }}"],
+)
+def test_a_template_that_only_speaks_of_chance_is_not(template):
+    require_repeatable(template)
 
 
 def notes(sampling=None, **settings):

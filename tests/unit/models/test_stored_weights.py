@@ -50,6 +50,19 @@ def test_a_method_that_nothing_undoes_is_refused(folder, method):
         load(folder)
 
 
+def test_a_package_that_a_format_needs_is_asked_for(folder, monkeypatch):
+    """Which packages are installed is no matter: the loader says that one is missing."""
+
+    def missing(*_, **__):
+        raise ImportError("Using `bits` quantization requires bits: `pip install bits`")
+
+    monkeypatch.setattr("draftproof.models.checkpoint._AUTO.from_pretrained", missing)
+    with pytest.raises(ModelError, match=r"requires bits.*needs a package that is mis") as caught:
+        load(folder)
+    assert "an unquantised checkpoint" in str(caught.value)
+    assert "whole" not in str(caught.value)
+
+
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [8, 8]}
 
 

@@ -93,6 +93,22 @@ class DeclaredRule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilterEdge:
+    """What rounding may change about which tokens pass the filters.
+
+    Attributes:
+        contested: ``[vocabulary]`` tokens that pass under some laws within the tolerance of the
+            scored one and not under others. The others pass always, or never.
+        least: The least mass that passes, as a share of the mass that passes under the scored law.
+        most: The same of the largest; ``least <= 1 <= most``.
+    """
+
+    contested: Tokens
+    least: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """One emitted token with the laws at its own prefix.
 
@@ -112,9 +128,9 @@ class Observation:
             is that.
         raw_draft: ``[vocabulary]`` softmax of the draft model's logits; None where q is that.
         previous_target: ``[vocabulary]`` p one position earlier; None at the first token.
-        admitted_target: ``[vocabulary]`` which tokens the filters may let pass if rounding moved
-            every probability as far as the tolerance says; None where the filters are not known.
-        admitted_draft: The same of q's filters.
+        target_edge: What rounding may change about which tokens pass p's filters; None where
+            there are none.
+        draft_edge: The same of q's filters.
         coin: The smallest min(1, p/q) among the tokens kept earlier in this step; 1 at its start.
             What a coin that is tossed once for the whole step is known to lie below.
     """
@@ -128,8 +144,8 @@ class Observation:
     raw_target: Law | None = None
     raw_draft: Law | None = None
     previous_target: Law | None = None
-    admitted_target: Tokens | None = None
-    admitted_draft: Tokens | None = None
+    target_edge: FilterEdge | None = None
+    draft_edge: FilterEdge | None = None
     coin: float = 1.0
 
     @property
@@ -155,8 +171,8 @@ class Observation:
 
         Raises:
             NumericsError: A law has a negative or NaN entry, or does not add up to 1.
-            UsageError: Laws differ in length, a proposal is no token, or the coin is no probability
-                above 0.
+            UsageError: Laws or edges differ in length, a proposal is no token, or the coin is no
+                probability above 0.
         """
         for name, law in self.laws.items():
             if law.shape != self.target.shape or law.ndim != 1:
@@ -169,6 +185,12 @@ class Observation:
                 raise NumericsError(
                     f"the law '{name}' adds up to {total:g} with smallest entry "
                     f"{float(law.min()):g}; it must be a probability distribution"
+                )
+        for edge in (self.target_edge, self.draft_edge):
+            if edge is not None and edge.contested.shape != self.target.shape:
+                raise UsageError(
+                    f"the edge of a filter has shape {edge.contested.shape} and the target's law "
+                    f"{self.target.shape}; they must be equal"
                 )
         if any(not 0 <= token < len(self.target) for token in self.proposals or ()):
             raise UsageError(

@@ -10,7 +10,13 @@ from typing import NamedTuple, overload
 import numpy as np
 from jaxtyping import Float
 
-from draftproof.lossless.evidence.observation import DeclaredRule, Law, Observation, Tokens
+from draftproof.lossless.evidence.observation import (
+    DeclaredRule,
+    FilterEdge,
+    Law,
+    Observation,
+    Tokens,
+)
 
 Outcomes = Float[np.ndarray, " outcomes"]
 """One number an outcome: a token, or all rare tokens together, which come last."""
@@ -69,6 +75,9 @@ class Position:
         null: The law of (kept?, token) under `rule`; None where only the token's is known.
         ceiling: What ratios of (kept?, token) are divided by: at least `null`, and more where
             rounding may have made `null` too small; see `locate`.
+        judged: ``[outcomes]`` which outcomes of the token are judged: all but those that pass a
+            filter only if rounding favours them.
+        judged_pairs: The same of (kept?, token), which q's filters have a say in, too.
     """
 
     p: Outcomes
@@ -84,6 +93,12 @@ class Position:
     proposed: np.ndarray | None
     null: Joint | None
     ceiling: Joint | None
+    judged: np.ndarray
+    judged_pairs: np.ndarray
+
+    def judges(self, kept: bool | None) -> np.ndarray:
+        """``[outcomes]`` which tokens are judged: alone, or with what was told of kept."""
+        return self.judged if kept is None or self.ceiling is None else self.judged_pairs
 
     def lift(self, target: Outcomes) -> Joint:
         """What (kept?, token) would follow if `target` were used throughout instead of p."""
@@ -99,16 +114,13 @@ class Located(NamedTuple):
         position: The laws.
         outcome: Index of the observed outcome.
         probability: Of the token itself under p; the outcome's is larger if it is merged.
-        doubtful: The token has probability 0 by a filter, is the most probable of those that the
-            filter removes, and is near its edge: rounding can let it pass.
-        doubtful_draft: The same of its probability under q.
+        contested: Whether the token itself passes p's filters only if rounding favours it.
     """
 
     position: Position
     outcome: int
     probability: float
-    doubtful: bool
-    doubtful_draft: bool
+    contested: bool
 
 
 def joint_law(p: Outcomes, q: Outcomes | None, rule: DeclaredRule) -> Joint:
@@ -148,7 +160,9 @@ def locate(
         tolerance: t, how far the log of a probability may be off by rounding. Ratios are divided by
             the smallest c such that no law within exp(± t) of the scored ones exceeds c exp(t), so
             that rounding adds at most t nats to a token's evidence. A residual of nearly equal p
-            and q is mostly rounding: there c is p − q exp(−2t).
+            and q is mostly rounding: there c is p − q exp(−2t). Where rounding decides which tokens
+            pass a filter, the mass that passes may be off by more, and with it p and q: c is larger
+            accordingly, and the tokens in question are not judged (`Position.judged`).
         rare: Below this, tokens are merged; see `Position`.
     """
     observation.check()
@@ -166,7 +180,9 @@ def locate(
         q = _restricted(p, proposed)
     elif observation.draft is not None:
         shared = merge.rare_kept(observation.target, observation.draft, rule)
-    null, ceiling = _null(p, q, rule, proposed, shared, tolerance)
+    edges = observation.target_edge, observation.draft_edge
+    null, ceiling = _null(p, q, rule, proposed, shared, _Slack.of(*edges, tolerance))
+    judged, judged_of_q = (~merge.contested(edge) for edge in edges)
     position = Position(
         p=p,
         q=q,
@@ -181,29 +197,57 @@ def locate(
         proposed=proposed,
         null=null,
         ceiling=ceiling,
+        judged=judged,
+        judged_pairs=judged if proposed is not None else judged & judged_of_q,
     )
     token = observation.token
     if not 0 <= token < len(observation.target):
-        return Located(position, 0, 0.0, doubtful=False, doubtful_draft=False)
+        return Located(position, 0, 0.0, contested=False)
     return Located(
         position,
         merge.outcome(token),
         float(observation.target[token]),
-        doubtful=_slips_in(
-            token,
-            observation.target,
-            observation.unfiltered_target,
-            observation.admitted_target,
-            tolerance,
-        ),
-        doubtful_draft=_slips_in(
-            token,
-            observation.draft,
-            observation.raw_draft,
-            observation.admitted_draft,
-            tolerance,
-        ),
+        contested=edges[0] is not None and bool(edges[0].contested[token]),
     )
+
+
+def denominator(at: Position, kept: bool | None) -> Outcomes:
+    """n: the null law of a token, or of (kept, token) with what was told of kept.
+
+    Of a pair it is the null law's ceiling, `Position.ceiling`: dividing by more than the null law
+    can only make ratios smaller. Both are given that the outcome is judged, and 0 where it is not.
+    """
+    if kept is None or at.ceiling is None:
+        null = at.p
+    else:
+        null = at.ceiling.accepted if kept else at.ceiling.rejected
+    judged = at.judges(kept)
+    if judged.all():
+        return null
+    total = float(at.p.sum(where=judged))
+    given: Outcomes = np.where(judged, null, 0.0) / (total if total > 0 else 1.0)
+    return given
+
+
+class _Slack(NamedTuple):
+    """The least and the largest factors by which rounding may change what is kept.
+
+    Attributes:
+        ratio: Those of q/p. The largest is of the masses that pass the filters alone: what rounding
+            does to min(p, q) itself is within exp(± t).
+        draft: Those of q.
+    """
+
+    ratio: tuple[float, float]
+    draft: tuple[float, float]
+
+    @classmethod
+    def of(cls, target: FilterEdge | None, draft: FilterEdge | None, tolerance: float) -> _Slack:
+        """From the masses that pass the filters of p and of q, and t."""
+        p_least, p_most = (1.0, 1.0) if target is None else (target.least, target.most)
+        q_least, q_most = (1.0, 1.0) if draft is None else (draft.least, draft.most)
+        up = math.exp(tolerance)
+        return cls((p_least / q_most / up**2, p_most / q_least), (1 / q_most / up, up / q_least))
 
 
 def _null(
@@ -212,12 +256,12 @@ def _null(
     rule: DeclaredRule,
     proposed: np.ndarray | None,
     rare_kept: float | None,
-    tolerance: float,
+    slack: _Slack,
 ) -> tuple[Joint | None, Joint | None]:
     """The null law and its ceiling, both right for the merged outcome too.
 
     What is kept of a merged outcome is a sum over its tokens, `rare_kept`, and not min(p, q) of the
-    sums. Its ceiling is bounded by (a − b e⁻²ᵗ)₊ ≤ (a − b)₊ + b (1 − e⁻²ᵗ).
+    sums. Its ceiling is bounded by (a − b s)₊ ≤ (a − b)₊ + b (1 − s), with s ≤ 1.
     """
     if q is None or rule is DeclaredRule.OTHER:
         return None, None
@@ -229,17 +273,19 @@ def _null(
     if rare_kept is not None:
         null.accepted[-1] = min(rare_kept, p[-1])
         null.rejected[-1] = p[-1] - null.accepted[-1]
-    up, down = math.exp(tolerance), math.exp(-tolerance)
     if rule is DeclaredRule.MATCH:
+        down, up = slack.draft
         kept, rejected = p * np.minimum(1, q * up), p * (1 - q * down)
         if rare_kept is not None:
             kept[-1] = null.accepted[-1] * up
             rejected[-1] = p[-1] - null.accepted[-1] * down
         return null, Joint(kept, rejected)
-    rejected = np.maximum(p - q * down**2, 0)
+    down, up = slack.ratio
+    kept, rejected = np.minimum(p, q * up), np.maximum(p - q * down, 0)
     if rare_kept is not None:
-        rejected[-1] = null.rejected[-1] + q[-1] * (1 - down**2)
-    return null, Joint(null.accepted, np.maximum(rejected, null.rejected))
+        kept[-1] = min(null.accepted[-1] * up, p[-1])
+        rejected[-1] = null.rejected[-1] + q[-1] * (1 - down)
+    return null, Joint(np.maximum(kept, null.accepted), np.maximum(rejected, null.rejected))
 
 
 class _Merging:
@@ -292,6 +338,15 @@ class _Merging:
         scale = p_total**2 if rule is DeclaredRule.MATCH else p_total
         return max(0.0, float((kept.sum() - kept[self._kept].sum()) / scale))
 
+    def contested(self, edge: FilterEdge | None) -> Tokens:
+        """Which outcomes hold a contested token."""
+        if edge is None:
+            return np.zeros(len(self.size), bool)
+        if self._kept is None:
+            return edge.contested
+        told = edge.contested[self._kept]
+        return np.append(told, edge.contested.sum() > told.sum())
+
     def outcome(self, token: int) -> int:
         """Where a token is counted."""
         if self._kept is None:
@@ -308,19 +363,3 @@ def _restricted(p: Outcomes, proposed: np.ndarray) -> Outcomes:
         q = proposed.astype(float)
     scaled: Outcomes = q / q.sum()
     return scaled
-
-
-def _slips_in(
-    token: int, law: Law | None, unfiltered: Law | None, admitted: Tokens | None, tolerance: float
-) -> bool:
-    """Whether rounding could let a token pass that a filter removes.
-
-    No removed one is likelier, and it is as near to the filter's edge as rounding reaches. Without
-    the second condition an engine that keeps one token too many would never be judged.
-    """
-    if law is None or unfiltered is None or law[token] > 0:
-        return False
-    if admitted is not None and not admitted[token]:
-        return False
-    likeliest = float(np.max(unfiltered, where=law == 0, initial=0.0))
-    return float(unfiltered[token]) >= likeliest * math.exp(-tolerance) > 0

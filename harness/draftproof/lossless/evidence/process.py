@@ -47,6 +47,7 @@ from draftproof.lossless.evidence.position import (
     Located,
     Outcomes,
     Position,
+    denominator,
     locate,
 )
 from draftproof.lossless.evidence.power import MOMENTS, contamination_moments
@@ -83,8 +84,9 @@ _SHAPES = {
 }
 _COUNTS = ("tokens", "impossible", "doubtful")
 
-_VERSION = 2
-"""Of what the stored sums mean, where their names do not tell: 2 divides by another ceiling."""
+_VERSION = 3
+"""Of what the stored sums mean, where their names do not tell: 2 divides by another ceiling, 3
+judges no token whose passing a filter rounding decides."""
 
 
 def catalogue() -> str:
@@ -104,7 +106,8 @@ class Evidence:
             the alternatives with each other.
         tokens: ``[streams]`` tokens counted. A token at a drafted position is in two streams.
         impossible: ``[streams]`` tokens of probability 0, each of which is proof.
-        doubtful: ``[streams]`` tokens of probability 0 that rounding may have let pass a filter.
+        doubtful: ``[streams]`` tokens that are not judged: rounding decides whether they pass a
+            filter.
         scores: ``[streams, features]`` sums of x; see `draftproof.lossless.evidence.tilts`.
         spreads: ``[streams, features, features]`` sums of (x xᵀ + 2 Σ)/3.
         excess: ``[streams]`` sums of what the null law's ceiling costs the tilts, in nats.
@@ -233,7 +236,8 @@ class EvidenceMeter:
     def _count(self, stream: Stream, located: Located, laws: Laws, kept: bool | None) -> None:
         row, evidence, outcome = STREAMS.index(stream), self._evidence, located.outcome
         evidence.tokens[row] += 1
-        if located.doubtful or (kept and located.doubtful_draft):
+        is_judged = bool(located.position.judges(kept)[outcome])
+        if located.contested or (located.probability > 0 and not is_judged):
             evidence.doubtful[row] += 1
         elif located.probability == 0 or denominator(located.position, kept)[outcome] == 0:
             evidence.impossible[row] += 1
@@ -252,21 +256,10 @@ def alternative_laws(at: Position, stream: Stream) -> Laws:
     return {index: ALTERNATIVES[index].joint(at) for index in APPLICABLE[stream]}
 
 
-def denominator(at: Position, kept: bool | None) -> Outcomes:
-    """n: the null law of a token, or of (kept, token) with what was told of kept.
-
-    Of a pair it is the null law's ceiling, `Position.ceiling`: dividing by more than the null law
-    can only make ratios smaller.
-    """
-    if kept is None or at.ceiling is None:
-        return at.p
-    return at.ceiling.accepted if kept else at.ceiling.rejected
-
-
 def likelihood_ratios(
     at: Position, laws: Laws, stream: Stream, kept: bool | None, outcome: int | slice
 ) -> np.ndarray:
-    """a/n of every alternative that acts in a stream.
+    """a/n of every alternative that acts in a stream, both given that the outcome is judged.
 
     Args:
         at: The position.
@@ -280,6 +273,12 @@ def likelihood_ratios(
     """
     read = np.array([_read(laws[index], kept)[outcome] for index in APPLICABLE[stream]])
     ratios: np.ndarray = read / denominator(at, kept)[outcome]
+    judged = at.judges(kept)
+    if not judged.all():
+        totals = np.array([laws[index].token.sum(where=judged) for index in APPLICABLE[stream]])
+        says = totals > 0
+        ratios[says] = (ratios[says].T / totals[says]).T
+        ratios[~says] = 1.0
     return ratios
 
 
@@ -316,9 +315,15 @@ def _moments(at: Position, laws: Laws, kept: bool | None) -> np.ndarray:
         law = laws.get(index)
         if law is None:
             continue
-        if kept is None or at.null is None or at.ceiling is None:
-            moments[row] = contamination_moments(at.p, law.token, at.p, POWER_SHARES)
-        else:
-            null, fault, ceiling = (np.concatenate(each) for each in (at.null, law, at.ceiling))
-            moments[row] = contamination_moments(null, fault, ceiling, POWER_SHARES)
+        ways: tuple[bool | None, ...] = (None,)
+        null, fault = at.p, law.token
+        if kept is not None and at.null is not None:
+            ways = (True, False)
+            null, fault = np.concatenate(at.null), np.concatenate(law)
+        judged = np.concatenate([at.judges(way) for way in ways])
+        divided_by = np.concatenate([denominator(at, way) for way in ways])
+        # The fault's law, too, is taken given that the outcome is judged. Others have ratio 1.
+        share = float(fault.sum(where=judged))
+        ceiling = divided_by if judged.all() else np.where(judged, divided_by * share, fault)
+        moments[row] = contamination_moments(null, fault, ceiling, POWER_SHARES)
     return moments

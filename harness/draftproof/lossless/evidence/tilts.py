@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float
 
 from draftproof.lossless.evidence.fault_laws import one_hot
-from draftproof.lossless.evidence.position import Outcomes, Position
+from draftproof.lossless.evidence.position import Outcomes, Position, denominator
 
 TOKEN_FEATURES = (
     "target's first choice",
@@ -117,12 +117,13 @@ def tilted(at: Position, kept: bool | None) -> Tilted:
     values = np.zeros((len(FEATURES), token.shape[1]))
     values[: len(token)] = token
     if kept is None or at.ceiling is None:
-        return _centred(values, values, at.p)
+        return _centred(values, values, denominator(at, None))
     with_kept = values.copy()
     with_kept[len(token)] = 1
     with_kept[len(token) + 1 :] = token
     both = np.concatenate([with_kept, values], axis=1)
-    return _centred(with_kept if kept else values, both, np.concatenate(at.ceiling))
+    masses = np.concatenate([denominator(at, way) for way in (True, False)])
+    return _centred(with_kept if kept else values, both, masses)
 
 
 def log_mixtures(

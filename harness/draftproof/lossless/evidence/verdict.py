@@ -88,7 +88,7 @@ class LawCertificate:
         output: The test of the tokens alone.
         control: The test of plain decoding; None where it was not run.
         tokens: Tokens judged, by stream.
-        doubtful: Tokens of probability 0 that rounding may have let pass a filter; not judged.
+        doubtful: Tokens that are not judged: rounding decides whether they pass a filter.
         pointers: The faults that the evidence points to. A hint, not a test of its own.
         contamination: The smallest share of the draft's law in place of the target's that would
             have been caught with probability `POWER` on these contexts, under the tolerance that
