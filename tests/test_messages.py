@@ -36,6 +36,7 @@ NOT_OF_A_VERIFICATION = {
     "--spec-check-state": "a setting that only pytest can give wrongly",
     "--spec-log-draws": "a setting that only pytest can give",
     "--spec-turns": "a setting that only pytest can give wrongly",
+    "--spec-batch": "a setting that only pytest can give wrongly",
 }
 """Options in messages of modules that `draftproof verify` runs, and why it never prints them."""
 

@@ -76,8 +76,8 @@ def _problem(model: CausalLM, first: int) -> str | None:
     after_prefix = model.advance(prefix)
     logits = model.score((*siblings, child, child), (*[ROOT] * len(siblings), 0, last))
     expected = len(prefix) + len(logits)
-    entries = {*getattr(model, "cache_lengths", ())}
-    if entries - {expected}:
+    entries = {*getattr(model, "cache_lengths", (expected,))}
+    if entries != {expected}:
         return f"its layers cache {sorted(entries)} entries where {expected} tokens were scored"
     for what, one, other in (("siblings", 0, last), ("children of equal siblings", -2, -1)):
         if deviation(logits[one], logits[other]) > tolerance(logits.dtype):

@@ -566,10 +566,9 @@ def test_sums_do_not_overflow_or_round_in_small_types():
 
 
 def test_no_interval_of_block_efficiency_goes_below_a_token_a_step():
-    """One prompt of ten ends in its first step, which by itself would reach below 1."""
-    long = [chain(0.5, 0, 2, 3)] * 15 + [chain(0.5, 0, 1, 2)]
-    cases = [case(str(index), long) for index in range(9)]
-    cases.append(case("short", [chain(0.5, 0, 0, 1)]))
+    """Three prompts, two of which keep nothing: a variance that by itself would reach below 1."""
+    long, short = ([chain(0.5, 0, kept, kept + 1)] * 15 for kept in (2, 0))
+    cases = [case(f"{index}", steps) for index, steps in enumerate((long, short, short))]
     overall = summarise(cases).overall
     found = overall.metrics["block_efficiency"]
     assert found.low == 1.0 < found.value < found.high
