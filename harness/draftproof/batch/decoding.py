@@ -247,23 +247,26 @@ class _Batch:
             for number in free:
                 row = self.rows[number]
                 if row.stop_reason is not None:
-                    yield row.index, Output(tuple(row.output), row.stop_reason)
+                    with self.time.away():
+                        yield row.index, Output(tuple(row.output), row.stop_reason)
             filled = self._fill(free)
             left = sorted(set(range(len(self.rows))) - set(free[filled:]))
             if len(left) < len(self.rows):
                 self.rows = [self.rows[number] for number in left]
                 self._keep(left)
-            self._describe()
+            if left:
+                self._describe()
 
     def _fill(self, numbers: Sequence[int]) -> int:
         """Start as many rows as there are jobs for, at most these; their number."""
+        with self.time.away():  # jobs may have to be waited for
+            taken = list(zip(numbers, self._jobs, strict=False))
         started = []
-        for number, (index, job) in zip(numbers, self._jobs, strict=False):
+        for number, (index, job) in taken:
             law = TokenLaw(job.sampling, len(job.prompt), job.stopping.stop_token_ids)
             row = Row(index=index, job=job, law=law, sequence=list(job.prompt))
             self.rows[number : number + 1] = [row]
             started.append((number, row))
-        self.time.resume()  # jobs may have been waited for
         if started:
             numbers, rows = [n for n, _ in started], [row for _, row in started]
             logits = self._start(numbers, rows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -76,9 +77,18 @@ class Timekeeper:
         self._step = 0
         self._spans: dict[int, list[Span]] = defaultdict(list)
 
-    def resume(self) -> None:
-        """Whatever has passed since the last call belongs to no row."""
-        self._last = self._clock.mark()
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """What happens inside is no part of decoding."""
+        begin = self._clock.mark()
+        try:
+            yield
+        finally:
+            now = self._clock.mark()
+            if isinstance(self._last, float) and isinstance(begin, float):
+                self._last += self._clock.between(begin, now)
+            else:  # what came before in this stretch is little, and events cannot be moved
+                self._last = now
 
     def passed(self, phase: Phase, rows: Iterable[int]) -> None:
         """What has passed since the last call went into a phase, of these rows."""

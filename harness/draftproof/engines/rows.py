@@ -157,9 +157,11 @@ class RowDecoding:
             sides = _Sides(target, make_batch_drafter(self._shape, draft))
         try:
             yield sides
-        finally:
+        except BaseException:  # the generator's end before its time included
             sides.target.keep(())
             sides.drafter.keep(())
+            raise
+        finally:
             self._idle.append(sides)
 
     def _check(self, step: BatchStep) -> None:
