@@ -86,7 +86,7 @@ class RunConfig:
         target: ``builtin``, a local folder, a hub id or a ``.gguf`` file.
         draft: The same for the draft model, or ``none``.
         dtype: Weights' type; ``auto`` is float32 on a CPU for the built-in pair, else the
-            checkpoint's own.
+            checkpoint's own, or float32 where a CPU has no instructions for that.
         device: ``auto`` takes cuda, mps or cpu, the first that is there.
         tree: Shape of the drafts.
         rule: Name of the acceptance rule; ``auto`` is greedy at temperature 0 and otherwise the

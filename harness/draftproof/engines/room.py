@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
-import torch
 from transformers import PreTrainedModel
 
 from draftproof.config import RunConfig
 from draftproof.models.loading import ModelPair
+from draftproof.models.processor import free_bytes
 
 _MOST = {"cpu": 16}
 """Rows beyond which a batch gains little: a core is busy long before an accelerator is."""
@@ -47,14 +45,6 @@ def row_bytes(config: RunConfig, pair: ModelPair) -> int:
 
 _LONGEST_PROMPT = 2048
 """Tokens that a prompt is taken to have, at most."""
-
-
-def free_bytes(device: torch.device) -> int:
-    """Free memory of a device, in bytes; of one that does not tell, half of the machine's."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    return int(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _bytes_per_token(model: PreTrainedModel) -> int:

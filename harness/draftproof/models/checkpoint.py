@@ -24,6 +24,7 @@ from transformers.utils.hub import cached_file
 from draftproof.errors import ModelError
 from draftproof.models.gguf_contents import complete_gguf, read_gguf, require_known_tensors
 from draftproof.models.gptq import gptq_format, load_gptq
+from draftproof.models.processor import free_bytes, is_slow_in, slow_note
 from draftproof.models.source import ModelSource, SourceKind
 from draftproof.models.stored_weights import (
     require_language_model,
@@ -70,7 +71,8 @@ def load_model(
     Args:
         source: Where it is.
         role: ``target`` or ``draft``, for errors.
-        dtype: Of the weights; ``auto`` is the checkpoint's.
+        dtype: Of the weights; ``auto`` is the checkpoint's, or float32 where the processor has no
+            instructions for that.
         device: Where it will run.
         report: Told how packed layers are loaded.
         note: Told what a user should know of the checkpoint.
@@ -86,7 +88,7 @@ def load_model(
             else gptq_format(source.location, source.revision)
         )
         model = (
-            _load_plain(source, dtype, note)
+            _load_plain(source, dtype, device, note)
             if packing is None
             else load_gptq(source.location, packing, dtype, device, report, source.revision)
         )
@@ -123,8 +125,43 @@ def _folder(source: ModelSource) -> Path:
     return Path(str(cached_file(source.location, "config.json", revision=source.revision))).parent
 
 
+def _quick(
+    dtype: torch.dtype | str | None,
+    is_free: bool,
+    source: ModelSource,
+    device: torch.device,
+    note: Callable[[str], None],
+) -> torch.dtype | str:
+    """The type that a model is loaded in: not one that the processor emulates, if it can be helped.
+
+    Args:
+        dtype: What was asked for, or else the checkpoint's own; None where it names none.
+        is_free: Whether nothing was asked for.
+        source: The checkpoint: of one whose size is known, float32 may be seen to fit.
+        device: Where it will run.
+        note: Told what was chosen, or what the choice costs.
+    """
+    if not isinstance(dtype, torch.dtype) or not is_slow_in(dtype, device):
+        return "auto" if is_free or dtype is None else dtype
+    size = sum(path.stat().st_size for path in source.files if path.suffix == ".safetensors")
+    if is_free and 0 < _WIDENED * size < free_bytes(device):
+        name = str(dtype).removeprefix("torch.")
+        note(f"runs in float32, since this processor has no instructions for its own {name}")
+        return torch.float32
+    note(slow_note(dtype))
+    return "auto" if is_free else dtype
+
+
+_WIDENED = 4
+"""Free memory that float32 is given, in sizes of the half-precision weights: twice what they take,
+since another model and its caches need some too."""
+
+
 def _load_plain(
-    source: ModelSource, dtype: torch.dtype | str, note: Callable[[str], None]
+    source: ModelSource,
+    dtype: torch.dtype | str,
+    device: torch.device,
+    note: Callable[[str], None],
 ) -> PreTrainedModel:
     arguments: dict[str, Any] = _gguf_file(source)
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
@@ -133,6 +170,9 @@ def _load_plain(
     if not own_code:
         require_language_model(config, [kind.__name__ for kind in _AUTO._model_mapping])
     stated = getattr(config, "quantization_config", None) or {}
+    if source.gguf_file is None and not stated:
+        own = getattr(torch, str(config.get_text_config(decoder=True).dtype)[6:], None)
+        dtype = _quick(own if dtype == "auto" else dtype, dtype == "auto", source, device, note)
     contents = None
     if source.gguf_file is not None:
         contents = read_gguf(Path(source.location, source.gguf_file))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,9 @@ from draftproof.models.families import context_length, explained, require_tree_s
 from draftproof.models.protocol import check_path
 from draftproof.models.tree_cache import TreeCache
 from draftproof.tree import ancestor_mask, depths
+
+_MASKS = 64
+"""Tree masks that are kept: a drafter has few shapes."""
 
 
 class HuggingFaceLM:
@@ -44,7 +46,7 @@ class HuggingFaceLM:
         self._cache = TreeCache()
         self._length = 0
         self._pending: tuple[int, ...] = ()
-        self._tree_mask = lru_cache(maxsize=64)(self._build_tree_mask)
+        self._tree_masks: dict[tuple[int, ...], torch.Tensor] = {}
 
     @property
     def model(self) -> PreTrainedModel:
@@ -136,6 +138,13 @@ class HuggingFaceLM:
         prefix = tree.new_zeros((new, self._length))
         full = torch.cat([prefix, tree], dim=-1)
         return self._calling.masks(full[None], lambda: self._windowed(full, pending, new)[None])
+
+    def _tree_mask(self, pending: tuple[int, ...]) -> torch.Tensor:
+        if pending not in self._tree_masks:
+            if len(self._tree_masks) == _MASKS:
+                self._tree_masks.clear()
+            self._tree_masks[pending] = self._build_tree_mask(pending)
+        return self._tree_masks[pending]
 
     def _build_tree_mask(self, pending: tuple[int, ...]) -> torch.Tensor:
         allowed = torch.from_numpy(ancestor_mask(pending).copy()).to(self.device)

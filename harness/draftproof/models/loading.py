@@ -226,7 +226,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, source: ModelSource, device: torch.device) -> torch.dtype | str:
-    """The weights' type; ``auto`` is the checkpoint's own, where it has one.
+    """The weights' type; ``auto`` is left to the checkpoint, where it has one of its own.
 
     The built-in pair and, on a CPU, a GGUF (whose weights are unpacked) run in float32, in which
     scoring a token in blocks of different widths differs least.

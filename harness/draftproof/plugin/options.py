@@ -136,7 +136,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--spec-dtype",
         f"Type of the weights: {', '.join(DTYPES)}. Default auto: the checkpoint's own (float32 "
-        "for the built-in pair and, on a CPU, for a .gguf).",
+        "for the built-in pair and, on a CPU, for a .gguf or where the processor has no "
+        "instructions for half precision).",
         "DTYPE",
     ),
     Option(

@@ -1,5 +1,8 @@
 """The cache, the positions and the mask, each broken on purpose and found by the state checks."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from broken_models import WRONG_ANYWHERE
@@ -116,3 +119,17 @@ def test_every_pending_leaf_is_compared():
     model.advance(PREFIX)
     with pytest.raises(StateError, match="pending node 6"):
         model.score(TOKENS, SHAPE)
+
+
+def test_a_model_is_freed_with_what_holds_it():
+    """Without the garbage collector, which comes when it likes: weights are large."""
+    lm = HuggingFaceLM(tiny_lm(0).model)
+    lm.advance([1])
+    lm.score((1, 2, 3), (-1, 0, 0))
+    gone = weakref.ref(lm)
+    gc.disable()
+    try:
+        del lm
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -13,6 +13,7 @@ from families import REFUSED
 
 from draftproof.config import RunConfig
 from draftproof.errors import ModelError
+from draftproof.models import checkpoint
 from draftproof.models.checkpoint import content_hash
 from draftproof.models.loading import choose_device, load_pair
 from draftproof.models.source import ModelSource, SourceKind, model_source
@@ -41,7 +42,8 @@ def test_a_pair_of_folders(target, tmp_path):
     assert pair.descriptions["target"]["dtype"] == "float32"
 
 
-def test_auto_dtype_is_the_checkpoints_own(tmp_path):
+def test_auto_dtype_is_the_checkpoints_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "is_slow_in", lambda dtype, device: False)
     from transformers import AutoModelForCausalLM
 
     folder = save_checkpoint(tmp_path / "half")
