@@ -112,7 +112,7 @@ TEMPLATES = [
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "{{ messages.__init__.__globals__ }}",
     "{{ cycler.__init__.__globals__.os.system('touch MARK') }}",
-    "{{ self._TemplateReference__context.environment.from_string('x') }}{{ namespace.__init__.__globals__ }}",
+    "{{ self._TemplateReference__context.environment.from_string('x') }}{{ dict.__globals__ }}",
     "{{ messages.append(1) }}",
     "{% for a in range(10**9) %}x{% endfor %}",
     "{% include '/etc/passwd' %}",
