@@ -12,7 +12,8 @@ class Ahead:
     """Decodes what will be asked for next together with what is asked for now.
 
     A request that fails fails alone: where a batch ends in an error, every request that it held is
-    decoded by itself when its turn comes, and the next batch begins after them.
+    decoded by itself when its turn comes, and the next batch begins after them. The same holds for
+    requests that a batch took and did not answer.
 
     Args:
         engine: Decodes, in batches and alone.
@@ -53,9 +54,10 @@ class Ahead:
             if self._running is None:
                 self._running = self._batch(request)
             try:
-                if next(self._running, None) is None:
-                    self._running = None
-            except Exception:  # whose fault it is shows when each is decoded alone
+                next(self._running)
+            except Exception:
+                # Whose fault it is shows when each is decoded alone. A batch that has ended
+                # (`StopIteration`) leaves nothing to decode, unless the engine lost a request.
                 self._running = None
                 self._failed.update(self._taken)
                 self._taken.clear()

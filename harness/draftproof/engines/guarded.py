@@ -13,13 +13,22 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import fields, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from draftproof.engines.protocol import Capability, Counts, Engine, Generation, Request
+from draftproof.engines.protocol import (
+    BatchEngine,
+    Capability,
+    Counts,
+    Engine,
+    Generation,
+    Request,
+)
 from draftproof.errors import DraftproofError, EngineError
 
 _CLOSE_SECONDS = 10.0
@@ -40,13 +49,14 @@ class GuardedEngine:
 
     Args:
         engine: What is guarded.
-        timeout: Seconds a request may take; 0 for any time.
+        timeout: Seconds a request may take, and a batch for each of its requests; 0 for any time.
         stop_token_ids: The target's own: what an output ends with by itself.
         name: What errors and reports call it, where that is not its own name (see
             `draftproof.engines.names.shown_name`).
 
     Attributes:
         engine: The same.
+        capabilities: The engine's own, without batches where it has no ``generate``.
     """
 
     def __init__(
@@ -59,6 +69,8 @@ class GuardedEngine:
         self.engine = engine
         self.name = name or engine.name
         self.capabilities = engine.capabilities
+        if not isinstance(engine, BatchEngine):
+            self.capabilities -= {Capability.BATCHES}
         self._timeout = timeout or None
         self._stop_token_ids = stop_token_ids
         self._hung = ""
@@ -76,16 +88,39 @@ class GuardedEngine:
                 than a generation.
         """
         self._require_served(request)
-        generation = self._generation(lambda: self.engine.speculate(request), request)
-        for capability, attribute in _PROMISED.items():
-            if capability in self.capabilities and getattr(generation, attribute) is None:
-                raise EngineError(f"{self.name} says that it tells {capability}, and returned none")
-        return generation
+        generation = self._called(lambda: self.engine.speculate(request), [request])
+        return self._as_promised(_checked(generation, self.name))
 
     def plain(self, request: Request) -> Generation:
         """As the engine does; raises like `speculate`."""
         self._require_served(request)
-        return self._generation(lambda: self.engine.plain(request), request)
+        return _checked(self._called(lambda: self.engine.plain(request), [request]), self.name)
+
+    def generate(
+        self, requests: Iterable[Request], *, most_rows: int, plainly: bool = False
+    ) -> Iterator[tuple[int, Generation]]:
+        """As the engine does, `most_rows` requests after `most_rows` requests.
+
+        The engine gets its requests as a list and is waited for until it has answered all of them,
+        so that requests are made, and answers used, outside the thread that may hang.
+
+        Raises:
+            DraftproofError: As `speculate`; also where requests are answered twice or not at all.
+        """
+        engine = self.engine
+        if not isinstance(engine, BatchEngine):
+            raise EngineError(f"{self.name} decodes one request at a time")
+        remaining = iter(requests)
+        begin = 0
+        while rows := list(islice(remaining, most_rows)):
+            for request in rows:
+                self._require_served(request)
+            ask = partial(engine.generate, rows, most_rows=most_rows, plainly=plainly)
+            answers = self._called(lambda ask=ask: list(ask()), rows)  # type: ignore[misc]
+            for index, generation in _one_each(answers, rows, self.name):
+                checked = _checked(generation, self.name)
+                yield begin + index, checked if plainly else self._as_promised(checked)
+            begin += len(rows)
 
     def describe(self) -> dict[str, Any]:
         return {**self.engine.describe(), "name": self.name}
@@ -103,17 +138,37 @@ class GuardedEngine:
                     f"{self.name} cannot serve this request: not available: {capability}; {instead}"
                 )
 
-    def _generation(self, call: Callable[[], Generation], request: Request) -> Generation:
+    def _as_promised(self, generation: Generation) -> Generation:
+        """A speculative answer that tells all that the engine says it tells."""
+        for capability, attribute in _PROMISED.items():
+            if capability in self.capabilities and getattr(generation, attribute) is None:
+                raise EngineError(f"{self.name} says that it tells {capability}, and returned none")
+        return generation
+
+    def _called(self, call: Callable[[], Any], requests: Sequence[Request]) -> Any:
+        """What the engine returns, whatever that is.
+
+        Args:
+            call: Asks it.
+            requests: What it is asked for, at least one.
+
+        Raises:
+            DraftproofError: It raised or hung.
+        """
         if self._hung:
             raise EngineError(f"{self.name} is not asked any more: {self._hung}")
+        timeout = self._timeout and self._timeout * len(requests)
         future = self._submit(call)
         try:
-            generation = future.result(self._timeout)
+            return future.result(timeout)
         except DraftproofError:
             raise
         except TimeoutError as error:
             if not future.done():
-                self._hung = f"it gave no answer to {request.request_id} within {self._timeout:g} s"
+                asked = requests[0].request_id
+                if len(requests) > 1:
+                    asked += f" and the {len(requests) - 1} requests after it"
+                self._hung = f"it gave no answer to {asked} within {timeout:g} s"
                 raise EngineError(
                     f"{self.name} hangs: {self._hung}; give it longer with --spec-engine-timeout"
                 ) from error
@@ -125,7 +180,6 @@ class GuardedEngine:
             where = raised_at(error, self.engine)
             problem = f"{type(error).__name__}: {error}"
             raise EngineError(f"{self.name} died: {problem}{where}") from error
-        return _checked(generation, self.name)
 
     def _submit(self, call: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
@@ -184,6 +238,33 @@ def _needs(
             f"it ends outputs with its model's own stop tokens, {sorted(own)}, alone",
         ),
     ]
+
+
+def _one_each(
+    answers: list[object], requests: Sequence[Request], name: str
+) -> Iterator[tuple[int, object]]:
+    """The answers of a batch with the indices of their requests, as the engine ordered them.
+
+    Raises:
+        EngineError: An answer is not a pair of an index and a generation, or a request has more or
+            fewer answers than one.
+    """
+    pairs: list[tuple[int, object]] = []
+    for answer in answers:
+        try:
+            index, generation = cast("Any", answer)
+            pairs.append((operator.index(index), generation))
+        except (TypeError, ValueError) as error:
+            raise EngineError(
+                f"{name}.generate yielded a {type(answer).__name__} that is not a pair of a "
+                "request's index and its Generation"
+            ) from error
+    if sorted(index for index, _ in pairs) != list(range(len(requests))):
+        raise EngineError(
+            f"{name}.generate was asked for requests 0 to {len(requests) - 1} and answered "
+            f"{[index for index, _ in pairs]}; it must answer each of them once"
+        )
+    return iter(pairs)
 
 
 def _checked(generation: object, name: str) -> Generation:

@@ -47,6 +47,7 @@ from draftproof.trace import (
 )
 
 Upcoming = Callable[[str], Iterable[Prompt]]
+"""From the id of a prompt to the prompts whose turn comes after it, in that order."""
 
 WARM_UP_TOKENS = 8
 """Tokens that are decoded both ways before anything is timed."""

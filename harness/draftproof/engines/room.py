@@ -17,6 +17,8 @@ _COPIES = 6
 """Arrays of the size of all logits that are alive at once in a step: logits and probabilities of
 both models, and what filters and facts make of them."""
 _FLOAT = 4
+_LONGEST_PROMPT = 2048
+"""Tokens that a prompt is taken to have, at most."""
 
 
 def batch_size(config: RunConfig, pair: ModelPair) -> int:
@@ -41,10 +43,6 @@ def row_bytes(config: RunConfig, pair: ModelPair) -> int:
     models = [model.model for model in (pair.target, pair.draft) if model is not None]
     tokens: int = min(pair.target.max_length, _LONGEST_PROMPT + config.max_new_tokens + places)
     return logits + tokens * sum(map(_bytes_per_token, models))
-
-
-_LONGEST_PROMPT = 2048
-"""Tokens that a prompt is taken to have, at most."""
 
 
 def _bytes_per_token(model: PreTrainedModel) -> int:

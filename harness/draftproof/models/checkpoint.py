@@ -171,7 +171,8 @@ def _load_plain(
         require_language_model(config, [kind.__name__ for kind in _AUTO._model_mapping])
     stated = getattr(config, "quantization_config", None) or {}
     if source.gguf_file is None and not stated:
-        own = getattr(torch, str(config.get_text_config(decoder=True).dtype)[6:], None)
+        named = str(config.get_text_config(decoder=True).dtype).removeprefix("torch.")
+        own = getattr(torch, named, None)
         dtype = _quick(own if dtype == "auto" else dtype, dtype == "auto", source, device, note)
     contents = None
     if source.gguf_file is not None:

@@ -14,7 +14,7 @@ def is_slow_in(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether the processor has no instructions for a half-precision type, and emulates it.
 
     Then a block of tokens, as verification scores it, takes nearly as long as its tokens one by
-    one: on an AVX2 processor, 15 tokens of a 7B model in bfloat16 took nine times one token.
+    one.
 
     Other machines than x86 do not tell; they are taken to be fast.
     """

@@ -119,6 +119,7 @@ class _Rows:
 
     def __init__(self, rows: BatchLM) -> None:
         self.inner = rows
+        self._pending = 0
         self.vocabulary_size = rows.vocabulary_size
         self.max_length = rows.max_length
 
@@ -179,19 +180,14 @@ class SeesPads(HuggingFaceRows):
         *,
         same: bool,
     ) -> torch.Tensor | dict[str, torch.Tensor]:
+        allowed = super()._allowed(n, span, lengths, positions, same=same)
         if same:
-            return super()._allowed(n, span, lengths, positions, same=same)
-        full = super()._allowed(n, span, lengths, positions, same=same)
-        slots = torch.arange(span, device=lengths.device) < lengths.max()
-        before = torch.arange(span, device=lengths.device) >= lengths
-        pads = slots & before & (torch.arange(span, device=lengths.device) >= self._filled(lengths))
-        if isinstance(full, dict):
-            return {name: mask | pads[:, None, None] for name, mask in full.items()}
-        return full | pads[:, None, None]
-
-    def _filled(self, lengths: Int64[torch.Tensor, "B 1"]) -> Int64[torch.Tensor, "B 1"]:
-        """The first slot after a row's committed and pending tokens."""
-        return lengths + self._pending
+            return allowed
+        slots = torch.arange(span, device=lengths.device)
+        pads = (slots >= lengths + self._pending) & (slots < lengths.max())
+        if isinstance(allowed, dict):
+            return {name: mask | pads[:, None, None] for name, mask in allowed.items()}
+        return allowed | pads[:, None, None]
 
 
 class PositionsOfTheFirstRow(HuggingFaceRows):
@@ -221,7 +217,7 @@ class RefilledRowIsAsLong(HuggingFaceRows):
         return logits
 
 
-def _settings_of_the_first(requests: list[Request]) -> list[Request]:
+def _settings_of_the_last(requests: list[Request]) -> list[Request]:
     return [replace(request, sampling=requests[-1].sampling) for request in requests]
 
 
@@ -269,7 +265,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _planted(
         id="B04",
         title="the settings of one row are those of all",
-        engine=partial(CrowdedEngine, asked=_settings_of_the_first),
+        engine=partial(CrowdedEngine, asked=_settings_of_the_last),
     ),
     _planted(
         id="B05",

@@ -27,8 +27,10 @@ class Batches:
     name = "batches"
     capabilities = frozenset()
 
-    def __init__(self, fails=()):
+    def __init__(self, fails=(), loses=()):
         self.fails = fails
+        self.loses = loses
+        self.broken = 0
         self.at_once = []
         self.alone = []
 
@@ -42,9 +44,11 @@ class Batches:
                 return
             self.at_once.append([asked.request_id for _, asked in rows])
             if any(asked.request_id in self.fails for _, asked in rows):
+                self.broken += 1
                 raise EngineError("one of them cannot be decoded")
             index, asked = rows.pop()
-            yield index, self.answer(asked)
+            if asked.request_id not in self.loses:
+                yield index, self.answer(asked)
 
     def speculate(self, asked):
         self.alone.append(asked.request_id)
@@ -96,6 +100,15 @@ def test_a_request_that_fails_fails_alone(bad):
             assert ahead.answer(asked).stop_reason == asked.request_id
     assert set(bad) <= set(engine.alone)
     assert len(engine.alone) <= 3 * len(bad)
+    assert 1 <= engine.broken <= len(bad)
+
+
+@pytest.mark.parametrize("lost", ["a", "d", "h", "abc", "abcdefgh"])
+def test_a_request_that_a_batch_loses_is_decoded_alone(lost):
+    engine = Batches(loses=lost)
+    ahead = Ahead(engine, 3, after)
+    assert [ahead.answer(asked).stop_reason for asked in REQUESTS] == list("abcdefgh")
+    assert engine.alone == list(lost)
 
 
 def test_an_engine_without_batches_is_refused():

@@ -209,3 +209,84 @@ def reference_engine(pair, config):
     from draftproof.engines.reference import ReferenceEngine
 
     return ReferenceEngine(pair, config)
+
+
+class Many(Scripted):
+    """Answers many requests at once, as it is told."""
+
+    def __init__(self, answers, capabilities=(Capability.PLAIN, Capability.BATCHES)):
+        super().__init__(returning(GOOD), capabilities)
+        self.answers = answers
+        self.asked = []
+
+    def generate(self, requests, *, most_rows, plainly=False):
+        requests = list(requests)
+        self.asked.append([request.request_id for request in requests])
+        yield from self.answers(requests)
+
+
+def all_of(requests):
+    return [(index, GOOD) for index in reversed(range(len(requests)))]
+
+
+@pytest.mark.parametrize("plainly", [False, True])
+def test_a_batch_is_answered_in_parts(ask, plainly):
+    inner = Many(all_of)
+    engine = GuardedEngine(inner, timeout=30)
+    assert Capability.BATCHES in engine.capabilities
+    asked = [ask(name) for name in "abcde"]
+    answers = list(engine.generate(iter(asked), most_rows=2, plainly=plainly))
+    assert [index for index, _ in answers] == [1, 0, 3, 2, 4]
+    assert all(generation == GOOD for _, generation in answers)
+    assert inner.asked == [["a", "b"], ["c", "d"], ["e"]]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda asked: all_of(asked)[1:], r"requests 0 to 1 and answered \[0\]"),
+        (lambda asked: all_of(asked) * 2, r"answered \[1, 0, 1, 0\]"),
+        (lambda asked: [(7, GOOD), (0, GOOD)], r"answered \[7, 0\]"),
+        (lambda asked: [GOOD, GOOD], "yielded a Generation that is not a pair"),
+        (lambda asked: [("first", GOOD)], "yielded a tuple that is not a pair"),
+        (lambda asked: [(0, None), (1, GOOD)], "returned a NoneType, not a Generation"),
+        (lambda asked: 1 / 0, "scripted died: ZeroDivisionError"),
+        (lambda asked: None, "scripted died: TypeError"),
+    ],
+)
+def test_a_batch_that_is_answered_wrongly_is_an_engine_error(ask, answers, message):
+    engine = GuardedEngine(Many(answers), timeout=30)
+    with pytest.raises(EngineError, match=message):
+        list(engine.generate([ask("a"), ask("b")], most_rows=2))
+
+
+def test_a_batch_keeps_what_the_engine_promised(ask):
+    inner = Many(all_of, (Capability.BATCHES, Capability.STEPS))
+    with pytest.raises(EngineError, match="says that it tells steps, and returned none"):
+        list(GuardedEngine(inner, timeout=30).generate([ask()], most_rows=2))
+
+
+def test_a_batch_that_hangs_is_left_behind(ask):
+    release = threading.Event()
+
+    def hang(requests):
+        release.wait(60)
+        return all_of(requests)
+
+    engine = GuardedEngine(Many(hang), timeout=0.05)
+    try:
+        with pytest.raises(
+            EngineError, match=r"gave no answer to a and the 1 requests after it within 0\.1 s"
+        ):
+            list(engine.generate([ask("a"), ask("b")], most_rows=2))
+        with pytest.raises(EngineError, match="is not asked any more"):
+            engine.plain(ask("c"))
+    finally:
+        release.set()
+
+
+def test_batches_of_an_engine_that_has_none_are_not_available(ask):
+    engine = GuardedEngine(Scripted(returning(GOOD), (Capability.BATCHES,)), timeout=30)
+    assert Capability.BATCHES not in engine.capabilities
+    with pytest.raises(EngineError, match="one request at a time"):
+        list(engine.generate([ask()], most_rows=2))

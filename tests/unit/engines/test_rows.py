@@ -1,5 +1,6 @@
 """The reference engine on rows of a batch tells what its loop over one sequence tells."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -103,6 +104,28 @@ def test_the_shares_of_time_add_up_to_no_more_than_passed(pair, requests):
     assert 0.5 * passed < told <= passed
 
 
+def test_what_only_watches_is_in_no_rows_seconds(pair, requests, monkeypatch):
+    """A recorder that takes a long time lengthens the watching and nothing else."""
+    from draftproof.engines import rows
+
+    slept = []
+
+    class Slow(rows.BatchRecorder):
+        def __call__(self, step):
+            time.sleep(0.01)
+            slept.append(0.01 / len(step.rows))
+            super().__call__(step)
+
+    monkeypatch.setattr(rows, "BatchRecorder", Slow)
+    engine, _ = engines_of(pair, settings())
+    began = engine._clock.now()
+    answers = [answer for _, answer in engine.generate(requests, most_rows=4)]
+    passed = engine._clock.now() - began
+    watching = sum(answer.watching_seconds for answer in answers)
+    assert watching > 0.01 * len(slept)
+    assert sum(answer.seconds for answer in answers) < passed - 0.01 * len(slept)
+
+
 def test_a_second_batch_may_begin_before_the_first_has_ended(pair, requests):
     engine, loop = engines_of(pair, settings())
     first = engine.generate(requests, most_rows=2)
@@ -148,20 +171,26 @@ def test_the_size_of_a_batch_follows_from_the_memory(pair, monkeypatch):
         assert batch_size(config, pair) == expected
 
 
+@pytest.mark.parametrize("side", ["target", "draft"])
 @pytest.mark.parametrize(("tree", "temperature"), [("3x2", 0.0), ("chain:2", 1.0)])
-def test_logits_that_are_no_numbers_end_in_an_error(pair, requests, tree, temperature, monkeypatch):
+def test_logits_that_are_no_numbers_end_in_an_error(
+    pair, requests, tree, temperature, side, monkeypatch
+):
     """The place that holds no token is never read as one."""
     config = settings(tree, temperature)
     engine = ReferenceEngine(pair, config)
     score = HuggingFaceRows.score
+    model = getattr(pair, side).model
 
     def broken(self, token_ids, parents):
         logits = score(self, token_ids, parents)
+        if self.model is not model:
+            return logits
         return torch.cat([logits[:1], torch.full_like(logits[1:], torch.nan)])
 
     monkeypatch.setattr(HuggingFaceRows, "score", broken)
     asked = [replace(each, sampling=config.sampling) for each in requests[:2]]
-    with pytest.raises((NumericsError, DraftError)):
+    with pytest.raises((NumericsError, DraftError), match="NaN or|finite logits"):
         list(engine.generate(asked, most_rows=2))
 
 
