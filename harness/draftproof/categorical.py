@@ -75,6 +75,20 @@ def drawn(
     return torch.where(is_law[:, 0], token, torch.full_like(token, NO_LAW))
 
 
+def certain(weights: Float[torch.Tensor, "*rows vocabulary"]) -> Int64[torch.Tensor, "*rows"]:
+    """For each row of which one weight alone is not 0, its token: what `drawn` says for any number.
+
+    Returns:
+        Token ids; `NO_LAW` where all weights are 0 or one is no finite number.
+
+    Example:
+        >>> certain(torch.tensor([[0.0, 1.0], [0.0, 0.0]])).tolist()
+        [1, -1]
+    """
+    largest, token = weights.max(-1)
+    return torch.where(torch.isfinite(largest) & (largest > 0), token, NO_LAW)
+
+
 def inverse_cdf(weights: Float[torch.Tensor, " vocabulary"], uniform: float) -> int:
     """The token that one number decides; see `drawn`.
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from draftproof.acceptance.protocol import Acceptance
 from draftproof.batch.draft_side import BatchDrafter, Rows
 from draftproof.batch.drafts import BatchDraft
-from draftproof.batch.draws import BatchDraws
+from draftproof.batch.draws import BatchDraws, CertainDraws
 from draftproof.batch.laws import BatchLaw
 from draftproof.batch.models import BatchLM
 from draftproof.batch.past import Past
@@ -270,16 +270,19 @@ class _Batch:
         if started:
             numbers, rows = [n for n, _ in started], [row for _, row in started]
             logits = self._start(numbers, rows)
-            laws = BatchLaw([row.law for row in rows], self._target.device)
-            draws = self._make_draws([row.job.randomness for row in rows])
-            first_tokens(rows, logits, laws, draws, self._target)
+            first_tokens(rows, logits, *self._described(rows), self._target)
             self.time.passed(Phase.PREFILL, [row.index for row in rows])
         self._describe()
         return len(started)
 
     def _describe(self) -> None:
-        self.law = BatchLaw([row.law for row in self.rows], self._target.device)
-        self.draws = self._make_draws([row.job.randomness for row in self.rows])
+        self.law, self.draws = self._described(self.rows)
+
+    def _described(self, rows: Sequence[Row]) -> tuple[BatchLaw, BatchDraws]:
+        """What tokens of some rows are drawn from, and the draws."""
+        law = BatchLaw([row.law for row in rows], self._target.device)
+        draws = self._make_draws([row.job.randomness for row in rows])
+        return law, CertainDraws(draws) if law.is_greedy else draws
 
 
 def first_tokens(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 
-from draftproof.categorical import NO_LAW, drawn, fixed_point, no_law
+from draftproof.categorical import NO_LAW, certain, drawn, fixed_point, no_law
 from draftproof.randomness import Purpose, Randomness, UniformRandomness
 
 EXTRA = (Purpose.CORRECTION, Purpose.BONUS)
@@ -157,6 +157,34 @@ class SeededDraws:
     def _numbers(self, purpose: Purpose, count: int) -> Int64[torch.Tensor, "B count 2"]:
         ahead = np.array([row.ahead(purpose, count) for row in self._rows])
         return torch.from_numpy(fixed_point(ahead)).to(self._device, non_blocking=True)
+
+
+class CertainDraws:
+    """Draws of rows at temperature 0: weights leave no choice of a token, and no number is needed.
+
+    What the rows draw is counted as ever.
+
+    Args:
+        draws: Of the same rows.
+    """
+
+    def __init__(self, draws: BatchDraws) -> None:
+        self._draws = draws
+        self.used = draws.used
+        self.extra_tokens = draws.extra_tokens
+        self.coin = draws.coin
+        self.extra_token = draws.extra_token
+        self.keep = draws.keep
+
+    def tokens(
+        self,
+        weights: Float[torch.Tensor, "B n vocabulary"],
+        before: Int64[torch.Tensor, "B n"],
+        active: Bool[torch.Tensor, "B n"],
+        purpose: Purpose,
+        most: int,
+    ) -> Int64[torch.Tensor, "B n"]:
+        return certain(weights)
 
 
 class FollowedDraws:

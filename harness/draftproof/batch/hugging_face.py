@@ -17,7 +17,7 @@ from draftproof.models.calling import Calling, find_calling
 from draftproof.models.families import context_length, explained, require_tree_scoring
 from draftproof.models.slot_cache import Plan, SlotCache
 from draftproof.transfer import sent
-from draftproof.tree import ancestor_mask, depths
+from draftproof.tree import ROOT, ancestor_mask, depths
 
 _ROOM = 64
 """Slots that are added at a time."""
@@ -49,8 +49,9 @@ class HuggingFaceRows:
         require_tree_scoring(model)
         with explained(model):
             self._calling = calling or find_calling(model)
-        use_grouped_attention(model)
+        self._needs_no_mask = use_grouped_attention(model) and not self._calling.window
         self._model = model
+        self._device = model.device
         self._takes_booleans = model.config._attn_implementation != "eager"
         self._sliding_window = self._calling.window
         self.vocabulary_size = min(vocabulary_size or config.vocab_size, config.vocab_size)
@@ -69,7 +70,7 @@ class HuggingFaceRows:
 
     @property
     def device(self) -> torch.device:
-        return self._model.device
+        return self._device
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -194,6 +195,11 @@ class HuggingFaceRows:
             raise AssertionError("nodes of rows' own have ancestors")
         return self._ancestors[:, -n:]
 
+    @property
+    def _is_chain(self) -> bool:
+        """Whether every pending node is the child of the one before it."""
+        return self._frame == tuple(range(ROOT, self._pending - 1))
+
     def _allowed(
         self,
         n: int,
@@ -202,8 +208,13 @@ class HuggingFaceRows:
         positions: Int64[torch.Tensor, "#B n"],
         *,
         same: bool,
-    ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Which of the first `span` slots each of the last `n` pending nodes may attend to."""
+    ) -> torch.Tensor | dict[str, torch.Tensor] | None:
+        """Which of the first `span` slots each of the last `n` pending nodes may attend to.
+
+        None where there is one that sees all of them: attention without a mask is faster.
+        """
+        if same and n == 1 and self._needs_no_mask and self._is_chain:
+            return None
         tree = self._tree(n)
         if same:
             prefix = tree.new_ones((len(tree), n, span - self._pending))

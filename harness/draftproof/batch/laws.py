@@ -37,6 +37,7 @@ class BatchLaw:
     Attributes:
         laws: The same.
         looks_back: Whether a row's distributions depend on its earlier tokens, beyond the logits.
+        is_greedy: Whether all rows are at temperature 0, so that distributions leave no choice.
     """
 
     def __init__(self, laws: Sequence[TokenLaw], device: torch.device) -> None:
@@ -46,7 +47,7 @@ class BatchLaw:
         self.looks_back = any(s.repetition_penalty != 1 or s.min_new_tokens for s in samplings)
         self._greedy = sent([s.greedy for s in samplings], device)[:, None, None]
         self._has_greedy = any(s.greedy for s in samplings)
-        self._has_sampled = not all(s.greedy for s in samplings)
+        self.is_greedy = all(s.greedy for s in samplings)
         self._settings = {
             "penalty": [s.repetition_penalty for s in samplings],
             "least": [float(s.min_new_tokens) for s in samplings],
@@ -70,7 +71,7 @@ class BatchLaw:
             Float64 for float64 logits, else float32. What no probability can be made of is NaN.
         """
         logits = self.penalised(logits, before)
-        if not self._has_sampled:
+        if self.is_greedy:
             return one_hot(logits)
         probabilities = torch.softmax(self._filtered(logits), -1)
         if not self._has_greedy:

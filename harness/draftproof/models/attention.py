@@ -73,13 +73,17 @@ def grouped_attention(
     return folded.reshape(batch, heads, n, -1).transpose(1, 2).contiguous(), None
 
 
-def use_grouped_attention(model: PreTrainedModel) -> None:
+def use_grouped_attention(model: PreTrainedModel) -> bool:
     """Let a model that uses PyTorch's attention use this one; others stay as they are.
+
+    Returns:
+        Whether it does. Then a single query without a mask sees every key.
 
     Mutates: the model's configuration.
     """
-    if model.config._attn_implementation != "sdpa":
-        return
+    if model.config._attn_implementation not in ("sdpa", _NAME):
+        return False
     AttentionInterface.register(_NAME, grouped_attention)
     AttentionMaskInterface.register(_NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
     model.set_attn_implementation(_NAME)
+    return True

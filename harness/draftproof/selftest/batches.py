@@ -179,9 +179,9 @@ class SeesPads(HuggingFaceRows):
         positions: Int64[torch.Tensor, "#B n"],
         *,
         same: bool,
-    ) -> torch.Tensor | dict[str, torch.Tensor]:
+    ) -> torch.Tensor | dict[str, torch.Tensor] | None:
         allowed = super()._allowed(n, span, lengths, positions, same=same)
-        if same:
+        if same or allowed is None:
             return allowed
         slots = torch.arange(span, device=lengths.device)
         pads = (slots >= lengths + self._pending) & (slots < lengths.max())
