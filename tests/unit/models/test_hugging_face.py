@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import VOCABULARY, parents, tiny_lm
 
+from draftproof.batch.hugging_face import HuggingFaceRows
+from draftproof.batch.models import OneRow
 from draftproof.errors import ModelError, StateError
 from draftproof.models.checked import CheckedLM
 from draftproof.models.hugging_face import HuggingFaceLM
@@ -36,6 +38,29 @@ def exercise(model):
 def test_an_unbroken_model_passes():
     assert isinstance(tiny_lm(0), CausalLM)
     exercise(CheckedLM(tiny_lm(0), "target"))
+    exercise(CheckedLM(a_row(0), "target"))
+
+
+def a_row(seed):
+    """The same model as a row of a batch."""
+    lm = tiny_lm(seed)
+    return OneRow(HuggingFaceRows(lm.model), lm.recompute)
+
+
+@given(parents())
+def test_a_tree_that_is_scored_node_by_node_is_scored_as_at_once(shape):
+    """A node alone may do without a mask only where it sees all that is cached."""
+    if not shape:
+        return
+    tokens = [node % VOCABULARY for node in range(len(shape))]
+    expected = tiny_lm(0)
+    expected.advance(PREFIX)
+    row = a_row(0)
+    row.advance(PREFIX)
+    found = [row.score([token], [parent]) for token, parent in zip(tokens, shape, strict=True)]
+    torch.testing.assert_close(
+        torch.cat(found), expected.score(tokens, shape), rtol=1e-9, atol=1e-9
+    )
 
 
 @given(parents(), st.data())
