@@ -222,3 +222,16 @@ def test_a_run_does_not_grow_with_other_settings(sample):
     result = sample(4, "--spec-resume", "--spec-seed=1")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: *journal of a run with other settings*"])
+
+
+def test_a_suites_own_prompts_may_not_have_changed_either(run, pytester):
+    interrupted(run, pytester)
+    pytester.makepyfile(test_letters=SUITE.replace('"c b a"', '"c b a d"'))
+    result = run("--report", "--report-dir=out", "--spec-resume")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: *those of letters have changed since*"])
+
+
+def test_a_suites_own_prompts_may_become_more(run, pytester):
+    interrupted(run, pytester, "--spec-limit=2", "--spec-seed=0")
+    run("--report", "--report-dir=out", "--spec-resume", "--spec-limit=3").assert_outcomes(passed=3)

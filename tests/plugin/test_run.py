@@ -219,3 +219,12 @@ def test_a_lossy_rule_is_labelled_in_the_header_and_in_every_report(run, pyteste
         ["draftproof: engine reference*rule typical (LOSSY), target*", "*rule typical (LOSSY)*"]
     )
     assert "rule typical (LOSSY)" in (pytester.path / "out" / "summary.md").read_text()
+
+
+def test_a_limit_chooses_among_a_suites_own_prompts_too(run, pytester, metrics):
+    run("--report", "--report-dir=whole").assert_outcomes(passed=3)
+    run("--report", "--report-dir=out", "--spec-limit=2").assert_outcomes(passed=2)
+    said = "letters: these figures are of 2 of the 3 prompts of the data"
+    assert said in (pytester.path / "out" / "summary.md").read_text()
+    assert said not in (pytester.path / "whole" / "summary.md").read_text()
+    assert metrics()["overall"]["prompts"] == 2

@@ -11,8 +11,10 @@ import pytest
 from draftproof.config import RunConfig
 from draftproof.data import DOMAINS, OTHER, Prompt, PromptSource, prompts_fingerprint
 from draftproof.data.load import load_domain
+from draftproof.data.sample import sample_indices
 from draftproof.errors import DraftproofError, UsageError
-from draftproof.plugin.state import PROBLEM, PROMPTS, RUN_CONFIG
+from draftproof.plugin.options import given
+from draftproof.plugin.state import OWN_PROMPTS, PROBLEM, PROMPTS, RUN_CONFIG
 from draftproof.prompt_sources import parse_columns
 
 MARKER = (
@@ -52,16 +54,33 @@ def suite_prompts(
 ) -> list[Prompt]:
     """The prompts of a suite: its own, or the domain's as the run's settings say.
 
+    Of a suite's own prompts all are taken, unless ``--spec-limit`` is given: its default is for
+    data sets.
+
     Raises:
         DataError: They cannot be loaded.
         UsageError: The domain is not known and no prompts are given, or they are not usable.
     """
     if prompts is not None:
-        return own_prompts(domain, prompts)
+        own = own_prompts(domain, prompts)
+        noted = config.stash.setdefault(OWN_PROMPTS, {}).setdefault(domain, [])
+        noted += [prompt for prompt in own if prompt not in noted]
+        return _limited(config, own, own_limit(config))
     loaded = config.stash.setdefault(PROMPTS, {})
     if domain not in loaded:
         loaded[domain] = load_domain(domain, prompt_source(config.stash[RUN_CONFIG]))
     return [record.prompt for record in loaded[domain].records]
+
+
+def own_limit(config: pytest.Config) -> int | None:
+    """How many of its own prompts a suite runs on; None for all."""
+    return None if given(config, "spec_limit") is None else config.stash[RUN_CONFIG].limit
+
+
+def _limited(config: pytest.Config, prompts: list[Prompt], limit: int | None) -> list[Prompt]:
+    ids = [prompt.prompt_id for prompt in prompts]
+    chosen = sample_indices(ids, limit=limit, seed=config.stash[RUN_CONFIG].seed)
+    return [prompts[index] for index in sorted(chosen)]
 
 
 def prompt_source(settings: RunConfig) -> PromptSource:
@@ -81,12 +100,20 @@ def described_prompts(config: pytest.Config) -> dict[str, Any]:
     """What the session's suites were given, by domain, for the report and the journal.
 
     Returns:
-        For each domain that was loaded: ``prompts``, how many; ``available``, how many there would
-        be without a limit; ``sha256`` of their ids, texts and
-        answers; ``origins``, a table each; ``duplicates``, by data set, where there are any.
-        Suites with prompts of their own are not in it.
+        For each domain: ``prompts``, how many; ``available``, how many there would be without a
+        limit; ``sha256`` of their ids, texts and answers; ``origins``, a table each, none for
+        prompts that a suite lists itself; ``duplicates``, by data set, where there are any.
     """
-    return {
+    own = {
+        domain: {
+            "prompts": len(chosen := _limited(config, prompts, own_limit(config))),
+            "available": len(prompts),
+            "sha256": prompts_fingerprint(chosen),
+            "origins": [],
+        }
+        for domain, prompts in config.stash.get(OWN_PROMPTS, {}).items()
+    }
+    return own | {
         domain: {
             "prompts": len(loaded.records),
             "available": loaded.available,
@@ -99,13 +126,20 @@ def described_prompts(config: pytest.Config) -> dict[str, Any]:
     }
 
 
-def sampled_prompts(config: pytest.Config, domain: str, limit: int | None) -> str:
-    """The sha256, as in `described_prompts`, of the prompts a loaded domain has with a limit."""
+def sampled_prompts(config: pytest.Config, domain: str, limit: int | None) -> tuple[str, ...]:
+    """The sha256, as in `described_prompts`, that the prompts of a domain have with a limit.
+
+    Of prompts that a suite lists itself there may be two, since a run does not tell whether its
+    limit was given or the default, which leaves none of them out.
+    """
     settings = config.stash[RUN_CONFIG]
-    loaded = config.stash[PROMPTS][domain]
+    loaded = config.stash.get(PROMPTS, {}).get(domain)
+    if loaded is None:
+        own = config.stash[OWN_PROMPTS][domain]
+        return prompts_fingerprint(own), prompts_fingerprint(_limited(config, own, limit))
     if limit != settings.limit:
         loaded = load_domain(domain, replace(prompt_source(settings), limit=limit))
-    return prompts_fingerprint(record.prompt for record in loaded.records)
+    return (prompts_fingerprint(record.prompt for record in loaded.records),)
 
 
 def drop_suites_without_prompts(items: list[pytest.Item]) -> int:

@@ -231,7 +231,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("--spec-seed", "Seeds the choice of prompts and every draw. Default 0.", "N", int),
     Option(
         "--spec-limit",
-        "Prompts a domain, chosen by seed; 'all' for every one. Default 50.",
+        "Prompts a domain, chosen by seed; 'all' for every one. Default 50; of prompts that a "
+        "suite lists itself, all.",
         "N",
         _limit,
     ),

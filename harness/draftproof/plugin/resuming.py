@@ -48,10 +48,10 @@ class Unfinished:
         limit = self.run.get("config", {}).get("limit")
         before = self.run.get("data", {})
         for domain in before.keys() & described_prompts(config).keys():
-            if before[domain]["sha256"] != sampled_prompts(config, domain, limit):
+            if before[domain]["sha256"] not in sampled_prompts(config, domain, limit):
                 raise TraceError(
                     f"{self.path} is the journal of a run on other prompts: those of {domain} "
-                    "have changed since; bring the data set back, or give another --report-dir"
+                    "have changed since; bring them back, or give another --report-dir"
                 )
 
     def require_same_models(self, models: Mapping[str, Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from draftproof.config import RunConfig
 
 if TYPE_CHECKING:
+    from draftproof.data import Prompt
     from draftproof.data.load import LoadedRecords
     from draftproof.trace import CaseRecord
 
@@ -20,6 +21,9 @@ AGAINST = pytest.StashKey[RunConfig]()
 
 PROMPTS = pytest.StashKey[dict[str, "LoadedRecords"]]()
 """Prompts that were loaded, by domain; in the configuration."""
+
+OWN_PROMPTS = pytest.StashKey[dict[str, "list[Prompt]"]]()
+"""All prompts of suites that list them themselves, by domain; in the configuration."""
 
 PROBLEM = pytest.StashKey[str]()
 """Why prompts could not be loaded; in the configuration."""
