@@ -135,7 +135,8 @@ def _own(name: str) -> EngineFactory:
     """
     top_level = name.partition(":")[0].partition(".")[0]
     folder = str(Path.cwd())
-    if top_level and importlib.util.find_spec(top_level) is None and folder not in sys.path:
+    is_known = top_level in sys.modules or not top_level or importlib.util.find_spec(top_level)
+    if not is_known and folder not in sys.path:
         sys.path.append(folder)
         importlib.invalidate_caches()
     return _imported(name, name)

@@ -54,6 +54,11 @@ def load_tokenizer(source: ModelSource, role: str) -> PreTrainedTokenizerBase:
             trust_remote_code=source.trust_remote_code,
             **_gguf_file(source),
         )
+        if source.gguf_file is not None:
+            # Of which some versions of transformers take what GPT-2 had.
+            stops = read_gguf(Path(source.location, source.gguf_file)).stops
+            if stops:
+                tokenizer.eos_token = tokenizer.convert_ids_to_tokens(stops[0])
     return tokenizer
 
 
@@ -193,6 +198,8 @@ def _load_plain(
     require_whole(loading, config.architectures or (), type(model).__name__)
     if contents is not None:
         complete_gguf(model, contents)
+        if contents.stops:
+            model.generation_config.eos_token_id = sorted({*contents.stops})
     else:
         stored = stored_weights(_folder(source))
         method = dict(stated).get("quant_method", "a method without a name") if stated else None

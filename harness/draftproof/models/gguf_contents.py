@@ -95,6 +95,7 @@ class GGUFContents:
         others: Keys of neither the architecture nor of the kinds that do not bear on it.
         sizes: Values in each tensor, by name.
         factors: By what each rotary frequency is divided; None where the file has no such tensor.
+        stops: Ids of the tokens that end an output, the end of a text before that of a turn.
     """
 
     architecture: str
@@ -102,6 +103,11 @@ class GGUFContents:
     others: tuple[str, ...]
     sizes: dict[str, int]
     factors: Float[torch.Tensor, " frequencies"] | None
+    stops: tuple[int, ...]
+
+
+_STOPS = ("eos", "eot", "eom")
+"""End of a text, of a turn and of a message: llama.cpp ends an output with any of them."""
 
 
 def read_gguf(path: Path) -> GGUFContents:
@@ -132,6 +138,11 @@ def read_gguf(path: Path) -> GGUFContents:
         others=tuple(others),
         sizes={name: int(tensor.n_elements) for name, tensor in tensors.items()},
         factors=factors,
+        stops=tuple(
+            int(stop.contents())
+            for name in _STOPS
+            if (stop := reader.fields.get(f"tokenizer.ggml.{name}_token_id")) is not None
+        ),
     )
 
 

@@ -1,7 +1,8 @@
 """What no engine may return, and engines by name."""
 
+import sys
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -93,6 +94,16 @@ def test_a_callable_of_ones_own_makes_an_engine():
     assert isinstance(engine, Engine)
     assert engine.speculate(REQUEST).token_ids == (0, 0, 0, 0)
     assert Capability.PLAIN not in engine.capabilities
+
+
+def test_a_module_that_is_no_file_makes_an_engine(monkeypatch):
+    """As `__main__` is none, from which an engine may be tried."""
+    module = ModuleType("typed_in")
+    module.Echo = Echo
+    module.__spec__ = None
+    monkeypatch.setitem(sys.modules, "typed_in", module)
+    pair = SimpleNamespace(stop_token_ids=frozenset({9}))
+    assert make_engine(pair, RunConfig(engine="typed_in:Echo")).engine.name == "echo"
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,11 @@ STEPS = (
 )
 NAMES = [family.name for family in WORKING]
 REASONS = {
-    "mamba": "linear_attention, which keep a state that cannot be rolled back",
-    "recurrent_gemma": "linear_attention, which keep a state that cannot be rolled back",
-    "jamba": "linear_attention, which keep a state that cannot be rolled back",
-    "bamba": "linear_attention, which keep a state that cannot be rolled back",
-    "qwen3_next": "linear_attention, which keep a state that cannot be rolled back",
+    "mamba": "keeps? a state that cannot be rolled back",
+    "recurrent_gemma": "keeps? a state that cannot be rolled back",
+    "jamba": "keeps? a state that cannot be rolled back",
+    "bamba": "keeps? a state that cannot be rolled back",
+    "qwen3_next": "keeps? a state that cannot be rolled back",
     "lfm2": "conv, which keep a state that cannot be rolled back",
     "rwkv": "is recurrent",
     "llama4_text": "chunked_attention, for which no mask of a tree is known",

@@ -99,6 +99,14 @@ def test_prompts_are_tokenised_as_by_the_built_in_tokenizer(written):
     assert "notes" not in ours.descriptions["draft"]
 
 
+def test_an_output_ends_with_whatever_ends_a_text_or_a_turn(source, tmp_path):
+    model, tokenizer = source
+    own = (("tokenizer.ggml.eot_token_id", 7), ("tokenizer.ggml.eom_token_id", 9))
+    path = write_gguf(tmp_path / "turns.gguf", model, tokenizer, "F32", settings=own)
+    pair = load_pair(settings(path), lambda line: None)
+    assert pair.stop_token_ids == {tokenizer.eos_token_id, 7, 9}
+
+
 def test_a_file_that_ends_too_early(written, tmp_path):
     path = tmp_path / "short.gguf"
     path.write_bytes(written("Q4_0").read_bytes()[:100_000])
