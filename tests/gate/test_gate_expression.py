@@ -84,6 +84,10 @@ def test_what_cannot_be_read_is_refused(text, message):
         ("accepted_length:<=4", "chain:4", "4 and this gate could not fail"),
         ("block_efficiency@chat:>=5.5", "chain:4", "5 and this gate could not pass"),
         ("first_child_expected_length:>=3.5", "3x2", "3 and this gate could not pass"),
+        # After the root and each of 6 nodes, one of two siblings at most is the argmax: 7 ÷ 14.
+        ("greedy_match:>=0.51", "3x2", "0.5 and this gate could not pass"),
+        ("greedy_match:<=0.5", "3x2", "0.5 and this gate could not fail"),
+        ("greedy_match:>=0.7", "static:[[0],[1],[0,0]]", "0.667 and this gate could not pass"),
     ],
 )
 def test_a_bound_that_no_draft_of_a_shape_reaches_is_refused(text, tree, most):
@@ -100,6 +104,10 @@ def test_a_bound_that_no_draft_of_a_shape_reaches_is_refused(text, tree, most):
         ("acceptance_rate:>=0.5", "lookup:5"),
         ("acceptance_rate_reached:>=0.9", "3x2"),
         ("accepted_length:>=3", "3x2"),
+        ("greedy_match:>=0.5", "3x2"),
+        ("greedy_match:>=0.9", "chain:3"),
+        ("greedy_match:>=0.9", "sampled:3x2"),
+        ("greedy_match:>=0.9", "3x1"),
         ("speedup:>=3", "3x2"),
         ("acceptance_rate:-0.5", "3x2"),
         ("identical", "3x2"),

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from draftproof.errors import UsageError, unknown_value
-from draftproof.shapes import TreeShape
+from draftproof.shapes import KAryShape, StaticShape, TreeShape
 from draftproof.statistics.metrics import METRICS, RatioMetric
 
 OVERALL = "overall"
@@ -179,9 +179,17 @@ def check_reach(gate: Gate, shape: TreeShape) -> None:
     if gate.metric == "acceptance_rate_drafted" and shape.is_fixed:
         most = depth / shape.most_nodes
         why = f"of the {shape.most_nodes} nodes of a draft of {shape}, a step keeps {depth} at most"
+    if gate.metric == "greedy_match" and isinstance(shape, KAryShape | StaticShape):
+        parents = len({path[:-1] for path in shape.paths})
+        most = parents / shape.most_nodes
+        why = (
+            f"siblings of {shape} are different tokens, of which one at most is the target's "
+            f"argmax: of {shape.most_nodes} nodes, {parents}"
+        )
     is_floor = math.isfinite(gate.fall)
     if gate.bound > most if is_floor else gate.bound >= most:
-        hint = "; acceptance_rate_reached does not depend on the tree so" if "nodes" in why else ""
+        by_nodes = gate.metric == "acceptance_rate_drafted" and shape.is_fixed
+        hint = "; acceptance_rate_reached does not depend on the tree so" if by_nodes else ""
         raise UsageError(
             f"--spec-fail '{gate.text}': {why}, so that the figure is never above {most:.3g} and "
             f"this gate could not {'pass' if is_floor else 'fail'}; give a lower bound{hint}"
