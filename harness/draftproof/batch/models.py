@@ -124,13 +124,13 @@ class OneRow:
 
     Args:
         rows: Holds nothing else.
-        recompute: The logits after each prefix of some tokens, from scratch.
+        recompute: `CausalLM.recompute` of the same model.
     """
 
     def __init__(
         self,
         rows: BatchLM,
-        recompute: Callable[[Sequence[int]], Float[torch.Tensor, "tokens vocabulary"]],
+        recompute: Callable[[Sequence[int], int], Float[torch.Tensor, "rows vocabulary"]],
     ) -> None:
         self._rows = rows
         self._recompute = recompute
@@ -166,8 +166,10 @@ class OneRow:
         self.length += len(path)
         self._pending = 0
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        return self._recompute(token_ids)
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return self._recompute(token_ids, first)
 
 
 class WidenedRows:

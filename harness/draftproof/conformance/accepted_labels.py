@@ -47,7 +47,7 @@ def judged_labels(
     if accepted is None or len(accepted) != len(tokens) or not tokens:
         return JudgedLabels(judged=0, problems=[])
     prompt = request.prompt_token_ids
-    logits = draft.recompute([*prompt, *tokens])[len(prompt) - 1 : -1]
+    logits = draft.recompute([*prompt, *tokens], len(prompt) - 1)[:-1]
     share = tolerance(logits.dtype)
     rows = received(logits)
     width = 1 if is_chain else _width(generation)

@@ -153,7 +153,7 @@ def readings(
         if end not in found:
             path = path_to(parents, end)
             context = [*sequence, *(tokens[node] for node in path)]
-            logits = model.recompute(context)[len(sequence) - 1 :]
+            logits = model.recompute(context, len(sequence) - 1)
             share = tolerance(logits.dtype)
             for node, row in zip((ROOT, *path), received(logits), strict=True):
                 found[node] = _reading(row, share * float(row[np.isfinite(row)].std()), sampling)

@@ -65,7 +65,7 @@ def _ties(subject: Subject, engine: Engine, request: Request, tokens: Sequence[i
 def _logits(subject: Subject, request: Request, tokens: Sequence[int]) -> torch.Tensor:
     """``[tokens, vocabulary]`` the target's, before each token of an output."""
     prompt = request.prompt_token_ids
-    return subject.pair.target.recompute([*prompt, *tokens])[len(prompt) - 1 : -1]
+    return subject.pair.target.recompute([*prompt, *tokens], len(prompt) - 1)[:-1]
 
 
 def stop_token(subject: Subject) -> Finding:

@@ -30,7 +30,7 @@ def log_probabilities(subject: Subject) -> Finding:
             if told is None:
                 return not_available(Capability.LOG_PROBABILITIES)
             sequence = [*asked.prompt_token_ids, *answer.token_ids]
-            logits = subject.pair.target.recompute(sequence)[len(asked.prompt_token_ids) - 1 : -1]
+            logits = subject.pair.target.recompute(sequence, len(asked.prompt_token_ids) - 1)[:-1]
             own = torch.log_softmax(promoted(logits), -1)
             says = [float(row[token]) for row, token in zip(own, answer.token_ids, strict=True)]
             known = [index for index, value in enumerate(told) if not math.isnan(value)]

@@ -124,7 +124,7 @@ def _log_chance(subject: Subject, request: Request, tokens: tuple[int, ...]) -> 
     """The logarithm of the probability that the target draws this output."""
     prompt = request.prompt_token_ids
     law = TokenLaw(request.sampling, len(prompt), request.stopping.stop_token_ids)
-    logits = subject.pair.target.recompute([*prompt, *tokens])[len(prompt) - 1 : -1]
+    logits = subject.pair.target.recompute([*prompt, *tokens], len(prompt) - 1)[:-1]
     laws = law.distributions(
         logits, lambda: [[*prompt, *tokens[:index]] for index in range(len(tokens))]
     )

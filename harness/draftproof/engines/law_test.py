@@ -176,7 +176,7 @@ def _coin_after(coin: float, observation: Observation) -> float:
 
 def _logits(model: CausalLM, sequence: Sequence[int], request: Request) -> torch.Tensor:
     """``[output, vocabulary]`` a model's logits before each token of the output."""
-    return model.recompute(sequence)[len(request.prompt_token_ids) - 1 : -1]
+    return model.recompute(sequence, len(request.prompt_token_ids) - 1)[:-1]
 
 
 def _laws(

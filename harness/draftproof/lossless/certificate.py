@@ -94,7 +94,7 @@ def certify(
     tie_tolerance = max(tie_tolerance, engine_rounding)
     sequence = [*prompt, *output]
     first = len(prompt)
-    logits = _penalised(target.recompute(sequence)[first - 1 : -1], sequence, first, law)
+    logits = _penalised(target.recompute(sequence, first - 1)[:-1], sequence, first, law)
     own = argmax(logits).tolist()
     agreed = _common_length(output, plain or ())
     begin = agreed if plain_decides else 0

@@ -96,7 +96,7 @@ class StepChecker:
         found: Float[torch.Tensor, "rows vocabulary"],
     ) -> None:
         """Compare the rows after the root and after each token of a path."""
-        expected = model.recompute([*sequence, *path])[len(sequence) - 1 :]
+        expected = model.recompute([*sequence, *path], len(sequence) - 1)
         for depth, (row, recomputed) in enumerate(zip(found, expected, strict=True)):
             require_same_logits(
                 row,

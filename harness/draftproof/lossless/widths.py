@@ -49,7 +49,7 @@ def target_alone(
 
     Mutates: model.
     """
-    ways = [promoted(model.recompute(sequence)[-1])]
+    ways = [promoted(model.recompute(sequence, len(sequence) - 1)[-1])]
     ways += [scored_at_width(model, sequence, w) for w in sorted({1, width, 2 * width})]
     return torch.stack(ways)
 

@@ -162,17 +162,27 @@ def _filled_by(model: PreTrainedModel, **arguments: Any) -> str | None:
 
 
 def _keeps_rows(model: PreTrainedModel, argument: str) -> bool:
-    try:
-        output = model(
-            **_tokens(model, _block(model, 0)),
-            **_positions(model),
-            use_cache=True,
-            logits_to_keep=1,
-            **{argument: TreeCache()},
-        )
-    except Exception:
-        return False
-    return bool(output.logits.shape[1] == 1)
+    """Whether the last rows of logits that a model is asked for are all that it computes.
+
+    That they are the last ones is seen with other tokens too, before it is believed of none.
+    """
+    return any(
+        all(_kept(model, argument, rows, _block(model, first)) for rows in (1, _BLOCK // 2))
+        for first in range(TRIES)
+    )
+
+
+def _kept(model: PreTrainedModel, argument: str, rows: int, token_ids: Sequence[int]) -> bool:
+    given = {**_tokens(model, token_ids), **_positions(model), "logits_to_keep": rows}
+    # That a model takes no such argument shows in many ways.
+    with contextlib.suppress(Exception):
+        expected = _own_rows(model, token_ids)[-rows:]
+        for cache in ({"use_cache": True, argument: TreeCache()}, {"use_cache": False}):
+            found = model(**given, **cache).logits[0]
+            if len(found) != rows or _distance(found, expected) > tolerance(expected.dtype):
+                return False
+        return True
+    return False
 
 
 def _mask_form(model: PreTrainedModel, argument: str) -> tuple[MaskForm, int]:

@@ -82,7 +82,8 @@ class CheckedLM:
         self._committed += tuple(token_ids)
         self._tokens = self._parents = ()
         self._check_length()
-        self._check_row(logits, self._model.recompute(self._committed)[-1], "the last token")
+        [expected] = self._model.recompute(self._committed, len(self._committed) - 1)
+        self._check_row(logits, expected, "the last token")
         return logits
 
     def score(
@@ -105,16 +106,17 @@ class CheckedLM:
         self._tokens = self._parents = ()
         self._check_length()
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        return self._model.recompute(token_ids)
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return self._model.recompute(token_ids, first)
 
     def _check_path(self, leaf: int, first: int, logits: torch.Tensor) -> None:
         path = path_to(self._parents, leaf)
         tokens = self._committed + tuple(self._tokens[node] for node in path)
-        expected = self._model.recompute(tokens)
-        for offset, node in enumerate(path):
+        expected = self._model.recompute(tokens, len(self._committed))
+        for row, node in zip(expected, path, strict=True):
             if node >= first:
-                row = expected[len(self._committed) + offset]
                 self._check_row(logits[node - first], row, f"pending node {node}")
 
     def _check_row(self, found: torch.Tensor, expected: torch.Tensor, where: str) -> None:

@@ -105,10 +105,14 @@ class HuggingFaceLM:
         self._pending = ()
 
     @torch.inference_mode()
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
         ids = torch.tensor([list(token_ids)], device=self.device)
-        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False).logits
-        return logits[0, :, : self.vocabulary_size]
+        rows = len(token_ids) - first
+        only = {"logits_to_keep": rows} if first and self._calling.keeps_rows else {}
+        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False, **only).logits
+        return logits[0, -rows:, : self.vocabulary_size]
 
     @torch.inference_mode()
     def _forward(

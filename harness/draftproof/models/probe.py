@@ -87,7 +87,7 @@ def _problem(model: CausalLM, first: int) -> str | None:
     model.commit((last, len(siblings) + 1))
     [after_path] = model.score([twin], [ROOT])
     found = [after_prefix, logits[last], logits[-1], after_path]
-    return _other_than_alone(found, model.recompute(path)[len(prefix) - 1 :], path)
+    return _other_than_alone(found, model.recompute(path, len(prefix) - 1), path)
 
 
 def _other_than_alone(

@@ -66,8 +66,19 @@ class CausalLM(Protocol):
         """
         ...
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        """The logits after each prefix of `token_ids`, from scratch; the state is untouched."""
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        """The logits after prefixes of `token_ids`, from scratch; the state is untouched.
+
+        Args:
+            token_ids: ``[n]`` ids.
+            first: Index of the last token of the shortest prefix whose logits are wanted; the rows
+                before it are not kept, which are most of the memory where the prompt is long.
+
+        Returns:
+            ``[n − first, vocabulary]``
+        """
         ...
 
 

@@ -68,9 +68,11 @@ class TableLM:
         self._committed += tuple(self._tokens[node] for node in path)
         self._tokens = self._parents = ()
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
         tokens = tuple(token_ids)
-        return torch.stack([self._logits(tokens[: i + 1]) for i in range(len(tokens))])
+        return torch.stack([self._logits(tokens[: i + 1]) for i in range(first, len(tokens))])
 
     def _logits(self, context: tuple[int, ...]) -> torch.Tensor:
         return torch.log(self._law(context))

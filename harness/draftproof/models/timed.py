@@ -46,5 +46,7 @@ class TimedLM:
         with self._stopwatch.running():
             self._model.commit(path)
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        return self._model.recompute(token_ids)
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return self._model.recompute(token_ids, first)

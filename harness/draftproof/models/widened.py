@@ -74,8 +74,10 @@ class WidenedLM:
     def commit(self, path: Sequence[int]) -> None:
         self._narrow.commit(path)
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        return self._widened(self._narrow.recompute(self._read(token_ids)))
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return self._widened(self._narrow.recompute(self._read(token_ids), first))
 
     def _read(self, token_ids: Sequence[int]) -> list[int]:
         return [token if token in self._readable else self.stand_in for token in token_ids]

@@ -34,8 +34,10 @@ class PaddedHead(WrappedLM):
     ) -> Float[torch.Tensor, "nodes vocabulary"]:
         return _padded(self.inner.score(token_ids, parents))
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        return _padded(self.inner.recompute(token_ids))
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return _padded(self.inner.recompute(token_ids, first))
 
 
 class SwappedIds(WrappedLM):
@@ -49,8 +51,10 @@ class SwappedIds(WrappedLM):
     ) -> Float[torch.Tensor, "nodes vocabulary"]:
         return _swapped(self.inner.score(token_ids, parents))
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        return _swapped(self.inner.recompute(token_ids))
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return _swapped(self.inner.recompute(token_ids, first))
 
 
 def _padded(logits: torch.Tensor) -> torch.Tensor:

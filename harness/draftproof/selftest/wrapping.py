@@ -51,8 +51,10 @@ class WrappedLM:
     def commit(self, path: Sequence[int]) -> None:
         self.inner.commit(path)
 
-    def recompute(self, token_ids: Sequence[int]) -> Float[torch.Tensor, "tokens vocabulary"]:
-        return self.inner.recompute(token_ids)
+    def recompute(
+        self, token_ids: Sequence[int], first: int = 0
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return self.inner.recompute(token_ids, first)
 
 
 class WrappedDrafter:

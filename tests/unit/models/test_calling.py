@@ -89,6 +89,26 @@ class IgnoresRows(KnowsNoRows):
         return super().forward(**arguments)
 
 
+class KeepsTheFirstRows(LlamaForCausalLM):
+    """Returns as many rows as are asked for, and the wrong ones."""
+
+    def forward(self, logits_to_keep=0, **arguments):
+        output = super().forward(**arguments)
+        if logits_to_keep:
+            output.logits = output.logits[:, :logits_to_keep]
+        return output
+
+
+class ReversesTheLastRows(KeepsTheFirstRows):
+    """A single row is right."""
+
+    def forward(self, logits_to_keep=0, **arguments):
+        output = LlamaForCausalLM.forward(self, **arguments)
+        if logits_to_keep:
+            output.logits = output.logits[:, -logits_to_keep:].flip(1)
+        return output
+
+
 @pytest.mark.parametrize(
     ("kind", "argument"), [(CallsItCache, "cache"), (CallsItPast, "past_key_values")]
 )
@@ -98,7 +118,7 @@ def test_the_cache_goes_by_the_name_that_fills_it(kind, argument):
     exercised(model)
 
 
-@pytest.mark.parametrize("kind", [KnowsNoRows, IgnoresRows])
+@pytest.mark.parametrize("kind", [KnowsNoRows, IgnoresRows, KeepsTheFirstRows, ReversesTheLastRows])
 def test_the_last_row_is_the_last_tokens_whatever_is_returned(kind):
     """A row for each token came back, and the first of them was taken for the last."""
     model, usual = llama(kind), llama()
@@ -262,3 +282,19 @@ class WrongInTheEnd(HuggingFaceLM):
 def test_the_probe_goes_on_after_a_commit():
     with pytest.raises(ModelError, match="differ by .* from those of the same 5 tokens without"):
         probe_tree_scoring(WrongInTheEnd(llama()))
+
+
+@pytest.mark.parametrize("kind", [LlamaForCausalLM, KnowsNoRows, KeepsTheFirstRows])
+def test_the_last_rows_of_a_recompute_are_those_of_all_rows(kind):
+    lm = HuggingFaceLM(llama(kind))
+    every = lm.recompute(TOKENS)
+    for first in range(len(TOKENS)):
+        torch.testing.assert_close(lm.recompute(TOKENS, first), every[first:], rtol=1e-5, atol=1e-5)
+
+
+def test_no_other_rows_are_computed():
+    lm = HuggingFaceLM(llama())
+    scored = []
+    lm.model.lm_head.register_forward_pre_hook(lambda head, given: scored.append(given[0].shape[1]))
+    lm.recompute(TOKENS, len(TOKENS) - 2)
+    assert scored == [2]
