@@ -129,7 +129,7 @@ def way_rows(at, stream, was_kept):
     factors[:, APPLICABLE[stream]] = np.exp(logs.transpose(1, 0, 2))
     factors[impossible] = np.inf
     tilt = tilted(at, kept)
-    return factors, tilt.centred.T, tilt.covariance, tilt.excess
+    return factors, tilt.centred(slice(None)).T, tilt.covariance, tilt.excess
 
 
 NEGLIGIBLE = 1e-150

@@ -129,12 +129,12 @@ def means(at, e_p, e_q, rule, proposals):
             ratios_mean = ratios_mean + ratios @ law[counted] + law[~judged].sum()
             tilt, counted_tilts = tilted(at, kept), []
             for theta in (-0.8, 0.8):
-                direction = np.full(len(tilt.centred), theta)
+                direction = np.full(len(tilt.mean), theta)
                 counted_tilts.append(
                     sum(
                         law[y]
                         * math.exp(
-                            direction @ tilt.centred[:, y]
+                            direction @ tilt.centred(y)
                             - direction @ tilt.spread(y) @ direction / 2
                             - tilt.excess
                         )

@@ -117,7 +117,7 @@ def outcomes_of(at, stream):
 
 
 def tilt_factor(tilt, theta, outcome):
-    exponent = theta @ tilt.centred[:, outcome] - theta @ tilt.spread(outcome) @ theta / 2
+    exponent = theta @ tilt.centred(outcome) - theta @ tilt.spread(outcome) @ theta / 2
     return math.exp(exponent - tilt.excess)
 
 

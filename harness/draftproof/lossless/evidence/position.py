@@ -25,8 +25,8 @@ RARE = 1e-6
 """Tokens that every law at a position gives less than this are one outcome, in large vocabularies.
 """
 
-ALL_TOLD_APART = 4096
-"""Vocabularies up to this size are never merged."""
+ALL_TOLD_APART = 256
+"""Vocabularies up to this size are never merged: there is nothing to save."""
 
 TOLERANCE = 1e-4
 """By default, how far a log-probability may be off by rounding before a residual is believed."""

@@ -246,7 +246,7 @@ class EvidenceMeter:
             ratios = likelihood_ratios(located.position, laws, stream, kept, outcome)
             evidence.log_ratios[row, APPLICABLE[stream]] += mixed_logs(ratios)
             tilt = tilted(located.position, kept)
-            evidence.scores[row] += tilt.centred[:, outcome]
+            evidence.scores[row] += tilt.centred(outcome)
             evidence.spreads[row] += tilt.spread(outcome)
             evidence.excess[row] += tilt.excess
 

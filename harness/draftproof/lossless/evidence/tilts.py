@@ -86,44 +86,55 @@ BLOCKS: tuple[Block, ...] = (
 
 
 class Tilted(NamedTuple):
-    """The features of every outcome at one position.
+    """The features of the outcomes at one position, under the null law.
 
     Attributes:
-        centred: ``[features, outcomes]`` x of each outcome, given what was told of *kept*.
+        token: ``[token features, outcomes]`` φ of each token.
+        kept: Whether the outcomes are those of a drafted token that was kept; None where the token
+            alone is judged.
+        mean: ``[features]`` E[φ].
         covariance: ``[features, features]`` Σ.
         excess: The logarithm of the mass of the law that x and Σ are of: above 0 where rounding
             makes a null law's ceiling more than a law, and what a token costs then.
     """
 
-    centred: Float[np.ndarray, "features outcomes"]
+    token: Float[np.ndarray, "token_features outcomes"]
+    kept: bool | None
+    mean: Float[np.ndarray, " features"]
     covariance: Float[np.ndarray, "features features"]
     excess: float
 
+    def centred(self, outcome: int | slice) -> Float[np.ndarray, "features ..."]:
+        """The features x of an outcome, or of several."""
+        token = self.token[:, outcome]
+        kept = np.full((1, *token.shape[1:]), float(bool(self.kept)))
+        values = np.concatenate([token, kept, kept * token])
+        x: np.ndarray = (values.T - self.mean).T
+        return x
+
     def spread(self, outcome: int) -> Float[np.ndarray, "features features"]:
         """(x xᵀ + 2 Σ)/3 of an outcome."""
-        x = self.centred[:, outcome]
+        x = self.centred(outcome)
         term: np.ndarray = (np.outer(x, x) + 2 * self.covariance) / 3
         return term
 
 
 def tilted(at: Position, kept: bool | None) -> Tilted:
-    """The features of each outcome, centred under the null law.
+    """The features of each outcome, and their moments under the null law.
+
+    With f the features of the token and k whether it was kept, φ = (f, k, k f): so all moments
+    follow from those of (1, f), over all outcomes and over the kept ones.
 
     Args:
         at: The position.
         kept: Whether the drafted token was kept; None to judge the token alone.
     """
     token = _token_features(at)
-    values = np.zeros((len(FEATURES), token.shape[1]))
-    values[: len(token)] = token
     if kept is None or at.ceiling is None:
-        return _centred(values, values, denominator(at, None))
-    with_kept = values.copy()
-    with_kept[len(token)] = 1
-    with_kept[len(token) + 1 :] = token
-    both = np.concatenate([with_kept, values], axis=1)
-    masses = np.concatenate([denominator(at, way) for way in (True, False)])
-    return _centred(with_kept if kept else values, both, masses)
+        everything = denominator(at, None)
+        return _tilted(token, None, everything, np.zeros_like(everything))
+    ways = denominator(at, True), denominator(at, False)
+    return _tilted(token, kept, ways[0] + ways[1], ways[0])
 
 
 def log_mixtures(
@@ -155,21 +166,26 @@ def log_mixtures(
     return found
 
 
-def _centred(values: np.ndarray, all_values: np.ndarray, masses: np.ndarray) -> Tilted:
+def _tilted(token: np.ndarray, kept: bool | None, masses: Outcomes, of_kept: Outcomes) -> Tilted:
+    """From the masses of all outcomes, and of those that were kept, which these include."""
     total = float(masses.sum())
-    law = masses / total
-    mean = all_values @ law
-    deviations = all_values - mean[:, None]
+    ones = np.concatenate([np.ones((1, token.shape[1])), token])
+    every, when_kept = ((ones * law) @ ones.T / total for law in (masses, of_kept))
+    # Of (1, f) and (k, k f), whose products are k (1, f)(1, f)ᵀ: k is 0 or 1.
+    moments = np.block([[every, when_kept], [when_kept, when_kept]])
+    mean = moments[0, 1:]
     return Tilted(
-        centred=values - mean[:, None],
-        covariance=(deviations * law) @ deviations.T,
+        token=token,
+        kept=kept,
+        mean=mean,
+        covariance=moments[1:, 1:] - np.outer(mean, mean),
         excess=float(np.log(total)),
     )
 
 
 def _token_features(at: Position) -> Float[np.ndarray, "token_features outcomes"]:
     p, each = at.p, at.p / at.size
-    order = np.argsort(-each, kind="stable")[:8]
+    order = _largest(each, 8)
     choices = np.zeros((3, len(p)))
     choices[0, order[:1]] = choices[1, order[1:2]] = choices[2, order[2:]] = 1
     surprise = np.log(each, out=np.zeros_like(each), where=each > 0)
@@ -180,6 +196,17 @@ def _token_features(at: Position) -> Float[np.ndarray, "token_features outcomes"
         rows += [_against(at.soft_q, p), one_hot(at.soft_q, at.size)]
     rows.append(_against(at.previous, p))
     return np.stack(rows)
+
+
+def _largest(values: Outcomes, count: int) -> np.ndarray:
+    """Indices of the largest values, largest first, and the first of equal ones first."""
+    if len(values) > count:
+        least = values[np.argpartition(values, -count)[-count:]].min()
+        candidates = np.flatnonzero(values >= least)
+    else:
+        candidates = np.arange(len(values))
+    order: np.ndarray = candidates[np.argsort(-values[candidates], kind="stable")][:count]
+    return order
 
 
 def _against(law: Outcomes, p: Outcomes) -> Outcomes:
