@@ -11,9 +11,9 @@ from jaxtyping import Float
 
 from draftproof.acceptance.protocol import Acceptance, AcceptanceRule
 from draftproof.config import Sampling
-from draftproof.drafting.protocol import Draft, Drafter
+from draftproof.drafting.protocol import Draft, Drafter, FeatureDrafter
 from draftproof.errors import ModelError, UsageError
-from draftproof.models.protocol import CausalLM
+from draftproof.models.protocol import CausalLM, FeatureLM, no_features
 from draftproof.randomness import Purpose, Randomness
 from draftproof.sampling import TokenLaw
 from draftproof.stopping import Stopping, StopReason
@@ -138,7 +138,8 @@ def speculate(
             that is under test.
 
     Raises:
-        UsageError: The prompt is empty.
+        UsageError: The prompt is empty, or the drafter reads hidden states that the target does not
+            tell.
         ModelError: The prompt leaves no room in the target's context.
         DraftError: The rule is not valid for the drafter's proposal law.
     """
@@ -166,9 +167,18 @@ def draw_first(
 
     Mutates: target and drafter hold the prompt and nothing else.
     """
+    if isinstance(target, FeatureLM):
+        target.watch(target_layers(drafter))
+    elif target_layers(drafter):
+        raise no_features(target)
     target.reset()
     drafter.start(prompt)
     return _draw(target.advance(prompt), prompt, law, randomness)
+
+
+def target_layers(drafter: Drafter) -> Sequence[int]:
+    """Layers of the target whose hidden states a drafter reads."""
+    return drafter.target_layers if isinstance(drafter, FeatureDrafter) else ()
 
 
 def take_step(
@@ -192,6 +202,9 @@ def take_step(
         randomness: Draws for every purpose.
     """
     room = target.max_length - len(sequence)
+    if isinstance(drafter, FeatureDrafter) and drafter.target_layers:
+        assert isinstance(target, FeatureLM), "seen when the sequence was begun"
+        drafter.read(target.take_features())
     draft = drafter.draft(sequence, room, law, randomness)
     logits = verify(target, sequence[-1], draft)
     probabilities = law.distributions(logits, lambda: contexts(sequence, draft.tree))

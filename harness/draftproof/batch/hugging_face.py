@@ -146,7 +146,7 @@ class HuggingFaceRows:
         last_only: bool = False,
     ) -> Float[torch.Tensor, "B kept vocabulary"]:
         rows = 1 if last_only else token_ids.shape[1]
-        logits = self._calling.logits(self._model, token_ids, positions, mask, self._cache, rows)
+        logits, _ = self._calling.logits(self._model, token_ids, positions, mask, self._cache, rows)
         return logits[:, :, : self.vocabulary_size]
 
     def _reserve(self, rows: int, slots: int) -> None:

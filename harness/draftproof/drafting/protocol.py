@@ -69,3 +69,26 @@ class Drafter(Protocol):
     def commit(self, path: Sequence[int]) -> None:
         """Take note of the nodes of the last draft that were kept, from depth 1 downwards."""
         ...
+
+
+@runtime_checkable
+class FeatureDrafter(Drafter, Protocol):
+    """A drafter that reads the target's hidden states, as feature heads do.
+
+    It decodes one sequence at a time, on a target that tells them
+    (`draftproof.models.protocol.FeatureLM`).
+
+    Attributes:
+        target_layers: Whose hidden states it reads; none where it reads none.
+    """
+
+    target_layers: Sequence[int]
+
+    def read(self, features: Float[torch.Tensor, "tokens layers size"]) -> None:
+        """Take in the hidden states of tokens that the target has newly committed.
+
+        Called before each draft, with all positions in order: first those of the prompt, then those
+        of the root before and of the nodes that were kept. The new root has none yet: the target
+        has not seen it.
+        """
+        ...

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from draftproof.drafting.protocol import Draft, Drafter
+import torch
+from jaxtyping import Float
+
+from draftproof.drafting.protocol import Draft, Drafter, FeatureDrafter
 from draftproof.randomness import Randomness
 from draftproof.sampling import TokenLaw
 from draftproof.stopwatch import Stopwatch
@@ -31,6 +34,16 @@ class TimedDrafter:
     ) -> Draft:
         with self._stopwatch.running():
             return self._drafter.draft(sequence, room, law, randomness)
+
+    @property
+    def target_layers(self) -> Sequence[int]:
+        """Those of the drafter; none where it reads no features."""
+        return self._drafter.target_layers if isinstance(self._drafter, FeatureDrafter) else ()
+
+    def read(self, features: Float[torch.Tensor, "tokens layers size"]) -> None:
+        if isinstance(self._drafter, FeatureDrafter):
+            with self._stopwatch.running():
+                self._drafter.read(features)
 
     def commit(self, path: Sequence[int]) -> None:
         with self._stopwatch.running():

@@ -65,8 +65,9 @@ class Calling:
         attention_mask: torch.Tensor | dict[str, torch.Tensor] | None,
         cache: Cache,
         rows: int,
-    ) -> Float[torch.Tensor, "batch rows vocabulary"]:
-        """The logits after the last `rows` of some new tokens.
+        layers: Sequence[int] = (),
+    ) -> tuple[Float[torch.Tensor, "batch rows vocabulary"], list[torch.Tensor]]:
+        """The logits after the last `rows` of some new tokens, and hidden states of all of them.
 
         Mutates: `cache`, which holds the new tokens' entries too.
 
@@ -77,11 +78,14 @@ class Calling:
             attention_mask: In the model's form; None where every token sees all before it.
             cache: What was computed before.
             rows: At most ``new``.
+            layers: Whose hidden states are returned, each ``[batch, new, size]``; see `FeatureLM`.
 
         Raises:
             ModelError: The model returns fewer rows than tokens asked for.
         """
-        only = {"logits_to_keep": rows} if self.keeps_rows else {}
+        only: dict[str, Any] = {"logits_to_keep": rows} if self.keeps_rows else {}
+        if layers:
+            only["output_hidden_states"] = True
         output = model(
             input_ids=input_ids,
             position_ids=position_ids,
@@ -97,7 +101,8 @@ class Calling:
                 "were asked for"
             )
         # A model that does not know how many rows are asked for returns one for each token.
-        return logits[:, -rows:]
+        hidden = [output.hidden_states[layer] for layer in layers]
+        return logits[:, -rows:], hidden
 
     def masks(
         self,

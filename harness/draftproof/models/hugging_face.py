@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from draftproof.errors import ModelError
 from draftproof.models.calling import Calling, find_calling
 from draftproof.models.families import context_length, explained, require_tree_scoring
+from draftproof.models.features import KeptFeatures
 from draftproof.models.protocol import check_path
 from draftproof.models.tree_cache import TreeCache
 from draftproof.tree import ancestor_mask, depths
@@ -47,6 +48,7 @@ class HuggingFaceLM:
         self._length = 0
         self._pending: tuple[int, ...] = ()
         self._tree_masks: dict[tuple[int, ...], torch.Tensor] = {}
+        self._features = KeptFeatures()
 
     @property
     def model(self) -> PreTrainedModel:
@@ -75,6 +77,13 @@ class HuggingFaceLM:
         self._cache.reset()
         self._length = 0
         self._pending = ()
+        self._features.reset()
+
+    def watch(self, layers: Sequence[int]) -> None:
+        self._features = KeptFeatures(layers)
+
+    def take_features(self) -> Float[torch.Tensor, "tokens layers size"]:
+        return self._features.take()
 
     def advance(self, token_ids: Sequence[int]) -> Float[torch.Tensor, " vocabulary"]:
         if self._pending:
@@ -82,6 +91,7 @@ class HuggingFaceLM:
         self._require_room(len(token_ids))
         positions = range(self._length, self._length + len(token_ids))
         logits = self._forward(token_ids, positions, None, rows=1)
+        self._features.commit(range(len(token_ids)))
         self._length += len(token_ids)
         return logits[0]
 
@@ -101,6 +111,7 @@ class HuggingFaceLM:
     def commit(self, path: Sequence[int]) -> None:
         check_path(path, self._pending)
         self._cache.keep(self._length, path)
+        self._features.commit(path)
         self._length += len(path)
         self._pending = ()
 
@@ -124,14 +135,17 @@ class HuggingFaceLM:
         rows: int,
     ) -> torch.Tensor:
         """The logits ``[rows, vocabulary]`` of new tokens; appends their cache entries."""
-        logits = self._calling.logits(
+        logits, hidden = self._calling.logits(
             self._model,
             torch.tensor([list(token_ids)], device=self.device),
             torch.tensor([list(positions)], device=self.device),
             attention_mask,
             self._cache,
             rows,
+            self._features.layers,
         )
+        if hidden:
+            self._features.add(torch.stack([states[0] for states in hidden], 1))
         return logits[0, :, : self.vocabulary_size]
 
     def _attention_mask(

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 
+from draftproof.errors import UsageError
+
 
 @runtime_checkable
 class CausalLM(Protocol):
@@ -80,6 +82,32 @@ class CausalLM(Protocol):
             ``[n − first, vocabulary]``
         """
         ...
+
+
+@runtime_checkable
+class FeatureLM(CausalLM, Protocol):
+    """A `CausalLM` that also tells hidden states, for drafters that read the target's features."""
+
+    def watch(self, layers: Sequence[int]) -> None:
+        """Keep the hidden states of some layers, from the next reset on.
+
+        Args:
+            layers: 0 for the embeddings, ``i`` for what layer ``i`` returns, counted from 1; the
+                last one after the model's final norm. None of them keeps nothing.
+        """
+        ...
+
+    def take_features(self) -> Float[torch.Tensor, "tokens layers size"]:
+        """The hidden states of the tokens committed since the last call, which are forgotten."""
+        ...
+
+
+def no_features(model: object) -> UsageError:
+    """The error of a drafter that asks for what a target does not tell."""
+    return UsageError(
+        f"the drafter reads the target's hidden states, and {type(model).__name__} does not tell "
+        "them; give it a model that does (`draftproof.models.protocol.FeatureLM`)"
+    )
 
 
 def check_path(path: Sequence[int], parents: Sequence[int]) -> None:

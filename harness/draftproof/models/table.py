@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 
-from draftproof.models.protocol import check_path
+from draftproof.models.features import KeptFeatures
+from draftproof.models.protocol import check_path, no_features
 from draftproof.tree import path_to
 
 
@@ -18,6 +19,8 @@ class TableLM:
         law: From the tokens so far to the next token's probabilities ``[vocabulary]``, float64.
         vocabulary_size: Size of each row.
         max_length: The most tokens it attends to.
+        hidden: From the tokens so far and a layer to its hidden state ``[size]``; None where the
+            model tells none.
 
     Example:
         A model that repeats its last token with probability 0.9::
@@ -31,10 +34,14 @@ class TableLM:
         law: Callable[[tuple[int, ...]], Float[torch.Tensor, " vocabulary"]],
         vocabulary_size: int,
         max_length: int = 1 << 30,
+        *,
+        hidden: Callable[[tuple[int, ...], int], Float[torch.Tensor, " size"]] | None = None,
     ) -> None:
         self._law = law
         self.vocabulary_size = vocabulary_size
         self.max_length = max_length
+        self._hidden = hidden
+        self._features = KeptFeatures()
         self.reset()
 
     @property
@@ -45,10 +52,14 @@ class TableLM:
         self._committed: tuple[int, ...] = ()
         self._tokens: tuple[int, ...] = ()
         self._parents: tuple[int, ...] = ()
+        self._features.reset()
 
     def advance(self, token_ids: Sequence[int]) -> Float[torch.Tensor, " vocabulary"]:
         self.commit(())
+        before = self._committed
         self._committed += tuple(token_ids)
+        self._keep([self._committed[: len(before) + n + 1] for n in range(len(token_ids))])
+        self._features.commit(range(len(token_ids)))
         return self._logits(self._committed)
 
     def score(
@@ -57,22 +68,41 @@ class TableLM:
         first = len(self._parents)
         self._tokens += tuple(token_ids)
         self._parents += tuple(parents)
-        contexts = (
+        contexts = [
             self._committed + tuple(self._tokens[i] for i in path_to(self._parents, node))
             for node in range(first, len(self._parents))
-        )
+        ]
+        self._keep(contexts)
         return torch.stack([self._logits(context) for context in contexts])
 
     def commit(self, path: Sequence[int]) -> None:
         check_path(path, self._parents)
+        self._features.commit(path)
         self._committed += tuple(self._tokens[node] for node in path)
         self._tokens = self._parents = ()
+
+    def watch(self, layers: Sequence[int]) -> None:
+        if layers and self._hidden is None:
+            raise no_features(self)
+        self._features = KeptFeatures(layers)
+
+    def take_features(self) -> Float[torch.Tensor, "tokens layers size"]:
+        return self._features.take()
 
     def recompute(
         self, token_ids: Sequence[int], first: int = 0
     ) -> Float[torch.Tensor, "rows vocabulary"]:
         tokens = tuple(token_ids)
         return torch.stack([self._logits(tokens[: i + 1]) for i in range(first, len(tokens))])
+
+    def _keep(self, contexts: Sequence[tuple[int, ...]]) -> None:
+        """Keep the hidden states after the last tokens of some contexts."""
+        layers, hidden = self._features.layers, self._hidden
+        if layers and hidden is not None:
+            rows = [
+                torch.stack([hidden(context, layer) for layer in layers]) for context in contexts
+            ]
+            self._features.add(torch.stack(rows))
 
     def _logits(self, context: tuple[int, ...]) -> torch.Tensor:
         return torch.log(self._law(context))

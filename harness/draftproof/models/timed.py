@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 
-from draftproof.models.protocol import CausalLM
+from draftproof.models.protocol import CausalLM, FeatureLM, no_features
 from draftproof.stopwatch import Stopwatch
 
 
@@ -45,6 +45,17 @@ class TimedLM:
     def commit(self, path: Sequence[int]) -> None:
         with self._stopwatch.running():
             self._model.commit(path)
+
+    def watch(self, layers: Sequence[int]) -> None:
+        if isinstance(self._model, FeatureLM):
+            self._model.watch(layers)
+        elif layers:
+            raise no_features(self._model)
+
+    def take_features(self) -> Float[torch.Tensor, "tokens layers size"]:
+        if not isinstance(self._model, FeatureLM):
+            raise no_features(self._model)
+        return self._model.take_features()
 
     def recompute(
         self, token_ids: Sequence[int], first: int = 0
