@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,9 @@ from draftproof.shapes import KAryShape, TreeShape, parse_tree
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 DEVICES = ("auto", "cuda", "mps", "cpu")
+"""Where a model runs; ``cuda`` may go on with an index, as in ``cuda:1``."""
+SPREAD = "spread"
+"""A target whose layers are spread over all accelerators."""
 RULE_NAMES = ("auto", *RULES)
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
@@ -87,7 +91,9 @@ class RunConfig:
         draft: The same for the draft model, or ``none``.
         dtype: Weights' type; ``auto`` is float32 on a CPU for the built-in pair, else the
             checkpoint's own, or float32 where a CPU has no instructions for that.
-        device: ``auto`` takes cuda, mps or cpu, the first that is there.
+        device: ``auto`` takes cuda, mps or cpu, the first that is there; ``cuda:1`` is the second
+            of several, and ``spread`` gives the target's layers to all of them.
+        draft_device: The same for the draft model; None for the target's, or its first one.
         tree: Shape of the drafts.
         rule: Name of the acceptance rule; ``auto`` is greedy at temperature 0 and otherwise the
             lossless rule for the drafter's proposal law.
@@ -122,6 +128,7 @@ class RunConfig:
     draft: str = BUILTIN
     dtype: str = "auto"
     device: str = "auto"
+    draft_device: str | None = None
     tree: TreeShape = field(default_factory=lambda: KAryShape(3, 2))
     rule: str = "auto"
     sampling: Sampling = field(default_factory=Sampling)
@@ -148,7 +155,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for option, value, choices in (
             ("--spec-dtype", self.dtype, DTYPES),
-            ("--spec-device", self.device, DEVICES),
+            ("--spec-device", _kind(self.device), (*DEVICES, SPREAD)),
+            ("--spec-draft-device", _kind(self.draft_device or "auto"), DEVICES),
             ("--spec-rule", self.rule, RULE_NAMES),
         ):
             if value not in choices:
@@ -294,10 +302,18 @@ class RunConfig:
         """
         left_out = ("data_dir", "jsonl", "draw_log", "engine_timeout")
         settings = {key: value for key, value in self.to_json().items() if key not in left_out}
-        if self.batch == 1:  # as it was when there were no batches
+        # As it was when there were none.
+        if self.batch == 1:
             del settings["batch"]
+        if self.draft_device is None:
+            del settings["draft_device"]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _kind(device: str) -> str:
+    """A device without its index."""
+    return re.sub(r"^cuda:\d+$", "cuda", device)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -172,6 +172,39 @@ class OneRow:
         return self._recompute(token_ids, first)
 
 
+class MovedRows:
+    """A `BatchLM` that runs on another device than the target; see `MovedLM`.
+
+    Args:
+        model: Does the work, where it is.
+        device: Where tokens come from and logits go.
+    """
+
+    def __init__(self, model: BatchLM, device: torch.device) -> None:
+        self._model = model
+        self.vocabulary_size = model.vocabulary_size
+        self.max_length = model.max_length
+        self.device = device
+
+    def start(
+        self, rows: Sequence[int], prompts: Sequence[Sequence[int]]
+    ) -> Float[torch.Tensor, "rows vocabulary"]:
+        return self._model.start(rows, prompts).to(self.device)
+
+    def score(
+        self, token_ids: Int64[torch.Tensor, "B n"], parents: Parents
+    ) -> Float[torch.Tensor, "B n vocabulary"]:
+        there = self._model.device
+        above = parents if isinstance(parents, tuple) else parents.to(there)
+        return self._model.score(token_ids.to(there), above).to(self.device)
+
+    def commit(self, paths: Sequence[Sequence[int]]) -> None:
+        self._model.commit(paths)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self._model.keep(rows)
+
+
 class WidenedRows:
     """A `BatchLM` over more ids than the model underneath has; see `WidenedLM`.
 

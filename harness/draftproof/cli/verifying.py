@@ -43,6 +43,7 @@ _OPTIONS = (
     "spec_draft",
     "spec_dtype",
     "spec_device",
+    "spec_draft_device",
     "spec_trust_remote_code",
     "spec_tree",
     "spec_rule",

@@ -13,7 +13,7 @@ from draftproof.batch.draft_side import BatchDrafter
 from draftproof.batch.drafters import make_batch_drafter
 from draftproof.batch.draws import AheadRandomness, SeededDraws
 from draftproof.batch.hugging_face import HuggingFaceRows
-from draftproof.batch.models import BatchLM, OneRow, WidenedRows
+from draftproof.batch.models import BatchLM, MovedRows, OneRow, WidenedRows
 from draftproof.batch.recording import BatchRecorder, step_of
 from draftproof.batch.rules import RULES
 from draftproof.batch.timekeeping import Timekeeper
@@ -23,6 +23,7 @@ from draftproof.engines.protocol import Generation, Request
 from draftproof.engines.sites import accepted_tokens
 from draftproof.lossless.state import StepChecker
 from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.moved import MovedLM
 from draftproof.models.probe import tree_problem
 from draftproof.models.protocol import CausalLM
 from draftproof.models.widened import WidenedLM
@@ -210,6 +211,9 @@ def rows_maker(model: CausalLM | None) -> MakeRows | None:
 
     A model whose code does not take the cache or the masks of a batch is found by trying them.
     """
+    if type(model) is MovedLM:
+        unmoved = rows_maker(model.unmoved)
+        return unmoved and (lambda: MovedRows(unmoved(), model.device))
     if type(model) is WidenedLM:
         narrow = rows_maker(model.narrow)
         return narrow and (

@@ -68,6 +68,7 @@ def load_model(
     dtype: torch.dtype | str,
     device: torch.device,
     *,
+    spread: bool = False,
     report: Callable[[str], None],
     note: Callable[[str], None],
 ) -> PreTrainedModel:
@@ -79,6 +80,7 @@ def load_model(
         dtype: Of the weights; ``auto`` is the checkpoint's, or float32 where the processor has no
             instructions for that.
         device: Where it will run.
+        spread: Whether its layers are spread over all accelerators instead.
         report: Told how packed layers are loaded.
         note: Told what a user should know of the checkpoint.
 
@@ -92,12 +94,17 @@ def load_model(
             if source.kind is SourceKind.GGUF
             else gptq_format(source.location, source.revision)
         )
-        model = (
-            _load_plain(source, dtype, device, note)
-            if packing is None
-            else load_gptq(source.location, packing, dtype, device, report, source.revision)
-        )
-        torch.nn.Module.to(model, device)
+        if packing is None:
+            model = _load_plain(source, dtype, device, note, spread=spread)
+        elif spread:
+            raise ModelError(
+                "the layers of a GPTQ checkpoint cannot be spread over devices here; "
+                "use --spec-device cuda, or an unquantised checkpoint"
+            )
+        else:
+            model = load_gptq(source.location, packing, dtype, device, report, source.revision)
+        if not spread:
+            torch.nn.Module.to(model, device)
         model.train(False)
     return model
 
@@ -167,8 +174,12 @@ def _load_plain(
     dtype: torch.dtype | str,
     device: torch.device,
     note: Callable[[str], None],
+    *,
+    spread: bool,
 ) -> PreTrainedModel:
     arguments: dict[str, Any] = _gguf_file(source)
+    if spread:
+        arguments["device_map"] = "auto"
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **common, **arguments)
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})

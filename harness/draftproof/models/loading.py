@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
+from draftproof.config import BUILTIN, NO_DRAFT, SPREAD, RunConfig
 from draftproof.errors import ModelError
 from draftproof.models.checkpoint import commit, content_hash, load_model, load_tokenizer
 from draftproof.models.families import family_notes
 from draftproof.models.generation_notes import generation_notes
 from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.moved import MovedLM
 from draftproof.models.probe import probe_tree_scoring
 from draftproof.models.source import ModelSource, SourceKind, model_source
 from draftproof.models.template_time import require_repeatable, without_clock
@@ -43,7 +44,7 @@ class ModelPair:
     """
 
     target: HuggingFaceLM
-    draft: HuggingFaceLM | WidenedLM | None
+    draft: HuggingFaceLM | WidenedLM | MovedLM | None
     tokenizer: PreTrainedTokenizerBase
     stop_token_ids: frozenset[int]
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -113,7 +114,7 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
     Raises:
         ModelError: A model cannot be found or loaded, or the two do not share a vocabulary.
     """
-    device = choose_device(config.device)
+    devices = choose_devices(config)
     roles = ("target", "draft") if config.draft != NO_DRAFT else ("target",)
     sources = {role: model_source(getattr(config, role), role) for role in roles}
     if config.trust_remote_code:
@@ -128,18 +129,23 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
     models: dict[str, PreTrainedModel] = {}
     notes: dict[str, list[str]] = {role: [] for role in sources}
     for role, source in sources.items():
+        device = devices[role]
+        is_spread = role == "target" and config.device == SPREAD
         dtype = choose_dtype(config.dtype, source, device)
-        report(f"loading {role} {source.name} ({dtype} on {device})")
+        where = "all accelerators" if is_spread else device
+        report(f"loading {role} {source.name} ({dtype} on {where})")
         models[role] = load_model(
-            source, role, dtype, device, report=report, note=notes[role].append
+            source, role, dtype, device, spread=is_spread, report=report, note=notes[role].append
         )
-    loaded: dict[str, HuggingFaceLM | WidenedLM] = {}
+    loaded: dict[str, HuggingFaceLM | WidenedLM | MovedLM] = {}
     target = HuggingFaceLM(models["target"], max(vocabularies["target"].values()) + 1)
     loaded["target"] = target
     if "draft" in sources:
         loaded["draft"] = _draft_for(
             target, models["draft"], vocabularies, tokenizers, notes["draft"]
         )
+        if models["draft"].device != target.device:
+            loaded["draft"] = MovedLM(loaded["draft"], target.device)
     notes["target"].extend(
         generation_notes(getattr(models["target"], "generation_config", None), config.sampling)
     )
@@ -204,23 +210,45 @@ def _added(tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> frozenset[int]:
     )
 
 
-def choose_device(name: str) -> torch.device:
+def choose_devices(config: RunConfig) -> dict[str, torch.device]:
+    """Where the two models of a run go, by role; of a target that is spread, its first device.
+
+    Raises:
+        ModelError: One of them is not there.
+    """
+    if config.device != SPREAD:
+        target = choose_device(config.device)
+    elif (target := choose_device("auto")).type == "cpu":
+        raise ModelError(
+            f"--spec-device {SPREAD}: PyTorch {torch.__version__} sees no accelerators here; use "
+            "--spec-device auto"
+        )
+    if config.draft_device is None:
+        return {"target": target, "draft": target}
+    return {
+        "target": target,
+        "draft": choose_device(config.draft_device, option="--spec-draft-device"),
+    }
+
+
+def choose_device(name: str, option: str = "--spec-device") -> torch.device:
     """The device of a name; ``auto`` is cuda, mps or cpu, the first that is there.
 
     Raises:
         ModelError: The device is not there.
     """
+    kind, _, index = name.partition(":")
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    if name == "auto":
-        name = next(device for device, there in present.items() if there)
-    if not present[name]:
+    if kind == "auto":
+        name = kind = next(device for device, there in present.items() if there)
+    if not present[kind] or (index and int(index) >= torch.cuda.device_count()):
         raise ModelError(
-            f"--spec-device {name}: PyTorch {torch.__version__} sees no such device here; "
-            "use --spec-device auto"
+            f"{option} {name}: PyTorch {torch.__version__} sees no such device here; use "
+            f"{option} auto"
         )
     return torch.device(name)
 

@@ -11,6 +11,7 @@ from draftproof.models.calling import TRIES, first_line
 from draftproof.models.checked import deviation, tolerance
 from draftproof.models.families import explained
 from draftproof.models.hugging_face import HuggingFaceLM
+from draftproof.models.moved import MovedLM
 from draftproof.models.protocol import CausalLM
 from draftproof.models.widened import WidenedLM
 from draftproof.tree import ROOT
@@ -19,7 +20,7 @@ _BETWEEN = 6
 """Siblings between the twins: by so many places would a model be wrong that counts them."""
 
 
-def probe_tree_scoring(model: HuggingFaceLM | WidenedLM) -> None:
+def probe_tree_scoring(model: HuggingFaceLM | WidenedLM | MovedLM) -> None:
     """Refuse a model that scores a small tree otherwise than it scores the tree's paths alone.
 
     Two siblings propose the same token, with others between them, and each has a child that

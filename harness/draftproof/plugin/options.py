@@ -13,6 +13,7 @@ from draftproof.config import (
     DTYPES,
     PRESETS,
     RULE_NAMES,
+    SPREAD,
 )
 from draftproof.engines.names import BUILT_IN
 from draftproof.errors import UsageError
@@ -142,7 +143,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-device",
-        f"Where the models run: {', '.join(DEVICES)}. Default auto: the first that is there.",
+        f"Where the models run: {', '.join(DEVICES)}, one of several as cuda:1, or {SPREAD}: the "
+        "target's layers on all accelerators. Default auto: the first that is there.",
+        "DEVICE",
+    ),
+    Option(
+        "--spec-draft-device",
+        "Where the draft model runs, if not where the target does.",
         "DEVICE",
     ),
     Option(
