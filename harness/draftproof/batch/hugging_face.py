@@ -34,6 +34,9 @@ class HuggingFaceRows:
         model: In evaluation mode, on its device.
         vocabulary_size: Rows of logits are cut to this many ids; None keeps all.
         calling: How the model is called, where that has been found already.
+        static: Whether all passes over so many rows and nodes have tensors of the same shapes, as
+            CUDA graphs need: then every pass reads all slots of the cache, most of them masked,
+            and shapes change only when the cache grows.
 
     Raises:
         ModelError: The architecture cannot score a tree; see `require_tree_scoring`.
@@ -44,6 +47,8 @@ class HuggingFaceRows:
         model: PreTrainedModel,
         vocabulary_size: int | None = None,
         calling: Calling | None = None,
+        *,
+        static: bool = False,
     ) -> None:
         config = model.config.get_text_config(decoder=True)
         require_tree_scoring(model)
@@ -52,6 +57,7 @@ class HuggingFaceRows:
         self._needs_no_mask = use_grouped_attention(model) and not self._calling.window
         self._model = model
         self._device = model.device
+        self._static = static
         self._takes_booleans = model.config._attn_implementation != "eager"
         self._sliding_window = self._calling.window
         self.vocabulary_size = min(vocabulary_size or config.vocab_size, config.vocab_size)
@@ -102,7 +108,9 @@ class HuggingFaceRows:
         first, self._pending = self._pending, self._pending + n
         span = max(self._lengths) + self._pending
         self._reserve(len(self._lengths), span)
-        same = len(set(self._lengths)) == 1
+        if self._static:
+            span = self._cache.shape[1]
+        same = len(set(self._lengths)) == 1 and not self._static
         lengths = sent(self._lengths, self.device)[:, None]
         depth = self._depth_of_pending(n)
         positions = (lengths + depth - 1).clamp_max(self.max_length - 1)

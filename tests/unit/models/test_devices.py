@@ -17,6 +17,7 @@ from draftproof.models.moved import MovedLM
 from draftproof.shapes import parse_tree
 from draftproof.stopping import Stopping
 
+
 class Elsewhere(torch.Tensor):
     """A tensor of another device: nothing is computed from it and from one of here."""
 

@@ -39,12 +39,44 @@ def test_an_unbroken_model_passes():
     assert isinstance(tiny_lm(0), CausalLM)
     exercise(CheckedLM(tiny_lm(0), "target"))
     exercise(CheckedLM(a_row(0), "target"))
+    exercise(CheckedLM(a_row(0, static=True), "target"))
 
 
-def a_row(seed):
+def test_shapes_are_the_same_whatever_the_rows_hold():
+    """Rows of other lengths, paths of other lengths, rows that leave: one shape for each width."""
+    lm = tiny_lm(0)
+    dynamic, static = HuggingFaceRows(lm.model), HuggingFaceRows(lm.model, static=True)
+    masks = {dynamic: [], static: []}
+    scoring = []
+    forward = lm.model.model.layers[0].self_attn.forward
+
+    def seen(*arguments, **options):
+        if scoring and options["attention_mask"] is not None:
+            masks[scoring[-1]].append(tuple(options["attention_mask"].shape))
+        return forward(*arguments, **options)
+
+    lm.model.model.layers[0].self_attn.forward = seen
+    tokens = torch.tensor([[1, 2, 3], [2, 3, 1], [3, 1, 2]])
+    frames = [(-1, 0, 1), (-1, -1, 0), torch.tensor([[-1, 0, 0], [-1, 0, 1], [-1, -1, 1]])]
+    for rows in (dynamic, static):
+        rows.start([0, 1, 2], [[1], [1, 2, 3, 4], [2, 1]])
+    for frame in frames:
+        found = []
+        for rows in (dynamic, static):
+            scoring.append(rows)
+            found.append(rows.score(tokens, frame))
+            rows.commit([[0], [], [0]])
+            found[-1] = torch.cat([found[-1], rows.score(tokens[:, :1], (-1,))], 1)
+            rows.commit([[0], [0], []])
+        torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
+    assert {shape[2] for shape in masks[static]} == {1, 3}
+    assert len(set(masks[static])) == 2 < len(set(masks[dynamic]))
+
+
+def a_row(seed, *, static=False):
     """The same model as a row of a batch."""
     lm = tiny_lm(seed)
-    return OneRow(HuggingFaceRows(lm.model), lm.recompute)
+    return OneRow(HuggingFaceRows(lm.model, static=static), lm.recompute)
 
 
 @given(parents())
