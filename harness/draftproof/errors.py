@@ -77,3 +77,16 @@ def unknown_value(what: str, value: object, choices: Iterable[str]) -> UsageErro
     near = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.4)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UsageError(f"{what}: unknown value '{value}'{hint} Valid: {', '.join(valid)}")
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that there is no memory left."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or (
+            isinstance(error, RuntimeError)
+            and any(sign in text for sign in ("out of memory", "can't allocate memory"))
+        ):
+            return True
+        error = error.__cause__
+    return False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from draftproof.engines.protocol import BatchEngine, Engine, Generation, Request
+from draftproof.errors import is_out_of_memory
 
 
 class Ahead:
@@ -21,6 +22,7 @@ class Ahead:
         upcoming: From a request to those that will be asked for after it, in that order. Their
             order may be another one when they are asked for, and some may never be.
         plainly: Without speculation.
+        report: Told of batches that failed.
     """
 
     def __init__(
@@ -30,14 +32,17 @@ class Ahead:
         upcoming: Callable[[Request], Iterator[Request]],
         *,
         plainly: bool = False,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
         if not isinstance(engine, BatchEngine):
             raise TypeError(f"{engine.name} decodes one request at a time")
         self._engine: BatchEngine = engine
+        self._name = engine.name
         self._alone = engine.plain if plainly else engine.speculate
         self._most_rows = most_rows
         self._upcoming = upcoming
         self._plainly = plainly
+        self._report = report
         self._answers: dict[str, Generation] = {}
         self._taken: dict[str, Request] = {}
         self._failed: set[str] = set()
@@ -55,16 +60,31 @@ class Ahead:
                 self._running = self._batch(request)
             try:
                 next(self._running)
-            except Exception:
-                # Whose fault it is shows when each is decoded alone. A batch that has ended
-                # (`StopIteration`) leaves nothing to decode, unless the engine lost a request.
-                self._running = None
-                self._failed.update(self._taken)
-                self._taken.clear()
+            except StopIteration:
+                self._give_up("left some prompts of a batch out")
+            except Exception as error:  # whose fault it is shows when each is decoded alone
+                self._give_up(f"ended a batch with {type(error).__name__}", error)
         if name in self._answers:
             return self._answers.pop(name)
         self._failed.discard(name)
         return self._alone(request)
+
+    def _give_up(self, what: str, error: Exception | None = None) -> None:
+        """End the batch; what it has taken and not answered is decoded alone.
+
+        A batch that has answered everything leaves nothing.
+        """
+        self._running = None
+        if not self._taken:
+            return
+        lost = len(self._taken)
+        line = f"{self._name} {what}: prompts that are decoded one by one now: {lost}"
+        if is_out_of_memory(error) and self._most_rows > 1:
+            self._most_rows //= 2
+            line += f"; from here on, {self._most_rows} at once"
+        self._report(line)
+        self._failed.update(self._taken)
+        self._taken.clear()
 
     def _batch(self, first: Request) -> Iterator[tuple[int, Generation]]:
         """Answers of a request and those after it, which are kept as they come."""

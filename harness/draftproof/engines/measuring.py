@@ -84,6 +84,7 @@ class Bench:
         upcoming: From the id of a prompt to the prompts whose turn comes after it. They are decoded
             together with it where the settings ask for batches; without it, every prompt is decoded
             alone.
+        report: Told of batches that failed.
 
     Raises:
         UsageError: The settings ask for batches, and the engine decodes one request at a time.
@@ -95,6 +96,7 @@ class Bench:
         pair: ModelPair,
         config: RunConfig,
         upcoming: Upcoming | None = None,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.engine = engine
         self.pair = pair
@@ -111,9 +113,9 @@ class Bench:
         self._requests: dict[str, Request] = {}
         self._ahead: dict[str, Ahead] = {}
         if self.batch > 1 and upcoming is not None:
-            self._decode_ahead(upcoming)
+            self._decode_ahead(upcoming, report)
 
-    def _decode_ahead(self, upcoming: Upcoming) -> None:
+    def _decode_ahead(self, upcoming: Upcoming, report: Callable[[str], None]) -> None:
         for side in (self._plain_engine, self.engine):
             if Capability.BATCHES not in side.capabilities:
                 raise UsageError(
@@ -127,8 +129,8 @@ class Bench:
                     yield self._asked(prompt)
 
         self._ahead = {
-            "plain": Ahead(self._plain_engine, self.batch, after, plainly=True),
-            "speculative": Ahead(self.engine, self.batch, after),
+            "plain": Ahead(self._plain_engine, self.batch, after, plainly=True, report=report),
+            "speculative": Ahead(self.engine, self.batch, after, report=report),
         }
 
     def _asked(self, prompt: Prompt) -> Request:

@@ -11,7 +11,7 @@ import pytest
 from draftproof.config import BUILTIN
 from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
-from draftproof.errors import USAGE_EXIT_CODE, DraftproofError
+from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, is_out_of_memory
 from draftproof.plugin.fixtures import Case
 from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
@@ -138,10 +138,10 @@ class Speculation:
             check_engine(self.config, rule=self._rule)
             pair = load_pair(self.config, self._report)
             engine = make_engine(pair, self.config, rule=self._rule)
-            bench = Bench(engine, pair, self.config, self._upcoming)
+            bench = Bench(engine, pair, self.config, self._upcoming, self._report)
             if self._against is not None:
                 other = make_engine(pair, self._against)
-                self._other = Bench(other, pair, self._against, self._upcoming)
+                self._other = Bench(other, pair, self._against, self._upcoming, self._report)
             if bench.batch > 1:
                 self._report(f"{bench.batch} prompts are decoded at once")
             self._bench = bench
@@ -184,7 +184,7 @@ class Speculation:
                     message=f"{type(error).__name__}: {error}",
                 ),
             )
-            reason = _OUT_OF_MEMORY if _is_out_of_memory(error) else str(error)
+            reason = _OUT_OF_MEMORY if is_out_of_memory(error) else str(error)
             if not isinstance(error, DraftproofError) and reason is not _OUT_OF_MEMORY:
                 raise
         pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)
@@ -255,13 +255,6 @@ class Speculation:
 _OUT_OF_MEMORY = (
     "out of memory; try a smaller --spec-tree, fewer --spec-max-new-tokens or --spec-dtype bfloat16"
 )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(sign in str(error).lower() for sign in ("out of memory", "can't allocate memory"))
-    )
 
 
 def _stop(node: pytest.Item, error: DraftproofError) -> NoReturn:

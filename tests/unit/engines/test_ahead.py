@@ -1,5 +1,7 @@
 """What is decoded ahead of its turn: every request has its own answer, or its own error."""
 
+import contextlib
+
 import pytest
 
 from draftproof.config import Sampling
@@ -109,6 +111,50 @@ def test_a_request_that_a_batch_loses_is_decoded_alone(lost):
     ahead = Ahead(engine, 3, after)
     assert [ahead.answer(asked).stop_reason for asked in REQUESTS] == list("abcdefgh")
     assert engine.alone == list(lost)
+
+
+class Crowded(Batches):
+    """Has room for two requests."""
+
+    def generate(self, requests, *, most_rows, plainly=False):
+        for index, answer in super().generate(requests, most_rows=most_rows, plainly=plainly):
+            if len(self.at_once[-1]) > 2:
+                raise self.error
+            yield index, answer
+
+
+def of_memory():
+    error = EngineError("mine died: MemoryError: no room")
+    error.__cause__ = MemoryError("no room")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA out of memory. Tried to allocate"), MemoryError(), of_memory()]
+)
+def test_a_batch_without_room_is_followed_by_smaller_ones(error):
+    engine, said = Crowded(), []
+    engine.error = error
+    ahead = Ahead(engine, 4, after, report=said.append)
+    assert [ahead.answer(asked).stop_reason for asked in REQUESTS] == list("abcdefgh")
+    assert engine.alone == ["a", "b", "c", "d"]
+    assert engine.at_once[1] == ["e", "f"]
+    assert said == [
+        f"batches ended a batch with {type(error).__name__}: prompts that are decoded one by one "
+        "now: 4; from here on, 2 at once"
+    ]
+
+
+def test_what_ends_a_batch_is_said():
+    said = []
+    ahead = Ahead(Batches(fails="b", loses="g"), 3, after, report=said.append)
+    for asked in REQUESTS:
+        with contextlib.suppress(EngineError):
+            ahead.answer(asked)
+    assert said == [
+        "batches ended a batch with EngineError: prompts that are decoded one by one now: 3",
+        "batches left some prompts of a batch out: prompts that are decoded one by one now: 1",
+    ]
 
 
 def test_an_engine_without_batches_is_refused():
