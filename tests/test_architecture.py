@@ -1,6 +1,7 @@
 """Import direction, import cost, public names, and documents that must stay complete."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,30 @@ def test_imports_point_one_way(path):
     for module in imported_modules(path):
         if module.startswith("draftproof."):
             assert layer_of(module) <= layer_of(own), f"{own} imports {module}"
+
+
+def test_no_modules_import_each_other():
+    """In a circle of any length, inside functions too; what only annotates is no import."""
+    by_name = {name_of(path): path for path in modules()}
+    graph = {
+        name: {module for module in really_imported(path, by_name) if module != name}
+        for name, path in by_name.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def really_imported(path, by_name):
+    """Modules of the package that a file imports when it runs."""
+    waiting = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom) and node.module in by_name:
+            for alias in node.names:
+                member = f"{node.module}.{alias.name}"
+                yield member if member in by_name else node.module
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)

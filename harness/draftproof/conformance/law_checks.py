@@ -8,8 +8,8 @@ from functools import partial
 from draftproof.config import Sampling
 from draftproof.conformance.check_result import Finding, Status, not_available
 from draftproof.conformance.subject import Subject
+from draftproof.engines.certifying import engine_rounding, rounding_advice
 from draftproof.engines.law_test import evidence_of
-from draftproof.engines.measuring import engine_rounding, rounding_advice
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.errors import EngineError

@@ -12,7 +12,7 @@ from draftproof.conformance import places
 from draftproof.conformance.check_result import Finding, not_available
 from draftproof.conformance.places import Place
 from draftproof.conformance.subject import Subject
-from draftproof.engines.measuring import engine_rounding
+from draftproof.engines.certifying import engine_rounding
 from draftproof.engines.protocol import Capability, Engine, Generation, Request
 from draftproof.errors import DraftproofError
 from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype

@@ -9,7 +9,7 @@ from typing import Any
 from draftproof.config import Sampling
 from draftproof.conformance.check_result import Finding, not_available
 from draftproof.conformance.subject import GREEDY, Subject
-from draftproof.engines.measuring import certified
+from draftproof.engines.certifying import certified
 from draftproof.engines.protocol import Capability, Engine, Generation, Request
 from draftproof.lossless.certificate import target_dtype
 from draftproof.sampling import TokenLaw

@@ -13,7 +13,7 @@ from draftproof.conformance.check_result import Tally
 from draftproof.conformance.pool import EnginePool
 from draftproof.data.prompt import Prompt
 from draftproof.drafting import Drafter
-from draftproof.engines.measuring import certified, plain_decides, rounding_advice
+from draftproof.engines.certifying import certified, plain_decides, rounding_advice
 from draftproof.engines.protocol import (
     Capability,
     Engine,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 from draftproof.engines.protocol import BatchEngine, Engine, Generation, Request
 from draftproof.errors import is_out_of_memory
@@ -88,10 +87,13 @@ class Ahead:
 
     def _batch(self, first: Request) -> Iterator[tuple[int, Generation]]:
         """Answers of a request and those after it, which are kept as they come."""
-        order: list[str] = []
+        # Taken whatever the engine does: an engine that never asks for it has lost it.
+        self._taken[first.request_id] = first
+        order = [first.request_id]
 
         def requests() -> Iterator[Request]:
-            for request in chain([first], self._upcoming(first)):
+            yield first
+            for request in self._upcoming(first):
                 name = request.request_id
                 if name in self._taken or name in self._answers or name in self._failed:
                     continue

@@ -51,6 +51,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    from draftproof.plugin.session import attach_record
+    from draftproof.plugin.carried import attach_record
 
     return attach_record(item, (yield))

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from draftproof.plugin.case import Case
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import print_line
 from draftproof.plugin.state import AGAINST, FINISHED, RUN_CONFIG
 
 if TYPE_CHECKING:
     from draftproof.acceptance import AcceptanceRule
-    from draftproof.data.prompt import Prompt
     from draftproof.plugin.running import Speculation
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One prompt under test.
-
-    Attributes:
-        prompt: What the model is asked.
-        node: The test it belongs to, which carries what is measured to the report.
-    """
-
-    prompt: Prompt
-    node: pytest.Item
 
 
 @pytest.fixture(scope="session")

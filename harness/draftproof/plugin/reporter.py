@@ -14,6 +14,7 @@ from draftproof.config import BUILTIN, RunConfig
 from draftproof.environment import hardware, versions
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, TraceError, UsageError
 from draftproof.journal import Journal
+from draftproof.plugin.carried import attached_record
 from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
 from draftproof.plugin.junit import add_properties
@@ -95,8 +96,6 @@ class RunReporter:
         self._progress.total = len(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        from draftproof.plugin.session import attached_record
-
         attached = attached_record(report)
         if attached is not None:
             record = CaseRecord.from_json(attached["record"])

@@ -12,7 +12,7 @@ from draftproof.config import BUILTIN
 from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, is_out_of_memory
-from draftproof.plugin.fixtures import Case
+from draftproof.plugin.case import Case
 from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
 from draftproof.plugin.state import FATAL, RECORD

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names
-from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, UsageError, unknown_value
+from draftproof.errors import DraftproofError, UsageError, unknown_value
 from draftproof.laws import labelled
+from draftproof.plugin.carried import EndsRun
 from draftproof.plugin.collection import (
     MARKER,
     check_real_data,
@@ -22,12 +22,7 @@ from draftproof.plugin.idle_options import option_notes
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import print_line
 from draftproof.plugin.settings import run_config
-from draftproof.plugin.state import AGAINST, FATAL, FINISHED, NOTES, PROBLEM, RECORD, RUN_CONFIG
-
-_RECORD_ATTRIBUTE = "draftproof"
-"""A test report's attribute that carries the record from a worker to the controller."""
-_FATAL_ATTRIBUTE = "draftproof_fatal"
-"""Likewise of the reason why no case can be measured."""
+from draftproof.plugin.state import AGAINST, FINISHED, NOTES, PROBLEM, RUN_CONFIG
 
 
 def configure(config: pytest.Config) -> None:
@@ -104,30 +99,6 @@ def check_prompts(config: pytest.Config, items: list[pytest.Item]) -> None:
         config.stash.setdefault(PROBLEM, no_prompts(config))
     if problem := config.stash.get(PROBLEM, None):
         raise pytest.UsageError(problem)
-
-
-def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestReport:
-    """Give a test's report what the test measured."""
-    if report.when == "call" and RECORD in item.stash:
-        setattr(report, _RECORD_ATTRIBUTE, item.stash[RECORD])
-    if FATAL in item.stash:
-        setattr(report, _FATAL_ATTRIBUTE, item.stash[FATAL])
-    return report
-
-
-class EndsRun:
-    """Ends a run of pytest-xdist for the reason that one of its workers found."""
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        reason = getattr(report, _FATAL_ATTRIBUTE, None)
-        if reason is not None:
-            pytest.exit(f"draftproof: {reason}", returncode=USAGE_EXIT_CODE)
-
-
-def attached_record(report: pytest.TestReport) -> dict[str, Any] | None:
-    """What `attach_record` gave a report, here or in a worker."""
-    return getattr(report, _RECORD_ATTRIBUTE, None)
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -145,6 +145,20 @@ def test_a_batch_without_room_is_followed_by_smaller_ones(error):
     ]
 
 
+@pytest.mark.parametrize("error", [None, EngineError("not in batches")])
+def test_an_engine_that_takes_nothing_is_asked_for_each_alone(error):
+    class Refuses(Batches):
+        def generate(self, requests, *, most_rows, plainly=False):
+            if error is not None:
+                raise error
+            return iter(())
+
+    engine = Refuses()
+    ahead = Ahead(engine, 3, after)
+    assert [ahead.answer(asked).stop_reason for asked in REQUESTS] == list("abcdefgh")
+    assert engine.alone == list("abcdefgh")
+
+
 def test_what_ends_a_batch_is_said():
     said = []
     ahead = Ahead(Batches(fails="b", loses="g"), 3, after, report=said.append)

@@ -8,8 +8,9 @@ import pytest
 from fake_server import cut, hang, serving
 
 from draftproof.config import RunConfig
+from draftproof.engines.certifying import engine_rounding, rounding_advice
 from draftproof.engines.dialects import DIALECTS
-from draftproof.engines.measuring import Bench, engine_rounding, rounding_advice
+from draftproof.engines.measuring import Bench
 from draftproof.engines.openai import OpenAIEngine
 from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine

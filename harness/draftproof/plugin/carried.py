@@ -1,0 +1,39 @@
+"""What a test's report carries, from a worker of pytest-xdist too: its record, or why all ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from draftproof.errors import USAGE_EXIT_CODE
+from draftproof.plugin.state import FATAL, RECORD
+
+_RECORD_ATTRIBUTE = "draftproof"
+"""A test report's attribute that carries the record from a worker to the controller."""
+_FATAL_ATTRIBUTE = "draftproof_fatal"
+"""Likewise of the reason why no case can be measured."""
+
+
+def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestReport:
+    """Give a test's report what the test measured."""
+    if report.when == "call" and RECORD in item.stash:
+        setattr(report, _RECORD_ATTRIBUTE, item.stash[RECORD])
+    if FATAL in item.stash:
+        setattr(report, _FATAL_ATTRIBUTE, item.stash[FATAL])
+    return report
+
+
+class EndsRun:
+    """Ends a run of pytest-xdist for the reason that one of its workers found."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        reason = getattr(report, _FATAL_ATTRIBUTE, None)
+        if reason is not None:
+            pytest.exit(f"draftproof: {reason}", returncode=USAGE_EXIT_CODE)
+
+
+def attached_record(report: pytest.TestReport) -> dict[str, Any] | None:
+    """What `attach_record` gave a report, here or in a worker."""
+    return getattr(report, _RECORD_ATTRIBUTE, None)
