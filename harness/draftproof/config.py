@@ -20,6 +20,8 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 RULE_NAMES = ("auto", *RULES)
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
+BUILTIN_SMALL = "builtin-small"
+"""The name of the smaller built-in draft model, which shares the pair's tokenizer."""
 NO_DRAFT = "none"
 """The name of no draft model, for ``--spec-draft``: engines that draft by themselves need none."""
 

@@ -169,6 +169,42 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
     )
 
 
+def with_draft(
+    pair: ModelPair, config: RunConfig, report: Callable[[str], None] = _LOG.info
+) -> ModelPair:
+    """The pair's target with another draft model, which alone is loaded.
+
+    Args:
+        pair: Of the target.
+        config: `draft`, `dtype` and `device` are used.
+        report: Told what is being loaded, in a line each.
+
+    Raises:
+        ModelError: The draft model cannot be found or loaded, or does not share the vocabulary.
+    """
+    device = choose_device(config.device)
+    source = model_source(config.draft, "draft")
+    source = replace(source, trust_remote_code=config.trust_remote_code)
+    tokenizers = {"target": pair.tokenizer, "draft": load_tokenizer(source, "draft")}
+    vocabularies = {role: tokenizer.get_vocab() for role, tokenizer in tokenizers.items()}
+    compare_vocabularies(vocabularies["target"], vocabularies["draft"], added=_added(tokenizers))
+    dtype = choose_dtype(config.dtype, source, device)
+    report(f"loading draft {source.name} ({dtype} on {device})")
+    notes: list[str] = []
+    model = load_model(source, "draft", dtype, device, report=report, note=notes.append)
+    draft = _draft_for(pair.target, model, vocabularies, tokenizers, notes)
+    try:
+        probe_tree_scoring(draft)
+    except ModelError as error:
+        raise ModelError(f"--spec-draft {source.name}: {error}") from error
+    notes.extend(family_notes(model, draft.max_length))
+    described = {
+        **_describe(source, model, notes),
+        "tokenizer_sha256": _tokenizer_hash(tokenizers["draft"]),
+    }
+    return replace(pair, draft=draft, descriptions={**pair.descriptions, "draft": described})
+
+
 def _shares_vocabulary(
     config: RunConfig,
     tokenizers: Mapping[str, PreTrainedTokenizerBase],
