@@ -10,6 +10,7 @@ from typing import Any
 
 from draftproof.cli.run_options import add_run_options, given_values, prompts_of
 from draftproof.config import BUILTIN, RunConfig
+from draftproof.data import Prompt
 from draftproof.errors import UsageError
 from draftproof.replay.costs import COSTS_FILE
 from draftproof.replay.storage import bytes_a_token
@@ -122,7 +123,7 @@ def record(arguments: argparse.Namespace) -> str:
     if not arguments.no_costs:
         from draftproof.replay.timing import measure_costs
 
-        costs = measure_costs(models, config, report=_say)
+        costs = measure_costs(models, config, _spread(prompts_of(config)), _say)
         costs.save(arguments.out / COSTS_FILE)
         lines.append(f"Costs: {arguments.out / COSTS_FILE}")
         lines += costs.lines()
@@ -142,6 +143,11 @@ def model_names(text: str) -> tuple[str, ...]:
             f"--drafts {text}: name a draft model; {' and '.join(WITHOUT_MODEL)} need no recording"
         )
     return found
+
+
+def _spread(prompts: list[Prompt], count: int = 6) -> list[Prompt]:
+    """Some prompts from all over a list."""
+    return prompts[:: max(1, len(prompts) // count)][:count]
 
 
 def _settings(
