@@ -197,7 +197,7 @@ class LookupShape:
     """The tokens that followed the last tokens' latest earlier occurrence; no draft model.
 
     Attributes:
-        length: Tokens proposed at most.
+        length: Tokens proposed at most; with 0 every step is one of plain decoding.
         ngram: Longest run of last tokens that is looked up.
     """
 
@@ -218,8 +218,11 @@ class LookupShape:
     is_fixed = False
 
     def __str__(self) -> str:
-        return f"lookup:{self.length},ngram={self.ngram}"
+        return f"lookup:{self.length},ngram={self.ngram}" if self.length else "none"
 
+
+NO_TREE = LookupShape(0)
+"""The shape of no draft at all."""
 
 TreeShape = ChainShape | KAryShape | StaticShape | SampledShape | BestFirstShape | LookupShape
 
@@ -231,6 +234,7 @@ FORMS = {
     "static:[[0],[1],[0,0]]": "paths of sibling ranks, or static:FILE.json with such a list",
     "best-first:16": "the 16 surest nodes; best-first:16,depth=6,branching=4",
     "lookup:5": "no draft model: what followed the last tokens before; lookup:5,ngram=3",
+    "none": "no draft: every step is one of plain decoding",
 }
 """An example of each form, and what it stands for."""
 
@@ -254,6 +258,8 @@ def parse_tree(text: str) -> TreeShape:
     text = text.strip()
     if match := re.fullmatch(r"(\d+)\s*x\s*(\d+)", text):
         return KAryShape(*_levels(text, match))
+    if text == str(NO_TREE):
+        return NO_TREE
     kind, colon, rest = text.partition(":")
     if colon and kind in _PARSERS:
         return _PARSERS[kind](text, rest)

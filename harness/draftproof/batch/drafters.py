@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from draftproof.batch.draft_side import BatchDrafter, Framed, Rows, WithModel
 from draftproof.batch.drafts import BatchDraft
 from draftproof.batch.models import BatchLM
-from draftproof.drafting.lookup import continuation
+from draftproof.continuation import continuation
 from draftproof.drafting.static_tree import ranked_tokens
 from draftproof.randomness import Purpose
 from draftproof.sampling import promoted

@@ -72,7 +72,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
         what its gates came to.
     """
-    from draftproof.cli import commands, comparing, documents, recording, selftesting, verifying
+    from draftproof.cli import (
+        advising,
+        commands,
+        comparing,
+        documents,
+        recording,
+        replaying,
+        selftesting,
+        verifying,
+    )
 
     handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
         "metrics": commands.metrics,
@@ -81,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "compare": comparing.compare,
         "verify": verifying.verify,
         "record": recording.record,
+        "replay": replaying.replay,
+        "advise": advising.advise,
         "selftest": selftesting.selftest,
         "docs": documents.docs,
     }
@@ -112,7 +123,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``draftproof`` and its commands."""
-    from draftproof.cli import comparing, documents, recording, selftesting, verifying
+    from draftproof.cli import (
+        advising,
+        comparing,
+        documents,
+        recording,
+        replaying,
+        selftesting,
+        verifying,
+    )
     from draftproof.statistics.peers import PEERS
 
     parser = _Parser(
@@ -159,6 +178,8 @@ def build_parser() -> argparse.ArgumentParser:
     comparing.add_parser(commands)
     verifying.add_parser(commands)
     recording.add_parser(commands)
+    replaying.add_parser(commands)
+    advising.add_parser(commands)
     selftesting.add_parser(commands)
     documents.add_parser(commands)
     for command in (metrics, study, report):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,10 +61,22 @@ class Widths:
         )
 
 
-def step_milliseconds(
+class StepCost(NamedTuple):
+    """Milliseconds of one step.
+
+    Attributes:
+        target: Of verifying, with what a step takes beside forward passes.
+        draft: Of the draft model's forward passes; what the engine adds to each is in `target`.
+    """
+
+    target: np.ndarray
+    draft: np.ndarray
+
+
+def step_cost(
     widths: Widths, costs: CostModel, draft: str | None, context: np.ndarray | float
-) -> np.ndarray:
-    """Milliseconds of one step, of the shape of `context`.
+) -> StepCost:
+    """What one step costs, of the shape of `context`.
 
     Args:
         widths: What the step scores.
@@ -71,32 +84,48 @@ def step_milliseconds(
         draft: Name of the draft model; None for a drafter without one.
         context: Tokens before the root.
     """
-    total = costs.target.of(widths.nodes + 1, context) + costs.step_ms
+    target = costs.target.of(widths.nodes + 1, context) + costs.step_ms
+    passes = np.zeros(np.shape(context))
     if draft is not None:
-        passes = costs.of_draft(draft)
+        own = costs.of_draft(draft)
         for level in widths.levels:
-            total = total + passes.of(level, context) + costs.level_ms
-    return np.asarray(total)
+            passes = passes + own.of(level, context)
+        target = target + len(widths.levels) * costs.level_ms
+    return StepCost(np.asarray(target), np.asarray(passes))
 
 
-def speculative_seconds(
+class Price(NamedTuple):
+    """Seconds of each prompt under each configuration, prefill included.
+
+    Attributes:
+        seconds: ``[configurations, cases]``.
+        draft_seconds: Of these, the draft model's forward passes while decoding.
+    """
+
+    seconds: np.ndarray
+    draft_seconds: np.ndarray
+
+
+def price(
     sums: ReplaySums,
     widths: Sequence[Widths],
     workload: Workload,
     costs: CostModel,
     draft: str | None,
-) -> np.ndarray:
-    """Seconds of each prompt under each configuration, prefill included; ``[configurations, cases]``.
+) -> Price:
+    """What prompts take under each configuration.
 
     A step is priced at the mean context of a prompt's steps, and as a whole draft, also where the
     end of a model's context makes it shallower.
     """
     prompt = costs.prompt(workload.prompt_tokens, draft)
-    result = np.empty(sums.steps.shape)
+    seconds, drafting = np.zeros((2, *sums.steps.shape))
     for row, (each, steps) in enumerate(zip(widths, sums.steps, strict=True)):
         context = sums.root_positions[row] / np.maximum(steps, 1)
         if not each.nodes:
-            result[row] = workload.plain_seconds(costs) * 1000
+            seconds[row] = workload.plain_seconds(costs)
             continue
-        result[row] = prompt + steps * step_milliseconds(each, costs, draft, context)
-    return result / 1000
+        step = step_cost(each, costs, draft, context)
+        drafting[row] = steps * step.draft / 1000
+        seconds[row] = (prompt + steps * step.target) / 1000 + drafting[row]
+    return Price(seconds, drafting)
