@@ -48,9 +48,7 @@ def info_of(target, drafts, *, k=5, overrun=8, sampling=GREEDY):
 def recorded(prompt, target, drafts, stopping, *, seed=0, case_id="case", **settings):
     """A prompt's recording: the target's own text, and what the draft models say along it."""
     randomness = SeededRandomness(seed, case_id)
-    return recorded_by(
-        randomness, prompt, target, drafts, stopping, case_id=case_id, **settings
-    )
+    return recorded_by(randomness, prompt, target, drafts, stopping, case_id=case_id, **settings)
 
 
 def recorded_by(
@@ -71,9 +69,7 @@ def recorded_by(
     trajectory = Trajectory(
         token_ids=tokens, committed=len(output.token_ids), stop_reason=str(output.stop_reason)
     )
-    return record_case(
-        case_id, "code", prompt, trajectory, target, drafts, sampling=sampling, k=k
-    )
+    return record_case(case_id, "code", prompt, trajectory, target, drafts, sampling=sampling, k=k)
 
 
 def live(prompt, target, draft, shape, stopping, *, sampling=GREEDY, seed=0, case_id="case"):

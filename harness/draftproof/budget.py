@@ -110,7 +110,9 @@ class Budget:
             UsageError: They are none of a budget.
         """
         if not isinstance(values, dict) or values.get("kind") != _KIND:
-            raise UsageError(f"{where} is not a budget file; `draftproof advise --budget FILE` writes one")
+            raise UsageError(
+                f"{where} is not a budget file; `draftproof advise --budget FILE` writes one"
+            )
         if values.get("schema_version", 0) > SCHEMA_VERSION:
             raise UsageError(
                 f"{where} has schema version {values['schema_version']}, and this draftproof reads "

@@ -48,7 +48,8 @@ def live_means(shape, sampling):
         )
     )
     return [
-        math.fsum(counts[index] * weight for counts, weight in found) for index in range(len(found[0][0]))
+        math.fsum(counts[index] * weight for counts, weight in found)
+        for index in range(len(found[0][0]))
     ]
 
 
@@ -59,9 +60,7 @@ def live_means(shape, sampling):
 def test_chains_under_the_rejection_rule(length, sampling):
     alignment, weights = trajectories(sampling)
     sums = replay_chains(alignment, [length])
-    means = [
-        math.fsum(column[0] * weights) for column in (sums.steps, sums.drafted, sums.accepted)
-    ]
+    means = [math.fsum(column[0] * weights) for column in (sums.steps, sums.drafted, sums.accepted)]
     # Probabilities are recorded in float32.
     assert means == pytest.approx(live_means(ChainShape(length), sampling), abs=1e-6)
 
@@ -73,7 +72,5 @@ def test_chains_under_the_rejection_rule(length, sampling):
 def test_deterministic_trees_under_the_point_mass_rule(shape, sampling):
     alignment, weights = trajectories(sampling)
     sums = replay_trees(alignment, [tree_paths(shape)])
-    means = [
-        math.fsum(column[0] * weights) for column in (sums.steps, sums.drafted, sums.accepted)
-    ]
+    means = [math.fsum(column[0] * weights) for column in (sums.steps, sums.drafted, sums.accepted)]
     assert means == pytest.approx(live_means(shape, sampling), abs=1e-9)

@@ -50,8 +50,7 @@ def static_shapes(draw, ranks=VOCABULARY, depth=6, most=10):
     for _ in range(draw(st.integers(0, most - 1))):
         open_paths = sorted(
             {(*path, 0) for path in paths if len(path) < depth}
-            | {(*path[:-1], path[-1] + 1) for path in paths if path[-1] + 1 < ranks}
-            - paths
+            | {(*path[:-1], path[-1] + 1) for path in paths if path[-1] + 1 < ranks} - paths
         )
         paths.add(draw(st.sampled_from(open_paths)))
     return StaticShape(tuple(sorted(paths, key=lambda path: (len(path), path))))

@@ -52,13 +52,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add("--budget", metavar="FILE", type=Path, help="write a budget file, for --spec-budget")
     add("--page", metavar="FILE", type=Path, help="write a page with the sweep")
     add("--json", metavar="FILE", type=Path, help="write the advice as JSON")
-    add(
-        "--max-nodes", type=int, default=32, help="of the largest tree (default: %(default)s)"
-    )
+    add("--max-nodes", type=int, default=32, help="of the largest tree (default: %(default)s)")
     add("--max-depth", type=int, default=10, help="of the deepest draft (default: %(default)s)")
-    add(
-        "--max-siblings", type=int, default=8, help="after one node (default: %(default)s)"
-    )
+    add("--max-siblings", type=int, default=8, help="after one node (default: %(default)s)")
     add("--resamples", type=int, default=10_000, help="bootstrap resamples (default: %(default)s)")
 
 
@@ -94,7 +90,9 @@ def advise(arguments: argparse.Namespace) -> str:
     lines = [terminal_advice(advice, recording_notes(recording))]
     if arguments.budget is not None:
         write_text(arguments.budget, strict_json(advice_budget(advice).to_json()))
-        lines.append(f"Budget: {arguments.budget} (pytest suites/ --spec-budget {arguments.budget})")
+        lines.append(
+            f"Budget: {arguments.budget} (pytest suites/ --spec-budget {arguments.budget})"
+        )
     if arguments.json is not None:
         write_text(arguments.json, strict_json(advice_json(advice)))
     if arguments.page is not None:

@@ -191,5 +191,3 @@ def _summary(folder: Path, recording: Any) -> str:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from draftproof.errors import UsageError
-from draftproof.replay.advice_text import interval, shown
+from draftproof.replay.advice_text import interval, shown, table_of
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
 from draftproof.replay.costs import COSTS_FILE, CostModel, load_costs
 from draftproof.replay.crossfit import efficiency_estimate, speedup_estimate
@@ -109,13 +108,11 @@ def costs_of(arguments: argparse.Namespace, *, required: bool) -> CostModel | No
 def free_costs(recording: Recording) -> CostModel:
     """Costs under which every pass takes the same, for acceptance alone."""
     table = {"1": 1.0, "1000000": 1.0}
-    values = {"target": table, "drafts": {name: table for name in recording.info.drafts}}
+    values = {"target": table, "drafts": dict.fromkeys(recording.info.drafts, table)}
     return CostModel.from_json(values, "no costs")
 
 
-def _candidates(
-    recording: Recording, draft: str | None, trees: Sequence[str]
-) -> list[Candidate]:
+def _candidates(recording: Recording, draft: str | None, trees: Sequence[str]) -> list[Candidate]:
     if not trees:
         raise UsageError("give at least one --tree, such as --tree chain:4 --tree 3x2")
     if draft is not None and draft not in (LOOKUP, NONE):
@@ -199,6 +196,7 @@ def _table(rows: Sequence[dict[str, Any]], *, is_priced: bool) -> str:
         ]
         for row in rows
     ]
-    return tabulate(
-        listed, [*heads, *(["speedup"] if is_priced else [])], disable_numparse=True
+    return table_of(
+        listed,
+        [*heads, *(["speedup"] if is_priced else [])],
     )

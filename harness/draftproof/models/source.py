@@ -80,7 +80,8 @@ def model_source(name: str, role: str) -> ModelSource:
     """What a model's name stands for.
 
     Args:
-        name: ``builtin`` or ``builtin-small``, a local folder, a ``.gguf`` file or a hub id, with ``@revision`` or not.
+        name: ``builtin`` or ``builtin-small``, a local folder, a ``.gguf`` file or a hub id, with
+            ``@revision`` or not.
         role: ``target`` or ``draft``; names the option in errors and picks the built-in model.
 
     Raises:

@@ -1,5 +1,4 @@
-"""Advice: by domain, the best draft model and tree, what they promise, and when to leave them out.
-"""
+"""Advice: the best draft model and tree by domain, and what they promise."""
 
 from __future__ import annotations
 
@@ -228,9 +227,7 @@ def _promise(
     return Promise(
         candidate=choice.candidate,
         kind=choice.kind,
-        block_efficiency=efficiency_estimate(
-            sweep.committed, held_out.steps, stratum, resampling
-        ),
+        block_efficiency=efficiency_estimate(sweep.committed, held_out.steps, stratum, resampling),
         speedup=speedup_estimate(
             sweep.plain, held_out.seconds, sweep.workload.committed, stratum, resampling
         ),

@@ -30,9 +30,13 @@ def interval(estimate: Estimate, decimals: int = 2) -> str:
     if math.isnan(estimate.low):
         return f"{estimate.value:.{decimals}f} [–]"
     return (
-        f"{estimate.value:.{decimals}f} "
-        f"[{estimate.low:.{decimals}f}, {estimate.high:.{decimals}f}]"
+        f"{estimate.value:.{decimals}f} [{estimate.low:.{decimals}f}, {estimate.high:.{decimals}f}]"
     )
+
+
+def table_of(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
+    """A table as text, its cells as they are."""
+    return str(tabulate(rows, heads, disable_numparse=True))
 
 
 def shown(candidate: Candidate) -> str:
@@ -65,7 +69,7 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
         ]
         for each in advice.domains
     ]
-    table = tabulate(
+    table = table_of(
         rows,
         [
             "domain",
@@ -77,7 +81,6 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
             "lost with one\nsetting for all",
             "off from\ncost ratio",
         ],
-        disable_numparse=True,
     )
     blocks = [
         head,
@@ -105,7 +108,7 @@ def _compared(advice: Advice) -> str:
             promise = next(p for p in each.compared if (p.candidate.draft, p.kind) == (draft, kind))
             row.append(f"{_short(promise)} {interval(promise.speedup)}")
         rows.append(row)
-    return tabulate(rows, ["speedup of", *(each.domain for each in advice.domains)])
+    return table_of(rows, ["speedup of", *(each.domain for each in advice.domains)])
 
 
 def _short(promise: Promise) -> str:

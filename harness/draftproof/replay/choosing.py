@@ -79,8 +79,8 @@ def _simple(drafter: str, limits: Limits) -> Iterator[tuple[str, list[Candidate]
     """Settings of which all are tried."""
     depths = range(1, limits.depth + 1)
     if drafter == LOOKUP:
-        shapes = [LookupShape(length, _LOOKUP_NGRAM) for length in depths]
-        yield LOOKUP, [Candidate(draft=drafter, shape=shape) for shape in shapes]
+        lookups = [LookupShape(length, _LOOKUP_NGRAM) for length in depths]
+        yield LOOKUP, [Candidate(draft=drafter, shape=shape) for shape in lookups]
         return
     yield CHAIN, [Candidate(draft=drafter, shape=ChainShape(depth)) for depth in depths]
     k_ary = [KAryShape(depth, k) for depth in depths for k in range(2, limits.ranks + 1)]
@@ -90,18 +90,14 @@ def _simple(drafter: str, limits: Limits) -> Iterator[tuple[str, list[Candidate]
     )
 
 
-def _fastest(
-    sweep: Sweep, rows: np.ndarray, kind: str, candidates: Sequence[Candidate]
-) -> Choice:
+def _fastest(sweep: Sweep, rows: np.ndarray, kind: str, candidates: Sequence[Candidate]) -> Choice:
     """The fastest of some candidates; of equal ones the first, which is the smallest."""
     speedups = sweep.measure(candidates).speedups(sweep.plain, rows)
     best = int(np.argmax(speedups))
     return Choice(kind=kind, candidate=candidates[best], speedup=float(speedups[best]))
 
 
-def _best_tree(
-    sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits, chain: Choice
-) -> Choice:
+def _best_tree(sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits, chain: Choice) -> Choice:
     """The fastest static tree.
 
     For every depth and number of nodes there is a tree that keeps the most, if steps began
@@ -145,13 +141,11 @@ def _promising(
     weights[rows] = tokens < (alignment.committed - 1)[rows, None]
     if not weights.any():
         return
-    counts = count_paths(
-        alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS
-    )
+    counts = count_paths(alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS)
     context = float(np.mean(sweep.workload.prompt_tokens + sweep.committed / 2))
     deepest = max(map(len, counts.paths), default=0)
     for depth in range(1, min(limits.depth, deepest) + 1):
         for tree, gain in best_trees(counts, depth=depth, most_nodes=limits.nodes):
             widths = Widths.of_tree(tree)
-            cost = float(sum(step_cost(widths, sweep.costs, draft, context)))
+            cost = float(np.add(*step_cost(widths, sweep.costs, draft, context)))
             yield (1 + gain) / cost, tree

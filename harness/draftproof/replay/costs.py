@@ -321,8 +321,7 @@ def _table_from_json(table: Any, where: str) -> ForwardCosts:
         }
     except (AttributeError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{where}: give milliseconds by tokens scored, such as {{\"1\": 25, \"16\": 27}} "
-            f"({error})"
+            f'{where}: give milliseconds by tokens scored, such as {{"1": 25, "16": 27}} ({error})'
         ) from error
     contexts = tuple(sorted(rows))
     widths = tuple(sorted(rows[contexts[0]])) if contexts else ()

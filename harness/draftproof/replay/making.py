@@ -14,8 +14,9 @@ from draftproof.engines.measuring import Bench
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.environment import hardware, versions
 from draftproof.errors import UsageError
+from draftproof.models.hugging_face import HuggingFaceLM
 from draftproof.models.loading import ModelPair, load_pair, with_draft
-from draftproof.models.protocol import CausalLM
+from draftproof.models.widened import WidenedLM
 from draftproof.randomness import SeededRandomness
 from draftproof.replay.off_policy import OffPolicyText, off_policy_label
 from draftproof.replay.recorded import Recording, RecordingInfo
@@ -61,7 +62,7 @@ class LoadedModels:
     """
 
     pair: ModelPair
-    drafts: dict[str, CausalLM]
+    drafts: dict[str, HuggingFaceLM | WidenedLM]
     descriptions: dict[str, dict[str, Any]]
 
 
@@ -77,13 +78,11 @@ def load_models(
     if not drafts or "target" in drafts:
         raise UsageError("--drafts: name at least one draft model, and none of them 'target'")
     first = load_pair(replace(config, draft=drafts[0]), report)
-    loaded: dict[str, CausalLM] = {}
+    loaded: dict[str, HuggingFaceLM | WidenedLM] = {}
     descriptions = {"target": first.descriptions["target"]}
     for name in drafts:
         pair = (
-            first
-            if name == drafts[0]
-            else with_draft(first, replace(config, draft=name), report)
+            first if name == drafts[0] else with_draft(first, replace(config, draft=name), report)
         )
         if pair.draft is None:
             raise UsageError(f"--drafts: {name} is not a draft model for {config.target}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.data.json_lines import read_json_lines
+from draftproof.data.record import Row
 from draftproof.errors import DataError
 from draftproof.models.loading import ModelPair
 from draftproof.replay.recorder import Trajectory
@@ -38,9 +39,7 @@ class OffPolicyText:
     output: str | tuple[int, ...]
     source: str
 
-    def encoded(
-        self, pair: ModelPair, max_new_tokens: int
-    ) -> tuple[tuple[int, ...], Trajectory]:
+    def encoded(self, pair: ModelPair, max_new_tokens: int) -> tuple[tuple[int, ...], Trajectory]:
         """The prompt's token ids, and the output as a trajectory of at most so many tokens.
 
         Raises:
@@ -108,7 +107,7 @@ def off_policy_label(texts: Sequence[OffPolicyText] | None) -> str:
     return f"off-policy: {len(texts)} texts of {Path(texts[0].source.partition(',')[0]).name}"
 
 
-def _part(where: str, row: dict[str, Any], name: str) -> str | tuple[int, ...]:
+def _part(where: str, row: Row, name: str) -> str | tuple[int, ...]:
     text, ids = row.get(name), row.get(f"{name}_token_ids")
     if isinstance(text, str) and ids is None:
         return text

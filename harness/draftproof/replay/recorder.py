@@ -73,16 +73,16 @@ def extended(
 
     Mutates: the target, which is reset and advanced.
     """
-    sequence = [*prompt, *output]
-    room = min(overrun, target.max_length - len(sequence))
+    require_recordable(sampling)
+    tokens, unseen = list(output), [*prompt, *output]
+    room = min(overrun, target.max_length - len(unseen))
     law = TokenLaw(sampling, len(prompt))
     target.reset()
-    unseen = sequence
     for _ in range(room):
-        probabilities = law.distributions(target.advance(unseen)[None], lambda: [sequence])[0]
+        probabilities = law.distributions(target.advance(unseen)[None], list)[0]
         unseen = [randomness.categorical(probabilities, Purpose.PLAIN)]
-        sequence = [*sequence, *unseen]
-    return tuple(sequence[len(prompt) :])
+        tokens += unseen
+    return tuple(tokens)
 
 
 def record_case(
@@ -174,7 +174,9 @@ def _recorded_draft(
     """How a draft model saw each token; where its context has no room, it proposes nothing."""
     k = min(k, model.vocabulary_size)
     n = len(tokens)
-    columns = {name: np.full(n, np.nan, kind) for name, kind in DRAFT_COLUMNS.items() if "f" in kind}
+    columns = {
+        name: np.full(n, np.nan, kind) for name, kind in DRAFT_COLUMNS.items() if "f" in kind
+    }
     columns["rank"] = np.full(n, UNKNOWN_RANK, DRAFT_COLUMNS["rank"])
     top = {
         "top_token_id": np.full((n, k), -1, TOP_COLUMNS["top_token_id"]),
@@ -223,12 +225,11 @@ def sibling_ranks_of(
     order = proposed.cpu().numpy()
     is_it = order == np.array(tokens)[:, None]
     outside = np.maximum(ranks, order.shape[1])
-    return np.where(is_it.any(1), is_it.argmax(1), outside).astype(DRAFT_COLUMNS["rank"])
+    found = np.where(is_it.any(1), is_it.argmax(1), outside)
+    return np.asarray(found.astype(DRAFT_COLUMNS["rank"]))
 
 
-def ranks_of(
-    logits: Float[torch.Tensor, "rows vocabulary"], tokens: torch.Tensor
-) -> np.ndarray:
+def ranks_of(logits: Float[torch.Tensor, "rows vocabulary"], tokens: torch.Tensor) -> np.ndarray:
     """How many tokens come before each token: larger logits, and equal ones of smaller id.
 
     Args:
@@ -251,7 +252,7 @@ def _measured(logits: torch.Tensor, law: TokenLaw) -> torch.Tensor:
     """The laws that facts are stated in: as drawn from, or at temperature 0 the plain softmax."""
     if law.sampling.greedy:
         return measured_distributions(logits)
-    return law.distributions(logits, lambda: [])
+    return law.distributions(logits, list)
 
 
 def _margins(logits: torch.Tensor, tokens: Sequence[int]) -> np.ndarray:

@@ -21,7 +21,8 @@ class ReplayedSteps(NamedTuple):
     Attributes:
         steps: `STEP_FACTS`, each ``[steps]``.
         reached: `draftproof.trace.NODE_COLUMNS` of every node that the rule would have looked at,
-X
+            by step and then in the order of the tree. The others are not known, nor are those
+            beyond the overrun of the recording.
     """
 
     steps: dict[str, np.ndarray]
@@ -61,8 +62,10 @@ def replay_steps(
             last = walked[level] if level < kept else len(siblings)
             if root + level + 1 >= len(case.token_ids):
                 break  # beyond what was recorded
-            for path in siblings[: last + 1]:
-                reached.append((len(steps) - 1, root, path, path == walked[: level + 1]))
+            reached.extend(
+                (len(steps) - 1, root, path, path == walked[: level + 1])
+                for path in siblings[: last + 1]
+            )
         root += kept + 1
     columns = np.array(steps, int).reshape(-1, len(STEP_FACTS)).T
     return ReplayedSteps(

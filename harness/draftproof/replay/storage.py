@@ -168,7 +168,7 @@ def write_columns(path: Path, cases: tuple[RecordedCase, ...]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, **listed)
+            np.savez_compressed(file, **listed)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -22,7 +22,7 @@ from draftproof.errors import DraftproofError, UsageError
 from draftproof.models.protocol import CausalLM
 from draftproof.replay.costs import WIDTHS, CostModel, ForwardCosts
 from draftproof.replay.making import LoadedModels
-from draftproof.replay.pricing import Widths
+from draftproof.replay.pricing import Widths, step_cost
 from draftproof.replay.trees import tree_paths
 from draftproof.shapes import ChainShape, KAryShape, TreeShape
 from draftproof.stopwatch import Clock
@@ -48,8 +48,9 @@ def measure_costs(
     """The costs of loaded models under some settings.
 
     Every width is measured once a round, in an order of its own, so that a machine that slows down
-    for a while does so for all of them; the median of the rounds is kept. What the engine adds is what its own outputs take
-    beyond their forward passes, by least squares over drafts of different shapes.
+    for a while does so for all of them; the median of the rounds is kept. What the engine adds is
+    what its own outputs take beyond their forward passes, by least squares over drafts of different
+    shapes.
 
     Args:
         models: As a recording loads them.
@@ -102,9 +103,7 @@ def forward_costs(model: CausalLM, seconds: float = SECONDS) -> ForwardCosts:
         (np.quantile(each, 0.75) - np.quantile(each, 0.25)) / 2 / np.median(each)
         for each in times.values()
     ]
-    return ForwardCosts.monotone(
-        tuple(widest), tuple(contexts), medians, float(np.median(spreads))
-    )
+    return ForwardCosts.monotone(tuple(widest), tuple(contexts), medians, float(np.median(spreads)))
 
 
 def _pass_seconds(rows: BatchLM, width: int, clock: Clock) -> float:
@@ -125,7 +124,9 @@ def with_overheads(
     Raises:
         UsageError: No prompt leaves room for an output.
     """
-    config = replace(config, check_state=0.0, rule="auto", tree=ChainShape(1), draw_log=None)
+    config = replace(
+        config, check_state=0.0, batch=1, rule="auto", tree=ChainShape(1), draw_log=None
+    )
     pair = models.pair
     bench = Bench(ReferenceEngine.without_drafts(pair, config), pair, config)
     requests = []
@@ -136,56 +137,72 @@ def with_overheads(
             continue
     if not requests:
         raise UsageError("no prompt leaves room for an output, so that costs cannot be measured")
-    plain = bench.engine
-    plain_prompt = _prefill(requests, lambda request: plain.plain(request).seconds)
-    rows, spent, draft_prompts = [], [], {}
-    plain_left, plain_tokens = 0.0, 0
+    plain = bench.engine.plain
+    plain_prompt = _prefill(requests, plain)
+    passes = _PlainPasses(costs, plain_prompt)
+    for request in requests:
+        passes.add(_median_answer(plain, _shortened(request, _TOKENS)), request)
+    rows: list[tuple[float, float]] = []
+    left: list[float] = []
+    draft_prompts: dict[str, tuple[float, float]] = {}
     for name, model in models.drafts.items():
         paired = replace(pair, draft=model)
-        engines = {
-            shape: ReferenceEngine(paired, replace(config, tree=shape)) for shape in _SHAPES
-        }
-        first = engines[_SHAPES[0]]
-        both = _prefill(requests, lambda request, e=first: e.speculate(request).seconds)
-        draft_prompts[name] = tuple(max(0.0, b - a) for a, b in zip(plain_prompt, both, strict=True))
-        for request in requests:
-            request = _shortened(request, _TOKENS)
-            context = len(request.prompt_token_ids) + _TOKENS / 2
-            answer = _median_answer(lambda r=request: plain.plain(r))
-            tokens = len(answer.token_ids) - 1
-            plain_tokens += tokens
-            plain_left += answer.seconds * 1000 - _of(plain_prompt, request)
-            plain_left -= tokens * float(costs.target.of(1, context))
-            for shape, engine in engines.items():
-                answer = _median_answer(lambda r=request, e=engine: e.speculate(r))
-                if answer.steps is None or not len(answer.steps["step"]):
-                    continue
-                widths = Widths.of_tree(tree_paths(shape))
-                steps = len(answer.steps["step"])
-                passes = float(costs.target.of(widths.nodes + 1, context)) + sum(
-                    float(costs.drafts[name].of(level, context)) for level in widths.levels
-                )
-                left = answer.seconds * 1000 - _of(both, request) - steps * passes
-                rows.append((steps, steps * len(widths.levels)))
-                spent.append(left)
-    step_ms, level_ms = nnls(np.array(rows, float), np.array(spent))[0] if rows else (0.0, 0.0)
+        for shape in _SHAPES:
+            engine = ReferenceEngine(paired, replace(config, tree=shape))
+            if name not in draft_prompts:
+                both = _prefill(requests, engine.speculate)
+                fixed, each = (b - a for a, b in zip(plain_prompt, both, strict=True))
+                draft_prompts[name] = max(0.0, fixed), max(0.0, each)
+            widths = Widths.of_tree(tree_paths(shape))
+            for request in requests:
+                answer = _median_answer(engine.speculate, _shortened(request, _TOKENS))
+                steps = 0 if answer.steps is None else len(answer.steps["step"])
+                if steps:
+                    step = sum(step_cost(widths, costs, name, _context(request)))
+                    rows.append((steps, steps * len(widths.levels)))
+                    left.append(answer.seconds * 1000 - _of(both, request) - steps * float(step))
+    step_ms, level_ms = nnls(np.array(rows), np.array(left))[0] if rows else (0.0, 0.0)
     return replace(
         costs,
         step_ms=float(step_ms),
         level_ms=float(level_ms),
-        plain_ms=max(0.0, plain_left / max(1, plain_tokens)),
+        plain_ms=passes.added,
         target_prompt=plain_prompt,
         draft_prompts=draft_prompts,
     )
 
 
+class _PlainPasses:
+    """What plain decoding takes beyond the target's forward passes.
+
+    Args:
+        costs: Of the forward passes.
+        prompt: Milliseconds of outputs of one token.
+    """
+
+    def __init__(self, costs: CostModel, prompt: tuple[float, float]) -> None:
+        self._costs, self._prompt = costs, prompt
+        self._left, self._tokens = 0.0, 0
+
+    def add(self, answer: Generation, request: Request) -> None:
+        """Take note of an output."""
+        tokens = len(answer.token_ids) - 1
+        self._tokens += tokens
+        self._left += answer.seconds * 1000 - _of(self._prompt, request)
+        self._left -= tokens * float(self._costs.target.of(1, _context(request)))
+
+    @property
+    def added(self) -> float:
+        """Milliseconds a token."""
+        return max(0.0, self._left / max(1, self._tokens))
+
+
 def _prefill(
-    requests: Sequence[Request], seconds: Callable[[Request], float]
+    requests: Sequence[Request], answer: Callable[[Request], Generation]
 ) -> tuple[float, float]:
     """Milliseconds of outputs of one token: of any prompt, and of each of its tokens."""
     lengths = [len(request.prompt_token_ids) for request in requests]
-    short = [_shortened(request, 1) for request in requests]
-    taken = [min(seconds(request) for _ in range(3)) * 1000 for request in short]
+    taken = [_median_answer(answer, _shortened(each, 1)).seconds * 1000 for each in requests]
     known = np.stack([np.ones(len(lengths)), np.array(lengths, float)], 1)
     fixed, each = nnls(known, np.array(taken))[0]
     return float(fixed), float(each)
@@ -195,10 +212,14 @@ def _of(prompt: tuple[float, float], request: Request) -> float:
     return prompt[0] + prompt[1] * len(request.prompt_token_ids)
 
 
-def _median_answer(answer: Callable[[], Generation]) -> Generation:
-    """The median of three answers, by their seconds."""
-    answers = sorted((answer() for _ in range(3)), key=lambda each: each.seconds)
-    return answers[1]
+def _context(request: Request) -> float:
+    """The mean context of an output's steps."""
+    return len(request.prompt_token_ids) + _TOKENS / 2
+
+
+def _median_answer(answer: Callable[[Request], Generation], request: Request) -> Generation:
+    """Of three answers, the one whose seconds are in the middle."""
+    return sorted((answer(request) for _ in range(3)), key=lambda each: each.seconds)[1]
 
 
 def _shortened(request: Request, tokens: int) -> Request:

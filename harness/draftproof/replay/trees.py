@@ -37,7 +37,7 @@ class TreeTable:
     @property
     def ranks(self) -> int:
         """The most siblings of any of the trees."""
-        return self.transitions.shape[1] - 1
+        return int(self.transitions.shape[1]) - 1
 
 
 def tree_paths(shape: TreeShape) -> tuple[tuple[int, ...], ...]:
@@ -76,7 +76,7 @@ def make_table(trees: Sequence[tuple[tuple[int, ...], ...]]) -> TreeTable:
     nodes_at = np.zeros((len(trees), deepest + 1), int)
     expanded = np.zeros((len(trees), max(deepest, 1)), int)
     for tree, paths in enumerate(trees):
-        state = {(): len(rows)}
+        state: dict[tuple[int, ...], int] = {(): len(rows)}
         roots.append(len(rows))
         rows.append([DEAD] * (ranks + 1))
         for path in sorted(paths, key=len):

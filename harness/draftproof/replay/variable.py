@@ -1,5 +1,4 @@
-"""Replaying drafts of which each step has another length: prompt lookup, and chains that end early.
-"""
+"""Replays drafts whose length varies: prompt lookup, and chains that end early."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from draftproof.replay.candidates import Candidate, Sweep
 from draftproof.replay.choosing import Limits
-from draftproof.shapes import ChainShape, KAryShape
+from draftproof.shapes import ChainShape, KAryShape, TreeShape
 
 _FACTORS = np.geomspace(1e-3, 1e4, 1401)
 
@@ -79,7 +79,8 @@ def sweep_points(
     """
     depths = range(1, limits.depth + 1)
     k_ary = [KAryShape(depth, k) for depth in depths for k in range(2, limits.ranks + 1)]
-    shapes = [*map(ChainShape, depths), *(s for s in k_ary if s.most_nodes <= limits.nodes)]
+    shapes: list[TreeShape] = [ChainShape(depth) for depth in depths]
+    shapes += [shape for shape in k_ary if shape.most_nodes <= limits.nodes]
     candidates = tuple(
         dict.fromkeys(
             [*(Candidate(draft=model, shape=s) for model in models for s in shapes), *chosen]

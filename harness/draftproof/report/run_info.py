@@ -62,8 +62,7 @@ class RunInfo:
     def uses_builtin(self) -> bool:
         """Whether target or draft model is the built-in one, so that `TOY_NOTICE` applies."""
         return any(
-            self.config.get(role) in TOYS
-            and self.models.get(role, {}).get("name", BUILTIN) in TOYS
+            self.config.get(role) in TOYS and self.models.get(role, {}).get("name", BUILTIN) in TOYS
             for role in ("target", "draft")
         )
 
