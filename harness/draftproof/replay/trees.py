@@ -53,7 +53,7 @@ def tree_paths(shape: TreeShape) -> tuple[tuple[int, ...], ...]:
         ((0,), (0, 0))
     """
     match shape:
-        case ChainShape(length=length, stop_below=0.0):
+        case ChainShape(length=length, stop_below=0.0, gain_below=0.0):
             return tuple((0,) * depth for depth in range(1, length + 1))
         case KAryShape() | StaticShape():
             return shape.paths
