@@ -52,7 +52,17 @@ def recorded(prompt, target, drafts, stopping, *, seed=0, case_id="case", **sett
 
 
 def recorded_by(
-    randomness, prompt, target, drafts, stopping, *, k=5, overrun=8, sampling=GREEDY, case_id="case"
+    randomness,
+    prompt,
+    target,
+    drafts,
+    stopping,
+    *,
+    k=5,
+    overrun=8,
+    rollout=0,
+    sampling=GREEDY,
+    case_id="case",
 ):
     """A recording whose draws come from `randomness`."""
     output = plain_decode(
@@ -69,7 +79,9 @@ def recorded_by(
     trajectory = Trajectory(
         token_ids=tokens, committed=len(output.token_ids), stop_reason=str(output.stop_reason)
     )
-    return record_case(case_id, "code", prompt, trajectory, target, drafts, sampling=sampling, k=k)
+    return record_case(
+        case_id, "code", prompt, trajectory, target, drafts, sampling=sampling, k=k, rollout=rollout
+    )
 
 
 def live(prompt, target, draft, shape, stopping, *, sampling=GREEDY, seed=0, case_id="case"):
@@ -147,6 +159,10 @@ def synthetic(ranks, *, committed=None, prompt_tokens=4, domain="code", case_id=
                     "top_log_probability": np.full((tokens, k), -1.0, "<f4"),
                     "top_target_log_probability": np.full((tokens, k), -1.0, "<f4"),
                     "top_target_rank": np.zeros((tokens, k), "<u2"),
+                },
+                chain={
+                    "chain_probability": np.full((tokens, 0), 0.5, "<f4"),
+                    "chain_entropy": np.ones((tokens, 0), "<f4"),
                 },
             )
         },

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from recordings import info_of, live, recorded, seeded_table
 from strategies import VOCABULARY, tiny_lm
 
+from draftproof.replay.adaptive import replay_early_chains
 from draftproof.replay.alignment import align
 from draftproof.replay.matching import replay_trees
 from draftproof.replay.steps import replay_steps
@@ -120,3 +121,30 @@ def test_a_draft_may_reach_beyond_what_was_recorded():
     assert steps["accepted_length"].tolist() == [4, 4]
     assert replayed.steps["accepted_length"].tolist() == [4, 2]
     assert replayed.steps["committed_tokens"].tolist() == steps["committed_tokens"].tolist()
+
+
+@given(
+    SEEDS,
+    SEEDS,
+    st.integers(1, 6),
+    st.floats(0.05, 0.9),
+    st.floats(-1, 0.5),
+    PROMPTS,
+    STOPPINGS,
+)
+@settings(max_examples=40)
+def test_chains_that_end_early(target_seed, draft_seed, length, gain, entropy, prompt, stopping):
+    """Also what they draft where they have left the trajectory, of which their cost depends."""
+    shape = ChainShape(length, 0.0, gain, (0.2, 0.9, entropy))
+    for room in (1 << 30, len(prompt) + 5):
+        target = seeded_table(target_seed)
+        draft = seeded_table(100 + draft_seed, sharpness=2.0, max_length=room)
+        case = recorded(prompt, target, {"draft": draft}, stopping, rollout=6)
+        info = info_of(target, {"draft": draft})
+        _, steps, _ = live(prompt, target, draft, shape, stopping)
+        found = replay_early_chains([case], "draft", [shape], info)
+        assert found.sums.steps[0, 0] == len(steps["step"])
+        assert found.sums.drafted[0, 0] == steps["nodes"].sum()
+        assert found.sums.accepted[0, 0] == steps["accepted_length"].sum()
+        by_nodes = np.bincount(steps["nodes"], minlength=length + 1)
+        assert found.steps_by_nodes[0, 0].tolist() == by_nodes.tolist()

@@ -75,6 +75,13 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "(default: %(default)s)",
     )
     add(
+        "--rollout",
+        type=int,
+        default=8,
+        help="tokens of each draft model's own chain to look at from every position, for chains "
+        "that end early; at temperature 0 (default: %(default)s)",
+    )
+    add(
         "--from",
         dest="source",
         metavar="REPORT",
@@ -98,8 +105,8 @@ def record(arguments: argparse.Namespace) -> str:
         DraftproofError: A setting cannot be used, a model not be loaded, or a file not be written.
     """
     drafts = model_names(arguments.drafts)
-    if arguments.k < 1 or arguments.overrun < 0:
-        raise UsageError("--k is at least 1, and --overrun at least 0")
+    if arguments.k < 1 or arguments.overrun < 0 or arguments.rollout < 0:
+        raise UsageError("--k is at least 1, --overrun and --rollout at least 0")
     if arguments.source is not None and arguments.texts is not None:
         raise UsageError("--from and --texts both say where outputs come from; give one of them")
     config, outputs = _settings(arguments)
@@ -114,6 +121,7 @@ def record(arguments: argparse.Namespace) -> str:
         prompts=() if texts is not None else prompts_of(config),
         k=arguments.k,
         overrun=arguments.overrun,
+        rollout=arguments.rollout,
         outputs=outputs,
         texts=texts,
     )

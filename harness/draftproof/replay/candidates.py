@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from draftproof.errors import UsageError
+from draftproof.replay.adaptive import replay_early_chains
 from draftproof.replay.alignment import Alignment, align
 from draftproof.replay.costs import CostModel
 from draftproof.replay.coupling import replay_chains
@@ -137,8 +139,9 @@ class Sweep:
             return ("plain",)
         if isinstance(candidate.shape, LookupShape):
             return ("lookups", str(candidate.shape.ngram))
+        if isinstance(candidate.shape, ChainShape) and not candidate.shape.is_fixed:
+            return ("early", candidate.draft)
         if self.recording.info.temperature and isinstance(candidate.shape, ChainShape):
-            tree_paths(candidate.shape)  # refuses chains that end early
             return ("drawn", candidate.draft)
         return ("fixed", candidate.draft)
 
@@ -169,6 +172,22 @@ class Sweep:
         sums = replay_chains(self.alignment(draft), lengths)
         widths = [Widths(nodes=length, levels=(1,) * length) for length in lengths]
         return sums, self._priced(sums, widths, draft)
+
+    def _early(self, candidates: Sequence[Candidate]) -> tuple[ReplaySums, Price]:
+        draft, info = candidates[0].draft, self.recording.info
+        shapes = [each.shape for each in candidates if isinstance(each.shape, ChainShape)]
+        longest = max(shape.length for shape in shapes)
+        if info.temperature:
+            tree_paths(shapes[0])  # which says why it cannot
+        if longest > info.rollout:
+            raise UsageError(
+                f"a chain of {longest} tokens that ends early needs as many tokens of the draft "
+                f"model's own chains, and the recording has {info.rollout}; record again with "
+                f"--rollout {longest}"
+            )
+        self.recording.require_draft(draft)
+        found = replay_early_chains(self.cases, draft, shapes, info)
+        return found.sums, found.price(self.workload, self.costs, draft)
 
     def _lookups(self, candidates: Sequence[Candidate]) -> tuple[ReplaySums, Price]:
         shapes = [each.shape for each in candidates if isinstance(each.shape, LookupShape)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from draftproof.replay.adaptive import fit_keep
 from draftproof.replay.best_tree import best_trees, neighbours
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
 from draftproof.replay.matching import Paths
@@ -15,8 +16,11 @@ from draftproof.replay.pricing import Widths, step_cost
 from draftproof.shapes import ChainShape, KAryShape, LookupShape, StaticShape
 
 CHAIN, K_ARY, TREE = "chain", "k-ary tree", "tree"
+EARLY, EARLY_ENTROPY = "early chain", "early chain, entropy"
+"""Chains that end early: by the draft model's largest probability alone, and by its entropy too."""
 _PATHS, _SHORTLIST, _CLIMBS = 160, 24, 12
 _LOOKUP_NGRAM = 3
+_GAINS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,10 @@ def choose(
             continue
         for kind, candidates in _simple(drafter, limits):
             found[drafter, kind] = _fastest(sweep, rows, kind, candidates)
+        if drafter != LOOKUP and sweep.recording.info.rollout:
+            for kind, with_entropy in ((EARLY, False), (EARLY_ENTROPY, True)):
+                candidates = _early(sweep, rows, drafter, limits, with_entropy=with_entropy)
+                found[drafter, kind] = _fastest(sweep, rows, kind, candidates)
         if drafter != LOOKUP:
             found[drafter, TREE] = _best_tree(sweep, rows, drafter, limits, found[drafter, CHAIN])
     return found
@@ -88,6 +96,15 @@ def _simple(drafter: str, limits: Limits) -> Iterator[tuple[str, list[Candidate]
         K_ARY,
         [Candidate(draft=drafter, shape=s) for s in k_ary if s.most_nodes <= limits.nodes],
     )
+
+
+def _early(
+    sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits, *, with_entropy: bool
+) -> list[Candidate]:
+    """Chains that end early, with the chance of a token fitted on the prompts that count."""
+    keep = fit_keep([sweep.cases[row] for row in rows], draft, with_entropy=with_entropy)
+    length = min(limits.depth, sweep.recording.info.rollout)
+    return [Candidate(draft=draft, shape=ChainShape(length, 0.0, gain, keep)) for gain in _GAINS]
 
 
 def _fastest(sweep: Sweep, rows: np.ndarray, kind: str, candidates: Sequence[Candidate]) -> Choice:

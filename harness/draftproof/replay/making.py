@@ -36,6 +36,8 @@ class RecordingPlan:
         drafts: Names of draft models, at least one.
         k: Tokens to keep of each position.
         overrun: Tokens to record after the end of an output.
+        rollout: Tokens of each draft model's own chain to look at from every position; at
+            temperature 0.
         outputs: Plain outputs of a finished run by case id, with why each ended; prompts without
             one are decoded.
         prompts: What the target is asked; none where there are `texts`.
@@ -47,6 +49,7 @@ class RecordingPlan:
     prompts: Sequence[Prompt] = ()
     k: int = 16
     overrun: int = 8
+    rollout: int = 8
     outputs: Mapping[str, tuple[tuple[int, ...], str]] | None = None
     texts: Sequence[OffPolicyText] | None = None
 
@@ -124,6 +127,7 @@ def make_recording(
         settings=replace(config, draft=plan.drafts[0]).to_json(),
         k=min(plan.k, target.vocabulary_size),
         overrun=0 if texts else plan.overrun,
+        rollout=plan.rollout if config.sampling.greedy else 0,
         off_policy=off_policy_label(plan.texts),
         versions=versions(),
         hardware=hardware(),
@@ -151,6 +155,7 @@ def make_recording(
                 models.drafts,
                 sampling=config.sampling,
                 k=plan.k,
+                rollout=info.rollout,
             )
         )
         if time.monotonic() - said > _SAY_EVERY_SECONDS:

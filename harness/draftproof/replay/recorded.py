@@ -50,6 +50,12 @@ propose them; the logarithms of their probabilities under the draft model and un
 how many tokens come before each under the target, 65535 for that many or more."""
 
 
+CHAIN_COLUMNS: dict[str, str] = {"chain_probability": "<f4", "chain_entropy": "<f4"}
+"""Of each position that a step may draft first, ``[rollout]``: how sure the draft model is of each
+token of its own greedy chain from there, which leaves the trajectory at the first token that the
+target does not say: its largest probability, and the entropy. At temperature 0 only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedDraft:
     """How a draft model saw a trajectory.
@@ -57,10 +63,12 @@ class RecordedDraft:
     Attributes:
         columns: `DRAFT_COLUMNS`, each ``[tokens]``.
         top: `TOP_COLUMNS`, each ``[tokens, k]``.
+        chain: `CHAIN_COLUMNS`, each ``[tokens, rollout]``; NaN where there was no room.
     """
 
     columns: Mapping[str, np.ndarray]
     top: Mapping[str, np.ndarray]
+    chain: Mapping[str, np.ndarray]
 
     @property
     def k(self) -> int:
@@ -130,6 +138,7 @@ class RecordedCase:
         for name, draft in self.drafts.items():
             _check_columns(self.case_id, name, draft.columns, DRAFT_COLUMNS, tokens)
             _check_columns(self.case_id, name, draft.top, TOP_COLUMNS, tokens)
+            _check_columns(self.case_id, name, draft.chain, CHAIN_COLUMNS, tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +152,7 @@ class RecordingInfo:
         settings: The run's settings, as `draftproof.config.RunConfig.to_json`.
         k: Tokens kept of each position.
         overrun: Tokens recorded after the end of an output.
+        rollout: Tokens of each draft model's own chain recorded from every position.
         off_policy: Where the trajectories come from, if they are not the target's own text; else
             empty.
         versions: Of Python and of the packages that can move a number.
@@ -156,6 +166,7 @@ class RecordingInfo:
     settings: Mapping[str, Any]
     k: int
     overrun: int
+    rollout: int = 0
     off_policy: str = ""
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]

@@ -16,6 +16,7 @@ from draftproof.models.protocol import CausalLM
 from draftproof.randomness import Purpose, Randomness
 from draftproof.recording import choice_facts
 from draftproof.replay.recorded import (
+    CHAIN_COLUMNS,
     DRAFT_COLUMNS,
     TARGET_COLUMNS,
     TOP_COLUMNS,
@@ -95,6 +96,7 @@ def record_case(
     *,
     sampling: Sampling,
     k: int,
+    rollout: int = 0,
 ) -> RecordedCase:
     """What the models say along a trajectory.
 
@@ -107,6 +109,8 @@ def record_case(
         drafts: The draft models by name, likewise.
         sampling: Temperature and filters, of both models' laws.
         k: Tokens to keep of each position, at most the vocabulary.
+        rollout: Tokens of each draft model's own greedy chain to look at from every position; none
+            above temperature 0, where its chains are drawn.
 
     Raises:
         UsageError: The settings are none that a recording can be made with.
@@ -131,7 +135,9 @@ def record_case(
             "entropy": of_target.entropy.astype(TARGET_COLUMNS["entropy"]),
         },
         drafts={
-            name: _recorded_draft(model, prompt, tokens, seen, p, law, k)
+            name: _recorded_draft(
+                model, prompt, tokens, seen, p, law, k, rollout if sampling.greedy else 0
+            )
             for name, model in drafts.items()
         },
     )
@@ -141,6 +147,10 @@ def forced_logits(
     model: CausalLM, prompt: Sequence[int], tokens: Sequence[int], block: int = BLOCK
 ) -> Iterator[Float[torch.Tensor, "rows vocabulary"]]:
     """The logits that predict each token of a text, block by block.
+
+    While a block's logits are looked at, its tokens are pending: pending node i is the one after
+    which row i was predicted, so that more nodes may be scored below it. (The first block is a
+    single row, after the prompt, with nothing pending.)
 
     Args:
         model: Reset, and advanced by the prompt and by all tokens but the last.
@@ -162,6 +172,38 @@ def forced_logits(
         model.commit(range(len(part)))
 
 
+def own_chains(
+    model: CausalLM, logits: Float[torch.Tensor, "rows vocabulary"], depth: int
+) -> Float[torch.Tensor, "rows depth 2"]:
+    """How sure a model is along its own greedy chain from each of some pending positions.
+
+    Args:
+        model: With pending nodes, of which node i is the one that row i follows. Mutated: has more.
+        logits: After each of them.
+        depth: Tokens of the chains.
+
+    Returns:
+        The largest probability and the entropy at each depth; NaN beyond the model's context.
+    """
+    rows = len(logits)
+    found = torch.full((rows, depth, 2), torch.nan, dtype=torch.float64)
+    above = list(range(rows))
+    pending = rows
+    for level in range(depth):
+        q = measured_distributions(logits)
+        found[: len(q), level, 0] = q.amax(-1).double().cpu()
+        found[: len(q), level, 1] = torch.special.entr(q).sum(-1).double().cpu()
+        # A chain from the row i of a block reaches i + 1 + level tokens beyond what is committed.
+        fitting = max(0, min(len(q), model.max_length - model.length - level - 1))
+        if level + 1 == depth or not fitting:
+            break
+        best = ranked_tokens(promoted(logits[:fitting]), 1)[:, 0].tolist()
+        logits = model.score(best, above[:fitting])
+        above = list(range(pending, pending + fitting))
+        pending += fitting
+    return found
+
+
 def _recorded_draft(
     model: CausalLM,
     prompt: Sequence[int],
@@ -170,6 +212,7 @@ def _recorded_draft(
     p: torch.Tensor,
     law: TokenLaw,
     k: int,
+    rollout: int,
 ) -> RecordedDraft:
     """How a draft model saw each token; where its context has no room, it proposes nothing."""
     k = min(k, model.vocabulary_size)
@@ -184,7 +227,14 @@ def _recorded_draft(
         "top_target_log_probability": np.full((n, k), np.nan, "<f4"),
         "top_target_rank": np.full((n, k), _LARGEST_RANK, TOP_COLUMNS["top_target_rank"]),
     }
-    blocks = list(forced_logits(model, prompt, tokens))
+    chain = np.full((n, rollout, 2), np.nan)
+    blocks: list[torch.Tensor] = []
+    for logits in forced_logits(model, prompt, tokens):
+        # No step drafts the first token: the target decides it alone.
+        if blocks and rollout:
+            first = sum(map(len, blocks))
+            chain[first : first + len(logits)] = own_chains(model, logits, rollout).numpy()
+        blocks.append(logits)
     if blocks:
         logits = torch.cat(blocks)
         rows = range(len(logits))
@@ -206,7 +256,8 @@ def _recorded_draft(
         )
         ranks = ranks_of(promoted(target_logits[: len(logits)]), by_target)
         top["top_target_rank"][filled] = np.minimum(ranks, _LARGEST_RANK)
-    return RecordedDraft(columns=columns, top=top)
+    own = {name: chain[:, :, i].astype("<f4") for i, name in enumerate(CHAIN_COLUMNS)}
+    return RecordedDraft(columns=columns, top=top, chain=own)
 
 
 def sibling_ranks_of(

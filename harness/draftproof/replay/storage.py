@@ -22,6 +22,7 @@ import numpy as np
 
 from draftproof.errors import DraftproofError, TraceError
 from draftproof.replay.recorded import (
+    CHAIN_COLUMNS,
     DRAFT_COLUMNS,
     SCHEMA_VERSION,
     TARGET_COLUMNS,
@@ -165,6 +166,9 @@ def write_columns(path: Path, cases: tuple[RecordedCase, ...]) -> None:
         for name, dtype in TOP_COLUMNS.items():
             columns = [case.drafts[draft].top[name] for case in cases]
             listed[f"draft{index}/{name}"] = _joined(columns, dtype)
+        for name, dtype in CHAIN_COLUMNS.items():
+            columns = [case.drafts[draft].chain[name] for case in cases]
+            listed[f"draft{index}/{name}"] = _joined(columns, dtype)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -202,6 +206,7 @@ def _read_columns(path: Path) -> tuple[RecordedCase, ...]:
                     draft: RecordedDraft(
                         columns={name: parts[f"draft{d}/{name}"][i] for name in DRAFT_COLUMNS},
                         top={name: parts[f"draft{d}/{name}"][i] for name in TOP_COLUMNS},
+                        chain={name: parts[f"draft{d}/{name}"][i] for name in CHAIN_COLUMNS},
                     )
                     for d, draft in enumerate(drafts)
                 },
@@ -267,8 +272,10 @@ def _case_to_json(case: RecordedCase) -> dict[str, Any]:
         "drafts": {
             name: {
                 "k": draft.k,
+                "rollout": draft.chain["chain_entropy"].shape[1],
                 **{c: _packed(draft.columns[c], kind) for c, kind in DRAFT_COLUMNS.items()},
                 **{c: _packed(draft.top[c], kind) for c, kind in TOP_COLUMNS.items()},
+                **{c: _packed(draft.chain[c], kind) for c, kind in CHAIN_COLUMNS.items()},
             }
             for name, draft in case.drafts.items()
         },
@@ -290,6 +297,12 @@ def _case_from_json(values: Mapping[str, Any]) -> RecordedCase:
                 top={
                     c: _unpacked(draft[c], kind).reshape(-1, draft["k"])
                     for c, kind in TOP_COLUMNS.items()
+                },
+                chain={
+                    c: _unpacked(draft[c], kind).reshape(
+                        len(_unpacked(draft["rank"], DRAFT_COLUMNS["rank"])), draft["rollout"]
+                    )
+                    for c, kind in CHAIN_COLUMNS.items()
                 },
             )
             for name, draft in values["drafts"].items()
