@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
+from strategies import VOCABULARY
 
 from draftproof.acceptance import make_rule
 from draftproof.config import Sampling
@@ -12,8 +14,31 @@ from draftproof.randomness import SeededRandomness
 from draftproof.recording import StepRecorder, StepSeconds
 from draftproof.replay.recorded import RecordedCase, RecordedDraft, RecordingInfo
 from draftproof.replay.recorder import Trajectory, extended, record_case
+from draftproof.shapes import ChainShape, KAryShape, StaticShape
 
 GREEDY = Sampling(temperature=0.0)
+PROMPTS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
+SEEDS = st.integers(0, 30)
+
+
+@st.composite
+def static_shapes(draw, ranks=VOCABULARY, depth=6, most=10):
+    """A random tree in which every node has its elder siblings and its ancestors."""
+    paths = {(0,)}
+    for _ in range(draw(st.integers(0, most - 1))):
+        open_paths = sorted(
+            {(*path, 0) for path in paths if len(path) < depth}
+            | {(*path[:-1], path[-1] + 1) for path in paths if path[-1] + 1 < ranks} - paths
+        )
+        paths.add(draw(st.sampled_from(open_paths)))
+    return StaticShape(tuple(sorted(paths, key=lambda path: (len(path), path))))
+
+
+SHAPES = st.one_of(
+    static_shapes(),
+    st.builds(ChainShape, st.integers(1, 6)),
+    st.builds(KAryShape, st.integers(1, 3), st.integers(1, 3)),
+)
 
 
 def seeded_table(seed, vocabulary=5, sharpness=1.0, max_length=1 << 30):

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import info_of, live, recorded, seeded_table
+from recordings import PROMPTS, SEEDS, SHAPES, info_of, live, recorded, seeded_table
 from strategies import VOCABULARY, tiny_lm
 
 from draftproof.replay.adaptive import replay_early_chains
@@ -11,11 +11,9 @@ from draftproof.replay.alignment import align
 from draftproof.replay.matching import replay_trees
 from draftproof.replay.steps import replay_steps
 from draftproof.replay.trees import tree_paths
-from draftproof.shapes import ChainShape, KAryShape, StaticShape
+from draftproof.shapes import ChainShape
 from draftproof.stopping import Stopping
 
-PROMPTS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
-SEEDS = st.integers(0, 30)
 STOPPINGS = st.builds(
     Stopping,
     max_new_tokens=st.integers(1, 16),
@@ -41,26 +39,6 @@ CLOSE = (
     "overlap",
     "target_entropy",
     "draft_entropy",
-)
-
-
-@st.composite
-def static_shapes(draw, ranks=VOCABULARY, depth=6, most=10):
-    """A random tree in which every node has its elder siblings and its ancestors."""
-    paths = {(0,)}
-    for _ in range(draw(st.integers(0, most - 1))):
-        open_paths = sorted(
-            {(*path, 0) for path in paths if len(path) < depth}
-            | {(*path[:-1], path[-1] + 1) for path in paths if path[-1] + 1 < ranks} - paths
-        )
-        paths.add(draw(st.sampled_from(open_paths)))
-    return StaticShape(tuple(sorted(paths, key=lambda path: (len(path), path))))
-
-
-SHAPES = st.one_of(
-    static_shapes(),
-    st.builds(ChainShape, st.integers(1, 6)),
-    st.builds(KAryShape, st.integers(1, 3), st.integers(1, 3)),
 )
 
 

@@ -21,9 +21,9 @@ class ChainDrafter:
 
     With a threshold the chain ends before the first token at which the draft model's largest
     probability, or the chance that all its tokens are kept, is below it (at temperature 0 by the
-    unscaled softmax; see `draftproof.drafting.confidence`). That is known before the token is drawn, so what is proposed
-    does not depend on what was drawn there, and the output stays lossless; dropping a token that
-    was drawn would not.
+    unscaled softmax; see `draftproof.drafting.confidence`). That is known before the token is
+    drawn, so what is proposed does not depend on what was drawn there, and the output stays
+    lossless; dropping a token that was drawn would not.
 
     Args:
         model: The draft model.

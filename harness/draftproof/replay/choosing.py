@@ -155,7 +155,7 @@ def _promising(
     alignment = sweep.alignment(draft)
     weights = np.zeros(alignment.ranks.shape)
     tokens = np.arange(weights.shape[1])
-    weights[rows] = tokens < (alignment.committed - 1)[rows, None]
+    weights[rows] = tokens[None] < np.take(alignment.committed - 1, rows)[:, None]
     if not weights.any():
         return
     counts = count_paths(alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS)
@@ -164,5 +164,5 @@ def _promising(
     for depth in range(1, min(limits.depth, deepest) + 1):
         for tree, gain in best_trees(counts, depth=depth, most_nodes=limits.nodes):
             widths = Widths.of_tree(tree)
-            cost = float(np.add(*step_cost(widths, sweep.costs, draft, context)))
-            yield (1 + gain) / cost, tree
+            step = step_cost(widths, sweep.costs, draft, context)
+            yield (1 + gain) / float(step.target + step.draft), tree

@@ -75,8 +75,7 @@ class RecordingFolder:
                 self.finished = {case.case_id: case for case in load_recording(folder).cases}
             else:
                 (folder / INFO_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
-            self._journal = (folder / JOURNAL_FILE).open("ab")
-            _drop_torn_line(folder / JOURNAL_FILE, self._journal)
+            _drop_torn_line(folder / JOURNAL_FILE)
         except OSError as error:
             raise _cannot(folder, error) from error
 
@@ -90,16 +89,16 @@ class RecordingFolder:
         case.check()
         line = json.dumps(_case_to_json(case), separators=(",", ":")).encode() + b"\n"
         try:
-            self._journal.write(line)
-            self._journal.flush()
-            os.fsync(self._journal.fileno())
+            with (self.folder / JOURNAL_FILE).open("ab") as journal:
+                journal.write(line)
+                journal.flush()
+                os.fsync(journal.fileno())
         except OSError as error:
             raise _cannot(self.folder, error) from error
         self.finished[case.case_id] = case
 
     def close(self) -> Recording:
-        """Close the journal; where every case is recorded, put the columns in its place."""
-        self._journal.close()
+        """What is recorded; where that is every case, columns are put in the journal's place."""
         cases = tuple(self.finished[name] for name in self._case_ids if name in self.finished)
         complete = len(cases) == len(self._case_ids)
         if complete:
@@ -254,10 +253,11 @@ def _read_journal(path: Path) -> tuple[RecordedCase, ...]:
     return tuple(cases.values())
 
 
-def _drop_torn_line(path: Path, journal: io.BufferedWriter) -> None:
-    whole = path.read_bytes().rfind(b"\n") + 1
-    journal.truncate(whole)
-    journal.seek(whole)
+def _drop_torn_line(path: Path) -> None:
+    if path.exists():
+        whole = path.read_bytes().rfind(b"\n") + 1
+        with path.open("r+b") as journal:
+            journal.truncate(whole)
 
 
 def _case_to_json(case: RecordedCase) -> dict[str, Any]:
