@@ -12,7 +12,7 @@ from draftproof.budget import Allotment, Budget
 from draftproof.replay.advice import Advice, DomainAdvice, Promise
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate
 from draftproof.replay.servers import SERVER_OPTIONS
-from draftproof.shapes import StaticShape
+from draftproof.shapes import ChainShape, StaticShape
 from draftproof.statistics.bootstrap import Estimate
 
 _LONGEST_SHAPE = 28
@@ -45,6 +45,9 @@ def shown(candidate: Candidate) -> str:
     if isinstance(candidate.shape, StaticShape) and len(shape) > _LONGEST_SHAPE:
         tree = candidate.shape
         shape = f"tree of {tree.most_nodes} nodes, depth {tree.deepest}"
+    if isinstance(candidate.shape, ChainShape) and candidate.shape.gain_below:
+        chain = candidate.shape
+        shape = f"chain:{chain.length} that ends below {chain.gain_below:g}"
     return NONE if candidate.draft == NONE else f"{candidate.draft}, {shape}"
 
 
@@ -56,32 +59,8 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
         f"{info.temperature:g}: {len(advice.recording.cases)} recorded prompts; "
         f"costs: {advice.costs.device}."
     )
-    rows = [
-        [
-            each.domain,
-            each.prompts,
-            shown(each.advised.candidate),
-            interval(each.advised.block_efficiency),
-            interval(each.advised.speedup),
-            interval(each.default.speedup),
-            _percent(each.single_loss),
-            _ratio(each.break_even),
-        ]
-        for each in advice.domains
-    ]
-    table = table_of(
-        rows,
-        [
-            "domain",
-            "prompts",
-            "advised",
-            "block\nefficiency",
-            "speedup",
-            "speedup of the\ndefault tree",
-            "lost with one\nsetting for all",
-            "off from\ncost ratio",
-        ],
-    )
+    heads, rows = advice_cells(advice)
+    table = table_of(rows, heads)
     blocks = [
         head,
         *notes,
@@ -95,6 +74,34 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
         _server_lines(advice),
     ]
     return "\n\n".join(blocks)
+
+
+def advice_cells(advice: Advice) -> tuple[list[str], list[list[str]]]:
+    """The heads and the rows of the table of advice, a row a domain."""
+    heads = [
+        "domain",
+        "prompts",
+        "advised",
+        "block\nefficiency",
+        "speedup",
+        "speedup of the\ndefault tree",
+        "lost with one\nsetting for all",
+        "off from\ncost ratio",
+    ]
+    rows = [
+        [
+            each.domain,
+            str(each.prompts),
+            shown(each.advised.candidate),
+            interval(each.advised.block_efficiency),
+            interval(each.advised.speedup),
+            interval(each.default.speedup),
+            _percent(each.single_loss),
+            _ratio(each.break_even),
+        ]
+        for each in advice.domains
+    ]
+    return heads, rows
 
 
 def _compared(advice: Advice) -> str:
