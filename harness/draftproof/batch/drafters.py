@@ -342,8 +342,8 @@ class LookupDrafter:
         frame = tuple(range(-1, self.places - 1))
         return BatchDraft(
             law=self.law,
-            token_ids=sent(padded, self._device),
-            parents=sent(frame, self._device).expand(len(found), -1),
+            token_ids=sent(padded, self._device, torch.int64),
+            parents=sent(frame, self._device, torch.int64).expand(len(found), -1),
             valid=torch.arange(self.places, device=self._device) < lengths,
             frame=frame,
         )

@@ -153,9 +153,10 @@ def _promising(
 ) -> Iterator[tuple[float, Paths]]:
     """Trees by the tokens that a millisecond would commit if steps began everywhere alike."""
     alignment = sweep.alignment(draft)
-    weights = np.zeros(alignment.ranks.shape)
-    tokens = np.arange(weights.shape[1])
-    weights[rows] = tokens[None] < np.take(alignment.committed - 1, rows)[:, None]
+    cases, tokens = alignment.ranks.shape
+    weights = np.zeros((cases, tokens))
+    is_root = np.less.outer(np.arange(tokens), alignment.committed - 1)
+    weights[rows] = is_root.T[rows]
     if not weights.any():
         return
     counts = count_paths(alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS)
