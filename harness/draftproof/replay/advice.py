@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from draftproof.errors import UsageError, unknown_value
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
-from draftproof.replay.choosing import CHAIN, Choice, Limits, choose
+from draftproof.replay.choosing import (
+    CHAIN,
+    EARLY,
+    EARLY_ENTROPY,
+    Choice,
+    Limits,
+    choose,
+)
 from draftproof.replay.costs import CostModel
 from draftproof.replay.crossfit import (
     CrossFit,
@@ -63,6 +70,10 @@ class DomainAdvice:
             over all domains.
         break_even: Cost ratio of draft and target from which speculation with the advised draft
             model is slower than none; NaN without a draft model.
+        early_gain: By how much the best chain that ends early, with the advised draft model, is
+            faster than its best chain of one length; None where such chains were not recorded.
+        entropy_gain: By how much it is faster where the entropy counts beside the largest
+            probability.
         points: What the page's sweep is drawn from.
     """
 
@@ -75,6 +86,8 @@ class DomainAdvice:
     default: Promise
     single_loss: Estimate
     break_even: float
+    early_gain: Estimate | None
+    entropy_gain: Estimate | None
     points: SweepPoints
 
     def chain_length(self, draft: str) -> int:
@@ -216,9 +229,29 @@ def _domain_advice(
             resampling,
         ),
         single_loss=_loss(loss),
+        early_gain=_gain(sweep, fit, draft, CHAIN, EARLY, domain, resampling),
+        entropy_gain=_gain(sweep, fit, draft, EARLY, EARLY_ENTROPY, domain, resampling),
         break_even=float("nan") if draft is None else break_even_ratio(points, draft),
         points=points,
     )
+
+
+def _gain(
+    sweep: Sweep,
+    fit: CrossFit,
+    draft: str | None,
+    without: str,
+    with_it: str,
+    domain: str,
+    resampling: Resampling,
+) -> Estimate | None:
+    """By which share one kind of setting is faster than another, on held-out prompts."""
+    kinds = [fit.held_out.get((draft or NONE, kind)) for kind in (without, with_it)]
+    if kinds[0] is None or kinds[1] is None:
+        return None
+    seconds = kinds[0].seconds, kinds[1].seconds
+    ratio = speedup_estimate(*seconds, sweep.workload.committed, domain, resampling)
+    return replace(ratio, value=ratio.value - 1, low=ratio.low - 1, high=ratio.high - 1)
 
 
 def _promise(

@@ -71,6 +71,7 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
         f"One setting for all domains: {shown(advice.single.candidate)}, speedup "
         f"{interval(advice.single.speedup)}.",
         _compared(advice),
+        *_early_lines(advice),
         _server_lines(advice),
     ]
     return "\n\n".join(blocks)
@@ -116,6 +117,35 @@ def _compared(advice: Advice) -> str:
             row.append(f"{_short(promise)} {interval(promise.speedup)}")
         rows.append(row)
     return table_of(rows, ["speedup of", *(each.domain for each in advice.domains)])
+
+
+def _early_lines(advice: Advice) -> list[str]:
+    """What ending chains early gains, and whether the entropy has a part in it."""
+    early = [(each.domain, each.early_gain) for each in advice.domains if each.early_gain]
+    entropy = [(each.domain, each.entropy_gain) for each in advice.domains if each.entropy_gain]
+    if not early or not entropy:
+        return []
+    listed = [
+        ", ".join(f"{domain} {_signed(gain)}" for domain, gain in gains)
+        for gains in (early, entropy)
+    ]
+    resolved = [domain for domain, gain in entropy if gain.low > 0 or gain.high < 0]
+    verdict = (
+        f"the interval leaves 0 out in {', '.join(resolved)}"
+        if resolved
+        else "every interval has 0 in it: entropy buys nothing that these prompts can show"
+    )
+    return [
+        "Chains that end where the draft model is not sure, against the best chain of one length "
+        f"(speed gained): {listed[0]}. With its entropy beside its largest probability, against "
+        f"the probability alone: {listed[1]}; {verdict}."
+    ]
+
+
+def _signed(estimate: Estimate) -> str:
+    if math.isnan(estimate.low):
+        return f"{estimate.value:+.1%}"
+    return f"{estimate.value:+.1%} [{estimate.low:+.1%}, {estimate.high:+.1%}]"
 
 
 def _short(promise: Promise) -> str:
@@ -200,6 +230,8 @@ def _domain_json(each: DomainAdvice) -> dict[str, Any]:
         "compared": [_promise_json(promise) for promise in each.compared],
         "agreeing_folds": [each.agreeing, each.folds],
         "lost_with_one_setting": _estimate_json(each.single_loss),
+        "early_gain": None if each.early_gain is None else _estimate_json(each.early_gain),
+        "entropy_gain": None if each.entropy_gain is None else _estimate_json(each.entropy_gain),
         "off_from_cost_ratio": None if not math.isfinite(each.break_even) else each.break_even,
         "sweep": each.points.to_json(),
     }
