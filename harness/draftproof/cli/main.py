@@ -24,6 +24,8 @@ examples:
   draftproof study reports/latest --json > study.json
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
+  draftproof record --drafts builtin,builtin-small --out recording
+  draftproof advise recording --budget budget.json
   draftproof selftest --class cache
   draftproof docs verify
 
