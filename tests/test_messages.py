@@ -20,10 +20,17 @@ PACKAGE = ROOT / "harness" / "draftproof"
 OF_PYTEST = {option.flag for option in OPTIONS}
 
 OF_OTHERS = {
+    "--draft-max": "llama.cpp",
     "--force-reinstall": "pip",
     "--junitxml": "pytest",
+    "--model-draft": "llama.cpp",
     "--pyargs": "pytest",
     "--per-request-spec-decode-metrics": "vLLM",
+    "--speculative-algorithm": "SGLang",
+    "--speculative-config": "vLLM",
+    "--speculative-eagle-topk": "SGLang",
+    "--speculative-num-draft-tokens": "SGLang",
+    "--speculative-num-steps": "SGLang",
 }
 
 NOT_OF_A_VERIFICATION = {
@@ -37,6 +44,7 @@ NOT_OF_A_VERIFICATION = {
     "--spec-log-draws": "a setting that only pytest can give",
     "--spec-turns": "a setting that only pytest can give wrongly",
     "--spec-batch": "a setting that only pytest can give wrongly",
+    "--spec-budget": "a setting that only pytest can give",
 }
 """Options in messages of modules that `draftproof verify` runs, and why it never prints them."""
 
@@ -88,7 +96,8 @@ def flags_of(command):
 
 
 def test_every_advised_option_of_a_pytest_run_is_one():
-    own = {flag for name in ("verify", "compare", "selftest", "metrics") for flag in flags_of(name)}
+    commands = ("verify", "compare", "selftest", "metrics", "record", "replay", "advise")
+    own = {flag for name in commands for flag in flags_of(name)}
     seen = 0
     for path in modules("."):
         if path.parent.name == "cli":

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from draftproof.budget import NO_MODEL
 from draftproof.errors import UsageError, unknown_value
 from draftproof.laws import RULES, valid_rules
 from draftproof.prompt_sources import OWN_PROMPTS, PARTS, parse_columns, parse_prompts
@@ -24,6 +25,8 @@ SPREAD = "spread"
 RULE_NAMES = ("auto", *RULES)
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
+BUILTIN_SMALL = "builtin-small"
+"""The name of the smaller built-in draft model, which shares the pair's tokenizer."""
 NO_DRAFT = "none"
 """The name of no draft model, for ``--spec-draft``: engines that draft by themselves need none."""
 
@@ -122,6 +125,8 @@ class RunConfig:
         batch: Prompts that are decoded at once; None for as many as the device has room for.
         engine_timeout: Seconds an engine may take for one output; 0 for any time. The reference
             engine is not timed.
+        budget: What each domain is given in place of `draft` and `tree`: domain, draft model (or
+            ``none``, or ``lookup``) and tree; the domain ``*`` is every other one. Empty: nothing.
     """
 
     target: str = BUILTIN
@@ -151,6 +156,7 @@ class RunConfig:
     engine_options: tuple[tuple[str, str], ...] = ()
     batch: int | None = 1
     engine_timeout: float = 600.0
+    budget: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for option, value, choices in (
@@ -214,6 +220,14 @@ class RunConfig:
             "--spec-log-draws",
             f"the engine '{self.engine}' does not tell its draws; only 'reference' does",
         )
+        _require(
+            not self.budget or self.engine == "reference",
+            "--spec-budget",
+            f"the engine '{self.engine}' has drafts of its own; only 'reference' is told what each "
+            "domain is given",
+        )
+        for domain, _, _ in self.budget:
+            self.allotted(domain)
         _require("" not in self.stop_strings, "--spec-stop", "an empty text would end every output")
         self._require_valid_prompts()
 
@@ -261,6 +275,24 @@ class RunConfig:
             f"temperature {self.sampling.temperature:g}; use one of: auto, {', '.join(valid)}",
         )
 
+    def allotted(self, domain: str) -> RunConfig:
+        """The settings for the prompts of a domain: its own draft model and tree.
+
+        Raises:
+            UsageError: The run's rule is not valid for that tree.
+        """
+        given = {name: (draft, tree) for name, draft, tree in self.budget}
+        found = given.get(domain, given.get("*"))
+        if found is None:
+            return self
+        draft, tree = found
+        return dataclasses.replace(
+            self,
+            draft=NO_DRAFT if draft in NO_MODEL else draft,
+            tree=parse_tree(tree),
+            budget=(),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values, `from_json`'s inverse."""
         return {
@@ -268,6 +300,7 @@ class RunConfig:
             "tree": str(self.tree),
             "stop_strings": list(self.stop_strings),
             "engine_options": [list(pair) for pair in self.engine_options],
+            "budget": [list(each) for each in self.budget],
         }
 
     @classmethod
@@ -288,6 +321,8 @@ class RunConfig:
             values["sampling"] = Sampling(**values["sampling"])
         if "stop_strings" in values:
             values["stop_strings"] = tuple(values["stop_strings"])
+        if "budget" in values:
+            values["budget"] = tuple(tuple(each) for each in values["budget"])
         if "engine_options" in values:
             values["engine_options"] = tuple(
                 (key, value) for key, value in values["engine_options"]
@@ -307,6 +342,8 @@ class RunConfig:
             del settings["batch"]
         if self.draft_device is None:
             del settings["draft_device"]
+        if not self.budget:
+            del settings["budget"]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

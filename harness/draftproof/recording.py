@@ -15,6 +15,9 @@ from draftproof.sampling import measured_distributions, promoted
 from draftproof.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from
 from draftproof.tree import DraftTree
 
+_VALUES_AT_ONCE = 1 << 20
+"""Logits that are looked at together where tokens are ranked."""
+
 
 class StepSeconds(NamedTuple):
     """Wall time of a step's two phases."""
@@ -229,18 +232,25 @@ def choice_facts(
     Returns:
         Each ``[n]``. A token's rank is the number of tokens with a larger logit, or an equal one
         and a smaller id, so that rank 0 is the argmax.
+
+    Raises:
+        ValueError: A token has no row.
     """
     logits = promoted(logits)
+    if len(rows) != len(token_ids):
+        raise ValueError(f"{len(token_ids)} tokens and {len(rows)} rows; each token has a row")
     row = torch.tensor(rows, device=logits.device)
     token = torch.tensor(token_ids, device=logits.device)
     entropy = torch.special.entr(probabilities).sum(-1)[row]
     chosen = logits[row, token]
+    ids = torch.arange(logits.shape[-1], device=logits.device)
     ranks = []
-    for i, (r, t) in enumerate(zip(rows, token_ids, strict=True)):
-        larger = torch.count_nonzero(logits[r] > chosen[i])
-        equal_before = torch.count_nonzero(logits[r, :t] == chosen[i])
-        ranks.append(larger + equal_before)
-    facts = torch.stack(
-        [probabilities[row, token], entropy, torch.stack(ranks).to(probabilities.dtype)]
-    )
+    at_once = max(1, _VALUES_AT_ONCE // logits.shape[-1])
+    for part in range(0, len(row), at_once):
+        own, value = slice(part, part + at_once), chosen[part : part + at_once, None]
+        seen = logits[row[own]]
+        before = (seen > value) | ((seen == value) & (ids < token[own, None]))
+        ranks.append(before.sum(-1))
+    rank = torch.cat(ranks) if ranks else row
+    facts = torch.stack([probabilities[row, token], entropy, rank.to(probabilities.dtype)])
     return ChoiceFacts(*facts.cpu().numpy().astype(np.float64))

@@ -17,6 +17,11 @@ MAX_NODES = 4096
 _OPTION = "--spec-tree"
 
 
+_KEEP = ("base", "sure", "entropy")
+"""Names of the coefficients of `ChainShape.keep`."""
+_USUAL_KEEP = (0.0, 1.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class ChainShape:
     """A chain of `length` sampled tokens (greedy ones at temperature 0).
@@ -25,10 +30,17 @@ class ChainShape:
         length: Tokens in a chain.
         stop_below: End the chain before a token if the draft model's largest probability there is
             below this; decided before the token is drawn, so that nothing drawn is dropped.
+        gain_below: End the chain before a token if the estimated chance that it is kept, with all
+            tokens before it, is below this: where the expected gain falls below the cost.
+        keep: The estimate of one token, σ(a + b·logit(m) + c·H), by the largest probability m and
+            the entropy H of the draft model's distribution; see
+            `draftproof.drafting.confidence.kept_chance`.
     """
 
     length: int
     stop_below: float = 0.0
+    gain_below: float = 0.0
+    keep: tuple[float, float, float] = _USUAL_KEEP
 
     law = ProposalLaw.INDEPENDENT
     is_chain = True
@@ -46,11 +58,14 @@ class ChainShape:
     @property
     def is_fixed(self) -> bool:
         """Whether every draft has `most_nodes` nodes where both models have room for them."""
-        return not self.stop_below
+        return not (self.stop_below or self.gain_below)
 
     def __str__(self) -> str:
         stop = f",stop={self.stop_below:g}" if self.stop_below else ""
-        return f"chain:{self.length}{stop}"
+        gain = f",gain={self.gain_below:g}" if self.gain_below else ""
+        names = zip(_KEEP, self.keep, _USUAL_KEEP, strict=True)
+        keep = "".join(f",{name}={value:g}" for name, value, usual in names if value != usual)
+        return f"chain:{self.length}{stop}{gain}{keep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +212,7 @@ class LookupShape:
     """The tokens that followed the last tokens' latest earlier occurrence; no draft model.
 
     Attributes:
-        length: Tokens proposed at most.
+        length: Tokens proposed at most; with 0 every step is one of plain decoding.
         ngram: Longest run of last tokens that is looked up.
     """
 
@@ -218,19 +233,24 @@ class LookupShape:
     is_fixed = False
 
     def __str__(self) -> str:
-        return f"lookup:{self.length},ngram={self.ngram}"
+        return f"lookup:{self.length},ngram={self.ngram}" if self.length else "none"
 
+
+NO_TREE = LookupShape(0)
+"""The shape of no draft at all."""
 
 TreeShape = ChainShape | KAryShape | StaticShape | SampledShape | BestFirstShape | LookupShape
 
 FORMS = {
     "3x2": "depth 3, the 2 most probable tokens after every node",
-    "chain:5": "5 sampled tokens; chain:5,stop=0.4 ends where the draft model is less sure",
+    "chain:5": "5 sampled tokens; chain:5,stop=0.4 ends where the draft model is less sure, "
+    "chain:8,gain=0.3 where the chance that all is kept is less",
     "sampled:3x2": "depth 3, 2 tokens drawn after every node, with replacement",
     "distinct:3x2": "the same without replacement",
     "static:[[0],[1],[0,0]]": "paths of sibling ranks, or static:FILE.json with such a list",
     "best-first:16": "the 16 surest nodes; best-first:16,depth=6,branching=4",
     "lookup:5": "no draft model: what followed the last tokens before; lookup:5,ngram=3",
+    "none": "no draft: every step is one of plain decoding",
 }
 """An example of each form, and what it stands for."""
 
@@ -254,6 +274,8 @@ def parse_tree(text: str) -> TreeShape:
     text = text.strip()
     if match := re.fullmatch(r"(\d+)\s*x\s*(\d+)", text):
         return KAryShape(*_levels(text, match))
+    if text == str(NO_TREE):
+        return NO_TREE
     kind, colon, rest = text.partition(":")
     if colon and kind in _PARSERS:
         return _PARSERS[kind](text, rest)
@@ -261,11 +283,20 @@ def parse_tree(text: str) -> TreeShape:
 
 
 def _chain(text: str, rest: str) -> ChainShape:
-    length, options = _head_and_options(text, rest, {"stop": float})
-    stop = options.get("stop", 0.0)
-    if not 0 <= stop <= 1:
-        raise UsageError(f"{_OPTION}: '{text}': stop is a probability, 0 to 1")
-    return ChainShape(_positive(text, "length", length, MAX_NODES), stop)
+    types: dict[str, type[int] | type[float]] = dict.fromkeys(("stop", "gain", *_KEEP), float)
+    length, options = _head_and_options(text, rest, types)
+    stop, gain = options.get("stop", 0.0), options.get("gain", 0.0)
+    for name, value in (("stop", stop), ("gain", gain)):
+        if not 0 <= value <= 1:
+            raise UsageError(f"{_OPTION}: '{text}': {name} is a probability, 0 to 1")
+    base, sure, entropy = (
+        float(options.get(name, usual)) for name, usual in zip(_KEEP, _USUAL_KEEP, strict=True)
+    )
+    if not gain and (base, sure, entropy) != _USUAL_KEEP:
+        raise UsageError(f"{_OPTION}: '{text}': {', '.join(_KEEP)} do nothing without gain=NUMBER")
+    return ChainShape(
+        _positive(text, "length", length, MAX_NODES), stop, gain, (base, sure, entropy)
+    )
 
 
 def _sampled(text: str, rest: str) -> SampledShape:

@@ -33,6 +33,7 @@ SHAPES = {
     "chain:1": 4,
     "chain:3": 3,
     "chain:2,stop=0.6": 3,
+    "chain:3,gain=0.3,base=0.5,sure=0.7,entropy=-0.4": 3,
     "sampled:1x2": 3,
     "distinct:1x2": 3,
     "distinct:1x3": 3,

@@ -26,6 +26,8 @@ SHAPES = (
     "3x1",
     "chain:3",
     "chain:3,stop=0.5",
+    "none",
+    "chain:4,gain=0.3,base=0.4,entropy=-0.3",
     "sampled:2x2",
     "distinct:2x2",
     "sampled:1x3",

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from strategies import VOCABULARY, tiny_lm
 
 from draftproof.config import Sampling
+from draftproof.continuation import continuation
 from draftproof.drafting import make_drafter
-from draftproof.drafting.lookup import continuation
 from draftproof.drafting.static_tree import most_probable
 from draftproof.laws import ProposalLaw
 from draftproof.randomness import Purpose, SeededRandomness

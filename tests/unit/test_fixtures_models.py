@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 MODELS = FIXTURES / "models"
-NAMES = ("target", "draft")
+NAMES = ("target", "draft", "small")
 SPECIAL = ("<|user|>", "<|assistant|>", "<|end|>", "<|pad|>")
 
 
@@ -54,18 +54,20 @@ def test_stored_in_bfloat16_safetensors(name: str) -> None:
 
 def test_draft_is_at_most_a_sixth_of_the_target() -> None:
     assert size("draft") * 6 <= size("target")
+    assert size("small") * 2 <= size("draft")
     assert 3_500_000 <= size("target") <= 8_000_000
 
 
 def test_vocabulary_is_shared_and_small() -> None:
     same = (MODELS / "builtin-target" / "tokenizer.json").read_bytes()
-    assert (MODELS / "builtin-draft" / "tokenizer.json").read_bytes() == same
+    for other in NAMES[1:]:
+        assert (MODELS / f"builtin-{other}" / "tokenizer.json").read_bytes() == same
     for name in NAMES:
         assert 2000 <= len(tokenizer(name)) <= 4096
         assert model(name).config.vocab_size == len(tokenizer(name))
         assert model(name).config.eos_token_id == tokenizer(name).eos_token_id
         assert model(name).config.max_position_embeddings == 2048
-    assert tokenizer("target").get_vocab() == tokenizer("draft").get_vocab()
+        assert tokenizer("target").get_vocab() == tokenizer(name).get_vocab()
 
 
 def test_fixtures_fit_in_sixteen_megabytes() -> None:

@@ -164,5 +164,5 @@ def test_facts_of_unequal_numbers_of_rows_are_refused():
     rows = torch.full((2, 2), 0.5)
     with pytest.raises(ValueError, match="zip"):
         overlaps(rows, rows, [0, 1], [0])
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 tokens and 1 rows"):
         choice_facts(rows.log(), rows, [0], [0, 1])

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int64
 from draftproof.batch.draft_side import BatchDrafter, Framed, Rows, WithModel
 from draftproof.batch.drafts import BatchDraft
 from draftproof.batch.models import BatchLM
-from draftproof.drafting.lookup import continuation
+from draftproof.continuation import continuation
+from draftproof.drafting.confidence import goes_on
 from draftproof.drafting.static_tree import ranked_tokens
 from draftproof.randomness import Purpose
 from draftproof.sampling import promoted
@@ -79,7 +80,7 @@ class ChainDrafter(Framed):
 
     Args:
         model: The draft model.
-        shape: Length and confidence threshold.
+        shape: Length and thresholds.
     """
 
     law = ChainShape.law
@@ -98,6 +99,7 @@ class ChainDrafter(Framed):
         valid = []
         logits = [self._side.catch_up(rows.sequences, [d > 0 for d in deepest])[:, None]]
         probabilities = []
+        path_chance = torch.ones(batch, 1, dtype=torch.float64, device=self._device)
         for node in range(self.places):
             if node:
                 logits.append(self._score([node - 1], token_ids))
@@ -109,23 +111,32 @@ class ChainDrafter(Framed):
             )
             probabilities.append(q)
             going = going & (length > node)
-            if self._shape.stop_below:
-                going = going & (q.amax(-1) >= self._shape.stop_below)
+            if not self._shape.is_fixed:
+                sure, path_chance = goes_on(
+                    rows.law.measured(logits[-1], q), self._shape, path_chance
+                )
+                going = going & sure
+                if self._device.type == "cpu" and not bool(going.any()):
+                    break  # elsewhere, asking would be one more wait for the device
             valid.append(going)
             place = torch.full_like(token_ids[:, :1], node)
             drawn = rows.draws.tokens(q, place, going, Purpose.DRAFT, self.places)
             token_ids[:, node] = torch.where(going, drawn, 0)[:, 0]
+        drawn_places = len(valid)
+        if not drawn_places:
+            none = going[:, :0]
+            valid, probabilities = [none], [logits[0][:, :0]]
         is_valid = torch.cat(valid, 1)
         return BatchDraft(
             law=self.law,
-            token_ids=token_ids,
-            parents=parents,
+            token_ids=token_ids[:, :drawn_places],
+            parents=parents[:, :drawn_places],
             valid=is_valid,
-            frame=self.frame,
-            rows=self._wide(self._rows, batch),
-            logits=torch.cat(logits, 1),
-            probabilities=torch.cat(probabilities, 1),
-            scored=self._wide(self._scored, batch),
+            frame=self.frame[:drawn_places],
+            rows=self._wide(self._rows[:drawn_places], batch),
+            logits=torch.cat(logits, 1)[:, :drawn_places],
+            probabilities=torch.cat(probabilities, 1)[:, :drawn_places],
+            scored=self._wide(self._scored[:drawn_places], batch),
             draws=is_valid.sum(-1),
         )
 
@@ -331,8 +342,8 @@ class LookupDrafter:
         frame = tuple(range(-1, self.places - 1))
         return BatchDraft(
             law=self.law,
-            token_ids=sent(padded, self._device),
-            parents=sent(frame, self._device).expand(len(found), -1),
+            token_ids=sent(padded, self._device, torch.int64),
+            parents=sent(frame, self._device, torch.int64).expand(len(found), -1),
             valid=torch.arange(self.places, device=self._device) < lengths,
             frame=frame,
         )

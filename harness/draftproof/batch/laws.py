@@ -78,6 +78,23 @@ class BatchLaw:
             return probabilities
         return torch.where(self._greedy, one_hot(logits), probabilities)
 
+    def measured(
+        self,
+        logits: Float[torch.Tensor, "B n vocabulary"],
+        drawn_from: Float[torch.Tensor, "B n vocabulary"],
+    ) -> Float[torch.Tensor, "B n vocabulary"]:
+        """The distributions in which a model's sureness is stated, at each of some places.
+
+        Args:
+            logits: Of the model.
+            drawn_from: `distributions` of them: what is stated above temperature 0. A greedy row's
+                is one-hot, and the unscaled softmax is stated in its place.
+        """
+        if not self._has_greedy:
+            return drawn_from
+        plain = torch.softmax(promoted(logits), -1)
+        return torch.where(self._greedy, plain, drawn_from) if not self.is_greedy else plain
+
     def penalised(
         self, logits: Float[torch.Tensor, "B n vocabulary"], before: Callable[[], Before]
     ) -> Float[torch.Tensor, "B n vocabulary"]:

@@ -24,6 +24,8 @@ examples:
   draftproof study reports/latest --json > study.json
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
+  draftproof record --drafts builtin,builtin-small --out recording
+  draftproof advise recording --budget budget.json
   draftproof selftest --class cache
   draftproof docs verify
 
@@ -72,7 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
         what its gates came to.
     """
-    from draftproof.cli import commands, comparing, documents, selftesting, verifying
+    from draftproof.cli import (
+        advising,
+        commands,
+        comparing,
+        documents,
+        recording,
+        replaying,
+        selftesting,
+        verifying,
+    )
 
     handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
         "metrics": commands.metrics,
@@ -80,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": commands.report,
         "compare": comparing.compare,
         "verify": verifying.verify,
+        "record": recording.record,
+        "replay": replaying.replay,
+        "advise": advising.advise,
         "selftest": selftesting.selftest,
         "docs": documents.docs,
     }
@@ -111,7 +125,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``draftproof`` and its commands."""
-    from draftproof.cli import comparing, documents, selftesting, verifying
+    from draftproof.cli import (
+        advising,
+        comparing,
+        documents,
+        recording,
+        replaying,
+        selftesting,
+        verifying,
+    )
     from draftproof.statistics.peers import PEERS
 
     parser = _Parser(
@@ -157,6 +179,9 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--open", action="store_true", help="open the page in the browser")
     comparing.add_parser(commands)
     verifying.add_parser(commands)
+    recording.add_parser(commands)
+    replaying.add_parser(commands)
+    advising.add_parser(commands)
     selftesting.add_parser(commands)
     documents.add_parser(commands)
     for command in (metrics, study, report):

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
+from draftproof.drafting.confidence import goes_on
 from draftproof.drafting.draft_model import DraftModel
 from draftproof.drafting.protocol import Draft
 from draftproof.models.protocol import CausalLM
 from draftproof.randomness import Purpose, Randomness
-from draftproof.sampling import TokenLaw
+from draftproof.sampling import TokenLaw, measured_distributions
 from draftproof.shapes import ChainShape
 from draftproof.tree import DraftTree
 
@@ -18,14 +19,15 @@ from draftproof.tree import DraftTree
 class ChainDrafter:
     """Draws a chain of tokens from the draft model's distribution (the argmax at temperature 0).
 
-    With a confidence threshold the chain ends before the first token at which the draft model's
-    largest probability is below it. That is known before the token is drawn, so what is proposed
-    does not depend on what was drawn there, and the output stays lossless; dropping a token that
-    was drawn would not.
+    With a threshold the chain ends before the first token at which the draft model's largest
+    probability, or the chance that all its tokens are kept, is below it (at temperature 0 by the
+    unscaled softmax; see `draftproof.drafting.confidence`). That is known before the token is
+    drawn, so what is proposed does not depend on what was drawn there, and the output stays
+    lossless; dropping a token that was drawn would not.
 
     Args:
         model: The draft model.
-        shape: Length and confidence threshold.
+        shape: Length and thresholds.
 
     Source:
         Leviathan et al. 2023, Algorithm 1; Chen et al. 2023, Algorithm 2.
@@ -47,6 +49,7 @@ class ChainDrafter:
         tokens: list[int] = []
         logits: list[torch.Tensor] = []
         probabilities: list[torch.Tensor] = []
+        path_chance = torch.ones(1, dtype=torch.float64)
         while len(tokens) < length:
             after = (
                 self._draft_model.score([len(tokens) - 1], tokens[-1:], [len(tokens) - 2])[0]
@@ -54,8 +57,11 @@ class ChainDrafter:
                 else self._draft_model.catch_up(sequence)
             )
             q = law.distributions(after[None], lambda: [[*sequence, *tokens]])[0]
-            if self._shape.stop_below and float(q.max()) < self._shape.stop_below:
-                break
+            if not self._shape.is_fixed:
+                seen = measured_distributions(after[None]) if law.sampling.greedy else q[None]
+                going, path_chance = goes_on(seen, self._shape, path_chance)
+                if not going:
+                    break
             logits.append(after)
             probabilities.append(q)
             tokens.append(randomness.categorical(q, Purpose.DRAFT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from draftproof.continuation import continuation
 from draftproof.drafting.protocol import Draft
 from draftproof.randomness import Randomness
 from draftproof.sampling import TokenLaw
@@ -43,18 +44,3 @@ class LookupDrafter:
 
     def commit(self, path: Sequence[int]) -> None:
         """Nothing to keep."""
-
-
-def continuation(sequence: Sequence[int], ngram: int) -> Sequence[int]:
-    """What followed the longest run of last tokens, up to `ngram`, that occurred before.
-
-    Example:
-        >>> continuation([1, 2, 3, 9, 2, 3], ngram=3)
-        [9, 2, 3]
-    """
-    for length in range(min(ngram, len(sequence) - 1), 0, -1):
-        run = sequence[-length:]
-        for start in range(len(sequence) - length - 1, -1, -1):
-            if sequence[start : start + length] == run:
-                return sequence[start + length :]
-    return sequence[:0]

@@ -28,6 +28,9 @@ from draftproof.shapes import LookupShape
 
 _LOG = logging.getLogger(__name__)
 
+DraftLM = HuggingFaceLM | WidenedLM | MovedLM
+"""What a draft model may be: over the target's ids, and where the target is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPair:
@@ -44,7 +47,7 @@ class ModelPair:
     """
 
     target: HuggingFaceLM
-    draft: HuggingFaceLM | WidenedLM | MovedLM | None
+    draft: DraftLM | None
     tokenizer: PreTrainedTokenizerBase
     stop_token_ids: frozenset[int]
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -137,15 +140,13 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
         models[role] = load_model(
             source, role, dtype, device, spread=is_spread, report=report, note=notes[role].append
         )
-    loaded: dict[str, HuggingFaceLM | WidenedLM | MovedLM] = {}
+    loaded: dict[str, DraftLM] = {}
     target = HuggingFaceLM(models["target"], max(vocabularies["target"].values()) + 1)
     loaded["target"] = target
     if "draft" in sources:
         loaded["draft"] = _draft_for(
             target, models["draft"], vocabularies, tokenizers, notes["draft"]
         )
-        if models["draft"].device != target.device:
-            loaded["draft"] = MovedLM(loaded["draft"], target.device)
     notes["target"].extend(
         generation_notes(getattr(models["target"], "generation_config", None), config.sampling)
     )
@@ -173,6 +174,42 @@ def load_pair(config: RunConfig, report: Callable[[str], None] = _LOG.info) -> M
             },
         },
     )
+
+
+def with_draft(
+    pair: ModelPair, config: RunConfig, report: Callable[[str], None] = _LOG.info
+) -> ModelPair:
+    """The pair's target with another draft model, which alone is loaded.
+
+    Args:
+        pair: Of the target.
+        config: `draft`, `dtype`, `device` and `draft_device` are used.
+        report: Told what is being loaded, in a line each.
+
+    Raises:
+        ModelError: The draft model cannot be found or loaded, or does not share the vocabulary.
+    """
+    device = choose_devices(config)["draft"]
+    source = model_source(config.draft, "draft")
+    source = replace(source, trust_remote_code=config.trust_remote_code)
+    tokenizers = {"target": pair.tokenizer, "draft": load_tokenizer(source, "draft")}
+    vocabularies = {role: tokenizer.get_vocab() for role, tokenizer in tokenizers.items()}
+    compare_vocabularies(vocabularies["target"], vocabularies["draft"], added=_added(tokenizers))
+    dtype = choose_dtype(config.dtype, source, device)
+    report(f"loading draft {source.name} ({dtype} on {device})")
+    notes: list[str] = []
+    model = load_model(source, "draft", dtype, device, report=report, note=notes.append)
+    draft = _draft_for(pair.target, model, vocabularies, tokenizers, notes)
+    try:
+        probe_tree_scoring(draft)
+    except ModelError as error:
+        raise ModelError(f"--spec-draft {source.name}: {error}") from error
+    notes.extend(family_notes(model, draft.max_length))
+    described = {
+        **_describe(source, model, notes),
+        "tokenizer_sha256": _tokenizer_hash(tokenizers["draft"]),
+    }
+    return replace(pair, draft=draft, descriptions={**pair.descriptions, "draft": described})
 
 
 def _shares_vocabulary(
@@ -284,8 +321,8 @@ def _draft_for(
     vocabularies: Mapping[str, Mapping[str, int]],
     tokenizers: Mapping[str, PreTrainedTokenizerBase],
     notes: list[str],
-) -> HuggingFaceLM | WidenedLM:
-    """The draft model over the target's ids, whichever of them it has itself.
+) -> DraftLM:
+    """The draft model over the target's ids, whichever of them it has itself, where the target is.
 
     Mutates: `notes`, where it lacks some, or has others.
     """
@@ -302,10 +339,13 @@ def _draft_for(
     known = set(shared.known)
     stand_in = next((token for token in special if token in known), shared.known[0])
     notes.extend(shared.notes(str(tokenizer.convert_ids_to_tokens(stand_in))))
+    draft: HuggingFaceLM | WidenedLM
     if shared.known == tuple(range(target.vocabulary_size)):
-        return HuggingFaceLM(model, target.vocabulary_size)
-    narrow = HuggingFaceLM(model, max(shared.known) + 1)
-    return WidenedLM(narrow, target.vocabulary_size, shared.known, stand_in)
+        draft = HuggingFaceLM(model, target.vocabulary_size)
+    else:
+        narrow = HuggingFaceLM(model, max(shared.known) + 1)
+        draft = WidenedLM(narrow, target.vocabulary_size, shared.known, stand_in)
+    return draft if model.device == target.device else MovedLM(draft, target.device)
 
 
 def _describe(source: ModelSource, model: PreTrainedModel, notes: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from draftproof.assets import asset_path
-from draftproof.config import BUILTIN
+from draftproof.config import BUILTIN, BUILTIN_SMALL
 from draftproof.errors import ModelError
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?")
@@ -80,7 +80,8 @@ def model_source(name: str, role: str) -> ModelSource:
     """What a model's name stands for.
 
     Args:
-        name: ``builtin``, a local folder, a ``.gguf`` file or a hub id, with ``@revision`` or not.
+        name: ``builtin`` or ``builtin-small``, a local folder, a ``.gguf`` file or a hub id, with
+            ``@revision`` or not.
         role: ``target`` or ``draft``; names the option in errors and picks the built-in model.
 
     Raises:
@@ -90,6 +91,8 @@ def model_source(name: str, role: str) -> ModelSource:
     if name == BUILTIN:
         folder = asset_path("models", f"builtin-{role}")
         return ModelSource(name, SourceKind.BUILTIN, str(folder))
+    if name == BUILTIN_SMALL:
+        return ModelSource(name, SourceKind.BUILTIN, str(asset_path("models", BUILTIN_SMALL)))
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         _check_gguf(path, option)

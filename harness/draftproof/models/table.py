@@ -41,7 +41,7 @@ class TableLM:
         self.vocabulary_size = vocabulary_size
         self.max_length = max_length
         self._hidden = hidden
-        self._features = KeptFeatures()
+        self._features: KeptFeatures | None = None
         self.reset()
 
     @property
@@ -52,14 +52,16 @@ class TableLM:
         self._committed: tuple[int, ...] = ()
         self._tokens: tuple[int, ...] = ()
         self._parents: tuple[int, ...] = ()
-        self._features.reset()
+        if self._features is not None:
+            self._features.reset()
 
     def advance(self, token_ids: Sequence[int]) -> Float[torch.Tensor, " vocabulary"]:
         self.commit(())
         before = self._committed
         self._committed += tuple(token_ids)
         self._keep([self._committed[: len(before) + n + 1] for n in range(len(token_ids))])
-        self._features.commit(range(len(token_ids)))
+        if self._features is not None:
+            self._features.commit(range(len(token_ids)))
         return self._logits(self._committed)
 
     def score(
@@ -77,16 +79,19 @@ class TableLM:
 
     def commit(self, path: Sequence[int]) -> None:
         check_path(path, self._parents)
-        self._features.commit(path)
+        if self._features is not None:
+            self._features.commit(path)
         self._committed += tuple(self._tokens[node] for node in path)
         self._tokens = self._parents = ()
 
     def watch(self, layers: Sequence[int]) -> None:
         if layers and self._hidden is None:
             raise no_features(self)
-        self._features = KeptFeatures(layers)
+        self._features = KeptFeatures(layers) if layers else None
 
     def take_features(self) -> Float[torch.Tensor, "tokens layers size"]:
+        if self._features is None:
+            raise no_features(self)
         return self._features.take()
 
     def recompute(
@@ -97,12 +102,13 @@ class TableLM:
 
     def _keep(self, contexts: Sequence[tuple[int, ...]]) -> None:
         """Keep the hidden states after the last tokens of some contexts."""
-        layers, hidden = self._features.layers, self._hidden
-        if layers and hidden is not None:
+        features, hidden = self._features, self._hidden
+        if features is not None and hidden is not None:
+            layers = features.layers
             rows = [
                 torch.stack([hidden(context, layer) for layer in layers]) for context in contexts
             ]
-            self._features.add(torch.stack(rows))
+            features.add(torch.stack(rows))
 
     def _logits(self, context: tuple[int, ...]) -> torch.Tensor:
         return torch.log(self._law(context))

@@ -190,6 +190,12 @@ OPTIONS: tuple[Option, ...] = (
         "SHAPE",
     ),
     Option(
+        "--spec-budget",
+        "Give each domain the draft model and the tree of a budget file, which `draftproof advise "
+        "--budget FILE` writes, in place of --spec-draft and --spec-tree.",
+        "FILE",
+    ),
+    Option(
         "--spec-rule",
         f"Acceptance rule: {', '.join(RULE_NAMES)}. Default auto: a lossless rule for the drafts "
         f"and the temperature. LOSSY: {', '.join(_LOSSY)}.",

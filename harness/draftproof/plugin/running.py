@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from draftproof.config import BUILTIN
+from draftproof.config import BUILTIN, NO_DRAFT
 from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, is_out_of_memory
@@ -17,13 +17,21 @@ from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
 from draftproof.plugin.state import FATAL, RECORD
 from draftproof.report.context import AT_ONCE
+from draftproof.shapes import parse_tree
 from draftproof.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
     from draftproof.acceptance import AcceptanceRule
     from draftproof.config import RunConfig
     from draftproof.engines.measuring import Bench
+    from draftproof.models.loading import ModelPair
 
+
+BY_DOMAIN = "by domain"
+"""The tree of a run with a budget."""
+
+_LONGEST_TREE = 24
+"""Characters of a tree that is named in full."""
 
 _SHOWN = 3
 """Contradictions shown of a case."""
@@ -68,6 +76,16 @@ class Outcome:
             pytest.fail(f"{record.case_id}: " + "\n".join(problems), pytrace=False)
 
 
+def budget_drafts(config: RunConfig) -> list[str]:
+    """The drafts of a run with a budget, by domain; large trees by their size."""
+    found = []
+    for domain, draft, text in config.budget:
+        tree = parse_tree(text)
+        shown = text if len(text) <= _LONGEST_TREE else f"tree of {tree.most_nodes} nodes"
+        found.append(f"{domain}: {draft} {shown}")
+    return found
+
+
 def contradiction_lines(record: CaseRecord) -> str:
     """What is wrong with a case's counts, and what to do."""
     shown, more = record.contradictions[:_SHOWN], len(record.contradictions) - _SHOWN
@@ -110,10 +128,13 @@ class Speculation:
         self._other: Bench | None = None
         self._beside: CaseRecord | None = None
         self._cases = 0
+        self._warm: set[int] = set()
         self._rule = rule
         self._finished = finished
         self._report = report
         self._bench: Bench | None = None
+        self._benches: dict[RunConfig, Bench] = {}
+        self._pairs: dict[str, ModelPair] = {}
         self._node: pytest.Item | None = None
         self._watch = LawWatch(config.law_alpha, finished.values())
 
@@ -126,30 +147,62 @@ class Speculation:
             UsageError: The engine cannot be made of these settings.
             EngineError: Its own code failed.
         """
-        if self._bench is None:
+        return self._bench or self.bench_for(None)
+
+    def bench_for(self, domain: str | None) -> Bench:
+        """The engine and its judge for the prompts of a domain, which a budget may give its own.
+
+        Args:
+            domain: Its name; None for a run's own draft model and tree.
+
+        Raises:
+            DraftproofError: As `bench`.
+        """
+        config = self.config if domain is None else self.config.allotted(domain)
+        if config not in self._benches:
             from draftproof.engines.measuring import Bench
             from draftproof.engines.registry import check_engine, make_engine
-            from draftproof.models.loading import load_pair
 
-            if self.config.execute_code:
+            if self.config.execute_code and not self._benches:
                 from draftproof.scoring.sandbox import sandbox_line
 
                 self._report(sandbox_line())
-            check_engine(self.config, rule=self._rule)
-            pair = load_pair(self.config, self._report)
-            engine = make_engine(pair, self.config, rule=self._rule)
-            bench = Bench(engine, pair, self.config, self._upcoming, self._report)
-            if self._against is not None:
+            check_engine(config, rule=self._rule)
+            pair = self._pair(config)
+            engine = make_engine(pair, config, rule=self._rule)
+            bench = Bench(engine, pair, config, self._upcoming, self._report)
+            if self._against is not None and self._other is None:
+                pair = self._pair(self._against)
                 other = make_engine(pair, self._against)
                 self._other = Bench(other, pair, self._against, self._upcoming, self._report)
-            if bench.batch > 1:
+            if bench.batch > 1 and not self._benches:
                 self._report(f"{bench.batch} prompts are decoded at once")
-            self._bench = bench
+            self._benches[config] = bench
+        self._bench = self._benches[config]
         return self._bench
+
+    def _pair(self, config: RunConfig) -> ModelPair:
+        """The models of some settings: one target, and each draft model once.
+
+        Raises:
+            ModelError: A model cannot be loaded, or the two do not fit together.
+        """
+        from draftproof.models.loading import load_pair, with_draft
+
+        if config.draft not in self._pairs:
+            known = next(iter(self._pairs.values()), None)
+            if known is None:
+                self._pairs[config.draft] = load_pair(config, self._report)
+            elif config.draft == NO_DRAFT:
+                described = {**known.descriptions, "draft": {"name": NO_DRAFT}}
+                self._pairs[NO_DRAFT] = replace(known, draft=None, descriptions=described)
+            else:
+                self._pairs[config.draft] = with_draft(known, config, self._report)
+        return self._pairs[config.draft]
 
     def close(self) -> None:
         """Free what the engines hold."""
-        for bench in (self._bench, self._other):
+        for bench in (*self._benches.values(), self._other):
             if bench is not None:
                 bench.engine.close()
 
@@ -164,7 +217,7 @@ class Speculation:
         if prompt.prompt_id in self._finished:
             return self._keep(case, self._finished[prompt.prompt_id])
         try:
-            bench = self.bench
+            bench = self.bench_for(prompt.domain)
         except DraftproofError as error:
             _stop(case.node, error)
         try:
@@ -191,14 +244,16 @@ class Speculation:
 
     def _upcoming(self, prompt_id: str) -> Iterator[Prompt]:
         """The prompts of the tests that come after one that is running, in their order."""
-        if self._node is None:
+        if self._node is None or self._bench is None:
             return
+        allotted = self._bench.config
         items = self._node.session.items
         for item in items[items.index(self._node) + 1 :]:
             prompt = getattr(getattr(item, "callspec", None), "params", {}).get("case")
             if (
                 isinstance(prompt, Prompt)
                 and prompt.prompt_id not in self._finished
+                and self.config.allotted(prompt.domain) == allotted
                 and item.get_closest_marker("skip") is None
             ):
                 yield prompt
@@ -215,9 +270,10 @@ class Speculation:
     def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
         """The case's record; where there are other settings too, each goes first in turn."""
         self._beside = None
-        if not self._cases:
-            for each in filter(None, (bench, self._other)):
+        for each in filter(None, (bench, self._other)):
+            if id(each) not in self._warm:
                 each.warm_up(prompt)
+                self._warm.add(id(each))
         self._cases += 1
         if self._other is None:
             return bench.run(prompt)
@@ -237,6 +293,9 @@ class Speculation:
             if self._bench.batch > 1:
                 described[AT_ONCE] = self._bench.batch
             models = {**self._bench.pair.descriptions, "engine": described}
+            if self.config.budget:
+                models["draft"] = {"name": ", ".join(budget_drafts(self.config))}
+                models["engine"] = {**described, "tree": BY_DOMAIN, "rule": self.config.rule}
         case.node.user_properties.extend(case_properties(record))
         kept = {
             "record": record.to_json(),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from draftproof.budget import NO_MODEL
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names
 from draftproof.errors import DraftproofError, UsageError, unknown_value
@@ -64,9 +65,11 @@ def _settings_line(settings: RunConfig) -> str:
     if settings.batch != 1:
         decoding += f", {settings.batch or 'as many prompts as fit'} at once"
     if settings.engine == REFERENCE:
-        decoding += f", tree {settings.tree}, rule {labelled(settings.rule)}"
+        tree = "by domain" if settings.budget else str(settings.tree)
+        decoding += f", tree {tree}, rule {labelled(settings.rule)}"
+    draft = "by domain" if settings.budget else settings.draft
     return (
-        f"{decoding}, target {settings.target}, draft {settings.draft}, temperature "
+        f"{decoding}, target {settings.target}, draft {draft}, temperature "
         f"{settings.sampling.temperature:g}, prompts {settings.prompts}, seed {settings.seed}"
     )
 
@@ -109,7 +112,9 @@ def is_worker(config: pytest.Config) -> bool:
 def _check_models(settings: RunConfig) -> None:
     from draftproof.models.source import model_source
 
-    for role, name in (("target", settings.target), ("draft", settings.draft)):
+    drafts = [draft for _, draft, _ in settings.budget if draft not in NO_MODEL]
+    named = [("target", settings.target), ("draft", settings.draft)]
+    for role, name in (*named, *(("draft", draft) for draft in drafts)):
         if name != BUILTIN and (role, name) != ("draft", NO_DRAFT):
             model_source(name, role)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from draftproof.budget import load_budget
 from draftproof.config import PRESETS, RunConfig, Sampling
 from draftproof.errors import UsageError, unknown_value
 from draftproof.plugin.options import ALL, AUTO, given, one_of_each, pairs_of
@@ -40,6 +42,7 @@ _CONFIG_FIELDS = {
     "spec_engine_timeout": "engine_timeout",
     "spec_batch": "batch",
     "spec_tie_tolerance": "tie_tolerance",
+    "spec_budget": "budget",
 }
 
 
@@ -69,6 +72,7 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
             options[key.removeprefix("option.")] = value
         elif key in ("tree", "rule", "engine"):
             changed[key] = parse_tree(value) if key == "tree" else value
+            changed["budget"] = ()
         else:
             raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
     if changed.get("engine", settings.engine) == settings.engine:
@@ -119,4 +123,29 @@ def settings_of(values: Mapping[str, Any], **defaults: Any) -> RunConfig:
         settings.setdefault("prompts", OWN_PROMPTS)
     if "tree" in settings:
         settings["tree"] = parse_tree(settings["tree"])
-    return RunConfig(**settings, sampling=Sampling(**sampling))
+    budget = settings.pop("budget", None)
+    config = RunConfig(**settings, sampling=Sampling(**sampling))
+    return config if budget is None else with_budget(config, budget, values)
+
+
+def with_budget(config: RunConfig, path: str, values: Mapping[str, Any]) -> RunConfig:
+    """The settings with what a budget file gives each domain.
+
+    Args:
+        config: The settings without it.
+        path: Of the file.
+        values: By the option's name, as for `settings_of`.
+
+    Raises:
+        UsageError: The file is none, was made for other settings, or an option says the same.
+    """
+    for name in ("spec_tree", "spec_draft"):
+        if values.get(name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--spec-budget {path} gives each domain its draft model and tree; leave {option} "
+                "out"
+            )
+    budget = load_budget(Path(path))
+    budget.require_made_for(config.target, config.sampling.temperature, f"--spec-budget {path}")
+    return dataclasses.replace(config, budget=budget.pairs)

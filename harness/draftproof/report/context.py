@@ -308,8 +308,9 @@ def _decoding(run: RunInfo) -> list[str]:
     engine = run.models.get("engine", {})
     name = engine.get("name", "reference")
     if name == "reference":
+        tree = "by domain" if run.config.get("budget") else _setting(run.config.get("tree"))
         return [
-            f"tree {_setting(run.config.get('tree'))}",
+            f"tree {tree}",
             f"rule {labelled(_setting(run.config.get('rule')))}",
         ]
     version = engine.get("version")

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from draftproof.config import BUILTIN
+from draftproof.config import BUILTIN, BUILTIN_SMALL
 from draftproof.errors import TraceError
 
 TOY_NOTICE = (
     "The built-in pair is a toy pair: these figures describe only this pair, and nothing about "
     "other models."
 )
+
+
+TOYS = (BUILTIN, BUILTIN_SMALL)
+"""Names of models that the notice is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +62,7 @@ class RunInfo:
     def uses_builtin(self) -> bool:
         """Whether target or draft model is the built-in one, so that `TOY_NOTICE` applies."""
         return any(
-            self.config.get(role) == BUILTIN
-            and self.models.get(role, {}).get("name", BUILTIN) == BUILTIN
+            self.config.get(role) in TOYS and self.models.get(role, {}).get("name", BUILTIN) in TOYS
             for role in ("target", "draft")
         )
 

@@ -1,0 +1,165 @@
+"""Budget files: which draft model and which tree each domain is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from draftproof.errors import UsageError
+from draftproof.shapes import NO_TREE, LookupShape, TreeShape, parse_tree
+
+SCHEMA_VERSION = 1
+_KIND = "draftproof budget"
+NO_MODEL = ("none", "lookup")
+"""Names of drafts that no model makes: no speculation, and prompt lookup."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allotment:
+    """What a domain is given.
+
+    Attributes:
+        draft: A draft model as ``--spec-draft`` names it, or one of `NO_MODEL`.
+        tree: Shape of its drafts.
+    """
+
+    draft: str
+    tree: TreeShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """One draft model and tree a domain.
+
+    Attributes:
+        target: The target that it was made for, as ``--spec-target`` names it.
+        temperature: Sampling temperature that it was made for.
+        domains: By domain.
+        otherwise: For every other domain.
+        promises: By domain, what the advice promised: block efficiency and speedup, each as value,
+            low and high.
+    """
+
+    target: str
+    temperature: float
+    domains: Mapping[str, Allotment]
+    otherwise: Allotment
+    promises: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def of(self, domain: str) -> Allotment:
+        """What a domain is given."""
+        return self.domains.get(domain, self.otherwise)
+
+    @property
+    def drafts(self) -> tuple[str, ...]:
+        """The draft models that it needs."""
+        listed = [*self.domains.values(), self.otherwise]
+        names = dict.fromkeys(each.draft for each in listed)
+        return tuple(name for name in names if name not in NO_MODEL)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str, str], ...]:
+        """Domain, draft model and tree; the domain of `otherwise` is ``*``."""
+        listed = {**self.domains, "*": self.otherwise}
+        return tuple((name, each.draft, str(each.tree)) for name, each in listed.items())
+
+    def require_made_for(self, target: str, temperature: float, where: str) -> None:
+        """Refuse a budget of another target or temperature.
+
+        Raises:
+            UsageError: Says which it was made for, and what to do.
+        """
+        if target != self.target:
+            raise UsageError(
+                f"{where} was made for the target '{self.target}', and this run's is '{target}'; "
+                "make one for it with `draftproof advise`, or leave --spec-budget out"
+            )
+        if temperature != self.temperature:
+            raise UsageError(
+                f"{where} was made for temperature {self.temperature:g}, and this run's is "
+                f"{temperature:g}; record and advise at that temperature"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The budget as JSON values; `from_json`'s inverse."""
+        return {
+            "kind": _KIND,
+            "schema_version": SCHEMA_VERSION,
+            "target": self.target,
+            "temperature": self.temperature,
+            "domains": {
+                name: {"draft": each.draft, "tree": str(each.tree)}
+                for name, each in self.domains.items()
+            },
+            "otherwise": {"draft": self.otherwise.draft, "tree": str(self.otherwise.tree)},
+            "promises": {name: dict(promise) for name, promise in self.promises.items()},
+        }
+
+    @classmethod
+    def from_json(cls, values: Any, where: str) -> Self:
+        """The budget from JSON values.
+
+        Args:
+            values: As `to_json` makes them.
+            where: The file, for messages.
+
+        Raises:
+            UsageError: They are none of a budget.
+        """
+        if not isinstance(values, dict) or values.get("kind") != _KIND:
+            raise UsageError(
+                f"{where} is not a budget file; `draftproof advise --budget FILE` writes one"
+            )
+        if values.get("schema_version", 0) > SCHEMA_VERSION:
+            raise UsageError(
+                f"{where} has schema version {values['schema_version']}, and this draftproof reads "
+                f"up to {SCHEMA_VERSION}; install a newer one"
+            )
+        try:
+            return cls(
+                target=str(values["target"]),
+                temperature=float(values["temperature"]),
+                domains={
+                    str(name): _allotment(each, f"{where}: {name}")
+                    for name, each in values["domains"].items()
+                },
+                otherwise=_allotment(values["otherwise"], f"{where}: otherwise"),
+                promises=values.get("promises", {}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"{where}: a budget has target, temperature, domains and otherwise, each domain a "
+                f"draft and a tree ({error!r})"
+            ) from error
+
+
+def load_budget(path: Path) -> Budget:
+    """A budget from its file.
+
+    Raises:
+        UsageError: It cannot be read, or is none.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"--spec-budget: cannot read {path} ({error.strerror}); `draftproof advise --budget "
+            f"{path}` writes one"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"--spec-budget: {path} is not JSON ({error})") from error
+    return Budget.from_json(values, f"--spec-budget {path}")
+
+
+def _allotment(values: Mapping[str, Any], where: str) -> Allotment:
+    draft, tree = str(values["draft"]), parse_tree(str(values["tree"]))
+    is_lookup = isinstance(tree, LookupShape)
+    if (draft in NO_MODEL) != is_lookup or (draft == "none") != (tree == NO_TREE):
+        raise UsageError(
+            f"{where}: the draft '{draft}' does not go with the tree '{tree}'; 'none' has the tree "
+            "none, 'lookup' has lookup:5, and a draft model has any other"
+        )
+    return Allotment(draft=draft, tree=tree)

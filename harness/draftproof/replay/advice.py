@@ -1,0 +1,302 @@
+"""Advice: the best draft model and tree by domain, and what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from draftproof.errors import UsageError, unknown_value
+from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
+from draftproof.replay.choosing import (
+    CHAIN,
+    EARLY,
+    EARLY_ENTROPY,
+    Choice,
+    Limits,
+    choose,
+)
+from draftproof.replay.costs import CostModel
+from draftproof.replay.crossfit import (
+    CrossFit,
+    HeldOut,
+    cross_fit,
+    efficiency_estimate,
+    folds,
+    speedup_estimate,
+)
+from draftproof.replay.recorded import Recording
+from draftproof.replay.what_if import SweepPoints, break_even_ratio, sweep_points
+from draftproof.shapes import KAryShape
+from draftproof.statistics.bootstrap import Estimate, Resampling
+
+DEFAULT = Candidate(draft="", shape=KAryShape(3, 2))
+"""The tree that suites use without being told; beside the first draft model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """A setting and what it promises on prompts like these.
+
+    Attributes:
+        candidate: The setting, chosen on all prompts.
+        kind: What kind of setting it is the fastest of.
+        block_efficiency: Committed tokens ÷ steps, on prompts that had no part in the choice.
+        speedup: Plain ÷ speculative seconds, likewise.
+    """
+
+    candidate: Candidate
+    kind: str
+    block_efficiency: Estimate
+    speedup: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainAdvice:
+    """The advice for one domain.
+
+    Attributes:
+        domain: Its name.
+        prompts: How many were recorded.
+        advised: The fastest setting; no speculation where nothing keeps its promise of being
+            faster on prompts that had no part in the choice.
+        compared: The fastest setting of each drafter and kind.
+        agreeing: Of `folds` parts, how many would have chosen the same setting without it.
+        folds: Parts of the prompts.
+        default: The default tree with the first draft model.
+        single_loss: The share of the speed that is lost with the one setting that is the fastest
+            over all domains.
+        break_even: Cost ratio of draft and target from which speculation with the advised draft
+            model is slower than none; NaN without a draft model.
+        early_gain: By how much the best chain that ends early, with the advised draft model, is
+            faster than its best chain of one length; None where such chains were not recorded.
+        entropy_gain: By how much it is faster where the entropy counts beside the largest
+            probability.
+        points: What the page's sweep is drawn from.
+    """
+
+    domain: str
+    prompts: int
+    advised: Promise
+    compared: tuple[Promise, ...]
+    agreeing: int
+    folds: int
+    default: Promise
+    single_loss: Estimate
+    break_even: float
+    early_gain: Estimate | None
+    entropy_gain: Estimate | None
+    points: SweepPoints
+
+    def chain_length(self, draft: str) -> int:
+        """The best length of a chain with a draft model; 0 where even that is slower than none."""
+        for promise in self.compared:
+            if promise.candidate.draft == draft and promise.kind == CHAIN:
+                return promise.candidate.shape.deepest if promise.speedup.value > 1 else 0
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """The advice for a target.
+
+    Attributes:
+        recording: What it follows from.
+        costs: Likewise.
+        domains: By domain, in the recording's order.
+        single: The fastest one setting for all domains.
+        single_chains: By draft model, the best length of a chain for all domains.
+        drafters: What was considered.
+        limits: Likewise.
+        resampling: How intervals are made.
+    """
+
+    recording: Recording
+    costs: CostModel
+    domains: tuple[DomainAdvice, ...]
+    single: Promise
+    single_chains: dict[str, int]
+    drafters: tuple[str, ...]
+    limits: Limits
+    resampling: Resampling
+
+
+def advise(
+    recording: Recording,
+    costs: CostModel,
+    drafters: Sequence[str],
+    *,
+    limits: Limits | None = None,
+    resampling: Resampling | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Advice:
+    """Choose settings by domain, and price them on prompts that had no part in the choice.
+
+    Args:
+        recording: Of the target and every draft model among `drafters`.
+        costs: Of the same models.
+        drafters: Names of draft models, `LOOKUP` and `NONE`; `NONE` is always considered.
+        limits: What is looked at.
+        resampling: Number of resamples, level and seed.
+        say: Told which domain is looked at.
+
+    Raises:
+        UsageError: A draft model was not recorded or has no costs, a tree needs more tokens of a
+            position or wider passes than there are, or a domain has fewer than two prompts.
+    """
+    drafters = tuple(dict.fromkeys([*drafters, NONE]))
+    limits, resampling = limits or Limits(), resampling or Resampling()
+    _check(recording, costs, drafters)
+    limits = _within(recording, costs, limits)
+    whole = Sweep(recording, recording.cases, costs)
+    part = np.zeros(len(whole), int)
+    where = {domain: _rows(recording, domain) for domain in recording.domains}
+    for rows in where.values():
+        part[rows] = folds([recording.cases[row].case_id for row in rows])
+    say("choosing one setting for all domains")
+    pooled = cross_fit(whole, part, partial(_choose, whole, drafters, limits))
+    found = []
+    for domain, rows in where.items():
+        say(f"choosing a setting for {domain}")
+        sweep = Sweep(recording, [recording.cases[row] for row in rows], costs)
+        fit = cross_fit(sweep, part[rows], partial(_choose, sweep, drafters, limits))
+        single = HeldOut(*(column[rows] for column in pooled.best_held_out))
+        found.append(_domain_advice(domain, sweep, fit, single, drafters, limits, resampling))
+    return Advice(
+        recording=recording,
+        costs=costs,
+        domains=tuple(found),
+        single=_promise(whole, pooled.best_chosen, pooled.best_held_out, "all", resampling),
+        single_chains={
+            draft: choice.candidate.shape.deepest if choice.speedup > 1 else 0
+            for (draft, kind), choice in pooled.chosen.items()
+            if kind == CHAIN
+        },
+        drafters=drafters,
+        limits=limits,
+        resampling=resampling,
+    )
+
+
+def _choose(
+    sweep: Sweep, drafters: Sequence[str], limits: Limits, rows: np.ndarray
+) -> dict[tuple[str, str], Choice]:
+    return choose(sweep, rows, drafters, limits)
+
+
+def _domain_advice(
+    domain: str,
+    sweep: Sweep,
+    fit: CrossFit,
+    single: HeldOut,
+    drafters: Sequence[str],
+    limits: Limits,
+    resampling: Resampling,
+) -> DomainAdvice:
+    compared = tuple(
+        _promise(sweep, fit.chosen[key], fit.held_out[key], domain, resampling)
+        for key in fit.chosen
+    )
+    advised = _promise(sweep, fit.best_chosen, fit.best_held_out, domain, resampling)
+    held_out = fit.best_held_out
+    if advised.speedup.value <= 1:
+        plain = Choice(kind=NONE, candidate=PLAIN, speedup=1.0)
+        held_out = HeldOut(sweep.committed.astype(float), sweep.plain)
+        advised = _promise(sweep, plain, held_out, domain, resampling)
+    loss = speedup_estimate(
+        held_out.seconds, single.seconds, sweep.workload.committed, domain, resampling
+    )
+    models = [drafter for drafter in drafters if drafter not in (LOOKUP, NONE)]
+    default = Candidate(draft=models[0], shape=DEFAULT.shape) if models else PLAIN
+    measured = sweep.measure([default])
+    own = advised.candidate.draft
+    draft = own if own in models else (models[0] if models else None)
+    points = sweep_points(sweep, models, [fit.chosen[key].candidate for key in fit.chosen], limits)
+    return DomainAdvice(
+        domain=domain,
+        prompts=len(sweep),
+        advised=advised,
+        compared=compared,
+        agreeing=fit.agreeing,
+        folds=min(len(sweep), 5),
+        default=_promise(
+            sweep,
+            Choice(kind="default", candidate=default, speedup=1.0),
+            HeldOut(measured.steps[0], measured.seconds[0]),
+            domain,
+            resampling,
+        ),
+        single_loss=_loss(loss),
+        early_gain=_gain(sweep, fit, draft, CHAIN, EARLY, domain, resampling),
+        entropy_gain=_gain(sweep, fit, draft, EARLY, EARLY_ENTROPY, domain, resampling),
+        break_even=float("nan") if draft is None else break_even_ratio(points, draft),
+        points=points,
+    )
+
+
+def _gain(
+    sweep: Sweep,
+    fit: CrossFit,
+    draft: str | None,
+    without: str,
+    with_it: str,
+    domain: str,
+    resampling: Resampling,
+) -> Estimate | None:
+    """By which share one kind of setting is faster than another, on held-out prompts."""
+    kinds = [fit.held_out.get((draft or NONE, kind)) for kind in (without, with_it)]
+    if kinds[0] is None or kinds[1] is None:
+        return None
+    seconds = kinds[0].seconds, kinds[1].seconds
+    ratio = speedup_estimate(*seconds, sweep.workload.committed, domain, resampling)
+    return replace(ratio, value=ratio.value - 1, low=ratio.low - 1, high=ratio.high - 1)
+
+
+def _promise(
+    sweep: Sweep, choice: Choice, held_out: HeldOut, stratum: str, resampling: Resampling
+) -> Promise:
+    return Promise(
+        candidate=choice.candidate,
+        kind=choice.kind,
+        block_efficiency=efficiency_estimate(sweep.committed, held_out.steps, stratum, resampling),
+        speedup=speedup_estimate(
+            sweep.plain, held_out.seconds, sweep.workload.committed, stratum, resampling
+        ),
+    )
+
+
+def _loss(ratio: Estimate) -> Estimate:
+    """From seconds by domain ÷ seconds of the single setting to the share of speed lost."""
+    return Estimate(
+        value=1 - ratio.value,
+        low=1 - ratio.high,
+        high=1 - ratio.low,
+        n=ratio.n,
+        reason=ratio.reason,
+    )
+
+
+def _rows(recording: Recording, domain: str) -> np.ndarray:
+    return np.array([i for i, case in enumerate(recording.cases) if case.domain == domain])
+
+
+def _check(recording: Recording, costs: CostModel, drafters: Sequence[str]) -> None:
+    if not recording.cases:
+        raise UsageError("the recording has no prompt; go on with it first (`draftproof record`)")
+    known = (*recording.info.drafts, LOOKUP, NONE)
+    for drafter in drafters:
+        if drafter not in known:
+            raise unknown_value("--drafts", drafter, known)
+        if drafter in recording.info.drafts:
+            costs.of_draft(drafter)
+
+
+def _within(recording: Recording, costs: CostModel, limits: Limits) -> Limits:
+    """The limits that the recording and the costs reach."""
+    return Limits(
+        nodes=min(limits.nodes, costs.target.widths[-1] - 1),
+        depth=limits.depth,
+        ranks=min(limits.ranks, recording.info.k),
+    )

@@ -1,0 +1,125 @@
+"""The tree that keeps the most for its number of nodes, by dynamic programming.
+
+A tree's expected accepted length is the sum over its nodes of the chance that the path to the node
+is what the target says. So the best tree of n nodes and a given depth is a knapsack over the tree
+of paths, in which a node needs its parent and its elder siblings.
+
+Source:
+    Sequoia, Chen et al. 2024 (arXiv 2402.12374), section 4.1. There the chance of a node is a
+    product of positional acceptances that are the same at every depth; here it is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from draftproof.replay.matching import Paths
+from draftproof.replay.path_counts import PathCounts
+
+_NEVER = -np.inf
+
+
+def best_trees(counts: PathCounts, *, depth: int, most_nodes: int) -> Iterator[tuple[Paths, float]]:
+    """The best tree of each number of nodes, none deeper than `depth`.
+
+    Args:
+        counts: Chances of paths.
+        depth: Deepest node.
+        most_nodes: Of the largest tree.
+
+    Yields:
+        Trees of 1, 2, … nodes, as far as there are paths for them, each with its expected accepted
+        length.
+
+    Example:
+        >>> counts = PathCounts(
+        ...     paths=((0,), (1,), (0, 0)),
+        ...     shares=np.array([0.6, 0.2, 0.5]),
+        ...     parents=np.array([-1, -1, 0]),
+        ... )
+        >>> [tree for tree, _ in best_trees(counts, depth=2, most_nodes=2)]
+        [((0,),), ((0,), (0, 0))]
+    """
+    nodes = [node for node, path in enumerate(counts.paths) if len(path) <= depth]
+    index = {counts.paths[node]: node for node in nodes}
+    table: dict[int, np.ndarray] = {}
+    split: dict[int, np.ndarray] = {}
+    nothing = np.zeros(1)
+    # From the last path to the first: children and younger siblings come after a node.
+    for node in reversed(nodes):
+        path = counts.paths[node]
+        child = table.get(index.get((*path, 0), -1), nothing)
+        younger = table.get(index.get((*path[:-1], path[-1] + 1), -1), nothing)
+        joined, taken = _joined(child, younger, most_nodes - 1)
+        table[node] = np.concatenate([[0.0], counts.shares[node] + joined])
+        split[node] = taken
+    root = index.get((0,))
+    if root is None:
+        return
+    for size in range(1, min(most_nodes, len(table[root]) - 1) + 1):
+        yield _chosen(counts, index, split, root, size), float(table[root][size])
+
+
+def _joined(left: np.ndarray, right: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most that two parts give together with n nodes, and how many of them the left has."""
+    size = min(len(left) + len(right) - 2, most) + 1
+    best, taken = np.full(size, _NEVER), np.zeros(size, int)
+    for count, value in enumerate(left[:size]):
+        stop = min(size, count + len(right))
+        sums = value + right[: stop - count]
+        better = sums > best[count:stop]
+        best[count:stop] = np.where(better, sums, best[count:stop])
+        taken[count:stop] = np.where(better, count, taken[count:stop])
+    return best, taken
+
+
+def _chosen(
+    counts: PathCounts,
+    index: dict[tuple[int, ...], int],
+    split: dict[int, np.ndarray],
+    root: int,
+    size: int,
+) -> Paths:
+    """The nodes behind an entry of the table."""
+    found: list[tuple[int, ...]] = []
+    open_parts = [(root, size)]
+    while open_parts:
+        node, left = open_parts.pop()
+        if not left:
+            continue
+        path = counts.paths[node]
+        found.append(path)
+        below = int(split[node][left - 1])
+        open_parts.append((index.get((*path, 0), -1), below))
+        open_parts.append((index.get((*path[:-1], path[-1] + 1), -1), left - 1 - below))
+    return tuple(sorted(found, key=lambda path: (len(path), path)))
+
+
+def neighbours(tree: Paths, *, ranks: int, depth: int) -> list[Paths]:
+    """The trees that have one node more or one less.
+
+    Args:
+        tree: With every node its parent and its elder siblings.
+        ranks: Siblings at most.
+        depth: Levels at most.
+
+    Example:
+        >>> neighbours(((0,),), ranks=2, depth=2)
+        [((0,), (1,)), ((0,), (0, 0))]
+    """
+    nodes = set(tree)
+    removable = [
+        path
+        for path in tree
+        if (*path, 0) not in nodes and (*path[:-1], path[-1] + 1) not in nodes and len(tree) > 1
+    ]
+    addable = {(*path[:-1], path[-1] + 1) for path in tree if path[-1] + 1 < ranks}
+    addable |= {(*path, 0) for path in tree if len(path) < depth}
+
+    def ordered(paths: set[tuple[int, ...]]) -> Paths:
+        return tuple(sorted(paths, key=lambda path: (len(path), path)))
+
+    grown = [ordered(nodes | {path}) for path in ordered(addable - nodes)]
+    return grown + [ordered(nodes - {path}) for path in removable]

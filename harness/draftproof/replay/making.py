@@ -1,0 +1,185 @@
+"""Makes a recording: prompts along the target's own text, with several draft models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from draftproof.config import RunConfig
+from draftproof.data.prompt import Prompt
+from draftproof.engines.measuring import Bench
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.environment import hardware, versions
+from draftproof.errors import UsageError
+from draftproof.models.loading import DraftLM, ModelPair, load_pair, with_draft
+from draftproof.randomness import SeededRandomness
+from draftproof.replay.off_policy import OffPolicyText, off_policy_label
+from draftproof.replay.recorded import Recording, RecordingInfo
+from draftproof.replay.recorder import Trajectory, extended, record_case, require_recordable
+from draftproof.replay.storage import RecordingFolder
+
+_SAY_EVERY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingPlan:
+    """What is to be recorded.
+
+    Attributes:
+        config: Target, dtype, device, sampling, length limit, prompts and seed; the draft model and
+            the tree are not used.
+        drafts: Names of draft models, at least one.
+        k: Tokens to keep of each position.
+        overrun: Tokens to record after the end of an output.
+        rollout: Tokens of each draft model's own chain to look at from every position; at
+            temperature 0.
+        outputs: Plain outputs of a finished run by case id, with why each ended; prompts without
+            one are decoded.
+        prompts: What the target is asked; none where there are `texts`.
+        texts: Text of another origin in place of prompts and outputs; else None.
+    """
+
+    config: RunConfig
+    drafts: tuple[str, ...]
+    prompts: Sequence[Prompt] = ()
+    k: int = 16
+    overrun: int = 8
+    rollout: int = 8
+    outputs: Mapping[str, tuple[tuple[int, ...], str]] | None = None
+    texts: Sequence[OffPolicyText] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModels:
+    """The models of a recording.
+
+    Attributes:
+        pair: The target, with the first draft model.
+        drafts: Every draft model by its name.
+        descriptions: Of ``target`` and each of them.
+    """
+
+    pair: ModelPair
+    drafts: dict[str, DraftLM]
+    descriptions: dict[str, dict[str, Any]]
+
+
+def load_models(
+    config: RunConfig, drafts: Sequence[str], report: Callable[[str], None]
+) -> LoadedModels:
+    """The target once, and every draft model beside it.
+
+    Raises:
+        ModelError: One cannot be loaded, or does not share the target's vocabulary.
+        UsageError: There is no draft model, or one is named like the target.
+    """
+    if not drafts or "target" in drafts:
+        raise UsageError("--drafts: name at least one draft model, and none of them 'target'")
+    first = load_pair(replace(config, draft=drafts[0]), report)
+    loaded: dict[str, DraftLM] = {}
+    descriptions = {"target": first.descriptions["target"]}
+    for name in drafts:
+        pair = (
+            first if name == drafts[0] else with_draft(first, replace(config, draft=name), report)
+        )
+        if pair.draft is None:
+            raise UsageError(f"--drafts: {name} is not a draft model for {config.target}")
+        loaded[name] = pair.draft
+        descriptions[name] = pair.descriptions["draft"]
+    return LoadedModels(pair=first, drafts=loaded, descriptions=descriptions)
+
+
+def make_recording(
+    plan: RecordingPlan, folder: Path, models: LoadedModels, report: Callable[[str], None]
+) -> Recording:
+    """Record every prompt that the folder does not hold yet.
+
+    Args:
+        plan: What to record.
+        folder: Made, or gone on with.
+        models: As `load_models` gives them.
+        report: Told how far it is, in a line now and then.
+
+    Raises:
+        UsageError: The settings are none that a recording can be made with, or there is no prompt.
+        TraceError: The folder holds another recording.
+        DraftproofError: A prompt does not fit, or the disk is full.
+    """
+    config, target = plan.config, models.pair.target
+    require_recordable(config.sampling)
+    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
+    texts = {text.case_id: text for text in plan.texts or ()}
+    names = list(texts) or list(prompts)
+    if not names:
+        raise UsageError(f"--prompts {config.prompts}: there is no prompt to record")
+    info = RecordingInfo(
+        models=models.descriptions,
+        max_lengths={
+            "target": target.max_length,
+            **{name: model.max_length for name, model in models.drafts.items()},
+        },
+        vocabulary_size=target.vocabulary_size,
+        settings=replace(config, draft=plan.drafts[0]).to_json(),
+        k=min(plan.k, target.vocabulary_size),
+        overrun=0 if texts else plan.overrun,
+        rollout=plan.rollout if config.sampling.greedy else 0,
+        off_policy=off_policy_label(plan.texts),
+        versions=versions(),
+        hardware=hardware(),
+        sources=(config.prompts,),
+    )
+    recording = RecordingFolder(folder, info, names)
+    said, began = time.monotonic(), len(recording.finished)
+    bench = Bench(ReferenceEngine.without_drafts(models.pair, config), models.pair, config)
+    if began:
+        report(f"{began} of {len(names)} prompts are recorded already")
+    for name in names:
+        if name in recording.finished:
+            continue
+        if name in texts:
+            token_ids, trajectory = texts[name].encoded(models.pair, config.max_new_tokens)
+        else:
+            token_ids, trajectory = _on_policy(bench, prompts[name], plan)
+        recording.append(
+            record_case(
+                name,
+                texts[name].domain if name in texts else prompts[name].domain,
+                token_ids,
+                trajectory,
+                target,
+                models.drafts,
+                sampling=config.sampling,
+                k=plan.k,
+                rollout=info.rollout,
+            )
+        )
+        if time.monotonic() - said > _SAY_EVERY_SECONDS:
+            said = time.monotonic()
+            report(f"recorded {len(recording.finished)} of {len(names)} prompts")
+    return recording.close()
+
+
+def _on_policy(
+    bench: Bench, prompt: Prompt, plan: RecordingPlan
+) -> tuple[tuple[int, ...], Trajectory]:
+    """A prompt's token ids, and what the target says after it."""
+    request = bench.request(prompt)
+    found = (plan.outputs or {}).get(prompt.prompt_id)
+    if found is None:
+        generation = bench.engine.plain(request)
+        found = generation.token_ids, generation.stop_reason
+    output, stop_reason = found
+    tokens = extended(
+        request.prompt_token_ids,
+        output,
+        bench.pair.target,
+        sampling=request.sampling,
+        randomness=SeededRandomness(request.seed, f"{request.request_id}\0overrun"),
+        overrun=plan.overrun,
+    )
+    return request.prompt_token_ids, Trajectory(
+        token_ids=tokens, committed=len(output), stop_reason=stop_reason
+    )

@@ -1,0 +1,76 @@
+"""What must be said beside every figure that follows from a recording."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from draftproof.config import BUILTIN, BUILTIN_SMALL
+from draftproof.replay.recorded import Recording
+
+TIE_MARGIN = 1e-3
+"""A margin in logits below which a token's rank is called a near-tie: float32 models' logits move
+by less than this with the width of a pass."""
+
+_TOYS = (BUILTIN, BUILTIN_SMALL)
+_TOY = (
+    "The built-in models are toys: these figures describe only them, and nothing about other "
+    "models."
+)
+
+
+def recording_notes(recording: Recording) -> list[str]:
+    """Sentences on what a recording is, and how far it can be believed."""
+    info = recording.info
+    notes = []
+    names = [str(model.get("name")) for model in info.models.values()]
+    if any(name in _TOYS for name in names):
+        notes.append(_TOY)
+    if not recording.complete:
+        notes.append(
+            f"The recording is not finished: these are its first {len(recording.cases)} prompts. "
+            "Run the same `draftproof record` again to go on."
+        )
+    if info.off_policy:
+        notes.append(
+            f"{info.off_policy}. The trajectories are not the target's own text: figures say how "
+            f"often drafts agree with that text, of which the target itself would have said "
+            f"{_own_share(recording):.0%} of the tokens."
+        )
+    close = near_ties(recording)
+    if close:
+        notes.append(
+            f"At {close} positions a token's rank under a draft model hangs on less than "
+            f"{TIE_MARGIN:g} in logits: there a live run may round to another tree."
+        )
+    return notes
+
+
+def near_ties(recording: Recording) -> int:
+    """Positions at which rounding may change the rank at which a token is proposed."""
+    return sum(
+        int(
+            np.count_nonzero(
+                (draft.columns["margin"][: case.committed] < TIE_MARGIN)
+                & (draft.columns["rank"][: case.committed] < draft.k)
+            )
+        )
+        for case in recording.cases
+        for draft in case.drafts.values()
+    )
+
+
+def _own_share(recording: Recording) -> float:
+    """The share of tokens that are at least as probable as any that a draft model proposed.
+
+    The target's argmax itself is not recorded: what no draft model proposed is taken to be less
+    probable, so that the share is an upper bound.
+    """
+    agreeing = total = 0
+    for case in recording.cases:
+        best = np.max(
+            [draft.top["top_target_log_probability"].max(axis=1) for draft in case.drafts.values()],
+            axis=0,
+        )
+        agreeing += int(np.count_nonzero(case.target["log_probability"] >= best - 1e-6))
+        total += len(case.token_ids)
+    return agreeing / total if total else float("nan")

@@ -1,0 +1,131 @@
+"""From what a tree keeps and what passes cost to seconds: the price of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from draftproof.replay.costs import CostModel
+from draftproof.replay.sums import ReplaySums
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The prompts that are priced.
+
+    Attributes:
+        prompt_tokens: ``[cases]``.
+        committed: ``[cases]`` tokens of each output, the first included.
+    """
+
+    prompt_tokens: np.ndarray
+    committed: np.ndarray
+
+    def plain_seconds(self, costs: CostModel) -> np.ndarray:
+        """``[cases]`` seconds of plain decoding, prefill included."""
+        context = self.prompt_tokens + self.committed / 2
+        tokens = self.committed - 1
+        prompt = costs.prompt(self.prompt_tokens, None)
+        return np.asarray((prompt + tokens * costs.plain(context)) / 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """What each step of a configuration scores.
+
+    Attributes:
+        nodes: Tokens proposed, which the target scores together with the root.
+        levels: Tokens that the draft model scores in each of its forward passes; none for a drafter
+            without a model.
+    """
+
+    nodes: int
+    levels: tuple[int, ...]
+
+    @classmethod
+    def of_tree(cls, paths: Sequence[tuple[int, ...]]) -> Widths:
+        """Of a tree, by the paths to its nodes.
+
+        Example:
+            >>> Widths.of_tree(((0,), (1,), (0, 0), (1, 0), (1, 1)))
+            Widths(nodes=5, levels=(1, 2))
+        """
+        parents = {path[:-1] for path in paths}
+        depths = [len(parent) for parent in parents]
+        return cls(
+            nodes=len(paths),
+            levels=tuple(depths.count(depth) for depth in range(max(depths, default=-1) + 1)),
+        )
+
+
+class StepCost(NamedTuple):
+    """Milliseconds of one step.
+
+    Attributes:
+        target: Of verifying, with what a step takes beside forward passes.
+        draft: Of the draft model's forward passes; what the engine adds to each is in `target`.
+    """
+
+    target: np.ndarray
+    draft: np.ndarray
+
+
+def step_cost(
+    widths: Widths, costs: CostModel, draft: str | None, context: np.ndarray | float
+) -> StepCost:
+    """What one step costs, of the shape of `context`.
+
+    Args:
+        widths: What the step scores.
+        costs: Of the models.
+        draft: Name of the draft model; None for a drafter without one.
+        context: Tokens before the root.
+    """
+    target = costs.target.of(widths.nodes + 1, context) + costs.step_ms
+    passes = np.zeros(np.shape(context))
+    if draft is not None:
+        own = costs.of_draft(draft)
+        for level in widths.levels:
+            passes = passes + own.of(level, context)
+        target = target + len(widths.levels) * costs.level_ms
+    return StepCost(np.asarray(target), np.asarray(passes))
+
+
+class Price(NamedTuple):
+    """Seconds of each prompt under each configuration, prefill included.
+
+    Attributes:
+        seconds: ``[configurations, cases]``.
+        draft_seconds: Of these, the draft model's forward passes while decoding.
+    """
+
+    seconds: np.ndarray
+    draft_seconds: np.ndarray
+
+
+def price(
+    sums: ReplaySums,
+    widths: Sequence[Widths],
+    workload: Workload,
+    costs: CostModel,
+    draft: str | None,
+) -> Price:
+    """What prompts take under each configuration.
+
+    A step is priced at the mean context of a prompt's steps, and as a whole draft, also where the
+    end of a model's context makes it shallower.
+    """
+    prompt = costs.prompt(workload.prompt_tokens, draft)
+    seconds, drafting = np.zeros((2, *sums.steps.shape))
+    for row, (each, steps) in enumerate(zip(widths, sums.steps, strict=True)):
+        context = sums.root_positions[row] / np.maximum(steps, 1)
+        if not each.nodes:
+            seconds[row] = workload.plain_seconds(costs)
+            continue
+        step = step_cost(each, costs, draft, context)
+        drafting[row] = steps * step.draft / 1000
+        seconds[row] = (prompt + steps * step.target) / 1000 + drafting[row]
+    return Price(seconds, drafting)

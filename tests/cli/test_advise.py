@@ -1,0 +1,156 @@
+"""``draftproof record``, ``replay`` and ``advise`` on the built-in models, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from draftproof.cli import main
+from draftproof.replay.storage import JOURNAL_FILE, load_recording
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def refused(capsys, *words):
+    code, _, err = run(capsys, *words)
+    assert code == 4
+    assert err.count("\n") == 1, err
+    return err
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """Three prompts a domain, 12 tokens each, with both built-in draft models."""
+    folder = tmp_path_factory.mktemp("advise") / "recording"
+    words = ["record", "--drafts", "builtin,builtin-small,lookup", "--limit", "3", "--no-costs"]
+    code = main([*words, "--max-new-tokens", "12", "--out", str(folder)])
+    assert code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def costs(recording):
+    path = recording.parent / "costs.json"
+    drafts = {"builtin": {"1": 0.6, "40": 0.9}, "builtin-small": {"1": 0.3, "40": 0.5}}
+    path.write_text(json.dumps({"target": {"1": 2, "40": 4}, "drafts": drafts}))
+    return path
+
+
+def test_a_recording_says_what_it_holds(recording):
+    made = load_recording(recording)
+    assert made.complete
+    assert made.info.drafts == ("builtin", "builtin-small")
+    assert made.domains == ("code", "math", "logic", "chat")
+    assert len(made.cases) == 12
+    assert all(case.committed <= 12 for case in made.cases)
+
+
+def test_a_recording_of_other_settings_is_not_gone_on_with(capsys, recording):
+    words = ("record", "--limit", 3, "--no-costs", "--max-new-tokens", 13, "--out", recording)
+    assert "other models, settings or prompts" in refused(capsys, *words)
+
+
+def test_replay_without_costs_has_acceptance_alone(capsys, recording):
+    words = ("replay", recording, "--tree", "chain:3", "--tree", "2x2", "--tree", "lookup:4")
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "The built-in models are toys" in out
+    assert "builtin-small, chain:3" in out
+    assert "speedup" not in out
+    code, out, _ = run(capsys, *words, "--draft", "builtin", "--domain", "math", "--json")
+    rows = json.loads(out)["rows"]
+    assert [row["setting"] for row in rows] == [
+        "builtin, chain:3",
+        "builtin, 2x2",
+        "lookup, lookup:4,ngram=3",
+    ]
+    assert all(row["block_efficiency"]["value"] >= 1 for row in rows)
+
+
+def test_replay_equals_a_live_run_of_the_built_in_pair(capsys, recording):
+    from draftproof.config import RunConfig
+    from draftproof.data.load import load_prompts
+    from draftproof.engines.measuring import Bench
+    from draftproof.engines.reference import ReferenceEngine
+    from draftproof.models.loading import load_pair
+    from draftproof.shapes import parse_tree
+
+    config = RunConfig(tree=parse_tree("3x2"), max_new_tokens=12)
+    pair = load_pair(config)
+    bench = Bench(ReferenceEngine(pair, config), pair, config)
+    steps = accepted = drafted = 0
+    for prompt in load_prompts("logic", limit=3):
+        told = bench.engine.speculate(bench.request(prompt)).steps
+        steps += len(told["step"])
+        accepted += int(told["accepted_length"].sum())
+        drafted += int(told["nodes"].sum())
+    words = ("--draft", "builtin", "--domain", "logic", "--json")
+    _, out, _ = run(capsys, "replay", recording, "--tree", "3x2", *words)
+    [row] = json.loads(out)["rows"]
+    assert (row["steps"], row["accepted"], row["drafted"]) == (steps, accepted, drafted)
+
+
+def test_advise_writes_its_files(capsys, recording, costs, tmp_path):
+    budget, page, as_json = (tmp_path / name for name in ("b.json", "p.html", "a.json"))
+    words = ("advise", recording, "--costs", costs, "--resamples", 100, "--max-depth", 4)
+    files = ("--budget", budget, "--page", page, "--json", as_json)
+    code, out, err = run(capsys, *words, *files)
+    assert (code, err) == (0, "")
+    assert "For servers" in out
+    assert set(json.loads(budget.read_text())["domains"]) == {"code", "math", "logic", "chat"}
+    advised = json.loads(as_json.read_text())["domains"]["code"]["advised"]
+    assert advised["draft"] in ("builtin", "builtin-small", "lookup", "none")
+    html = page.read_text()
+    assert "Content-Security-Policy" in html
+    assert 'id="factor"' in html
+    assert "http://" not in html.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_what_cannot_be_used_says_why(capsys, recording, costs, tmp_path):
+    replay, advise = ("replay", recording), ("advise", recording, "--costs", costs)
+    assert "give at least one --tree" in refused(capsys, *replay)
+    assert "record again with --k 17" in refused(capsys, *replay, "--tree", "1x17")
+    assert "a recording does not decide" in refused(capsys, *replay, "--tree", "best-first:4")
+    assert "did you mean 'builtin'" in refused(
+        capsys, *replay, "--tree", "3x2", "--draft", "bultin"
+    )
+    assert "did you mean 'logic'" in refused(capsys, *replay, "--tree", "3x2", "--domain", "logik")
+    assert "unknown value 'other'" in refused(capsys, *advise, "--drafts", "other")
+    assert "the recording is of 'builtin'" in refused(capsys, *advise, "--target", "mine")
+    assert "at least 1" in refused(capsys, *advise, "--max-nodes", 0)
+    assert "give 100 or more" in refused(capsys, *advise, "--resamples", 9)
+    assert "there are no costs at" in refused(capsys, "advise", recording)
+    assert "there is no recording at" in refused(capsys, "advise", tmp_path, "--costs", costs)
+    narrow = tmp_path / "narrow.json"
+    narrow.write_text('{"target": {"1": 2, "2": 2}, "drafts": {"builtin": {"1": 1}}}')
+    wide = refused(capsys, *replay, "--costs", narrow, "--tree", "chain:4", "--draft", "builtin")
+    assert "no forward pass over 5 tokens, only up to 2" in wide
+    one = refused(capsys, "advise", recording, "--costs", narrow)
+    assert "the costs have no draft model 'builtin-small'" in one
+    for words in (("--drafts", "lookup"), ("--drafts", "target"), ("--k", 0)):
+        refused(capsys, "record", "--out", tmp_path / "x", *words)
+    both = ("--from", tmp_path, "--texts", costs)
+    assert "give one of them" in refused(capsys, "record", "--out", tmp_path / "x", *both)
+
+
+def test_a_recording_along_texts_of_another_origin(capsys, tmp_path):
+    texts = tmp_path / "log.jsonl"
+    rows = [
+        {"prompt": f"Say {word}.", "output": f"{word} it is", "id": word} for word in ("a", "b")
+    ]
+    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "recording"
+    code, said, _ = run(capsys, "record", "--texts", texts, "--out", out, "--no-costs")
+    assert code == 0
+    assert "off-policy: 2 texts of log.jsonl" in said
+    _, said, _ = run(capsys, "replay", out, "--tree", "chain:2")
+    assert "not the target's own text" in said
+    assert not (out / JOURNAL_FILE).exists()
+    texts.write_text('{"prompt_token_ids": [1], "output_token_ids": [999999]}')
+    unknown = refused(capsys, "record", "--texts", texts, "--out", tmp_path / "x", "--no-costs")
+    assert "the ids are another tokenizer's" in unknown

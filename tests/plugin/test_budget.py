@@ -1,0 +1,107 @@
+"""``--spec-budget``: each domain has its own draft model and tree."""
+
+import json
+
+import pyarrow.parquet
+import pytest
+
+SUITE = """
+import pytest
+
+from draftproof import Prompt
+
+PROMPTS = [
+    Prompt(prompt_id=f"{domain}/{i}", domain=domain, text=text)
+    for i, text in enumerate(["a b c", "c b a"])
+    for domain in ("one", "two", "three")
+]
+pytestmark = pytest.mark.suite("one", prompts=PROMPTS)
+
+
+def test_lossless(case, speculation):
+    speculation.run(case).assert_lossless()
+"""
+
+
+@pytest.fixture
+def budget(pytester, pair):
+    """Writes a budget of the tiny pair, with some fields changed."""
+    pytester.makepyfile(test_letters=SUITE)
+    target, draft, _ = (option.partition("=")[2] for option in pair)
+
+    def write(**changes):
+        values = {
+            "kind": "draftproof budget",
+            "schema_version": 1,
+            "target": target,
+            "temperature": 0.0,
+            "domains": {
+                "one": {"draft": draft, "tree": "chain:3"},
+                "two": {"draft": target, "tree": "static:[[0],[1]]"},
+            },
+            "otherwise": {"draft": "none", "tree": "none"},
+        }
+        (pytester.path / "budget.json").write_text(json.dumps({**values, **changes}))
+        return [pair[0], pair[2], "--spec-budget=budget.json"]
+
+    return write
+
+
+def nodes(pytester, folder):
+    """Nodes of every step, by domain."""
+    steps = pyarrow.parquet.read_table(pytester.path / folder / "steps.parquet").to_pylist()
+    found = {}
+    for step in steps:
+        found.setdefault(step["case_id"].partition("/")[0], set()).add(step["nodes"])
+    return found
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_each_domain_has_its_own_tree_and_draft_model(run, pytester, budget, batch):
+    result = run(
+        *budget(),
+        f"--spec-batch={batch}",
+        "--report",
+        "--report-dir=out",
+        "--spec-check-state=0",
+        models=False,
+    )
+    result.assert_outcomes(passed=6)
+    found = nodes(pytester, "out")
+    assert found["one"] <= {0, 1, 2, 3}
+    assert 3 in found["one"]
+    assert found["two"] <= {0, 2}
+    assert found["three"] == {0}
+    described = json.loads((pytester.path / "out" / "run.json").read_text())
+    assert "one: " in described["models"]["draft"]["name"]
+    assert described["config"]["budget"][-1] == ["*", "none", "none"]
+    # The target drafts for itself in the second domain: everything is accepted.
+    metrics = json.loads((pytester.path / "out" / "metrics.json").read_text())["domains"]
+    assert metrics["two"]["accepted_length"]["value"] == 1
+    summary = (pytester.path / "out" / "summary.md").read_text()
+    assert "tree by domain" in summary
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"target": "other"}, [], "was made for the target 'other'"),
+        ({"temperature": 1.0}, [], "was made for temperature 1, and this run's is 0"),
+        ({"domains": {}}, ["--spec-tree=3x2"], "leave --spec-tree out"),
+        ({"domains": {}}, ["--spec-draft=x"], "leave --spec-draft out"),
+        ({"kind": "other"}, [], "is not a budget file"),
+        ({"domains": {}}, ["--spec-engine=openai"], "has drafts of its own"),
+    ],
+)
+def test_a_budget_that_cannot_be_used_says_why(run, budget, changes, options, message):
+    result = run(*budget(**changes), *options, models=False)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*--spec-budget*{message}*"])
+
+
+def test_a_file_that_is_not_there(run, pytester, pair):
+    result = run("--spec-budget=nowhere.json")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*leave --spec-draft out*"])
+    result = run(pair[0], "--spec-budget=nowhere.json", models=False)
+    result.stderr.fnmatch_lines(["*cannot read nowhere.json*draftproof advise --budget*"])

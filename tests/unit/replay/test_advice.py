@@ -1,0 +1,235 @@
+"""Advice: chosen on some prompts, priced on others, and what it says of costs and domains."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from recordings import info_of, seeded_table, synthetic
+
+from draftproof.budget import Budget, load_budget
+from draftproof.errors import UsageError
+from draftproof.replay.advice import advise
+from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
+from draftproof.replay.candidates import Candidate, Sweep
+from draftproof.replay.choosing import Choice, Limits
+from draftproof.replay.costs import CostModel
+from draftproof.replay.crossfit import cross_fit, folds
+from draftproof.replay.notes import recording_notes
+from draftproof.replay.recorded import Recording
+from draftproof.shapes import ChainShape, KAryShape, StaticShape, parse_tree
+from draftproof.statistics.bootstrap import Resampling
+
+LIMITS = Limits(nodes=8, depth=4, ranks=4)
+FEW = Resampling(resamples=200)
+
+
+def models(**info):
+    made = info_of(seeded_table(0), {"draft": seeded_table(1)}, k=16)
+    return replace(
+        made,
+        models={"target": {"name": "t"}, "draft": {"name": "d"}},
+        settings={**made.settings, "target": "t"},
+        **info,
+    )
+
+
+def costs(draft=1.0, target=10.0, slope=0.0):
+    widths = {str(width): target + slope * (width - 1) for width in (1, 64)}
+    return CostModel.from_json(
+        {"target": widths, "drafts": {"draft": {"1": draft, "64": draft}}}, "c"
+    )
+
+
+def recording(domains, **info):
+    """Prompts whose ranks are drawn: by domain, the chances of rank 0, of rank 1 and of neither."""
+    cases = []
+    for domain, chances in domains.items():
+        generator = np.random.default_rng(len(domain))
+        for number in range(12):
+            ranks = generator.choice([0, 1, 9], size=40, p=chances)
+            case_id = f"{domain}/{number}"
+            cases.append(synthetic(ranks, domain=domain, case_id=case_id))
+    return Recording(info=models(**info), cases=tuple(cases))
+
+
+def advised(made, cost, drafters=("draft",)):
+    return advise(made, cost, drafters, limits=LIMITS, resampling=FEW)
+
+
+def test_a_sure_draft_is_given_a_long_chain_and_an_unsure_one_siblings():
+    made = advised(recording({"sure": (0.9, 0.05, 0.05), "unsure": (0.45, 0.5, 0.05)}), costs(0.5))
+    sure, unsure = (each.advised.candidate.shape for each in made.domains)
+    assert sure.deepest == 4
+    assert isinstance(unsure, StaticShape)
+    assert (1,) in unsure.paths
+    assert made.domains[0].advised.speedup.value > 2
+
+
+def test_a_draft_that_is_never_right_is_left_out():
+    made = advised(recording({"hard": (0.02, 0.02, 0.96)}), costs(1.0))
+    [domain] = made.domains
+    assert domain.advised.candidate.draft == "none"
+    assert domain.advised.speedup.value == 1
+    assert domain.chain_length("draft") == 0
+    assert domain.break_even < 0.1
+    budget = advice_budget(made)
+    assert budget.of("hard").draft == budget.of("anything").draft == "none"
+
+
+def test_the_break_even_ratio_is_where_speculation_begins_to_lose():
+    recorded = recording({"sure": (0.9, 0.05, 0.05)})
+    [domain] = advised(recorded, costs(1.0)).domains
+    assert domain.points.cost_ratios == {"draft": 0.1}
+    own = [each for each in domain.points.candidates if each.draft == "draft"]
+    for factor, pays in ((0.97, True), (1.03, False)):
+        dear = Sweep(recorded, recorded.cases, costs(10 * domain.break_even * factor))
+        assert (dear.measure(own).speedups(dear.plain).max() > 1) == pays
+
+
+def test_no_prompt_is_priced_under_a_choice_that_saw_it():
+    made = recording({"sure": (0.8, 0.1, 0.1)})
+    sweep = Sweep(made, made.cases, costs())
+    part = folds([case.case_id for case in made.cases])
+    by_length = {length: ChainShape(length + 1) for length in range(5)}
+    seen = []
+
+    def choose(rows):
+        seen.append(frozenset(rows.tolist()))
+        candidate = Candidate(draft="draft", shape=by_length[len(seen) % 5])
+        return {("draft", "chain"): Choice(kind="chain", candidate=candidate, speedup=2.0)}
+
+    fit = cross_fit(sweep, part, choose)
+    assert seen[0] == frozenset(range(12))
+    steps = {
+        length: sweep.measure([Candidate(draft="draft", shape=shape)]).steps[0]
+        for length, shape in by_length.items()
+    }
+    for number, trained_on in enumerate(seen[1:], start=2):
+        held_out = sorted(frozenset(range(12)) - trained_on)
+        assert held_out
+        expected = steps[number % 5][held_out]
+        assert fit.held_out["draft", "chain"].steps[held_out].tolist() == expected.tolist()
+    assert len(seen) == 6
+
+
+def test_folds_do_not_depend_on_the_order_and_need_two_prompts():
+    names = [f"case {number}" for number in range(11)]
+    part = dict(zip(names, folds(names), strict=True))
+    again = dict(zip(reversed(names), folds(names[::-1]), strict=True))
+    assert part == again
+    assert sorted(np.bincount(list(part.values())).tolist()) == [2, 2, 2, 2, 3]
+    with pytest.raises(UsageError, match="record at least 2 prompts of each domain"):
+        folds(["alone"])
+
+
+def test_one_setting_for_all_loses_where_domains_differ():
+    made = advised(recording({"sure": (0.95, 0.03, 0.02), "hard": (0.05, 0.05, 0.9)}), costs(2.0))
+    losses = {each.domain: each.single_loss.value for each in made.domains}
+    assert max(losses.values()) > 0.05
+
+
+def test_candidates_price_steps_and_passes():
+    """Three tokens, all accepted: one step with a chain of two, by hand."""
+    case = synthetic([9, 0, 0, 0], committed=4, prompt_tokens=6)
+    made = Recording(info=models(), cases=(case,))
+    cost = CostModel.from_json(
+        {
+            "target": {"1": 10, "3": 14},
+            "drafts": {"draft": {"1": 2}},
+            "step": 0.5,
+            "level": 0.25,
+            "plain": 1.0,
+            "prompts": {"target": [3, 1], "draft": [0, 0.5]},
+        },
+        "c",
+    )
+    sweep = Sweep(made, made.cases, cost)
+    measured = sweep.measure([Candidate(draft="draft", shape=ChainShape(2))])
+    assert sweep.plain.tolist() == pytest.approx([(3 + 6 + 3 * 11) / 1000])
+    assert measured.steps.tolist() == [[1]]
+    assert measured.draft_seconds.tolist() == [[pytest.approx(0.004)]]
+    expected = 3 + 6 + 3 + 14 + 0.5 + 2 * (2 + 0.25)
+    assert measured.seconds.tolist() == [[pytest.approx(expected / 1000)]]
+
+
+def test_the_budget_is_read_as_it_was_written(tmp_path):
+    made = advised(recording({"sure": (0.9, 0.05, 0.05)}), costs())
+    budget = advice_budget(made)
+    path = tmp_path / "budget.json"
+    path.write_text(json.dumps(budget.to_json()))
+    again = load_budget(path)
+    assert again == budget
+    assert again.drafts == ("draft",)
+    assert again.of("sure").tree == made.domains[0].advised.candidate.shape
+    assert again.pairs[-1][0] == "*"
+    again.require_made_for("t", 0.0, "it")
+    with pytest.raises(UsageError, match="was made for the target 't', and this run's is 'u'"):
+        again.require_made_for("u", 0.0, "it")
+    with pytest.raises(UsageError, match="was made for temperature 0, and this run's is 0.7"):
+        again.require_made_for("t", 0.7, "it")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "is not a budget file"),
+        ({"kind": "draftproof budget", "schema_version": 9}, "install a newer one"),
+        ({"kind": "draftproof budget", "domains": {}}, "a budget has target"),
+        (
+            {
+                "kind": "draftproof budget",
+                "target": "t",
+                "temperature": 0,
+                "domains": {"code": {"draft": "none", "tree": "chain:3"}},
+                "otherwise": {"draft": "none", "tree": "none"},
+            },
+            "the draft 'none' does not go with the tree 'chain:3'",
+        ),
+    ],
+)
+def test_what_is_no_budget_says_why(values, message):
+    with pytest.raises(UsageError, match=message):
+        Budget.from_json(values, "budget.json")
+
+
+def test_text_and_json_have_every_domain():
+    made = advised(
+        recording({"sure": (0.9, 0.05, 0.05), "hard": (0.1, 0.1, 0.8)}),
+        costs(),
+        ("draft", "lookup"),
+    )
+    text = terminal_advice(made)
+    for words in ("sure", "hard", "num_speculative_tokens", "--draft-max", "cost ratio"):
+        assert words in text
+    values = json.loads(json.dumps(advice_json(made), allow_nan=False))
+    assert set(values["domains"]) == {"sure", "hard"}
+    assert values["domains"]["sure"]["advised"]["speedup"]["value"] > 1
+
+
+@pytest.mark.parametrize(
+    ("drafters", "message"), [(("other",), "unknown value 'other'"), (("draft", "lokup"), "lookup")]
+)
+def test_unknown_drafters_are_refused(drafters, message):
+    with pytest.raises(UsageError, match=message):
+        advised(recording({"sure": (0.9, 0.05, 0.05)}), costs(), drafters)
+
+
+def test_notes_say_what_a_recording_is():
+    made = recording({"sure": (0.9, 0.05, 0.05)}, off_policy="off-policy: 12 texts of log.jsonl")
+    notes = "\n".join(recording_notes(replace(made, complete=False)))
+    assert "not the target's own text" in notes
+    assert "The recording is not finished" in notes
+    assert not recording_notes(recording({"sure": (0.9, 0.05, 0.05)}))
+
+
+def test_trees_wider_than_the_recording_are_refused():
+    made = recording(
+        {"sure": (0.9, 0.05, 0.05)},
+    )
+    few = replace(made, info=replace(made.info, k=2, vocabulary_size=99))
+    with pytest.raises(UsageError, match="record again with --k 3"):
+        Sweep(few, few.cases, costs()).measure([Candidate(draft="draft", shape=KAryShape(1, 3))])
+    early = Candidate(draft="draft", shape=parse_tree("chain:4,gain=0.5"))
+    with pytest.raises(UsageError, match="record again with --rollout 4"):
+        Sweep(made, made.cases, costs()).measure([early])
