@@ -2,13 +2,16 @@
 
 JSON lines: a header that says which run it is, then one record a case, each written and flushed
 when its case ends. A run that goes on with more prompts adds a header of its own; the last counts.
+Every line ends with the CRC-32 of what it would be without it, so that a bit that a disk turned
+over is not read as another figure.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +19,10 @@ from typing import Any, Self
 from draftproof.errors import TraceError
 from draftproof.trace import SCHEMA_VERSION, CaseRecord
 
-_KIND = "draftproof journal"
+_KIND = "draftproof journal, summed"
+_WITHOUT_SUMS = "draftproof journal"
+"""Of earlier versions, whose lines have no checksum."""
+_SUM = re.compile(r',"crc32":(\d+)\}$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +33,13 @@ class JournalContents:
         run: The last header's description of the run.
         cases: The records in the order in which they ended; of a case that was run again, the last.
         torn: Whether the last line was cut off and left out.
+        kind: What the file calls itself.
     """
 
     run: dict[str, Any]
     cases: tuple[CaseRecord, ...]
     torn: bool
+    kind: str = _KIND
 
 
 class Journal:
@@ -50,8 +58,9 @@ class Journal:
     def __init__(self, path: Path, run: dict[str, Any], *, grown_from: str | None = None) -> None:
         self.path = path
         self.finished: tuple[CaseRecord, ...] = ()
+        self._kind = _KIND
         fingerprint, found = run.get("fingerprint"), None
-        if path.exists():
+        if was_begun(path):
             existing = read_journal(path)
             found = existing.run.get("fingerprint")
             if found != fingerprint and (found is None or found != grown_from):
@@ -59,12 +68,14 @@ class Journal:
                     f"{path} is the journal of another run (its settings, models or prompts "
                     "differ); give another --report-dir"
                 )
-            self.finished = existing.cases
+            self.finished, self._kind = existing.cases, existing.kind
             if existing.torn:
                 _drop_torn_line(path)
+        elif path.exists():
+            path.write_bytes(b"")
         self._file = path.open("a", encoding="utf-8")
         if self._file.tell() == 0 or found != fingerprint:
-            self._write({"kind": _KIND, "schema_version": SCHEMA_VERSION, "run": run})
+            self._write({"kind": self._kind, "schema_version": SCHEMA_VERSION, "run": run})
 
     def append(self, record: CaseRecord) -> None:
         """Write one case, flushed to the operating system before returning."""
@@ -81,9 +92,28 @@ class Journal:
         self.close()
 
     def _write(self, values: dict[str, Any]) -> None:
-        self._file.write(json.dumps(values, separators=(",", ":")) + "\n")
+        line = json.dumps(values, separators=(",", ":"))
+        self._file.write((_summed(line) if self._kind == _KIND else line) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def was_begun(path: Path) -> bool:
+    """Whether a journal holds a whole header; one that was killed before that holds nothing.
+
+    Raises:
+        TraceError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise TraceError(f"cannot read the journal {path}: {error.strerror}") from error
+    # Anything but the beginning of a header is somebody's file, and read to say what is wrong.
+    begun = f'{{"kind":"{_KIND}"'.encode()
+    return first.endswith(b"\n") or not (first.startswith(begun) or begun.startswith(first))
 
 
 def read_journal(path: Path) -> JournalContents:
@@ -99,30 +129,62 @@ def read_journal(path: Path) -> JournalContents:
         raise TraceError(f"cannot read the journal {path}: {error.strerror}") from error
     torn = lines.pop() != ""
     header = _parse(path, 1, lines[0]) if lines else None
-    if not isinstance(header, dict) or header.get("kind") != _KIND:
+    kind = header.get("kind") if isinstance(header, dict) else None
+    if not isinstance(header, dict) or kind not in (_KIND, _WITHOUT_SUMS):
         raise TraceError(f"{path} is not a draftproof journal")
-    if header["schema_version"] > SCHEMA_VERSION:
-        raise TraceError(
-            f"{path} has schema version {header['schema_version']}, and this draftproof reads up "
-            f"to {SCHEMA_VERSION}; install a newer one"
-        )
-    run, cases = header["run"], {}
-    for number, values in _values(path, lines):
-        if isinstance(values, dict) and values.get("kind") == _KIND:
-            run = values["run"]
+    run, cases = _run_of(path, 1, header), {}
+    if kind == _KIND:
+        _require_sum(path, 1, lines[0])
+    for number, line in enumerate(lines[1:], start=2):
+        values = _parse(path, number, line)
+        if kind == _KIND:
+            _require_sum(path, number, line)
+        if isinstance(values, dict) and values.get("kind") == kind:
+            run = _run_of(path, number, values)
             continue
         try:
             record = CaseRecord.from_json(values)
         except TraceError as error:
             raise TraceError(f"{path}, line {number}: {error}") from error
         cases[record.case_id] = record
-    return JournalContents(run=run, cases=tuple(cases.values()), torn=torn)
+    return JournalContents(run=run, cases=tuple(cases.values()), torn=torn, kind=kind)
 
 
-def _values(path: Path, lines: list[str]) -> Iterator[tuple[int, Any]]:
-    """The number and value of each line below the header."""
-    for number, line in enumerate(lines[1:], start=2):
-        yield number, _parse(path, number, line)
+def _run_of(path: Path, number: int, header: dict[str, Any]) -> dict[str, Any]:
+    """The run that a header describes.
+
+    Raises:
+        TraceError: It is of a newer version, or not as any version writes it.
+    """
+    version, run = header.get("schema_version"), header.get("run")
+    if not isinstance(version, int) or not isinstance(run, dict):
+        raise TraceError(f"{path}, line {number} is corrupt: a header without a version or a run")
+    if version > SCHEMA_VERSION:
+        raise TraceError(
+            f"{path} has schema version {version}, and this draftproof reads up to "
+            f"{SCHEMA_VERSION}; install a newer one"
+        )
+    return run
+
+
+def _summed(line: str) -> str:
+    """The text of a JSON object with the checksum of that text as its last member."""
+    return f'{line[:-1]},"crc32":{zlib.crc32(line.encode())}}}'
+
+
+def _require_sum(path: Path, number: int, line: str) -> None:
+    """Verify that a line is what was written.
+
+    Raises:
+        TraceError: It is not.
+    """
+    found = _SUM.search(line)
+    text = line[: found.start()] + "}" if found else ""
+    if not found or zlib.crc32(text.encode()) != int(found[1]):
+        raise TraceError(
+            f"{path}, line {number} is not what was written: its checksum differs; restore the "
+            "file, or remove the line to measure its case again"
+        )
 
 
 def _parse(path: Path, number: int, line: str) -> Any:

@@ -46,3 +46,65 @@ def test_models_that_cannot_be_loaded_end_the_run_with_the_reason(run, tmp_path)
     result = run("-n2", f"--spec-draft={broken}")
     assert result.ret == 4
     result.stdout.fnmatch_lines(["*--spec-draft: cannot load the model of*"])
+
+
+DIES = """
+import os, signal
+from draftproof.engines.reference import ReferenceEngine
+
+
+class Dies(ReferenceEngine):
+    def __init__(self, config, pair):
+        self.when = dict(config.engine_options)
+        super().__init__(pair, config)
+
+    def speculate(self, request):
+        if request.request_id == self.when.get("exits"):
+            os._exit(0)
+        if request.request_id == self.when.get("killed"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().speculate(request)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_takes_one_case_with_it(run, pytester, workers):
+    """The replacement goes on in the same folder; the case is in the report, with the reason."""
+    pytester.makepyfile(engines=DIES)
+    options = ["exits=letters/0", "killed=letters/2"] if workers == 1 else ["exits=letters/1"]
+    result = run(
+        "--report", "--report-dir=out", f"-n{workers}", "--spec-engine=engines:Dies",
+        *(f"--spec-engine-option={option}" for option in options),
+    )  # fmt: skip
+    result.assert_outcomes(passed=3 - len(options), failed=len(options))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    saved = load_run(pytester.path / "out")
+    assert saved.complete
+    cases = {case.case_id: case for case in saved.cases}
+    assert sorted(cases) == ["letters/0", "letters/1", "letters/2"]
+    for option in options:
+        case = cases.pop(option.partition("=")[2])
+        assert case.verdict == "error"
+        assert case.domain == "letters"
+        assert "the process that measured this case died" in case.message
+    assert {case.verdict for case in cases.values()} == {"identical"}
+    assert not (pytester.path / "out" / "journal.jsonl").exists()
+    again = run("--report", "--report-dir=out", f"-n{workers}")
+    again.assert_outcomes(passed=3)
+
+
+def test_a_worker_that_dies_before_a_case_began_leaves_the_run_unfinished(run, pytester):
+    pytester.makepyfile(
+        engines="""
+import os
+
+
+def make(config, pair):
+    os._exit(0)
+"""
+    )
+    result = run(
+        "--report", "--report-dir=out", "-n1", "--max-worker-restart=0",
+        "--spec-engine=engines:make",
+    )  # fmt: skip
+    assert result.ret != 0

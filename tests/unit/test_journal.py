@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftproof.errors import TraceError
-from draftproof.journal import Journal, read_journal
+from draftproof.journal import Journal, read_journal, was_begun
 from draftproof.trace import (
     NODE_COLUMNS,
     STEP_COLUMNS,
@@ -92,6 +92,51 @@ def test_a_killed_run_loses_only_the_case_in_flight(tmp_path, cut):
     assert contents.torn
     assert [case.case_id for case in write(path, record("c"))] == ["a", "b"]
     assert [case.case_id for case in read_journal(path).cases] == ["a", "b", "c"]
+
+
+@given(st.data())
+def test_no_bit_that_turns_over_is_read_as_another_figure(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    write(path, record("a"), record("b", message="é"))
+    whole, content = read_journal(path), bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    try:
+        found = read_journal(path)
+    except TraceError:
+        return
+    # The end of the last line alone may be lost, and with it the last case.
+    assert found.torn
+    assert place == len(content) - 1
+    assert [case.to_json() for case in found.cases] == [whole.cases[0].to_json()]
+
+
+def test_a_journal_of_an_earlier_version_is_read_and_gone_on_with(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    header = {"kind": "draftproof journal", "schema_version": 1, "run": RUN}
+    lines = [json.dumps(header), json.dumps(record("a").to_json())]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert [case.case_id for case in write(path, record("b"))] == ["a"]
+    assert [case.case_id for case in read_journal(path).cases] == ["a", "b"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 14, 40])
+def test_a_journal_that_was_killed_before_its_first_line_is_begun_anew(tmp_path, cut):
+    path = tmp_path / "journal.jsonl"
+    write(path)
+    path.write_bytes(path.read_bytes()[:cut])
+    assert not was_begun(path)
+    assert write(path, record("a")) == ()
+    assert [case.case_id for case in read_journal(path).cases] == ["a"]
+
+
+def test_an_odd_header_is_named(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    for header in ({"schema_version": "x", "run": {}}, {"schema_version": 1}, {"run": {}}):
+        path.write_text(json.dumps({"kind": "draftproof journal", **header}) + "\n")
+        with pytest.raises(TraceError, match="line 1 is corrupt: a header without"):
+            read_journal(path)
 
 
 def test_a_journal_of_another_run_is_refused(tmp_path):

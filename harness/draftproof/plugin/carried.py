@@ -6,17 +6,23 @@ from typing import Any
 
 import pytest
 
+from draftproof.data import Prompt
 from draftproof.errors import USAGE_EXIT_CODE
 from draftproof.plugin.state import FATAL, RECORD
 
 _RECORD_ATTRIBUTE = "draftproof"
 """A test report's attribute that carries the record from a worker to the controller."""
+_BEGUN_ATTRIBUTE = "draftproof_begun"
+"""Likewise of which case it is, should the worker not live to tell its record."""
 _FATAL_ATTRIBUTE = "draftproof_fatal"
 """Likewise of the reason why no case can be measured."""
 
 
 def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestReport:
-    """Give a test's report what the test measured."""
+    """Give a test's report what the test measured, and before that, which case it is."""
+    prompt = getattr(getattr(item, "callspec", None), "params", {}).get("case")
+    if report.when == "setup" and isinstance(prompt, Prompt):
+        setattr(report, _BEGUN_ATTRIBUTE, (prompt.prompt_id, prompt.domain))
     if report.when == "call" and RECORD in item.stash:
         setattr(report, _RECORD_ATTRIBUTE, item.stash[RECORD])
     if FATAL in item.stash:
@@ -32,6 +38,12 @@ class EndsRun:
         reason = getattr(report, _FATAL_ATTRIBUTE, None)
         if reason is not None:
             pytest.exit(f"draftproof: {reason}", returncode=USAGE_EXIT_CODE)
+
+
+def begun_case(report: pytest.TestReport) -> tuple[str, str] | None:
+    """The id and the domain of the case that a test is about to measure."""
+    found = getattr(report, _BEGUN_ATTRIBUTE, None)
+    return None if found is None else (found[0], found[1])
 
 
 def attached_record(report: pytest.TestReport) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from draftproof.config import BUILTIN, RunConfig
 from draftproof.environment import hardware, versions
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, TraceError, UsageError
 from draftproof.journal import Journal
-from draftproof.plugin.carried import attached_record
+from draftproof.plugin.carried import attached_record, begun_case
 from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
 from draftproof.plugin.junit import add_properties
@@ -30,10 +30,14 @@ from draftproof.report import (
     point_latest,
     write_report,
 )
-from draftproof.trace import CaseRecord
+from draftproof.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
     from draftproof.report import Report
+
+
+_CRASHED = "???"
+"""What pytest-xdist calls the phase in which a worker died."""
 
 
 class RunReporter:
@@ -73,6 +77,8 @@ class RunReporter:
         self._problem = ""
         self._law_test: dict[str, Any] | None = None
         self._gate_problem = ""
+        self._begun: dict[str, tuple[str, str]] = {}
+        self._has_lost = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.total = len(session.items)
@@ -96,6 +102,7 @@ class RunReporter:
         self._progress.total = len(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._note_crash(report)
         attached = attached_record(report)
         if attached is not None:
             record = CaseRecord.from_json(attached["record"])
@@ -201,6 +208,29 @@ class RunReporter:
         if is_first:
             self._check_models()
 
+    def _note_crash(self, report: pytest.TestReport) -> None:
+        """A case whose worker died with it ends in an error, and no replacement tries it again."""
+        if (begun := begun_case(report)) is not None:
+            self._begun[report.nodeid] = begun
+        elif report.when == "teardown":
+            self._begun.pop(report.nodeid, None)
+        elif report.when == _CRASHED:
+            if report.nodeid not in self._begun:
+                self._has_lost = True
+                return
+            case_id, domain = self._begun.pop(report.nodeid)
+            self._add(
+                CaseRecord(
+                    case_id=case_id,
+                    domain=domain,
+                    prompt_tokens=0,
+                    verdict=Verdict.ERROR,
+                    message="the process that measured this case died: the engine, or a library "
+                    "below it, ended or crashed it",
+                ),
+                {},
+            )
+
     def _judge(self, session: pytest.Session) -> None:
         """Decide whether the run's tokens follow the target's law, and fail a run that does not."""
         from draftproof.plugin.law_watch import decision, rejects
@@ -232,7 +262,8 @@ class RunReporter:
             pytest.ExitCode.INTERNAL_ERROR,
             pytest.ExitCode.USAGE_ERROR,
         )
-        return not interrupted and not session.shouldstop and not session.shouldfail
+        stopped = session.shouldstop or session.shouldfail or self._has_lost
+        return not (interrupted or stopped)
 
     def _run_info(self) -> RunInfo:
         return RunInfo(

@@ -11,7 +11,7 @@ import pytest
 
 from draftproof.config import RunConfig
 from draftproof.errors import TraceError, UsageError
-from draftproof.journal import read_journal
+from draftproof.journal import read_journal, was_begun
 from draftproof.plugin.collection import described_prompts, sampled_prompts
 from draftproof.plugin.options import given
 from draftproof.report import JOURNAL_FILE
@@ -86,9 +86,11 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
             raise UsageError("--spec-resume needs --report-dir: the folder of the unfinished run")
         return None
     path = Path(folder) / JOURNAL_FILE
-    if not path.exists():
+    if not was_begun(path):
         return None
     if not resume:
+        if hasattr(config, "workerinput"):
+            return None  # the journal is that of its own session, whose controller looked
         raise UsageError(
             f"{folder} holds an unfinished run; add --spec-resume to go on with it, or delete "
             f"{path} to start anew"
