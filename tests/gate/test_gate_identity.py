@@ -80,3 +80,15 @@ def test_another_processor_matters_to_seconds(run):
     other = with_(run, "hardware", cpu="Another CPU")
     (found,) = timing_mismatches(run, other)
     assert found.fact == "cpu"
+
+
+def test_how_many_prompts_were_decoded_at_once_matters_to_seconds(run):
+    """An engine that does not tell decodes one."""
+    alone, four = (
+        with_(run, "models", engine={"name": "reference", **more})
+        for more in ({}, {"prompts at once": 4})
+    )
+    (found,) = timing_mismatches(alone, four)
+    assert str(found) == "prompts at once: 1 → 4"
+    assert timing_mismatches(four, four) == []
+    assert mismatches(alone, four) == []

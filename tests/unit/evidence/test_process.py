@@ -30,7 +30,14 @@ from draftproof.lossless.evidence.process import (
     alternative_laws,
     likelihood_ratios,
 )
-from draftproof.lossless.evidence.tilts import BLOCKS, FEATURES, SCALES, log_mixtures, tilted
+from draftproof.lossless.evidence.tilts import (
+    BLOCKS,
+    FEATURES,
+    SCALES,
+    _largest,
+    log_mixtures,
+    tilted,
+)
 
 P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.7, 0.1])
 FIELDS = [field.name for field in dataclasses.fields(Evidence)]
@@ -148,6 +155,36 @@ def test_every_tilt_has_mean_at_most_1_however_strong(at, seed, scale):
                 null[o] * tilt_factor(tilt, theta, o) for o in range(len(null)) if null[o] > 0
             )
         assert mean <= 1 + 1e-9
+
+
+@settings(max_examples=60)
+@given(st.sampled_from([0.0, 0.05]).flatmap(positions))
+def test_moments_of_the_features_are_those_of_the_outcomes(at):
+    """By enumeration: φ = (f, k, k f) with k whether the token was kept; (f, 0, 0) without k."""
+    for stream in STREAMS:
+        outcomes = outcomes_of(at, stream)
+        token = tilted(at, outcomes[0][0]).token
+        values, masses = [], []
+        for kept, _, mass in outcomes:
+            k = np.full((1, len(mass)), float(bool(kept)))
+            values.append(np.concatenate([token, k, k * token]))
+            masses.append(mass)
+        values, masses = np.concatenate(values, 1), np.concatenate(masses)
+        mean = values @ masses / masses.sum()
+        covariance = np.cov(values, aweights=masses, ddof=0) if masses.max() < 1 else None
+        for kept, _, _ in outcomes:
+            tilt = tilted(at, kept)
+            np.testing.assert_allclose(tilt.mean, mean, atol=1e-9)
+            if covariance is not None:
+                np.testing.assert_allclose(tilt.covariance, covariance, atol=1e-8)
+            first = values[:, : len(at.p)] if outcomes[0][0] == kept else values[:, len(at.p) :]
+            np.testing.assert_allclose(tilt.centred(slice(None)), first - mean[:, None], atol=1e-9)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3]), min_size=1, max_size=12))
+def test_the_largest_values_come_first_and_of_equal_ones_the_first(values):
+    expected = sorted(range(len(values)), key=lambda index: (-values[index], index))[:8]
+    assert _largest(np.array(values), 8).tolist() == expected
 
 
 @settings(max_examples=60)
