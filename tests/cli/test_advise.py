@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from draftproof.cli import main
+from draftproof.data.load import load_prompts
 from draftproof.replay.storage import JOURNAL_FILE, load_recording
+from draftproof.report import write_report
+from draftproof.trace import CaseRecord, DecodedOutput, Verdict
 
 
 def run(capsys, *words):
@@ -74,7 +78,6 @@ def test_replay_without_costs_has_acceptance_alone(capsys, recording):
 
 def test_replay_equals_a_live_run_of_the_built_in_pair(capsys, recording):
     from draftproof.config import RunConfig
-    from draftproof.data.load import load_prompts
     from draftproof.engines.measuring import Bench
     from draftproof.engines.reference import ReferenceEngine
     from draftproof.models.loading import load_pair
@@ -154,3 +157,50 @@ def test_a_recording_along_texts_of_another_origin(capsys, tmp_path):
     texts.write_text('{"prompt_token_ids": [1], "output_token_ids": [999999]}')
     unknown = refused(capsys, "record", "--texts", texts, "--out", tmp_path / "x", "--no-costs")
     assert "the ids are another tokenizer's" in unknown
+
+
+def test_above_temperature_0_chains_are_drawn_and_trees_are_not(capsys, tmp_path, costs):
+    out = tmp_path / "recording"
+    words = ["record", "--limit", 2, "--no-costs", "--max-new-tokens", 8, "--out", out]
+    assert run(capsys, *words, "--temperature", 1)[0] == 0
+    made = load_recording(out)
+    assert made.info.temperature == 1
+    assert made.info.rollout == 0
+    code, said, _ = run(capsys, "replay", out, "--tree", "chain:3", "--tree", "2x2", "--json")
+    rows = json.loads(said)["rows"]
+    assert code == 0
+    # Expectations of drawn chains are no whole numbers; those of trees given the text are.
+    assert any(row["steps"] % 1 for row in rows if "chain" in row["setting"])
+    assert not any(row["steps"] % 1 for row in rows if "2x2" in row["setting"])
+    early = ("replay", out, "--tree", "chain:3,gain=0.5")
+    assert "a recording does not decide" in refused(capsys, *early)
+    budget = tmp_path / "budget.json"
+    words = ("advise", out, "--costs", costs, "--resamples", 100, "--budget", budget)
+    assert run(capsys, *words, "--max-depth", 3, "--max-nodes", 4)[0] == 0
+    assert json.loads(budget.read_text())["temperature"] == 1
+
+
+def test_a_finished_run_gives_settings_and_outputs(capsys, tmp_path, run_info):
+    [prompt] = load_prompts("math", limit=1)
+    output = DecodedOutput(token_ids=(300, 301, 302), stop_reason="length", seconds=1.0)
+    saved = tmp_path / "run"
+    config = {"target": "builtin", "draft": "builtin", "limit": 1, "max_new_tokens": 3}
+    case = CaseRecord(
+        case_id=prompt.prompt_id,
+        domain="math",
+        prompt_tokens=9,
+        verdict=Verdict.IDENTICAL,
+        plain=output,
+        speculative=output,
+    )
+    write_report(saved, replace(run_info, config=config), [case])
+    words = ("record", "--from", saved, "--no-costs", "--out", tmp_path / "recording")
+    assert run(capsys, *words)[0] == 0
+    made = load_recording(tmp_path / "recording")
+    assert len(made.cases) == 4
+    [math] = made.of_domain("math")
+    assert math.token_ids[:3].tolist() == [300, 301, 302]
+    assert math.committed == 3
+    assert len(math.token_ids) == 3 + 8
+    typed = refused(capsys, *words, "--limit", 2)
+    assert "--from takes every setting from the run; leave --limit out" in typed

@@ -42,6 +42,25 @@ CLOSE = (
 )
 
 
+class Counting:
+    """A model that counts its forward passes."""
+
+    def __init__(self, model):
+        self._model = model
+        self.passes = 0
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def advance(self, token_ids):
+        self.passes += 1
+        return self._model.advance(token_ids)
+
+    def score(self, token_ids, parents):
+        self.passes += 1
+        return self._model.score(token_ids, parents)
+
+
 def assert_equal_to_a_live_run(prompt, target, draft, shape, stopping):
     case = recorded(prompt, target, {"draft": draft}, stopping)
     info = info_of(target, {"draft": draft})
@@ -119,10 +138,13 @@ def test_chains_that_end_early(target_seed, draft_seed, length, gain, entropy, p
         draft = seeded_table(100 + draft_seed, sharpness=2.0, max_length=room)
         case = recorded(prompt, target, {"draft": draft}, stopping, rollout=6)
         info = info_of(target, {"draft": draft})
-        _, steps, _ = live(prompt, target, draft, shape, stopping)
+        counted = Counting(draft)
+        _, steps, _ = live(prompt, target, counted, shape, stopping)
         found = replay_early_chains([case], "draft", [shape], info)
         assert found.sums.steps[0, 0] == len(steps["step"])
         assert found.sums.drafted[0, 0] == steps["nodes"].sum()
         assert found.sums.accepted[0, 0] == steps["accepted_length"].sum()
+        # One pass takes in the prompt, before any step.
+        assert found.passes[0, 0] == counted.passes - (len(prompt) <= room)
         by_nodes = np.bincount(steps["nodes"], minlength=length + 1)
         assert found.steps_by_nodes[0, 0].tolist() == by_nodes.tolist()

@@ -170,7 +170,8 @@ def _settings(
     typed = [name for name, value in values.items() if value is not None]
     if typed:
         raise UsageError(
-            f"--from takes every setting from the run; leave out {typed[0].replace('_', '-')[5:]}"
+            "--from takes every setting from the run; leave "
+            f"--{typed[0].removeprefix('spec_').replace('_', '-')} out"
         )
     from draftproof.report import load_run
 

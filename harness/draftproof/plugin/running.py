@@ -80,8 +80,9 @@ def budget_drafts(config: RunConfig) -> list[str]:
     """The drafts of a run with a budget, by domain; large trees by their size."""
     found = []
     for domain, draft, text in config.budget:
-        tree = parse_tree(text)
-        shown = text if len(text) <= _LONGEST_TREE else f"tree of {tree.most_nodes} nodes"
+        tree, shown = parse_tree(text), text.partition(",base")[0]
+        if len(shown) > _LONGEST_TREE:
+            shown = f"tree of {tree.most_nodes} nodes"
         found.append(f"{domain}: {draft} {shown}")
     return found
 

@@ -72,7 +72,8 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
             options[key.removeprefix("option.")] = value
         elif key in ("tree", "rule", "engine"):
             changed[key] = parse_tree(value) if key == "tree" else value
-            changed["budget"] = ()
+            if key == "tree":
+                changed["budget"] = ()  # one tree for every domain
         else:
             raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
     if changed.get("engine", settings.engine) == settings.engine:

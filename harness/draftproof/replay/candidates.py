@@ -121,7 +121,7 @@ class Sweep:
             groups.setdefault(self._group(candidate), []).append(number)
         for (kind, *_), numbers in groups.items():
             chosen = [candidates[number] for number in numbers]
-            sums, spent = getattr(self, f"_{kind}")(chosen)
+            sums, spent = self._replayed(kind, chosen)
             steps[numbers], drafted[numbers] = sums.steps, sums.drafted
             accepted[numbers], seconds[numbers] = sums.accepted, spent.seconds
             drafting[numbers] = spent.draft_seconds
@@ -144,6 +144,20 @@ class Sweep:
         if self.recording.info.temperature and isinstance(candidate.shape, ChainShape):
             return ("drawn", candidate.draft)
         return ("fixed", candidate.draft)
+
+    def _replayed(self, kind: str, candidates: Sequence[Candidate]) -> tuple[ReplaySums, Price]:
+        """Candidates of one group of `_group`."""
+        match kind:
+            case "plain":
+                return self._plain(candidates)
+            case "lookups":
+                return self._lookups(candidates)
+            case "early":
+                return self._early(candidates)
+            case "drawn":
+                return self._drawn(candidates)
+            case _:
+                return self._fixed(candidates)
 
     def _plain(self, candidates: Sequence[Candidate]) -> tuple[ReplaySums, Price]:
         shape = (len(candidates), 1)

@@ -145,9 +145,10 @@ def test_every_engine_that_is_made_is_closed_once():
             closed.append(self)
 
     run = Speculation(RunConfig(), {}, report=lambda line: None)
-    run._bench, run._other = (SimpleNamespace(engine=Closing()) for _ in range(2))
+    own, run._other = (SimpleNamespace(engine=Closing()) for _ in range(2))
+    run._benches = {RunConfig(): own}
     run.close()
-    assert closed == [run._bench.engine, run._other.engine]
+    assert closed == [own.engine, run._other.engine]
 
     closed.clear()
     subject = Subject(
