@@ -1,0 +1,119 @@
+"""Every check of a kernel in order, and as a parametrised test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from draftproof.conformance.check_result import Finding, Status
+from draftproof.errors import DraftproofError, unknown_value
+from draftproof.kernels import batch_checks, draw_checks, law_checks, width_checks
+from draftproof.kernels.calling import KernelError
+from draftproof.kernels.contract import Kernel, declared
+from draftproof.kernels.examination import Examination
+
+Check = Callable[[Examination], Finding]
+
+CHECKS: dict[str, Check] = {
+    "law given the draft": law_checks.exact_law,
+    "law of the output": law_checks.lossless_output,
+    "ends of coins": law_checks.edge_coins,
+    "law by counting": law_checks.counted_law,
+    "same seed": draw_checks.same_seed,
+    "draws": draw_checks.draws,
+    "independence": draw_checks.independence,
+    "order of rows": batch_checks.row_order,
+    "rows alone": batch_checks.rows_alone,
+    "neighbours": batch_checks.neighbours,
+    "padding": batch_checks.padding,
+    "inputs unchanged": batch_checks.inputs_unchanged,
+    "greedy rows": width_checks.greedy_rows,
+    "drafts of 0 to 16 tokens": width_checks.lengths,
+    "vocabularies": width_checks.vocabularies,
+    "half precision": width_checks.half_precision,
+}
+"""What is checked, in this order: each function's docstring says what must hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """A check with what it found.
+
+    Attributes:
+        name: Key of `CHECKS`.
+        finding: What it found.
+        seconds: How long it took.
+    """
+
+    name: str
+    finding: Finding
+    seconds: float
+
+    @property
+    def claim(self) -> str:
+        """What must hold, in a sentence."""
+        return (CHECKS[self.name].__doc__ or "").strip().splitlines()[0]
+
+
+def examine(examination: Examination, names: Iterable[str] = ()) -> Iterator[Examined]:
+    """Run checks one after another; a check that cannot be run to its end has failed.
+
+    Args:
+        examination: Of the kernel.
+        names: Keys of `CHECKS`; all of them for none.
+
+    Raises:
+        UsageError: There is no such check.
+    """
+    wanted = tuple(names)
+    for name in wanted:
+        if name not in CHECKS:
+            raise unknown_value("--check", name, CHECKS)
+    for name in wanted or CHECKS:
+        start = time.perf_counter()
+        try:
+            finding = CHECKS[name](examination)
+        except KernelError as error:
+            finding = Finding(status=Status.FAILED, lines=(str(error),))
+        except DraftproofError as error:
+            finding = Finding(status=Status.FAILED, lines=(str(error),))
+        yield Examined(name=name, finding=finding, seconds=time.perf_counter() - start)
+
+
+def pytest_checks(kernel: Kernel, *, rows: int = 200_000, **facts: Any) -> Callable[[str], None]:
+    """A parametrised test with a case for each check: assign it to a name that begins with `test`.
+
+    Args:
+        kernel: Under test.
+        rows: The most rows that a sequential test draws.
+        facts: Fields of `KernelFacts`, where they are not declared.
+
+    Example:
+        In a test file::
+
+            from draftproof.kernels import pytest_checks
+            from my_engine import rejection_sample
+
+            def kernel(call):
+                return rejection_sample(call.draft_tokens, call.draft_lengths, ...)
+
+            test_rejection_sample = pytest_checks(kernel, rule="rejection")
+    """
+    import pytest
+
+    from draftproof.kernels.rendering import result_line
+
+    examination = Examination(kernel=kernel, facts=declared(kernel, **facts), rows=rows)
+
+    @pytest.mark.parametrize("check", CHECKS)
+    def test_kernel(check: str) -> None:
+        (examined,) = examine(examination, [check])
+        status = examined.finding.status
+        if status in (Status.NOT_AVAILABLE, Status.NOT_TRIED):
+            pytest.skip(f"{status}: {'; '.join(examined.finding.lines)}")
+        if status is Status.FAILED:
+            pytest.fail(f"{examined.claim}\n{result_line(examined)}", pytrace=False)
+
+    return test_kernel
