@@ -103,7 +103,9 @@ def decompose(
         probes = np.concatenate([lines.reshape(boxes, -1, coins), scattered], 1)
         count = probes.shape[1]
         codes = ask(np.repeat(table, count), probes.reshape(-1, coins)).reshape(boxes, count)
-        constant = (codes == codes[:, :1]).all(1)
+        # A sliver at a boundary is as thin as the bracket: rounding alone differs within it.
+        sliver = (high - low).min(1) <= 8 * resolution
+        constant = sliver | (codes == codes[:, :1]).all(1)
         done.append((table[constant], low[constant], high[constant], codes[constant, 0]))
         found += np.bincount(table[constant], minlength=tables)
         active = np.flatnonzero(~constant)
@@ -134,7 +136,7 @@ def decompose(
         active = np.setdiff1d(active, restless)
         if not len(active):
             break
-        table, low, high = _split(table, low, high, active, where, on, threshold)
+        table, low, high = _split(table, low, high, active, where, on, threshold, resolution)
         found_now = found + np.bincount(table, minlength=tables)
         crowded = found_now > BOXES_A_TABLE
         if crowded.any():
@@ -253,6 +255,7 @@ def _split(
     where: np.ndarray,
     on: np.ndarray,
     threshold: np.ndarray,
+    resolution: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The active boxes, each cut at its boundaries."""
     order = np.lexsort((threshold, where))
@@ -263,7 +266,8 @@ def _split(
     for box, begin, end in zip(active, first, last, strict=True):
         cuts, coin = threshold[begin:end], on[begin:end]
         # All cuts of one box are along one coin.
-        edges = np.unique(np.concatenate([[low[box, coin[0]]], cuts, [high[box, coin[0]]]]))
+        apart = np.diff(cuts, prepend=-1.0) > 2 * resolution
+        edges = np.unique(np.concatenate([[low[box, coin[0]]], cuts[apart], [high[box, coin[0]]]]))
         lows = np.repeat(low[box][None], len(edges) - 1, 0)
         highs = np.repeat(high[box][None], len(edges) - 1, 0)
         lows[:, coin[0]], highs[:, coin[0]] = edges[:-1], edges[1:]

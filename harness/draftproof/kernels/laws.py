@@ -104,7 +104,8 @@ def measure(
     """
     batch = Tables(tables, facts, places=places, vocabulary=vocabulary)
     coder = Coder(len(batch.ids), max(table.depth for table in tables) + 2)
-    few = facts.one_row
+    # Large vocabularies cost memory, and their tables have few ids.
+    few = facts.one_row or batch.vocabulary > 1024
     boxes = decompose(
         lambda at, uniforms: coder.encode(batch.run(kernel, at, uniforms)),
         len(tables),
