@@ -160,4 +160,4 @@ def wide_tables(facts: KernelFacts, vocabulary: int) -> list[DraftTable]:
         vocabulary=vocabulary + (8 if vocabulary < 100 else 0),
     )
     found = list(drafts(fixture))
-    return found[: 4 if vocabulary > 10_000 or facts.one_row else 20]
+    return found[: 2 if vocabulary > 10_000 or facts.one_row else 12]

@@ -209,10 +209,10 @@ def _same_law(
             lines=("it draws by itself and no rule is declared: its rows have no known law",),
         )
     problems, notes, places = [], [], 0
-    each = max(20_000, examination.rows // 20)
+    each = max(8192, examination.rows // 50)
     alpha = examination.alpha / len(ways)
     if how == "alone":
-        each = 2000
+        each = 1000
     for number, (kernel, what) in enumerate(ways):
         seed = examination.seed + 7 * number
         try:

@@ -13,6 +13,7 @@ other, or hashes them, ends in ever more boxes, and is then said not to be resol
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +22,11 @@ import numpy as np
 Emissions = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From ``[points]`` tables and ``[points, coins]`` uniforms to ``[points]`` codes."""
 
-BOXES_A_TABLE = 4000
+BOXES_A_TABLE = 1000
 """More boxes than this mean that the coins do not decide one at a time."""
+
+LEVELS = 60
+"""So do more rounds of cutting than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,12 @@ def decompose(
         calls += len(where)
         return emissions(at, where)
 
-    while len(table):
+    for level in itertools.count():
+        if level == LEVELS:
+            unresolved |= set(table.tolist())
+            break
+        if not len(table):
+            break
         lines, base = _lines(low, high, points, resolution, random)
         boxes = len(table)
         scattered = low[:, None] + (high - low)[:, None] * random.random(
@@ -144,6 +153,9 @@ def decompose(
             keep = ~crowded[table]
             table, low, high = table[keep], low[keep], high[keep]
     parts = [np.concatenate([part[i] for part in done]) for i in range(4)]
+    # Tables without an end of it have no law.
+    whole = ~np.isin(parts[0], sorted(unresolved))
+    parts = [part[whole] for part in parts]
     return Boxes(
         table=parts[0],
         low=parts[1],

@@ -167,7 +167,7 @@ class Suspect:
     @property
     def sentence(self) -> str:
         """In words."""
-        if self.explained < 0.6:
+        if self.explained < 0.9:
             return "none of the named faults has such a law"
         how = "exactly" if self.explained > 0.9999 and abs(self.share - 1) < 1e-3 else "most like"
         acting = "" if abs(self.share - 1) < 0.02 else f", at a share of {self.share:.3g}"
@@ -204,6 +204,8 @@ def suspect(rule: str, found: Iterable[tuple[DraftTable, EmittedLaw, EmittedLaw]
         share = min(1.0, max(0.0, cross[name] / square[name]))
         left = gap - 2 * share * cross[name] + share**2 * square[name]
         explained = 1 - left / gap
-        if explained > best.explained + 1e-9:
+        # Of two that explain all, a fault of every row is the simpler one.
+        simpler = explained > best.explained - 1e-6 and abs(share - 1) < abs(best.share - 1) - 1e-3
+        if explained > best.explained + 1e-6 or simpler:
             best = Suspect(name=name, share=share, explained=explained)
     return best

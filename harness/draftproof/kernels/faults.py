@@ -143,10 +143,7 @@ _CHANGES: dict[str, dict[str, object]] = {
     "the residual is put through a softmax": {
         "rest": lambda p, q, x: _softmax(np.maximum(p - q, 0))
     },
-    "the residual subtracts the rejected token's mass alone": {
-        "rest": lambda p, q, x: np.maximum(p - np.where(np.arange(len(p)) == x, q, 0), 0)
-    },
-    "the residual is p without the rejected token": {"rest": lambda p, q, x: without(p, x)},
+    "the residual takes the rejected token out of p, and nothing else": {"rest": lambda p, q, x: without(p, x)},
     "the residual is max(p − q, 0), as if the draft were sampled": {
         "rest": lambda p, q, x: np.maximum(p - q, 0)
     },
@@ -185,6 +182,10 @@ _CHANGES: dict[str, dict[str, object]] = {
     "the correction is the argmax of what is left": {"correction": one_hot},
     "coins and corrections read the target's row after their own": {"target_shift": 1},
     "coins and corrections read the target's row before their own": {"target_shift": -1},
+    "everything reads the target's row before its own": {
+        "target_shift": -1,
+        "bonus": lambda p, table, node: table.target[_parent(table, node) + 1],
+    },
     "coins and corrections read the draft model's row after their own": {"draft_shift": 1},
     "coins and corrections read the draft model's row before their own": {"draft_shift": -1},
     "the correction reads the target's row after its own": {"correction_shift": 1},

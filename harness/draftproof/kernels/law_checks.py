@@ -63,6 +63,17 @@ def law_finding(
 ) -> Finding:
     """What exact laws say: where they are wrong, what that points to, and a test of it."""
     facts, tables = examination.facts, measured.tables
+    if measured.restless:
+        return Finding(
+            status=Status.FAILED,
+            n=len(tables),
+            places=len(tables),
+            place="tables",
+            lines=(
+                "what a row emits is no function of its own laws and uniforms: the same rows in "
+                "another order emit other tokens",
+            ),
+        )
     resolved = len(tables) - len(measured.unresolved)
     lines: list[str] = []
     told: dict[str, object] = {"tables": len(tables), "rows": measured.points}
@@ -124,6 +135,8 @@ def _blame(
     if ill is not None:
         lines.append(f"{forms[ill]} ({_shown(examination.measured.tables[ill], ill, forms)})")
     where = discrepancy(table, expected, found)
+    if gaps[worst] <= examination.tolerance:
+        return [*lines, f"rows of {len(failing)} tables have a wrong form; the law is right"]
     if where is not None:
         told["site"], told["position"] = str(where.site), where.position
         lines.append(
@@ -143,7 +156,7 @@ def _shown(table: DraftTable, index: int, forms: dict[int, str]) -> str:
 
 def _tell(examination: Examination, fault: Suspect, told: dict[str, object]) -> None:
     told["suspect"], told["suspect_explains"] = fault.name, round(fault.explained, 6)
-    if fault.explained >= 0.6:
+    if fault.explained >= 0.9:
         examination.suspected.append(fault.name)
 
 

@@ -70,6 +70,7 @@ class Measured:
         unresolved: Indices of tables whose coins do not decide one at a time.
         boundaries: Boundaries of coins that were found.
         points: Rows at which the kernel was asked.
+        restless: Whether rows emitted other tokens in another order, with the same uniforms.
     """
 
     tables: tuple[DraftTable, ...]
@@ -78,6 +79,7 @@ class Measured:
     unresolved: frozenset[int] = frozenset()
     boundaries: int = 0
     points: int = 0
+    restless: bool = False
 
 
 def measure(
@@ -104,6 +106,14 @@ def measure(
     """
     batch = Tables(tables, facts, places=places, vocabulary=vocabulary)
     coder = Coder(len(batch.ids), max(table.depth for table in tables) + 2)
+    given = batch.as_given()
+    if _restless(kernel, batch, coder):
+        return Measured(
+            tables=tuple(given),
+            laws=tuple({} for _ in given),
+            unresolved=frozenset(range(len(given))),
+            restless=True,
+        )
     # Large vocabularies cost memory, and their tables have few ids.
     few = facts.one_row or batch.vocabulary > 1024
     boxes = decompose(
@@ -111,12 +121,11 @@ def measure(
         len(tables),
         batch.coins,
         resolution=RESOLUTIONS[facts.dtype],
-        points=(12 if few else 48) * fine,
-        random_points=(6 if few else 64) * fine,
+        points=(8 if few else 32) * fine,
+        random_points=(4 if few else 32) * fine,
     )
     laws: list[EmittedLaw] = []
     wrong: list[tuple[int, str]] = []
-    given = batch.as_given()
     for index, (table, coded) in enumerate(zip(given, boxes.laws(len(tables)), strict=True)):
         law: dict[tuple[int, ...], float] = {}
         for code, share in coded.items():
@@ -137,6 +146,18 @@ def measure(
     )
 
 
+def _restless(kernel: Kernel, batch: Tables, coder: Coder) -> bool:
+    """Whether the same rows with the same uniforms emit other tokens in another order."""
+    few = batch.facts.one_row or batch.vocabulary > 1024
+    random = np.random.default_rng(5)
+    at = np.arange(len(batch.tables) * (2 if few else 8)) % len(batch.tables)
+    uniforms = random.random((len(at), batch.coins))
+    order = random.permutation(len(at))
+    plain = coder.encode(batch.run(kernel, at, uniforms))
+    other = coder.encode(batch.run(kernel, at[order], uniforms[order]))
+    return not np.array_equal(plain[order], other)
+
+
 def grouped(tables: Sequence[DraftTable], facts: KernelFacts) -> list[list[int]]:
     """Indices of tables that one call can hold; each length of chains apart, for few coins."""
     groups: dict[object, list[int]] = {}
@@ -155,6 +176,7 @@ def measure_all(
     wrong: list[tuple[int, str]] = []
     unresolved: set[int] = set()
     boundaries = points = 0
+    restless = False
     for group in grouped(tables, facts):
         part = measure(kernel, facts, [tables[index] for index in group], fine=fine)
         for position, index in enumerate(group):
@@ -162,6 +184,7 @@ def measure_all(
         wrong += [(group[position], problem) for position, problem in part.malformed]
         unresolved |= {group[position] for position in part.unresolved}
         boundaries, points = boundaries + part.boundaries, points + part.points
+        restless |= part.restless
     return Measured(
         tables=tuple(given),
         laws=tuple(laws),
@@ -169,6 +192,7 @@ def measure_all(
         unresolved=frozenset(unresolved),
         boundaries=boundaries,
         points=points,
+        restless=restless,
     )
 
 

@@ -37,7 +37,7 @@ def vocabularies(examination: Examination) -> Finding:
     for size in VOCABULARIES:
         tables = wide_tables(examination.facts, size)
         if not examination.exact:
-            few = 4000 if size > 10_000 else 40_000
+            few = 400 if size > 10_000 else 8000
             alpha = examination.alpha / len(VOCABULARIES)
             found = given_draft(
                 examination.kernel, examination.facts, tables, rows=few, alpha=alpha

@@ -85,7 +85,7 @@ class SortedCumulative(Chain):
     """Picks from the weights in descending order."""
 
     def pick(self, weights: torch.Tensor, coin: torch.Tensor) -> torch.Tensor:
-        order = weights.argsort(-1, descending=True, stable=True)
+        order = torch.argsort(weights, dim=-1, descending=True, stable=True)
         at = inverse(weights.gather(-1, order), coin)
         return order.gather(-1, at[:, None])[:, 0]
 
