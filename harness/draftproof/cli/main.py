@@ -24,6 +24,7 @@ examples:
   draftproof study reports/latest --json > study.json
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
+  draftproof verify-kernel my_package:rejection_sampler --rule rejection
   draftproof selftest --class cache
   draftproof docs verify
 
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
         what its gates came to.
     """
-    from draftproof.cli import commands, comparing, documents, selftesting, verifying
+    from draftproof.cli import commands, comparing, documents, kernels, selftesting, verifying
 
     handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
         "metrics": commands.metrics,
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": commands.report,
         "compare": comparing.compare,
         "verify": verifying.verify,
+        "verify-kernel": kernels.verify_kernel,
         "selftest": selftesting.selftest,
         "docs": documents.docs,
     }
@@ -111,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``draftproof`` and its commands."""
-    from draftproof.cli import comparing, documents, selftesting, verifying
+    from draftproof.cli import comparing, documents, kernels, selftesting, verifying
     from draftproof.statistics.peers import PEERS
 
     parser = _Parser(
@@ -157,6 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--open", action="store_true", help="open the page in the browser")
     comparing.add_parser(commands)
     verifying.add_parser(commands)
+    kernels.add_parser(commands)
     selftesting.add_parser(commands)
     documents.add_parser(commands)
     for command in (metrics, study, report):

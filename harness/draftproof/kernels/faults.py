@@ -263,7 +263,9 @@ _CHAIN_ONLY: dict[str, Callable[[str, DraftTable], EmittedLaw]] = {
     "the rule is rejection": lambda rule, table: rule_law("rejection", table),
 }
 
-NAMES = (*_CHANGES, *_CHAIN_ONLY)
+GREEDY_SAMPLED = "greedy rows are sampled"
+
+NAMES = (*_CHANGES, *_CHAIN_ONLY, GREEDY_SAMPLED)
 """What each fault is, in a sentence."""
 
 
@@ -277,6 +279,8 @@ def fault_laws(rule: str, table: DraftTable) -> dict[str, EmittedLaw]:
     Returns:
         By the fault's name. Faults without an effect on this table are among them.
     """
+    if table.greedy:
+        return {GREEDY_SAMPLED: rule_law(rule, replace(table, greedy=False))}
     base = sound(rule)
     with np.errstate(divide="ignore", invalid="ignore"):
         laws = {

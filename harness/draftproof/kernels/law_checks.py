@@ -25,7 +25,7 @@ NO_UNIFORMS = Finding(
 )
 
 _BLAMED = 40
-"""Failing tables on which the named faults are compared."""
+"""The smallest failing tables, which are looked at closely and compared with the named faults."""
 
 
 def exact_law(examination: Examination) -> Finding:
@@ -41,6 +41,7 @@ def exact_law(examination: Examination) -> Finding:
     failing = wrong_tables(examination, measured)
     if failing:
         # What was not found by a coarse search must not count as a fault.
+        failing = sorted(failing, key=lambda index: measured.tables[index].size)[:_BLAMED]
         again = examination.measure([measured.tables[index] for index in failing], fine=6)
         still = set(wrong_tables(examination, again))
         failing = [index for place, index in enumerate(failing) if place in still]
@@ -87,7 +88,7 @@ def law_finding(
         pairs = [(tables[i], rule_law(facts.rule, tables[i]), measured.laws[i]) for i in failing]
         lines = [*_blame(examination, pairs, forms, failing, told), *lines]
         lines.append(_regression(examination, tables[failing[0]], list(pairs)))
-        told["failing_tables"] = len(failing)
+        told["failing_tables"] = len(failing)  # of those that were looked at closely
         return Finding(
             status=Status.FAILED,
             n=resolved,
@@ -146,7 +147,7 @@ def _blame(
         )
     found_fault = suspect(examination.facts.rule, pairs[:_BLAMED])
     _tell(examination, found_fault, told)
-    lines.append(f"{len(failing)} tables differ; {found_fault.sentence}")
+    lines.append(f"{found_fault.sentence} (by the {len(failing)} smallest tables that differ)")
     return lines
 
 
