@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +34,57 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add = parser.add_argument
     add("kernel", metavar="MODULE:FUNCTION", nargs="?", help="takes a call, returns emitted tokens")
     add("--shape", metavar="SHAPE", help="chain or tree (default: chain)")
-    add("--rule", metavar="RULE", help="rejection, point-mass, block, multi-round, "
-        "without-replacement, or any: only the output is judged")
+    add(
+        "--rule",
+        metavar="RULE",
+        help="rejection, point-mass, block, multi-round, "
+        "without-replacement, or any: only the output is judged",
+    )
     add("--randomness", metavar="SOURCE", help="uniforms, generator or own (default: uniforms)")
-    add("--proposals", metavar="LAW", help="deterministic, independent or without_replacement "
-        "(default: the rule's)")
+    add(
+        "--proposals",
+        metavar="LAW",
+        help="deterministic, independent or without_replacement (default: the rule's)",
+    )
     add("--dtype", metavar="DTYPE", help="float64, float32, bfloat16 or float16 (default: float32)")
     add("--device", metavar="DEVICE", help="where tensors lie (default: cpu)")
-    add("--rows", metavar="N", type=int, default=1_000_000,
-        help="the most rows that a test by counting draws (default: %(default)s)")
-    add("--alpha", metavar="P", type=float, default=1e-4,
+    add(
+        "--rows",
+        metavar="N",
+        type=int,
+        default=1_000_000,
+        help="the most rows that a test by counting draws (default: %(default)s)",
+    )
+    add(
+        "--alpha",
+        metavar="P",
+        type=float,
+        default=1e-4,
         help="a right kernel fails a test by counting with at most this probability "
-        "(default: %(default)s)")
+        "(default: %(default)s)",
+    )
     add("--seed", metavar="N", type=int, default=0, help="of what is drawn (default: 0)")
     add("--check", metavar="NAME", action="append", default=[], help="only this check; several")
-    add("--processor", action="store_true",
-        help="the function is a logits processor on a block of drafted tokens")
-    add("--setting", metavar="NAME", action="append", default=[],
-        help="of a logits processor: only this setting; several")
+    add(
+        "--processor",
+        action="store_true",
+        help="the function is a logits processor on a block of drafted tokens",
+    )
+    add(
+        "--setting",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="of a logits processor: only this setting; several",
+    )
     add("--selftest", action="store_true", help="examine kernels with planted faults instead")
-    add("--planted", metavar="ID", action="append", default=[],
-        help="with --selftest: only this kernel; several")
+    add(
+        "--planted",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="with --selftest: only this kernel; several",
+    )
     add("--json", metavar="FILE", type=Path, help="write what was found as JSON")
     add("--markdown", metavar="FILE", type=Path, help="write what was found as Markdown")
 
@@ -69,9 +101,7 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
         raise UsageError("draftproof verify-kernel: name a function as MODULE:FUNCTION")
     if arguments.rows < 1000 or not 0 < arguments.alpha < 1:
         raise UsageError("draftproof verify-kernel: --rows is at least 1000, --alpha within (0, 1)")
-    from draftproof.engines.registry import imported_callable
-
-    function = imported_callable("draftproof verify-kernel", arguments.kernel)
+    function = _imported(arguments.kernel)
     if arguments.processor:
         return _processor(arguments, function)
     from draftproof.environment import hardware, versions
@@ -121,6 +151,34 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
     if arguments.markdown is not None:
         write_text(arguments.markdown, markdown(report))
     return Result("\n" + terminal_summary(report), FAULT_EXIT_CODE if report.failed else 0)
+
+
+def _imported(location: str) -> Any:
+    """The function at ``module:name``, also where its module lies in this folder."""
+    module, _, name = location.partition(":")
+    if not module or not name:
+        raise UsageError(
+            f"draftproof verify-kernel: '{location}' is no MODULE:FUNCTION, such as "
+            "my_package.sampling:rejection_sample"
+        )
+    # Installed modules come first, so that no file of this folder takes a library's place.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:
+        raise UsageError(
+            f"draftproof verify-kernel: {module} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"draftproof verify-kernel: module '{module}' has no '{name}'")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(
+            f"draftproof verify-kernel: {location} cannot be called: it is a {type(found).__name__}"
+        )
+    return found
 
 
 def _processor(arguments: argparse.Namespace, function: Any) -> Result:

@@ -228,9 +228,7 @@ def joined(readings: Sequence[Reading]) -> Reading:
         return readings[0]
     width = max(reading.tokens.shape[1] for reading in readings)
     tokens = [
-        np.pad(
-            reading.tokens, ((0, 0), (0, width - reading.tokens.shape[1])), constant_values=END
-        )
+        np.pad(reading.tokens, ((0, 0), (0, width - reading.tokens.shape[1])), constant_values=END)
         for reading in readings
     ]
     stated = [reading.accepted for reading in readings]

@@ -87,7 +87,9 @@ def draws(examination: Examination) -> Finding:
     if not torch.equal(own, torch.get_rng_state()):
         problems.append("torch's own generator was drawn from, although another was given")
     if torch.equal(start, generator.get_state()):
-        problems.append("the generator that was given is in the state that it was in: not drawn from")
+        problems.append(
+            "the generator that was given is in the state that it was in: not drawn from"
+        )
     lines = []
     count = _count(start, generator) if facts.device == "cpu" else None
     told: dict[str, object] = {}

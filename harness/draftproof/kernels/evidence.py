@@ -107,10 +107,7 @@ class Evidence:
         self._tolerance = tolerance
         self._logs = [
             np.stack(
-                [
-                    _logarithms((1 - share) + share * null.faults / null.law)
-                    for share in SHARES
-                ],
+                [_logarithms((1 - share) + share * null.faults / null.law) for share in SHARES],
                 1,
             )
             for null in nulls
@@ -120,7 +117,7 @@ class Evidence:
 
     @property
     def bar(self) -> float:
-        """log 1/α: the value at which the test rejects."""
+        """The logarithm of 1/α: the value at which the test rejects."""
         return math.log(1 / self.alpha)
 
     def add(self, table: int, counts: np.ndarray) -> None:

@@ -86,7 +86,8 @@ def law_of(procedure: Procedure, table: DraftTable) -> EmittedLaw:
 def normal(weights: Law, otherwise: Law) -> Law:
     """Weights as a law; another one where they are all 0."""
     total = weights.sum()
-    return weights / total if total > 0 else otherwise / otherwise.sum()
+    law: Law = weights / total if total > 0 else otherwise / otherwise.sum()
+    return law
 
 
 def ratio(p: Law, q: Law, token: int) -> float:
@@ -143,7 +144,9 @@ _CHANGES: dict[str, dict[str, object]] = {
     "the residual is put through a softmax": {
         "rest": lambda p, q, x: _softmax(np.maximum(p - q, 0))
     },
-    "the residual takes the rejected token out of p, and nothing else": {"rest": lambda p, q, x: without(p, x)},
+    "the residual takes the rejected token out of p, and nothing else": {
+        "rest": lambda p, q, x: without(p, x)
+    },
     "the residual is max(p − q, 0), as if the draft were sampled": {
         "rest": lambda p, q, x: np.maximum(p - q, 0)
     },

@@ -18,7 +18,8 @@ def left_over(p: Law, q: Law) -> Law:
     """norm((p − q)₊), and p where nothing is left."""
     left = np.maximum(p - q, 0)
     total = left.sum()
-    return left / total if total > 0 else p / p.sum()
+    law: Law = left / total if total > 0 else p / p.sum()
+    return law
 
 
 def rule_law(rule: str, table: DraftTable) -> EmittedLaw:
@@ -59,8 +60,8 @@ def rule_law(rule: str, table: DraftTable) -> EmittedLaw:
                 q[token] = 0
                 if q.sum() == 0:
                     q[:] = 1
-        for token in np.flatnonzero(p):
-            law[(*kept, int(token))] += mass * float(p[token])
+        for extra in np.flatnonzero(p):
+            law[(*kept, int(extra))] += mass * float(p[extra])
 
     visit(ROOT, 1.0, ())
     return dict(law)
@@ -95,8 +96,8 @@ def _block_law(table: DraftTable) -> EmittedLaw:
             divisor = total + 1 - weight[kept]
             coin = 1.0 if kept == 0 else (total / divisor if divisor > 0 else 1.0)
             extra = left / total if total > 0 else p[kept] / p[kept].sum()
-        for token in np.flatnonzero(extra):
-            law[(*tokens[:kept], int(token))] += undecided * coin * float(extra[token])
+        for at in np.flatnonzero(extra):
+            law[(*tokens[:kept], int(at))] += undecided * coin * float(extra[at])
         undecided *= 1 - coin
     return {emitted: share for emitted, share in law.items() if share > 0}
 

@@ -6,6 +6,7 @@ tried and what was found.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -21,9 +22,7 @@ def _logits(law: torch.Tensor) -> torch.Tensor:
 @declare(rule="rejection", randomness="own", one_row=True, ragged=False)
 def transformers_speculative_sampling(call: ChainCall) -> torch.Tensor:
     """`transformers.generation.utils._speculative_sampling`: one row, by torch's generator."""
-    from transformers.generation.utils import (  # type: ignore[attr-defined]
-        _speculative_sampling,
-    )
+    from transformers.generation.utils import _speculative_sampling
 
     assert call.draft_probabilities is not None
     length = int(call.draft_lengths[0])
@@ -42,6 +41,8 @@ def vllm_rejection_sample(call: ChainCall) -> torch.Tensor:
 
     Bonus tokens are drawn here, as that function takes them from its caller.
     """
+    if call.draft_tokens.device.type == "cpu":
+        _vllm_on_cpu()
     from vllm.v1.sample.rejection_sampler import rejection_sample  # type: ignore[import-not-found]
 
     device = call.draft_tokens.device
@@ -72,6 +73,15 @@ def vllm_rejection_sample_ngram(call: ChainCall) -> torch.Tensor:
     return vllm_rejection_sample(call)
 
 
+@functools.cache
+def _vllm_on_cpu() -> None:
+    """Do what vLLM's CPU worker does when it starts: put its C++ functions in Triton's place."""
+    import vllm._custom_ops  # type: ignore[import-not-found]  # noqa: F401
+    from vllm.platforms import current_platform  # type: ignore[import-not-found]
+
+    current_platform.register_triton_kernel_overrides()
+
+
 class _VllmMetadata:
     """What `rejection_sample` reads of vLLM's SamplingMetadata."""
 
@@ -84,8 +94,6 @@ class _VllmMetadata:
 
 def _vllm_metadata(call: ChainCall) -> Any:
     return _VllmMetadata(torch.where(call.greedy, 0.0, 1.0))
-
-
 
 
 @declare(rule="rejection", randomness="generator", device="cuda", ragged=False)
@@ -107,7 +115,7 @@ def flashinfer_chain_speculative_sampling(call: ChainCall) -> torch.Tensor:
 
 @declare(shape="tree", rule="point-mass", device="cuda")
 def sglang_tree_speculative_sampling_target_only(call: TreeCall) -> torch.Tensor:
-    """`sgl_kernel.tree_speculative_sampling_target_only`: trees of deterministic drafts, on a GPU."""
+    """`sgl_kernel.tree_speculative_sampling_target_only`: deterministic trees, on a GPU."""
     from sgl_kernel import (  # type: ignore[import-not-found]
         tree_speculative_sampling_target_only,
     )

@@ -108,8 +108,8 @@ def law_finding(
     if power:
         name = max(power, key=lambda fault: power[fault])
         lines.append(
-            f"of {len(power)} named faults each would have shown at a share of {power[name]:.1g} of "
-            f"rows or less (the hardest: {name})"
+            f"of {len(power)} named faults each would have shown at a share of {power[name]:.1g} "
+            f"of rows or less (the hardest: {name})"
         )
     return Finding(
         status=Status.PASSED,
@@ -275,9 +275,7 @@ def edge_coins(examination: Examination) -> Finding:
             one = local(
                 type(reading)(
                     tokens=reading.tokens[row : row + 1],
-                    accepted=None
-                    if reading.accepted is None
-                    else reading.accepted[row : row + 1],
+                    accepted=None if reading.accepted is None else reading.accepted[row : row + 1],
                 ),
                 batch.ids,
                 table,
@@ -397,9 +395,7 @@ def _sampled_blame(
         acting = "" if best[1] == 1 else f", at a share of {best[1]:g}"
         lines.append(f"the rows speak for this fault: {best[0]}{acting}")
     if given:
-        lines.append(
-            "a table that shows it:\n" + test_of(examination, found.tables[worst])
-        )
+        lines.append("a table that shows it:\n" + test_of(examination, found.tables[worst]))
     return lines
 
 
@@ -412,7 +408,5 @@ def sampled_power(found: Sampled) -> dict[str, float]:
             evidence.nulls, index, evidence.rows, alpha=evidence.alpha, tests=tests
         )
         for index, name in enumerate(evidence.names)
-        if any(
-            np.abs(null.faults[index] - null.law).max() > 1e-3 for null in evidence.nulls
-        )
+        if any(np.abs(null.faults[index] - null.law).max() > 1e-3 for null in evidence.nulls)
     }

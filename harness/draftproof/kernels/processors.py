@@ -78,15 +78,18 @@ def _repetition(row: Row, context: Sequence[int], prompt: int, value: float) -> 
 
 
 def _frequency(row: Row, context: Sequence[int], prompt: int, value: float) -> Row:
-    return row - value * np.bincount(list(context[prompt:]), minlength=len(row))
+    lowered: Row = row - value * np.bincount(list(context[prompt:]), minlength=len(row))
+    return lowered
 
 
 def _presence(row: Row, context: Sequence[int], prompt: int, value: float) -> Row:
-    return row - value * (np.bincount(list(context[prompt:]), minlength=len(row)) > 0)
+    lowered: Row = row - value * (np.bincount(list(context[prompt:]), minlength=len(row)) > 0)
+    return lowered
 
 
 def _bias(row: Row, context: Sequence[int], prompt: int, value: dict[int, float]) -> Row:
-    return row + np.array([value.get(i, 0.0) for i in range(len(row))])
+    raised: Row = row + np.array([value.get(i, 0.0) for i in range(len(row))])
+    return raised
 
 
 def _bad_words(row: Row, context: Sequence[int], prompt: int, value: list[list[int]]) -> Row:
@@ -151,9 +154,7 @@ def examine_processor(
     cases = {name: [{name: value} for value in SETTINGS[name][1]] for name in wanted}
     if len(wanted) > 1:
         cases["all together"] = [{name: SETTINGS[name][1][0] for name in wanted}]
-    return {
-        name: _examined(processor, settings, seed, blocks) for name, settings in cases.items()
-    }
+    return {name: _examined(processor, settings, seed, blocks) for name, settings in cases.items()}
 
 
 def _examined(
@@ -171,7 +172,9 @@ def _examined(
                 return Finding(status=Status.FAILED, n=places, lines=(str(error),))
             expected = processed(call)
             places += len(expected)
-            changed += int((np.abs(_law(expected) - _law(call.logits.double().numpy())) > 1e-9).any(1).sum())
+            changed += int(
+                (np.abs(_law(expected) - _law(call.logits.double().numpy())) > 1e-9).any(1).sum()
+            )
             gaps = np.abs(_law(found) - _law(expected)).max(1)
             if not torch.equal(before, call.logits):
                 problems.append(f"{values}: the logits that were given were written to")
@@ -204,7 +207,8 @@ def _rows(processor: Processor, call: ProcessorCall) -> np.ndarray:
     rows = np.asarray(torch.as_tensor(returned).detach().cpu().double())
     if rows.shape != tuple(call.logits.shape):
         raise KernelError(
-            f"the processor returned logits of shape {list(rows.shape)} for {list(call.logits.shape)}"
+            f"the processor returned logits of shape {list(rows.shape)} for "
+            f"{list(call.logits.shape)}"
         )
     return rows
 

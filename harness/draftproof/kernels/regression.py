@@ -147,9 +147,7 @@ def _smaller(table: DraftTable) -> Iterator[DraftTable]:
     for decimals in (1, 2, 3, 4):
         target, draft = np.round(table.target, decimals), np.round(table.draft, decimals)
         exact = np.array_equal(target, table.target) and np.array_equal(draft, table.draft)
-        sums = np.allclose(target.sum(1), 1, atol=1e-9) and np.allclose(
-            draft.sum(1), 1, atol=1e-9
-        )
+        sums = np.allclose(target.sum(1), 1, atol=1e-9) and np.allclose(draft.sum(1), 1, atol=1e-9)
         drawn = all(
             draft[parent + 1, token] > 0
             for token, parent in zip(table.tokens, table.parents or (), strict=True)
@@ -209,5 +207,3 @@ def pasteable(table: DraftTable, name: str, facts: dict[str, object]) -> str:
 def _written(laws: np.ndarray) -> str:
     rows = ", ".join("[" + ", ".join(f"{value:.9g}" for value in row) + "]" for row in laws)
     return f"[{rows}]"
-
-

@@ -209,7 +209,9 @@ def completed(
     given = batches.given
     rule = facts.rule if facts.rule != "any" else _nearest_rule(facts)
     nulls: list[Null] = []
-    starts, weights, fixture_of = [], [], []
+    starts: list[int] = []
+    weights: list[np.ndarray] = []
+    fixture_of: list[int] = []
     for index, (fixture, tables) in enumerate(drafts):
         starts.append(len(fixture_of))
         own = given[starts[-1] : starts[-1] + len(tables)]
@@ -281,5 +283,7 @@ def _continued(
     for depth in range(len(emitted), fixture.depth + 1):
         cumulative = np.cumsum(fixture.target[depth], 1)[rows]
         drawn = random.random(count)[:, None] * cumulative[:, -1:]
-        rows = rows * fixture.support + np.minimum((cumulative <= drawn).sum(1), fixture.support - 1)
+        rows = rows * fixture.support + np.minimum(
+            (cumulative <= drawn).sum(1), fixture.support - 1
+        )
     return rows

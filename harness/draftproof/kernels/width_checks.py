@@ -89,8 +89,12 @@ def greedy_rows(examination: Examination) -> Finding:
     """Greedy rows among sampled ones emit the target's argmax and nothing else."""
     facts = examination.facts
     if facts.shape is Shape.TREE or facts.rule == "any":
-        return _NO_RULE if facts.rule == "any" else Finding(
-            status=Status.NOT_AVAILABLE, lines=("trees are judged at one temperature",)
+        return (
+            _NO_RULE
+            if facts.rule == "any"
+            else Finding(
+                status=Status.NOT_AVAILABLE, lines=("trees are judged at one temperature",)
+            )
         )
     tables = []
     for number, table in enumerate(examination.tables):
@@ -179,5 +183,3 @@ def _failing(examination: Examination, measured: Measured) -> list[int]:
             > max(examination.tolerance, 1e-6 if table.vocabulary > 1000 else 0)
         )
     ]
-
-

@@ -22,7 +22,7 @@ def mapped(call: Any_Call, change: Callable[[torch.Tensor], torch.Tensor]) -> An
         for field in fields(call)
         if isinstance(value := getattr(call, field.name), torch.Tensor)
     }
-    return replace(call, **tensors)
+    return replace(call, **tensors)  # type: ignore[arg-type]
 
 
 def picked(returned: Any, rows: torch.Tensor) -> Any:
@@ -81,14 +81,12 @@ def beside(kernel: Kernel, poison: Change, *, last: bool = True) -> Kernel:
     def wrapped(call: Call, /) -> Any:
         rows = call.target_probabilities.shape[0]
         others = poison(mapped(call, torch.clone))
-        joined = replace(
-            call,
-            **{
-                field.name: torch.cat([value, getattr(others, field.name)])
-                for field in fields(call)
-                if isinstance(value := getattr(call, field.name), torch.Tensor)
-            },
-        )
+        doubled = {
+            field.name: torch.cat([value, getattr(others, field.name)])
+            for field in fields(call)
+            if isinstance(value := getattr(call, field.name), torch.Tensor)
+        }
+        joined = replace(call, **doubled)  # type: ignore[arg-type]
         order = torch.arange(2 * rows)
         if not last:
             order = torch.stack([order[rows:], order[:rows]], 1).reshape(-1)
@@ -169,7 +167,9 @@ POISONS: dict[str, Change] = {
     "whose laws are reversed": _reversed,
     "that are certain and greedy": _certain,
     "without drafted tokens": _empty,
-    "whose laws are all alike": lambda call: _with_laws(call, 1 / call.target_probabilities.shape[-1]),
+    "whose laws are all alike": lambda call: _with_laws(
+        call, 1 / call.target_probabilities.shape[-1]
+    ),
     "whose laws are NaN": lambda call: _with_laws(call, float("nan")),
 }
 """What the other rows of a batch are."""

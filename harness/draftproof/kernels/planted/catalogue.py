@@ -66,7 +66,10 @@ def score(planted: Planted, *, rows: int = 300_000, every_check: bool = False) -
     """
     kernel = planted.make()
     examination = Examination(
-        kernel=kernel, facts=declared(kernel, **planted.facts), name=f"planted:{planted.id}", rows=rows
+        kernel=kernel,
+        facts=declared(kernel, **planted.facts),
+        name=f"planted:{planted.id}",
+        rows=rows,
     )
     done, caught = [], []
     for name in CHECKS:

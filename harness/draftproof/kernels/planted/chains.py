@@ -167,9 +167,9 @@ class _EmitsRejected(Chain):
 
 class _Reused(Chain):
     def last_coin(self, call: ChainCall, coins: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        return coins[torch.arange(len(kept)), torch.where(
-            kept < call.draft_lengths, kept, call.places
-        )]
+        return coins[
+            torch.arange(len(kept)), torch.where(kept < call.draft_lengths, kept, call.places)
+        ]
 
 
 class _OneCoin(Chain):
@@ -235,68 +235,148 @@ class _HalfAgain(Chain):
 _ONE_HOT = {"rule": "point-mass"}
 
 PLANTED = (
-    Planted(id="no-residual", title="the correction is drawn from p", make=_NoResidual,
-            source="sglang PR 24128 and others"),
+    Planted(
+        id="no-residual",
+        title="the correction is drawn from p",
+        make=_NoResidual,
+        source="sglang PR 24128 and others",
+    ),
     Planted(id="turned-residual", title="the residual is max(q − p, 0)", make=_TurnedResidual),
     Planted(id="absolute-residual", title="the residual is |p − q|", make=_AbsoluteResidual),
-    Planted(id="softmax-residual", title="the residual is put through a softmax",
-            make=_SoftmaxResidual),
-    Planted(id="partial-residual", title="the residual subtracts the rejected token's mass alone",
-            make=_PartialResidual, source="EAGLE"),
-    Planted(id="without-rejected", title="the residual is p without the rejected token",
-            make=_WithoutRejected),
+    Planted(
+        id="softmax-residual", title="the residual is put through a softmax", make=_SoftmaxResidual
+    ),
+    Planted(
+        id="partial-residual",
+        title="the residual subtracts the rejected token's mass alone",
+        make=_PartialResidual,
+        source="EAGLE",
+    ),
+    Planted(
+        id="without-rejected",
+        title="the residual is p without the rejected token",
+        make=_WithoutRejected,
+    ),
     Planted(id="inverted", title="the ratio is q/p", make=_Inverted),
     Planted(id="keeps-all", title="every drafted token is kept", make=_KeepsAll),
     Planted(id="no-coin", title="a token is kept where p ≥ q", make=_NoCoin),
     Planted(id="argmax-only", title="a token is kept where it is the argmax", make=_ArgmaxOnly),
-    Planted(id="lenient", title="the ratio is p / 0.9 q", make=_Lenient,
-            source="lucidrains/speculative-decoding"),
+    Planted(
+        id="lenient",
+        title="the ratio is p / 0.9 q",
+        make=_Lenient,
+        source="lucidrains/speculative-decoding",
+    ),
     Planted(id="strict", title="the ratio is 0.9 p / q, the residual unchanged", make=_Strict),
     Planted(id="epsilon", title="q + 10⁻⁵ in the ratio", make=_AlmostRight),
-    Planted(id="as-deterministic", title="sampled drafts are judged by q = 1, the residual by q",
-            make=_AsDeterministic),
+    Planted(
+        id="as-deterministic",
+        title="sampled drafts are judged by q = 1, the residual by q",
+        make=_AsDeterministic,
+    ),
     Planted(id="next-row", title="coins read the target's next row", make=_NextRow),
-    Planted(id="row-before", title="everything reads the target's row before its own",
-            make=_RowBefore),
-    Planted(id="draft-row-before", title="everything reads the draft model's row before its own",
-            make=_DraftRowBefore),
-    Planted(id="correction-row", title="the correction reads the target's next row",
-            make=_CorrectionRow, source="transformers PR 28166"),
+    Planted(
+        id="row-before", title="everything reads the target's row before its own", make=_RowBefore
+    ),
+    Planted(
+        id="draft-row-before",
+        title="everything reads the draft model's row before its own",
+        make=_DraftRowBefore,
+    ),
+    Planted(
+        id="correction-row",
+        title="the correction reads the target's next row",
+        make=_CorrectionRow,
+        source="transformers PR 28166",
+    ),
     Planted(id="bonus-row", title="the bonus reads the row before its own", make=_BonusRow),
     Planted(id="argmax-bonus", title="the bonus is the argmax", make=_ArgmaxBonus),
-    Planted(id="hot-bonus", title="the bonus has another temperature", make=_HotBonus,
-            source="EAGLE evaluate_posterior, 2023-12 to 2025-05"),
-    Planted(id="stale-bonus", title="the bonus comes from the last residual", make=_StaleBonus,
-            source="EAGLE 2f982e2"),
-    Planted(id="argmax-correction", title="the correction is the argmax of the residual",
-            make=_ArgmaxCorrection),
-    Planted(id="counted", title="tokens are counted as kept after a rejection", make=_Counted,
-            source="vllm PR 2658"),
+    Planted(
+        id="hot-bonus",
+        title="the bonus has another temperature",
+        make=_HotBonus,
+        source="EAGLE evaluate_posterior, 2023-12 to 2025-05",
+    ),
+    Planted(
+        id="stale-bonus",
+        title="the bonus comes from the last residual",
+        make=_StaleBonus,
+        source="EAGLE 2f982e2",
+    ),
+    Planted(
+        id="argmax-correction",
+        title="the correction is the argmax of the residual",
+        make=_ArgmaxCorrection,
+    ),
+    Planted(
+        id="counted",
+        title="tokens are counted as kept after a rejection",
+        make=_Counted,
+        source="vllm PR 2658",
+    ),
     Planted(id="emits-rejected", title="the rejected token is emitted", make=_EmitsRejected),
-    Planted(id="reused-uniform", title="the rejecting uniform picks the correction", make=_Reused,
-            source="flashinfer PR 424, sglang PR 7207"),
+    Planted(
+        id="reused-uniform",
+        title="the rejecting uniform picks the correction",
+        make=_Reused,
+        source="flashinfer PR 424, sglang PR 7207",
+    ),
     Planted(id="one-coin", title="one uniform for all coins of a row", make=_OneCoin),
-    Planted(id="keeps-impossible", title="u ≤ p/q: at u = 0 a token with p = 0 is kept",
-            make=_KeepsImpossible, source="vllm generate_uniform_probs"),
-    Planted(id="picks-impossible", title="at u = 0 the first id is picked whatever its weight",
-            make=_PicksImpossible),
-    Planted(id="half-sums", title="the correction's weights are rounded to float16",
-            make=_HalfSums),
+    Planted(
+        id="keeps-impossible",
+        title="u ≤ p/q: at u = 0 a token with p = 0 is kept",
+        make=_KeepsImpossible,
+        source="vllm generate_uniform_probs",
+    ),
+    Planted(
+        id="picks-impossible",
+        title="at u = 0 the first id is picked whatever its weight",
+        make=_PicksImpossible,
+    ),
+    Planted(
+        id="half-sums", title="the correction's weights are rounded to float16", make=_HalfSums
+    ),
     Planted(id="not-normalised", title="the residual is not normalised", make=_NotNormalised),
     Planted(id="last-id-lost", title="the last id is never picked", make=_LastIdLost),
     Planted(id="first-block", title="the residual reads the first 65,536 ids", make=_FirstBlock),
-    Planted(id="states-one-more", title="the bonus is counted as accepted", make=_StatesOneMore,
-            source="sglang PR 23530"),
-    Planted(id="unfilled", title="rows are filled with id 0 after their end", make=_Unfilled,
-            source="EAGLE b09a256"),
-    Planted(id="rejected-keeps-mass", title="one-hot drafts: the rejected token keeps its mass",
-            make=_SoftOneHot, facts=_ONE_HOT),
-    Planted(id="soft-coin", title="one-hot drafts: the coin is √p", make=_HalfAgain, facts=_ONE_HOT),
-    Planted(id="drawn-no-residual", title="the correction is drawn from p, own randomness",
-            make=_NoResidual, facts={"randomness": "own"}),
-    Planted(id="drawn-lenient", title="the ratio is p / 0.9 q, own randomness", make=_Lenient,
-            facts={"randomness": "own"}),
-    Planted(id="drawn-hot-bonus", title="the bonus has another temperature, own randomness",
-            make=_HotBonus, facts={"randomness": "own"}),
+    Planted(
+        id="states-one-more",
+        title="the bonus is counted as accepted",
+        make=_StatesOneMore,
+        source="sglang PR 23530",
+    ),
+    Planted(
+        id="unfilled",
+        title="rows are filled with id 0 after their end",
+        make=_Unfilled,
+        source="EAGLE b09a256",
+    ),
+    Planted(
+        id="rejected-keeps-mass",
+        title="one-hot drafts: the rejected token keeps its mass",
+        make=_SoftOneHot,
+        facts=_ONE_HOT,
+    ),
+    Planted(
+        id="soft-coin", title="one-hot drafts: the coin is √p", make=_HalfAgain, facts=_ONE_HOT
+    ),
+    Planted(
+        id="drawn-no-residual",
+        title="the correction is drawn from p, own randomness",
+        make=_NoResidual,
+        facts={"randomness": "own"},
+    ),
+    Planted(
+        id="drawn-lenient",
+        title="the ratio is p / 0.9 q, own randomness",
+        make=_Lenient,
+        facts={"randomness": "own"},
+    ),
+    Planted(
+        id="drawn-hot-bonus",
+        title="the bonus has another temperature, own randomness",
+        make=_HotBonus,
+        facts={"randomness": "own"},
+    ),
 )
 """The faults, from the plain to the rare."""

@@ -66,13 +66,13 @@ class Block(Chain):
         open_rows = torch.ones(len(rows), dtype=torch.bool)
         extra_weights = p[:, 0]
         for place in reversed(range(call.places + 1)):
-            here = open_rows & (place <= call.draft_lengths)
-            full = place == call.draft_lengths
+            here = open_rows & (call.draft_lengths >= place)
+            full = call.draft_lengths == place
             left = (weights[place][:, None] * p[:, place] - q[:, place]).clamp_min(0)
             total = left.sum(1)
             chance = torch.where(full, weights[place], total / (total + 1 - weights[place]))
             chance = torch.nan_to_num(chance, nan=1.0)
-            take = here & ((coins[:, place] < chance) | (place == 0))
+            take = here & ((coins[:, place] < chance) | torch.tensor(place == 0))
             own = torch.where(full[:, None] | (total[:, None] == 0), p[:, place], left)
             extra_weights = torch.where(take[:, None], own, extra_weights)
             kept = torch.where(take, place, kept)
@@ -121,47 +121,140 @@ def _more(places: int) -> int:
 
 PLANTED = (
     Planted(id="rejection", title="rejection sampling", make=Chain, lossless=True),
-    Planted(id="rejection-float64", title="rejection sampling in float64", make=Chain,
-            facts={"dtype": "float64"}, lossless=True),
-    Planted(id="rejection-generator", title="rejection sampling from a generator", make=Chain,
-            facts={"randomness": "generator"}, lossless=True),
-    Planted(id="rejection-own", title="rejection sampling by its own draws", make=Chain,
-            facts={"randomness": "own"}, lossless=True),
-    Planted(id="rejection-greedy", title="greedy rows among sampled ones", make=GreedyChain,
-            facts={"greedy_rows": True}, lossless=True),
-    Planted(id="rejection-states", title="tells the accepted lengths", make=StatesLengths,
-            lossless=True),
-    Planted(id="sorted", title="the correction by a sorted cumulative sum", make=SortedCumulative,
-            lossless=True),
-    Planted(id="races", title="the correction by exponential races", make=Races,
-            facts={"randomness": "own"}, lossless=True),
-    Planted(id="sampler-match", title="sampler match on sampled drafts", make=SamplerMatch,
-            facts={"rule": "any"}, lossless=True),
-    Planted(id="sampler-match-one-hot", title="sampler match is the one-hot rule's law",
-            make=SamplerMatch, facts={"rule": "point-mass"}, lossless=True),
-    Planted(id="one-hot-on-sampled", title="the one-hot rule on sampled drafts",
-            make=OneHotOnSampled, facts={"rule": "any"}, lossless=True),
-    Planted(id="one-hot-own", title="the one-hot rule on sampled drafts, own draws",
-            make=OneHotOnSampled, facts={"rule": "any", "randomness": "own"}, lossless=True),
-    Planted(id="one-hot", title="the one-hot rule", make=Chain, facts={"rule": "point-mass"},
-            lossless=True),
-    Planted(id="block", title="block verification", make=Block,
-            facts={"rule": "block", "coins": _more}, lossless=True),
-    Planted(id="block-any", title="block verification, no rule declared", make=Block,
-            facts={"rule": "any", "coins": _more}, lossless=True),
-    Planted(id="multi-round", title="multi-round rejection of a tree", make=VectorTree,
-            facts={"shape": "tree", "rule": "multi-round"}, lossless=True),
-    Planted(id="without-replacement", title="rejection without replacement",
-            make=WithoutReplacementTree, facts={"shape": "tree", "rule": "without-replacement"},
-            lossless=True),
-    Planted(id="one-hot-tree", title="the one-hot rule on a tree", make=PointMassTree,
-            facts={"shape": "tree", "rule": "point-mass"}, lossless=True),
-    Planted(id="other-coins", title="a tree's uniforms in another order", make=LastSiblingFirst,
-            facts={"shape": "tree", "rule": "multi-round"}, lossless=True),
-    Planted(id="multi-round-any", title="multi-round rejection, no rule declared",
-            make=VectorTree, facts={"shape": "tree", "rule": "any"}, lossless=True),
-    Planted(id="multi-round-own", title="multi-round rejection by its own draws",
-            make=VectorTree, facts={"shape": "tree", "rule": "multi-round", "randomness": "own"},
-            lossless=True),
+    Planted(
+        id="rejection-float64",
+        title="rejection sampling in float64",
+        make=Chain,
+        facts={"dtype": "float64"},
+        lossless=True,
+    ),
+    Planted(
+        id="rejection-generator",
+        title="rejection sampling from a generator",
+        make=Chain,
+        facts={"randomness": "generator"},
+        lossless=True,
+    ),
+    Planted(
+        id="rejection-own",
+        title="rejection sampling by its own draws",
+        make=Chain,
+        facts={"randomness": "own"},
+        lossless=True,
+    ),
+    Planted(
+        id="rejection-greedy",
+        title="greedy rows among sampled ones",
+        make=GreedyChain,
+        facts={"greedy_rows": True},
+        lossless=True,
+    ),
+    Planted(
+        id="rejection-states", title="tells the accepted lengths", make=StatesLengths, lossless=True
+    ),
+    Planted(
+        id="sorted",
+        title="the correction by a sorted cumulative sum",
+        make=SortedCumulative,
+        lossless=True,
+    ),
+    Planted(
+        id="races",
+        title="the correction by exponential races",
+        make=Races,
+        facts={"randomness": "own"},
+        lossless=True,
+    ),
+    Planted(
+        id="sampler-match",
+        title="sampler match on sampled drafts",
+        make=SamplerMatch,
+        facts={"rule": "any"},
+        lossless=True,
+    ),
+    Planted(
+        id="sampler-match-one-hot",
+        title="sampler match is the one-hot rule's law",
+        make=SamplerMatch,
+        facts={"rule": "point-mass"},
+        lossless=True,
+    ),
+    Planted(
+        id="one-hot-on-sampled",
+        title="the one-hot rule on sampled drafts",
+        make=OneHotOnSampled,
+        facts={"rule": "any"},
+        lossless=True,
+    ),
+    Planted(
+        id="one-hot-own",
+        title="the one-hot rule on sampled drafts, own draws",
+        make=OneHotOnSampled,
+        facts={"rule": "any", "randomness": "own"},
+        lossless=True,
+    ),
+    Planted(
+        id="one-hot",
+        title="the one-hot rule",
+        make=Chain,
+        facts={"rule": "point-mass"},
+        lossless=True,
+    ),
+    Planted(
+        id="block",
+        title="block verification",
+        make=Block,
+        facts={"rule": "block", "coins": _more},
+        lossless=True,
+    ),
+    Planted(
+        id="block-any",
+        title="block verification, no rule declared",
+        make=Block,
+        facts={"rule": "any", "coins": _more},
+        lossless=True,
+    ),
+    Planted(
+        id="multi-round",
+        title="multi-round rejection of a tree",
+        make=VectorTree,
+        facts={"shape": "tree", "rule": "multi-round"},
+        lossless=True,
+    ),
+    Planted(
+        id="without-replacement",
+        title="rejection without replacement",
+        make=WithoutReplacementTree,
+        facts={"shape": "tree", "rule": "without-replacement"},
+        lossless=True,
+    ),
+    Planted(
+        id="one-hot-tree",
+        title="the one-hot rule on a tree",
+        make=PointMassTree,
+        facts={"shape": "tree", "rule": "point-mass"},
+        lossless=True,
+    ),
+    Planted(
+        id="other-coins",
+        title="a tree's uniforms in another order",
+        make=LastSiblingFirst,
+        facts={"shape": "tree", "rule": "multi-round"},
+        lossless=True,
+    ),
+    Planted(
+        id="multi-round-any",
+        title="multi-round rejection, no rule declared",
+        make=VectorTree,
+        facts={"shape": "tree", "rule": "any"},
+        lossless=True,
+    ),
+    Planted(
+        id="multi-round-own",
+        title="multi-round rejection by its own draws",
+        make=VectorTree,
+        facts={"shape": "tree", "rule": "multi-round", "randomness": "own"},
+        lossless=True,
+    ),
 )
 """The controls."""

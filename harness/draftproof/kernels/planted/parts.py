@@ -120,9 +120,7 @@ class Chain:
         """Weights of the bonus token."""
         return own
 
-    def last_coin(
-        self, call: ChainCall, coins: torch.Tensor, kept: torch.Tensor
-    ) -> torch.Tensor:
+    def last_coin(self, call: ChainCall, coins: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """``[rows]`` the uniform that picks the extra token."""
         return coins[:, call.places]
 

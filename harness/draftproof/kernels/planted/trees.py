@@ -77,27 +77,68 @@ _NARROW = {"shape": "tree", "rule": "without-replacement"}
 _POINT = {"shape": "tree", "rule": "point-mass"}
 
 PLANTED = (
-    Planted(id="tree-not-narrowed", title="later siblings keep the whole q", make=_NotNarrowed,
-            facts=_NARROW, source="EAGLE issue 74"),
-    Planted(id="tree-narrowed", title="independent siblings are narrowed", make=_NarrowedWrongly,
-            facts=_TREE),
-    Planted(id="tree-not-renormalised", title="the narrowed q is not renormalised",
-            make=_NotRenormalised, facts=_NARROW),
-    Planted(id="tree-no-residual", title="siblings are all judged by p",
-            make=_SameLawForSiblings, facts=_TREE),
-    Planted(id="tree-stale", title="after a second sibling the residual stays",
-            make=_StaleAfterSibling, facts=_TREE, source="EAGLE 2f982e2"),
-    Planted(id="tree-one-coin", title="one uniform for all nodes", make=_OneCoinForSiblings,
-            facts=_TREE),
-    Planted(id="tree-parent", title="the node before counts as parent",
-            make=_PreviousNodeIsParent, facts=_TREE),
-    Planted(id="tree-first-child", title="only first children are looked at",
-            make=_FirstChildOnly, facts=_TREE),
-    Planted(id="tree-roots-law", title="every node reads the root's law", make=_RootsLaw,
-            facts=_TREE),
-    Planted(id="tree-not-conditional", title="one-hot siblings: the coin is p, not what is left",
-            make=_SoftSiblings, facts=_POINT, source="EAGLE"),
-    Planted(id="tree-kept-mass", title="one-hot siblings: rejected ones keep their mass",
-            make=_KeptMass, facts=_POINT),
+    Planted(
+        id="tree-not-narrowed",
+        title="later siblings keep the whole q",
+        make=_NotNarrowed,
+        facts=_NARROW,
+        source="EAGLE issue 74",
+    ),
+    Planted(
+        id="tree-narrowed",
+        title="independent siblings are narrowed",
+        make=_NarrowedWrongly,
+        facts=_TREE,
+    ),
+    Planted(
+        id="tree-not-renormalised",
+        title="the narrowed q is not renormalised",
+        make=_NotRenormalised,
+        facts=_NARROW,
+    ),
+    Planted(
+        id="tree-no-residual",
+        title="siblings are all judged by p",
+        make=_SameLawForSiblings,
+        facts=_TREE,
+    ),
+    Planted(
+        id="tree-stale",
+        title="after a second sibling the residual stays",
+        make=_StaleAfterSibling,
+        facts=_TREE,
+        source="EAGLE 2f982e2",
+    ),
+    Planted(
+        id="tree-one-coin", title="one uniform for all nodes", make=_OneCoinForSiblings, facts=_TREE
+    ),
+    Planted(
+        id="tree-parent",
+        title="the node before counts as parent",
+        make=_PreviousNodeIsParent,
+        facts=_TREE,
+    ),
+    Planted(
+        id="tree-first-child",
+        title="only first children are looked at",
+        make=_FirstChildOnly,
+        facts=_TREE,
+    ),
+    Planted(
+        id="tree-roots-law", title="every node reads the root's law", make=_RootsLaw, facts=_TREE
+    ),
+    Planted(
+        id="tree-not-conditional",
+        title="one-hot siblings: the coin is p, not what is left",
+        make=_SoftSiblings,
+        facts=_POINT,
+        source="EAGLE",
+    ),
+    Planted(
+        id="tree-kept-mass",
+        title="one-hot siblings: rejected ones keep their mass",
+        make=_KeptMass,
+        facts=_POINT,
+    ),
 )
 """The faults."""
