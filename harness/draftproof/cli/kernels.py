@@ -168,7 +168,8 @@ def _imported(location: str) -> Any:
         found = importlib.import_module(module)
     except Exception as error:
         raise UsageError(
-            f"draftproof verify-kernel: {module} cannot be imported: {type(error).__name__}: {error}"
+            f"draftproof verify-kernel: {module} cannot be imported: "
+            f"{type(error).__name__}: {error}"
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):

@@ -81,7 +81,7 @@ def _shapes(facts: KernelFacts, name: str, support: int) -> Iterator[tuple[int, 
             yield chain(3)
         return
     yield chain(1)
-    few = name in HARD or name.startswith("drawn") or name.startswith("found")
+    few = name in HARD or name.startswith(("drawn", "found"))
     for parents in list(_TREES.values())[: 2 if few and support < 4 else 1 if few else 5]:
         siblings = max(parents.count(parent) for parent in parents)
         if facts.proposals is ProposalLaw.INDEPENDENT or siblings <= support:

@@ -1,4 +1,4 @@
-"""Checks of a kernel's rows in a batch: their order, their neighbours, their padding, its inputs."""
+"""Checks of rows in a batch: their order, their neighbours, their padding, a kernel's inputs."""
 
 from __future__ import annotations
 

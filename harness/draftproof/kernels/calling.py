@@ -253,7 +253,10 @@ def malformed(reading: Reading, table: DraftTable, row: int) -> str | None:
         return f"the kept tokens {named(table, kept)} are no path of the draft"
     if reading.accepted is not None and int(reading.accepted[row]) != count - 1:
         stated = int(reading.accepted[row])
-        return f"{stated} tokens are said to be accepted, and {count - 1} were emitted before the extra one"
+        return (
+            f"{stated} tokens are said to be accepted, and {count - 1} were emitted before the "
+            "extra one"
+        )
     return None
 
 

@@ -106,9 +106,9 @@ def decompose(
             break
         lines, base = _lines(low, high, points, resolution, random)
         boxes = len(table)
-        scattered = low[:, None] + (high - low)[:, None] * random.random(
-            (boxes, random_points, coins)
-        )
+        # The whole cube is looked at closely: a small corner of it lies on no line.
+        few = random_points * (16 if level == 0 else 1)
+        scattered = low[:, None] + (high - low)[:, None] * random.random((boxes, few, coins))
         probes = np.concatenate([lines.reshape(boxes, -1, coins), scattered], 1)
         count = probes.shape[1]
         codes = ask(np.repeat(table, count), probes.reshape(-1, coins)).reshape(boxes, count)

@@ -29,7 +29,7 @@ class RandomSource(StrEnum):
     UNIFORMS = "uniforms"
     """It is given uniforms in [0, 1): its law is computed."""
     GENERATOR = "generator"
-    """It draws from the generator that it is given: its law is tested, and its draws are counted."""
+    """It draws from the generator that it is given: its law is tested, its draws are counted."""
     OWN = "own"
     """It draws from wherever it likes: its law is tested."""
 
@@ -109,7 +109,7 @@ class TreeCall:
     generator: torch.Generator | None = None
 
     def first_children(self) -> torch.Tensor:
-        """``[rows, nodes + 1]`` index + 1 of the first child of the root and of each node, or −1."""
+        """``[rows, nodes + 1]`` index + 1 of the root's and of each node's first child, or −1."""
         rows, nodes = self.parents.shape
         first = torch.full((rows, nodes + 1), -1, dtype=torch.int64, device=self.parents.device)
         for node in reversed(range(nodes)):

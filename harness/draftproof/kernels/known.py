@@ -50,7 +50,9 @@ def vllm_rejection_sample(call: ChainCall) -> torch.Tensor:
     lengths = call.draft_lengths
     inside = torch.arange(call.places, device=device)[None] < lengths[:, None]
     last = call.target_probabilities[rows, lengths]
-    bonus = torch.where(call.greedy, last.argmax(-1), torch.multinomial(last, 1)[:, 0])
+    # By exponential races, which do not refuse the whole batch for one row that is NaN.
+    drawn = (last / torch.empty_like(last).exponential_()).argmax(-1)
+    bonus = torch.where(call.greedy, last.argmax(-1), drawn)
     draft = call.draft_probabilities
     laws = call.target_probabilities[:, : call.places]
     return torch.as_tensor(
