@@ -61,9 +61,8 @@ def test_the_smallest_table_is_small(printed):
     assert "tokens=(" in text
     table = eval(text[text.index("DraftTable(") : text.rindex("    require_law")].strip())
     assert len(table) == 1
-    assert len(table.ids) == 3
-    # A residual of two ids leaves nothing to get wrong but the rejected one.
-    assert all(len(f"{value:g}") <= 5 for value in table.target[0])
+    assert len(table.ids) == 2
+    assert all(len(f"{value:g}") <= 4 for value in table.target[0])
 
 
 def test_a_law_error_says_what_and_by_how_much():

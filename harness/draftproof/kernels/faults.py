@@ -33,7 +33,8 @@ class Procedure:
         correction: Weights of the correction token, from what is left of p.
         target_shift: By how many nodes the target's row is off where a token is judged.
         draft_shift: The same of the draft model's row.
-        correction_shift: The same of the target's row that the correction comes from.
+        correction_shift: The same of the target's row that the correction comes from; None for
+            the row that was judged.
         emits_rejected: Whether the rejected token is emitted before the correction.
     """
 
@@ -44,7 +45,7 @@ class Procedure:
     correction: Callable[[Law], Law]
     target_shift: int = 0
     draft_shift: int = 0
-    correction_shift: int = 0
+    correction_shift: int | None = None
     emits_rejected: bool = False
 
 
@@ -69,7 +70,7 @@ def law_of(procedure: Procedure, table: DraftTable) -> EmittedLaw:
             mass *= 1 - keep
             if mass <= 1e-15:
                 return
-            if procedure.correction_shift:
+            if procedure.correction_shift is not None and rejected < 0:
                 p = table.target[at(node + 1 + procedure.correction_shift)]
             p, q = normal(procedure.rest(p, q, token), p), procedure.narrow(q, token)
             rejected = token
@@ -185,6 +186,8 @@ _CHANGES: dict[str, dict[str, object]] = {
     "the correction is the argmax of what is left": {"correction": one_hot},
     "coins and corrections read the target's row after their own": {"target_shift": 1},
     "coins and corrections read the target's row before their own": {"target_shift": -1},
+    "coins read the target's row after their own": {"target_shift": 1, "correction_shift": 0},
+    "coins read the target's row before their own": {"target_shift": -1, "correction_shift": 0},
     "everything reads the target's row before its own": {
         "target_shift": -1,
         "bonus": lambda p, table, node: table.target[_parent(table, node) + 1],
