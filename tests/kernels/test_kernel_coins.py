@@ -1,4 +1,4 @@
-"""The law of a function of uniforms: exact where its coins decide one at a time, and else not said."""
+"""The law of a function of uniforms: exact where coins decide one at a time, else not said."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The judge's laws against the rules that ship, enumerated; and against what they must add up to."""
+"""The judge's laws against the rules that ship, enumerated, and against the target's law."""
 
 import numpy as np
 import pytest

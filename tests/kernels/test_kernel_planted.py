@@ -20,8 +20,8 @@ CONTROLS = [name for name, planted in CATALOGUE.items() if planted.lossless]
 QUICK = [
     *("no-residual", "epsilon", "unfilled", "states-one-more", "drawn-no-residual", "first-length"),
     *("longest-length", "neighbours-law", "last-rows-greed", "writes-inputs", "bonus-at-longest"),
-    *("seeded", "global-draws", "one-draw", "tree-not-narrowed", "tree-kept-mass", "soft-coin"),
-    *("rejection", "sampler-match", "one-hot-on-sampled", "block-any", "rejection-states"),
+    *("global-draws", "one-draw", "tree-not-narrowed", "tree-kept-mass", "soft-coin"),
+    *("rejection", "sampler-match", "one-hot-on-sampled", "block-any"),
 ]
 """Examined in every run; the nightly one examines the whole catalogue, as
 ``draftproof verify-kernel --selftest`` does."""

@@ -25,7 +25,7 @@ Emissions = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BOXES_A_TABLE = 1000
 """More boxes than this mean that the coins do not decide one at a time."""
 
-LEVELS = 60
+LEVELS = 40
 """So do more rounds of cutting than this."""
 
 

@@ -107,12 +107,12 @@ def measure(
     batch = Tables(tables, facts, places=places, vocabulary=vocabulary)
     coder = Coder(len(batch.ids), max(table.depth for table in tables) + 2)
     given = batch.as_given()
-    if _restless(kernel, batch, coder):
+    if _restless(kernel, batch, coder) or _tangled(kernel, facts, tables):
         return Measured(
             tables=tuple(given),
             laws=tuple({} for _ in given),
             unresolved=frozenset(range(len(given))),
-            restless=True,
+            restless=_restless(kernel, batch, coder),
         )
     # Large vocabularies cost memory, and their tables have few ids.
     few = facts.one_row or batch.vocabulary > 1024
@@ -156,6 +156,14 @@ def _restless(kernel: Kernel, batch: Tables, coder: Coder) -> bool:
     plain = coder.encode(batch.run(kernel, at, uniforms))
     other = coder.encode(batch.run(kernel, at[order], uniforms[order]))
     return not np.array_equal(plain[order], other)
+
+
+def _tangled(kernel: Kernel, facts: KernelFacts, tables: Sequence[DraftTable]) -> bool:
+    """Whether already the first of many tables falls into boxes without end."""
+    first = next((table for table in tables if table.depth), None)
+    if len(tables) < 3 or first is None:
+        return False
+    return bool(measure(kernel, facts, [first]).unresolved)
 
 
 def grouped(tables: Sequence[DraftTable], facts: KernelFacts) -> list[list[int]]:
