@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
         checks=tuple(done),
         alpha=arguments.alpha,
         command=arguments.typed,
-        versions=versions(),
+        versions={**versions(), **_examined_versions(arguments.kernel)},
         hardware=hardware(),
     )
     if arguments.json is not None:
@@ -151,6 +152,15 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
     if arguments.markdown is not None:
         write_text(arguments.markdown, markdown(report))
     return Result("\n" + terminal_summary(report), FAULT_EXIT_CODE if report.failed else 0)
+
+
+def _examined_versions(location: str) -> dict[str, str]:
+    """Versions of what the kernel comes from, and of the engines that it was loaded with."""
+    wanted = {location.partition(":")[0].partition(".")[0]}
+    wanted |= {"vllm", "flashinfer", "sgl_kernel"} & set(sys.modules)
+    homes = importlib.metadata.packages_distributions()
+    found = sorted({name for module in wanted for name in homes.get(module, ())})
+    return {name: importlib.metadata.version(name) for name in found}
 
 
 def _imported(location: str) -> Any:

@@ -162,7 +162,10 @@ def half_precision(examination: Examination) -> Finding:
         places=places,
         n=places,
         place="boundaries of coins",
-        lines=tuple(notes),
+        lines=(
+            f"to {TOLERANCES['bfloat16']:g} in bfloat16 and {TOLERANCES['float16']:g} in float16",
+            *notes,
+        ),
     )
 
 
