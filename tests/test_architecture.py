@@ -46,7 +46,7 @@ LAYERS = (
     {"engines"},
     {"replay"},
     {"report", "gate"},
-    {"plugin", "cli", "conformance", "selftest"},
+    {"plugin", "cli", "conformance", "kernels", "selftest"},
 )
 """Each part may import from its own layer and from those above it in this list."""
 

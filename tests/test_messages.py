@@ -96,7 +96,9 @@ def flags_of(command):
 
 
 def test_every_advised_option_of_a_pytest_run_is_one():
-    commands = ("verify", "compare", "selftest", "metrics", "record", "replay", "advise")
+    commands = (
+        "verify", "compare", "selftest", "metrics", "record", "replay", "advise", "verify-kernel"
+    )  # fmt: skip
     own = {flag for name in commands for flag in flags_of(name)}
     seen = 0
     for path in modules("."):

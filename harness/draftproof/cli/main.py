@@ -26,6 +26,7 @@ examples:
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
   draftproof record --drafts builtin,builtin-small --out recording
   draftproof advise recording --budget budget.json
+  draftproof verify-kernel my_package:rejection_sampler --rule rejection
   draftproof selftest --class cache
   draftproof docs verify
 
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands,
         comparing,
         documents,
+        kernels,
         recording,
         replaying,
         selftesting,
@@ -94,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "record": recording.record,
         "replay": replaying.replay,
         "advise": advising.advise,
+        "verify-kernel": kernels.verify_kernel,
         "selftest": selftesting.selftest,
         "docs": documents.docs,
     }
@@ -129,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         advising,
         comparing,
         documents,
+        kernels,
         recording,
         replaying,
         selftesting,
@@ -182,6 +186,7 @@ def build_parser() -> argparse.ArgumentParser:
     recording.add_parser(commands)
     replaying.add_parser(commands)
     advising.add_parser(commands)
+    kernels.add_parser(commands)
     selftesting.add_parser(commands)
     documents.add_parser(commands)
     for command in (metrics, study, report):

@@ -1,0 +1,412 @@
+"""Checks of a kernel's law: given the draft, over drafts, at the ends of coins, and by counting."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from draftproof.conformance.check_result import Finding, Status
+from draftproof.kernels.calling import Tables, malformed, named
+from draftproof.kernels.diagnosis import Suspect, discrepancy, suspect
+from draftproof.kernels.evidence import smallest_share
+from draftproof.kernels.examination import Examination
+from draftproof.kernels.faults import NAMES, fault_laws
+from draftproof.kernels.judge import EmittedLaw, completed_law, rule_law, sequence, target_law
+from draftproof.kernels.laws import Measured, grouped, largest_gap
+from draftproof.kernels.regression import fails_exactly, pasteable, smallest
+from draftproof.kernels.sampling import Sampled, completed, given_draft, impossible
+from draftproof.kernels.tables import DraftTable
+
+NO_UNIFORMS = Finding(
+    status=Status.NOT_AVAILABLE,
+    lines=("the kernel draws by itself; give it its uniforms for an exact law",),
+)
+
+_BLAMED = 40
+"""The smallest failing tables, which are looked at closely and compared with the named faults."""
+
+
+def exact_law(examination: Examination) -> Finding:
+    """Given each draft, the law of what is emitted is the rule's, computed boundary by boundary."""
+    if not examination.exact:
+        return NO_UNIFORMS
+    if examination.facts.rule == "any":
+        return Finding(
+            status=Status.NOT_AVAILABLE,
+            lines=("no rule is declared: only the emitted tokens are judged",),
+        )
+    measured = examination.measured
+    failing = wrong_tables(examination, measured)
+    if failing:
+        # What was not found by a coarse search must not count as a fault.
+        failing = sorted(failing, key=lambda index: measured.tables[index].size)[:_BLAMED]
+        again = examination.measure([measured.tables[index] for index in failing], fine=6)
+        still = set(wrong_tables(examination, again))
+        failing = [index for place, index in enumerate(failing) if place in still]
+    return law_finding(examination, measured, failing)
+
+
+def wrong_tables(examination: Examination, measured: Measured) -> list[int]:
+    """Indices of tables whose law is not the rule's, or on which a row has a wrong form."""
+    rule, form = examination.facts.rule, {index for index, _ in measured.malformed}
+    return [
+        index
+        for index, (table, law) in enumerate(zip(measured.tables, measured.laws, strict=True))
+        if index not in measured.unresolved
+        and (index in form or largest_gap(rule_law(rule, table), law) > examination.tolerance)
+    ]
+
+
+def law_finding(
+    examination: Examination, measured: Measured, failing: Sequence[int], *notes: str
+) -> Finding:
+    """What exact laws say: where they are wrong, what that points to, and a test of it."""
+    facts, tables = examination.facts, measured.tables
+    if measured.restless:
+        return Finding(
+            status=Status.FAILED,
+            n=len(tables),
+            places=len(tables),
+            place="tables",
+            lines=(
+                "what a row emits is no function of its own laws and uniforms: the same rows in "
+                "another order emit other tokens",
+            ),
+        )
+    resolved = len(tables) - len(measured.unresolved)
+    lines: list[str] = []
+    told: dict[str, object] = {"tables": len(tables), "rows": measured.points}
+    if measured.unresolved:
+        lines.append(
+            f"on {len(measured.unresolved)} of {len(tables)} tables the uniforms do not decide one "
+            "at a time, or the same uniforms give other tokens: their law is tested by counting"
+        )
+    if failing:
+        forms = dict(reversed(measured.malformed))
+        pairs = [(tables[i], rule_law(facts.rule, tables[i]), measured.laws[i]) for i in failing]
+        lines = [*_blame(examination, pairs, forms, failing, told), *lines]
+        lines.append(_regression(examination, tables[failing[0]], list(pairs)))
+        told["failing_tables"] = len(failing)  # of those that were looked at closely
+        return Finding(
+            status=Status.FAILED,
+            n=resolved,
+            places=max(measured.boundaries, 1),
+            place="boundaries of coins",
+            lines=tuple(lines),
+            facts=told,
+        )
+    if not measured.boundaries:
+        return Finding(
+            status=Status.NOT_TRIED,
+            n=resolved,
+            lines=(*lines, "no uniform changed what is emitted on any table"),
+        )
+    power = exact_power(examination, measured)
+    told["smallest_shares"] = power
+    if power:
+        name = max(power, key=lambda fault: power[fault])
+        lines.append(
+            f"of {len(power)} named faults each would have shown at a share of {power[name]:.1g} "
+            f"of rows or less (the hardest: {name})"
+        )
+    return Finding(
+        status=Status.PASSED,
+        n=resolved,
+        places=measured.boundaries,
+        place="boundaries of coins",
+        lines=(*lines, *notes),
+        facts=told,
+    )
+
+
+def _blame(
+    examination: Examination,
+    pairs: list[tuple[DraftTable, EmittedLaw, EmittedLaw]],
+    forms: dict[int, str],
+    failing: Sequence[int],
+    told: dict[str, object],
+) -> list[str]:
+    lines = []
+    gaps = [largest_gap(expected, found) for _, expected, found in pairs]
+    worst = int(np.argmax(gaps))
+    table, expected, found = pairs[worst]
+    ill = next((i for i in failing if i in forms), None)
+    if ill is not None:
+        lines.append(f"{forms[ill]} ({_shown(examination.measured.tables[ill], ill, forms)})")
+    where = discrepancy(table, expected, found)
+    if gaps[worst] <= examination.tolerance:
+        return [*lines, f"rows of {len(failing)} tables have a wrong form; the law is right"]
+    if where is not None:
+        told["site"], told["position"] = str(where.site), where.position
+        lines.append(
+            f"site: {where.site}, position {where.position}: {where.what} "
+            f"(fixture '{table.name}', draft {named(table, table.tokens)}; the largest difference "
+            f"of {gaps[worst]:.3g} exceeds {examination.tolerance:g})"
+        )
+    found_fault = suspect(examination.facts.rule, pairs[:_BLAMED])
+    _tell(examination, found_fault, told)
+    lines.append(f"{found_fault.sentence} (by the {len(failing)} smallest tables that differ)")
+    return lines
+
+
+def _shown(table: DraftTable, index: int, forms: dict[int, str]) -> str:
+    return f"fixture '{table.name}', draft {named(table, table.tokens)}"
+
+
+def _tell(examination: Examination, fault: Suspect, told: dict[str, object]) -> None:
+    told["suspect"], told["suspect_explains"] = fault.name, round(fault.explained, 6)
+    if fault.explained >= 0.9:
+        examination.suspected.append(fault.name)
+
+
+def _regression(
+    examination: Examination,
+    first: DraftTable,
+    pairs: list[tuple[DraftTable, EmittedLaw, EmittedLaw]],
+) -> str:
+    tolerance = examination.tolerance
+    fails = fails_exactly(examination.kernel, examination.facts, tolerance)
+    start = min((table for table, _, _ in pairs), key=lambda table: table.size, default=first)
+    small = smallest(start, fails)
+    return "the smallest table that shows it:\n" + test_of(examination, small)
+
+
+def test_of(examination: Examination, table: DraftTable) -> str:
+    """A regression test of a table with what was declared of the kernel."""
+    facts = examination.facts
+    given: dict[str, object] = {
+        "rule": facts.rule,
+        "randomness": facts.randomness,
+        "dtype": facts.dtype,
+    }
+    if facts.shape != "chain":
+        given = {"shape": facts.shape, **given}
+    return pasteable(table, examination.name, given)
+
+
+test_of.__test__ = False  # type: ignore[attr-defined]
+
+
+def exact_power(examination: Examination, measured: Measured) -> dict[str, float]:
+    """By named fault, the smallest share of rows at which an exact law would have shown it."""
+    rule = examination.facts.rule
+    gaps = dict.fromkeys(NAMES, 0.0)
+    for index, table in enumerate(measured.tables):
+        if index in measured.unresolved:
+            continue
+        null = rule_law(rule, table)
+        for name, law in fault_laws(rule, table).items():
+            gaps[name] = max(gaps[name], largest_gap(null, law))
+    return {
+        name: min(1.0, examination.tolerance / gap)
+        for name, gap in gaps.items()
+        if gap > examination.tolerance
+    }
+
+
+def lossless_output(examination: Examination) -> Finding:
+    """Over all drafts, the emitted tokens and the target's own continuation follow its law."""
+    if not examination.exact:
+        return NO_UNIFORMS
+    measured = examination.measured
+    first = worst = 0.0
+    problem, judged, places, position = "", 0, 0, 0
+    for fixture, tables in examination.drafts:
+        part = range(position, position + len(tables))
+        position += len(tables)
+        if measured.unresolved & set(part):
+            continue
+        total = sum(table.weight for table in tables)
+        law = completed_law(
+            fixture,
+            ((measured.tables[i].weight / total, measured.laws[i]) for i in part),
+        )
+        gaps = np.abs(law - target_law(fixture))
+        judged, places = judged + 1, places + len(gaps)
+        first = float(gaps.max())
+        if first > max(worst, 2 * examination.tolerance):
+            worst = first
+            where = int(np.argmax(gaps))
+            tokens = sequence(where, fixture.support, fixture.depth + 1)
+            problem = (
+                f"fixture '{fixture.name}': the tokens {tuple(fixture.ids[t] for t in tokens)} "
+                f"come with probability {law[where]:.9g}; under the target they have "
+                f"{target_law(fixture)[where]:.9g}: the output is not the target's"
+            )
+    if not judged:
+        return Finding(status=Status.NOT_TRIED, lines=("no fixture was resolved",))
+    return Finding(
+        status=Status.FAILED if problem else Status.PASSED,
+        n=judged,
+        places=places,
+        place="continuations",
+        lines=(problem,) if problem else (),
+    )
+
+
+def edge_coins(examination: Examination) -> Finding:
+    """With uniforms of 0 and of the largest below 1, no impossible token is emitted."""
+    if not examination.exact:
+        return NO_UNIFORMS
+    facts = examination.facts
+    top = 1 - 2.0**-53 if facts.dtype == "float64" else 1 - 2.0**-24
+    problems: list[str] = []
+    rows = 0
+    tables = examination.tables[:: 4 if facts.one_row else 1]
+    for group in grouped(tables, facts):
+        batch = Tables([tables[index] for index in group], facts)
+        given, coins = batch.as_given(), batch.coins
+        random = np.random.default_rng(examination.seed)
+        points = [list(row) for row in itertools.product((0.0, top), repeat=min(coins, 3))]
+        fixed = np.array([row + [0.5] * (coins - len(row)) for row in points])
+        single = np.repeat(random.random((1, coins)), 2 * coins, 0)
+        single[np.arange(2 * coins), np.arange(2 * coins) // 2] = [0.0, top] * coins
+        every = np.concatenate([fixed, single])
+        at = np.repeat(np.arange(len(given)), len(every))
+        uniforms = np.tile(every, (len(given), 1))
+        reading = batch.run(examination.kernel, at, uniforms)
+        rows += len(at)
+        from draftproof.kernels.laws import local
+
+        for row in range(len(at)):
+            table = given[at[row]]
+            one = local(
+                type(reading)(
+                    tokens=reading.tokens[row : row + 1],
+                    accepted=None if reading.accepted is None else reading.accepted[row : row + 1],
+                ),
+                batch.ids,
+                table,
+            )
+            emitted = one.emission(0)
+            wrong = malformed(one, table, 0) or impossible(table, emitted)
+            if wrong is not None and len(problems) < 20:
+                ends = [f"{value:.9g}" for value in uniforms[row]]
+                problems.append(
+                    f"with uniforms {', '.join(ends)}: {wrong} (fixture '{table.name}', draft "
+                    f"{named(table, table.tokens)})"
+                )
+    return Finding(
+        status=Status.FAILED if problems else Status.PASSED,
+        n=rows,
+        places=rows,
+        place="ends of coins",
+        lines=tuple(problems),
+    )
+
+
+def counted_law(examination: Examination) -> Finding:
+    """Rows of every table mixed in one batch follow the law, by a test that may stop early."""
+    measured = examination.measured if examination.exact else None
+    if measured is not None and not measured.unresolved:
+        return Finding(
+            status=Status.NOT_AVAILABLE, lines=("its law was computed; nothing needs counting",)
+        )
+    return sampled_finding(examination, *sampled(examination))
+
+
+def sampled(examination: Examination, rows: int = 0) -> tuple[Sampled, bool]:
+    """The sequential test of a kernel, and whether it judged emissions given the draft."""
+    rows = rows or examination.rows
+    facts, alpha = examination.facts, examination.alpha
+    if facts.rule == "any":
+        found = completed(
+            examination.kernel,
+            facts,
+            examination.drafts,
+            rows=rows,
+            alpha=alpha,
+            seed=examination.seed,
+        )
+        return found, False
+    found = given_draft(
+        examination.kernel, facts, examination.tables, rows=rows, alpha=alpha, seed=examination.seed
+    )
+    return found, True
+
+
+def sampled_finding(examination: Examination, found: Sampled, given: bool) -> Finding:
+    """What the sequential test says."""
+    evidence = found.evidence
+    told: dict[str, object] = {
+        "rows": evidence.rows,
+        "log_e_value": min(evidence.value, 1e300),
+        "alpha": evidence.alpha,
+    }
+    lines: list[str] = []
+    failed = evidence.rejects
+    if found.malformed is not None:
+        index, problem = found.malformed
+        table = found.tables[index]
+        lines.append(
+            f"{problem} (fixture '{table.name}', draft {named(table, table.tokens)}): one such row "
+            "is proof"
+        )
+    elif failed:
+        lines.append(
+            f"after {evidence.rows:,} rows the e-value is 10^{evidence.value / np.log(10):.1f}: a "
+            f"right kernel reaches 10^{evidence.bar / np.log(10):.1f} with probability "
+            f"{evidence.alpha:g} at most"
+        )
+        lines += _sampled_blame(examination, found, given, told)
+    else:
+        power = sampled_power(found)
+        told["smallest_shares"] = power
+        seen = {name: share for name, share in power.items() if share == share}
+        unseen = len(power) - len(seen)
+        if seen:
+            name = max(seen, key=lambda fault: seen[fault])
+            lines.append(
+                f"{len(seen)} named faults would have been found with probability .95 at a share "
+                f"of {seen[name]:.2g} of rows or less (the hardest: {name}); {unseen} not at all"
+            )
+    return Finding(
+        status=Status.FAILED if failed else Status.PASSED,
+        n=evidence.rows,
+        places=max(1, evidence.rows),
+        place="rows",
+        lines=tuple(lines),
+        facts=told,
+    )
+
+
+def _sampled_blame(
+    examination: Examination, found: Sampled, given: bool, told: dict[str, object]
+) -> list[str]:
+    evidence, lines = found.evidence, []
+    worst = evidence.worst_table()
+    best = evidence.named_best()
+    if given:
+        table = found.tables[worst]
+        expected, seen = rule_law(examination.facts.rule, table), evidence.found(worst)
+        where = discrepancy(table, expected, seen)
+        if where is not None:
+            told["site"], told["position"] = str(where.site), where.position
+            lines.append(
+                f"site: {where.site}, position {where.position}: {where.what} (fixture "
+                f"'{table.name}', draft {named(table, table.tokens)}, "
+                f"{int(evidence.counts[worst].sum()):,} rows)"
+            )
+    if best is not None and best[2] >= evidence.bar:
+        told["suspect"] = best[0]
+        examination.suspected.append(best[0])
+        acting = "" if best[1] == 1 else f", at a share of {best[1]:g}"
+        lines.append(f"the rows speak for this fault: {best[0]}{acting}")
+    if given:
+        lines.append("a table that shows it:\n" + test_of(examination, found.tables[worst]))
+    return lines
+
+
+def sampled_power(found: Sampled) -> dict[str, float]:
+    """By named fault, the smallest share of rows at which it would have been found; or NaN."""
+    evidence = found.evidence
+    tests = 3 * len(evidence.names) * 4
+    return {
+        name: smallest_share(
+            evidence.nulls, index, evidence.rows, alpha=evidence.alpha, tests=tests
+        )
+        for index, name in enumerate(evidence.names)
+        if any(np.abs(null.faults[index] - null.law).max() > 1e-3 for null in evidence.nulls)
+    }

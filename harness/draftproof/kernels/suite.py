@@ -1,0 +1,83 @@
+"""Every check of a kernel, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from draftproof.conformance.check_result import Finding, Status
+from draftproof.errors import DraftproofError, unknown_value
+from draftproof.kernels import batch_checks, draw_checks, law_checks, width_checks
+from draftproof.kernels.examination import Examination
+
+Check = Callable[[Examination], Finding]
+
+CHECKS: dict[str, Check] = {
+    "law given the draft": law_checks.exact_law,
+    "law of the output": law_checks.lossless_output,
+    "ends of coins": law_checks.edge_coins,
+    "law by counting": law_checks.counted_law,
+    "same seed": draw_checks.same_seed,
+    "draws": draw_checks.draws,
+    "independence": draw_checks.independence,
+    "order of rows": batch_checks.row_order,
+    "rows alone": batch_checks.rows_alone,
+    "neighbours": batch_checks.neighbours,
+    "padding": batch_checks.padding,
+    "inputs unchanged": batch_checks.inputs_unchanged,
+    "greedy rows": width_checks.greedy_rows,
+    "drafts of 0 to 16 tokens": width_checks.lengths,
+    "vocabularies": width_checks.vocabularies,
+    "half precision": width_checks.half_precision,
+}
+"""What is checked, in this order: each function's docstring says what must hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """A check with what it found.
+
+    Attributes:
+        name: Key of `CHECKS`.
+        finding: What it found.
+        seconds: How long it took.
+    """
+
+    name: str
+    finding: Finding
+    seconds: float
+
+    @property
+    def claim(self) -> str:
+        """What must hold, in a sentence."""
+        return (CHECKS[self.name].__doc__ or "").strip().splitlines()[0]
+
+
+def examine(examination: Examination, names: Iterable[str] = ()) -> Iterator[Examined]:
+    """Run checks one after another; a check that cannot be run to its end has failed.
+
+    Args:
+        examination: Of the kernel.
+        names: Keys of `CHECKS`; all of them for none.
+
+    Raises:
+        UsageError: There is no such check.
+    """
+    wanted = tuple(names)
+    for name in wanted:
+        if name not in CHECKS:
+            raise unknown_value("--check", name, CHECKS)
+    for name in wanted or CHECKS:
+        start = time.perf_counter()
+        device = examination.facts.device
+        cuda = [torch.device(device)] if device.startswith("cuda") else []
+        try:
+            # A kernel that draws from torch's own generators is given them seeded, and no one else.
+            with torch.random.fork_rng(devices=cuda):
+                finding = CHECKS[name](examination)
+        except DraftproofError as error:
+            finding = Finding(status=Status.FAILED, lines=(str(error),))
+        yield Examined(name=name, finding=finding, seconds=time.perf_counter() - start)
