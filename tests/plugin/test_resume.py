@@ -7,7 +7,8 @@ import pytest
 from checkpoints import save_checkpoint
 from plugin_sources import SUITE
 
-from draftproof.journal import read_journal
+from draftproof.cli.main import main
+from draftproof.journal import _summed, read_journal
 from draftproof.report import load_run
 
 INTERRUPTED = (
@@ -30,10 +31,21 @@ def interrupted(run, pytester, *options):
             "        raise KeyboardInterrupt",
         )
     )
-    result = run("--report", "--report-dir=out", *options)
+    folder = () if any(option.startswith("--report-dir") for option in options) else ("out",)
+    result = run("--report", *(f"--report-dir={name}" for name in folder), *options)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     pytester.makepyfile(test_letters=SUITE)
     return result
+
+
+def rewrite(journal, pattern, replacement):
+    """Change what a journal says as a version that wrote something else would have written it."""
+    written = []
+    for line in journal.read_text().splitlines():
+        values = {name: value for name, value in json.loads(line).items() if name != "crc32"}
+        text = json.dumps(values, separators=(",", ":"))
+        written.append(_summed(re.sub(pattern, replacement, text)))
+    journal.write_text("".join(f"{line}\n" for line in written))
 
 
 def test_an_interrupted_run_reports_what_it_has_and_how_to_go_on(run, pytester, metrics):
@@ -68,10 +80,7 @@ def test_measured_cases_are_not_measured_again(run, pytester):
 def test_a_resumed_run_began_when_its_first_session_did(run, pytester):
     interrupted(run, pytester)
     journal = pytester.path / "out" / "journal.jsonl"
-    header, _, rest = journal.read_text().partition("\n")
-    values = json.loads(header)
-    values["run"]["started"] = "2026-01-02T03:04:05+00:00"
-    journal.write_text(json.dumps(values) + "\n" + rest)
+    rewrite(journal, '"started":"[^"]*"', '"started":"2026-01-02T03:04:05+00:00"')
     run("--report", "--report-dir=out", "--spec-resume").assert_outcomes(passed=3)
     assert load_run(pytester.path / "out").run.started == "2026-01-02T03:04:05+00:00"
 
@@ -97,9 +106,7 @@ def test_evidence_of_another_version_cannot_be_added_to(run, pytester):
     """The sums of the anytime-valid test stand for that version's alternatives."""
     interrupted(run, pytester, "--spec-temperature=1")
     journal = pytester.path / "out" / "journal.jsonl"
-    header, *cases = journal.read_text().splitlines()
-    found = re.search(r'"catalogue": ?"(\w+)"', cases[0])[1]
-    journal.write_text("\n".join([header, *(c.replace(found, "0" * 16) for c in cases)]) + "\n")
+    rewrite(journal, r'"catalogue": ?"\w+"', f'"catalogue":"{"0" * 16}"')
     before = journal.read_bytes()
     result = run("--report", "--report-dir=out", "--spec-resume", "--spec-temperature=1")
     assert result.ret == 4
@@ -235,3 +242,49 @@ def test_a_suites_own_prompts_may_not_have_changed_either(run, pytester):
 def test_a_suites_own_prompts_may_become_more(run, pytester):
     interrupted(run, pytester, "--spec-limit=2", "--spec-seed=0")
     run("--report", "--report-dir=out", "--spec-resume", "--spec-limit=3").assert_outcomes(passed=3)
+
+
+def asked(capsys, *words):
+    """What a command of ``draftproof`` prints, and its exit code."""
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+def test_a_partial_run_is_told_as_one_by_every_reader(run, pytester, capsys, with_journal):
+    """Also where the folder was copied without the journal: that a run is partial is stored."""
+    interrupted(run, pytester)
+    folder = pytester.path / "out"
+    if not with_journal:
+        (folder / "journal.jsonl").unlink()
+    said = "the run is unfinished: these are the cases that it came to"
+    for command in ("report", "metrics", "study"):
+        code, out, _ = asked(capsys, command, folder)
+        assert code == 0
+        assert said in " ".join(out.split()), command
+    assert "The run is unfinished" in (folder / "report.html").read_text()
+    code, _, err = asked(capsys, "compare", folder, "--fail", "block_efficiency:>=1.1")
+    assert code == 4
+    assert "did not come to its end: it has 2 cases" in err
+    code, _, _ = asked(capsys, "compare", folder, "--fail", "block_efficiency:>=1.1", "--anyway")
+    assert code != 4
+    run("--report", "--report-dir=whole").assert_outcomes(passed=3)
+    code, _, err = asked(capsys, "compare", folder, pytester.path / "whole")
+    assert (code, "did not come to its end" in err) == (4, True)
+    refused = run("--report", f"--spec-compare={folder}", "--spec-fail=block_efficiency:-50%")
+    assert refused.ret == 4
+    refused.stderr.fnmatch_lines(["*did not come to its end*"])
+    assert not any(said in asked(capsys, name, pytester.path / "whole")[1] for name in ("study",))
+
+
+def test_an_older_whole_report_does_not_hide_a_newer_killed_run(run, pytester, capsys):
+    run("--report", "--report-dir=out").assert_outcomes(passed=3)
+    interrupted(run, pytester, "--report-dir=killed", "--spec-tree=chain:2")
+    (pytester.path / "out" / "journal.jsonl").write_bytes(
+        (pytester.path / "killed" / "journal.jsonl").read_bytes()
+    )
+    saved = load_run(pytester.path / "out")
+    assert not saved.complete
+    assert saved.run.config["tree"] == "chain:2"
+    assert len(saved.cases) == 2

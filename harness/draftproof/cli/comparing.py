@@ -63,7 +63,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--anyway",
         "--spec-compare-anyway",
         action="store_true",
-        help="compare runs of other models, prompts, settings, versions or devices too",
+        help="compare runs of other models, prompts, settings, versions or devices too, and runs "
+        "that did not come to their end",
     )
     parser.add_argument(
         "--alpha",
@@ -103,9 +104,13 @@ def compare(arguments: argparse.Namespace) -> Result:
     storage = Storage(arguments.storage)
     if arguments.before is None:
         _require_alone(arguments, gates)
-        found = judge_alone(_load(storage, arguments.now), gates, alpha=arguments.alpha)
+        run = _load(storage, arguments.now, partial=arguments.anyway)
+        found = judge_alone(run, gates, alpha=arguments.alpha)
     else:
-        before, now = (_load(storage, name) for name in (arguments.before, arguments.now))
+        before, now = (
+            _load(storage, name, partial=arguments.anyway)
+            for name in (arguments.before, arguments.now)
+        )
         check_metrics(before, gates)
         found = compare_runs(before, now, gates, anyway=arguments.anyway, alpha=arguments.alpha)
     if arguments.json:
@@ -132,13 +137,12 @@ def _require_alone(arguments: argparse.Namespace, gates: Sequence[Gate]) -> None
             f"there is one run ({arguments.now}), and nothing to compare it with: give BEFORE and "
             "NOW, or only gates on the figures themselves (--fail 'block_efficiency:>=1.2')"
         )
-    for option in ("html", "anyway"):
-        if getattr(arguments, option):
-            raise UsageError(f"--{option} is about two runs: give BEFORE and NOW, or leave it out")
+    if arguments.html:
+        raise UsageError("--html is about two runs: give BEFORE and NOW, or leave it out")
 
 
-def _load(storage: Storage, name: str) -> MeasuredRun:
-    return replace(storage.load(name), name=_shown(name))
+def _load(storage: Storage, name: str, *, partial: bool) -> MeasuredRun:
+    return replace(storage.load(name, partial=partial), name=_shown(name))
 
 
 def _shown(name: str) -> str:

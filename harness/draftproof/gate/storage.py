@@ -85,10 +85,15 @@ class Storage:
         write_text(path, json.dumps(_to_json(run, traces=traces), allow_nan=False) + "\n")
         return path
 
-    def load(self, name: str) -> MeasuredRun:
+    def load(self, name: str, *, partial: bool = False) -> MeasuredRun:
         """The run of a name, of a baseline's file, or of a report's folder.
 
+        Args:
+            name: As it was given.
+            partial: Whether a run that did not come to its end will do.
+
         Raises:
+            UsageError: The run did not come to its end.
             TraceError: There is none, or it is corrupt or of a newer schema version.
         """
         path = Path(name)
@@ -97,6 +102,13 @@ class Storage:
             return read_baseline(stored)
         if path.is_dir() or path.name == "latest":
             saved = load_run(path)
+            if not saved.complete and not partial:
+                raise UsageError(
+                    f"{name} is a run that did not come to its end: it has {len(saved.cases)} "
+                    "cases, and which ones are missing may depend on what went wrong; go on with "
+                    "it (pytest --report-dir … --spec-resume), or compare it as it is with "
+                    "--spec-compare-anyway (draftproof compare --anyway)"
+                )
             return measured_run(name, saved.run, saved.cases, saved.texts)
         if path.is_file():
             return read_baseline(path)

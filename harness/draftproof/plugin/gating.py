@@ -108,13 +108,14 @@ def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | No
             "add --spec-compare, or give a bound of the figure itself, for example "
             "'block_efficiency:>=1.2'"
         )
+    anyway = bool(given(config, "spec_compare_anyway"))
     options = GateOptions(
         storage=storage,
         save=given(config, "spec_save"),
         traces=bool(given(config, "spec_save_traces")),
-        baseline=None if name is None else storage.load(name),
+        baseline=None if name is None else storage.load(name, partial=anyway),
         gates=gates,
-        anyway=bool(given(config, "spec_compare_anyway")),
+        anyway=anyway,
         alpha=ALPHA if alpha is None else alpha,
         against=against_settings(config, settings),
     )

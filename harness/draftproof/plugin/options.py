@@ -344,7 +344,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--spec-compare-anyway",
         "With --spec-compare: compare runs of other models, prompts, settings, versions or devices "
-        "all the same.",
+        "all the same, and runs that did not come to their end.",
     ),
     Option(
         "--spec-fail",

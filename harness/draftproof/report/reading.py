@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.errors import TraceError
-from draftproof.journal import read_journal
+from draftproof.journal import read_journal, was_begun
 from draftproof.report.columns import CASES_FILE, NODES_FILE, STEPS_FILE, read_cases
 from draftproof.report.files import followed
 from draftproof.report.run_info import RunInfo
@@ -27,8 +27,7 @@ class SavedRun:
         directory: Its folder.
         run: What it was.
         cases: Its records.
-        complete: Whether the run ended and was written whole; if not, the records are those that
-            the journal holds.
+        complete: Whether the run came to its end; if not, the records are those that it came to.
         texts: The text of its tokens, as far as it was kept.
     """
 
@@ -46,8 +45,8 @@ def load_run(directory: Path) -> SavedRun:
         directory: A report's folder, or the pointer to the latest one.
 
     Returns:
-        The run from its Parquet files; or from its journal where it was killed before they were
-        complete.
+        The run from its Parquet files; or from its journal, where the run was stopped or killed:
+        then the files beside it are of fewer cases, or of an older run.
 
     Raises:
         TraceError: There is no run, or a file of it is corrupt, of a newer version, or of another
@@ -57,16 +56,17 @@ def load_run(directory: Path) -> SavedRun:
     parts = [directory / name for name in (RUN_FILE, CASES_FILE, STEPS_FILE, NODES_FILE)]
     journal = directory / JOURNAL_FILE
     missing = [part for part in parts if not part.exists()]
-    if not missing:
-        run = read_run_info(directory / RUN_FILE)
+    run, complete = (None, False) if missing else _read_run(directory / RUN_FILE)
+    is_begun = was_begun(journal)
+    if run is not None and (not is_begun or (complete and _is_of(journal, run))):
         return SavedRun(
             directory=directory,
             run=run,
             cases=read_cases(directory),
-            complete=True,
+            complete=complete,
             texts=read_texts(directory),
         )
-    if journal.exists():
+    if is_begun:
         contents = read_journal(journal)
         try:
             run = RunInfo.from_json(contents.run)
@@ -86,12 +86,22 @@ def load_run(directory: Path) -> SavedRun:
     )
 
 
+def _is_of(journal: Path, run: RunInfo) -> bool:
+    """Whether a journal is of a run that came to its end, and was killed before it was deleted."""
+    return bool(read_journal(journal).run.get("started") == run.started)
+
+
 def read_run_info(path: Path) -> RunInfo:
-    """What ``run.json`` says.
+    """What ``run.json`` says of a run.
 
     Raises:
         TraceError: It is missing, corrupt or of a newer schema version.
     """
+    return _read_run(path)[0]
+
+
+def _read_run(path: Path) -> tuple[RunInfo, bool]:
+    """What ``run.json`` says, and whether the run came to its end; earlier versions do not tell."""
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -106,7 +116,8 @@ def read_run_info(path: Path) -> RunInfo:
             f"{path} has schema version {version}, and this draftproof reads up to "
             f"{SCHEMA_VERSION}; install a newer one"
         )
+    complete = bool(values.pop("complete", True))
     try:
-        return RunInfo.from_json(values)
+        return RunInfo.from_json(values), complete
     except TraceError as error:
         raise TraceError(f"{path}: {error}") from error

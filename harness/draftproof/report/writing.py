@@ -72,15 +72,14 @@ def write_report(
 ) -> Report:
     """Writes every file of a report; each appears whole or not at all, and nothing is deleted.
 
-    ``run.json`` comes last of the raw files: with it, the run on disk is complete, and `load_run`
-    no longer needs the journal. What is derived (``metrics.json``, ``summary.md``, ``report.html``)
-    follows.
+    ``run.json`` comes last of the raw files, and says whether the run came to its end: with it, all
+    of them are there. What is derived (``metrics.json``, ``summary.md``, ``report.html``) follows.
 
     Args:
         directory: An existing folder or one to make; files of the same names are replaced.
         run: What the run was.
         cases: Its records; of a case that was run again, the last counts, as in the journal.
-        complete: Whether the run ended, so that its page does not say otherwise.
+        complete: Whether the run came to its end; a run that did not is told so by every reader.
 
     Returns:
         The report. Where only its page could not be made, its `problem` says why.
@@ -101,7 +100,7 @@ def write_report(
     write_atomically(directory / NODES_FILE, partial(write_nodes, cases=cases))
     texts = texts_of(cases)
     write_texts(directory, texts)
-    described = {"schema_version": SCHEMA_VERSION, **run.to_json()}
+    described = {"schema_version": SCHEMA_VERSION, "complete": complete, **run.to_json()}
     write_text(directory / RUN_FILE, strict_json(described))
     return write_derived(directory, run, cases, texts, complete=complete)
 
