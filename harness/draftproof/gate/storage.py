@@ -106,8 +106,7 @@ class Storage:
                 raise UsageError(
                     f"{name} is a run that did not come to its end: it has {len(saved.cases)} "
                     "cases, and which ones are missing may depend on what went wrong; go on with "
-                    "it (pytest --report-dir … --spec-resume), or compare it as it is with "
-                    "--spec-compare-anyway (draftproof compare --anyway)"
+                    "it (pytest --spec-resume), or compare it as it is with --spec-compare-anyway"
                 )
             return measured_run(name, saved.run, saved.cases, saved.texts)
         if path.is_file():
