@@ -110,7 +110,6 @@ ONLY_THERE = {
     "rounds-up": "ends of coins",
     "masked-by-product": "padding",
     "empty-rows": "drafts of 0 to 16 tokens",
-    "eight-kept": "drafts of 0 to 16 tokens",
     "mirrored": "independence",
     "greedy-sampled": "greedy rows",
 }
