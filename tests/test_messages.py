@@ -88,7 +88,8 @@ def flags_of(command):
 
 
 def test_every_advised_option_of_a_pytest_run_is_one():
-    own = {flag for name in ("verify", "compare", "selftest", "metrics") for flag in flags_of(name)}
+    commands = ("verify", "verify-kernel", "compare", "selftest", "metrics")
+    own = {flag for name in commands for flag in flags_of(name)}
     seen = 0
     for path in modules("."):
         if path.parent.name == "cli":
@@ -98,6 +99,13 @@ def test_every_advised_option_of_a_pytest_run_is_one():
             known = option in OF_PYTEST if option.startswith("--spec") else option in own
             assert known or option in OF_PYTEST or option in OF_OTHERS, f"{where}: {option}"
     assert seen > 100
+
+
+def test_every_option_that_a_kernels_verification_advises_is_its_own():
+    named = [(where, option) for path in modules("kernels") for where, option, _ in advised(path)]
+    assert len(named) > 5
+    for where, option in named:
+        assert option in flags_of("verify-kernel"), f"{where}: {option}"
 
 
 def test_every_option_that_a_verification_advises_is_its_own():
