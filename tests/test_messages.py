@@ -111,6 +111,13 @@ def test_every_advised_option_of_a_pytest_run_is_one():
     assert seen > 100
 
 
+def test_every_option_that_a_kernels_verification_advises_is_its_own():
+    named = [(where, option) for path in modules("kernels") for where, option, _ in advised(path)]
+    assert len(named) > 5
+    for where, option in named:
+        assert option in flags_of("verify-kernel"), f"{where}: {option}"
+
+
 def test_every_option_that_a_verification_advises_is_its_own():
     allowed = flags_of("verify") | set(OF_OTHERS) | set(NOT_OF_A_VERIFICATION)
     for path in modules(*USED_BY_VERIFY):

@@ -107,9 +107,9 @@ def test_the_site_of_a_fault_is_named(name, site):
 ONLY_THERE = {
     "keeps-impossible": "ends of coins",
     "picks-impossible": "ends of coins",
+    "rounds-up": "ends of coins",
     "masked-by-product": "padding",
     "empty-rows": "drafts of 0 to 16 tokens",
-    "eight-kept": "drafts of 0 to 16 tokens",
     "mirrored": "independence",
     "greedy-sampled": "greedy rows",
 }

@@ -33,6 +33,7 @@ def printed():
     [
         ("lenient", "rejection"),
         ("correction-row", "rejection"),
+        ("counted", "rejection"),
         ("rejected-keeps-mass", "one-hot"),
         ("drawn-no-residual", "rejection-own"),
         ("tree-kept-mass", "one-hot-tree"),

@@ -119,8 +119,8 @@ def test_trees_are_told_by_paths_and_by_siblings():
 
 
 def test_transformers_speculative_sampling_follows_the_law():
-    names = ("law by counting", "independence", "greedy rows", "inputs unchanged")
-    for name, finding in findings(transformers_speculative_sampling, names, rows=10_000).items():
+    names = ("law by counting", "independence", "inputs unchanged")
+    for name, finding in findings(transformers_speculative_sampling, names, rows=5_000).items():
         assert finding.status is Status.PASSED, (name, finding.lines)
 
 

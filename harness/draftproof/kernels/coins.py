@@ -128,7 +128,7 @@ def decompose(
         cut = active[owner]
         start = lines[cut, coin[owner], step]
         end = lines[cut, coin[owner], step + 1]
-        sides = (along[owner, coin[owner], step], along[owner, coin[owner], step + 1])
+        left = along[owner, coin[owner], step]
         # Boxes whose lines are all constant, but not their scattered points.
         still = np.flatnonzero(~changes.any((1, 2)))
         if len(still):
@@ -137,8 +137,8 @@ def decompose(
             )
             cut = np.concatenate([cut, more[0]])
             start, end = np.concatenate([start, more[1]]), np.concatenate([end, more[2]])
-            sides = (np.concatenate([sides[0], more[3]]), np.concatenate([sides[1], more[4]]))
-        where, on, threshold = _bisected(ask, table, cut, start, end, sides, resolution)
+            left = np.concatenate([left, more[3]])
+        where, on, threshold = _bisected(ask, table, cut, start, end, left, resolution)
         # A box without a cut differed at one call and not at the next: no function of its coins.
         restless = np.setdiff1d(active, where)
         unresolved |= set(table[restless].tolist())
@@ -213,7 +213,7 @@ def _walked(
     )
     step = np.argmax(seen[:, 1:] != seen[:, :-1], 1)
     row = np.arange(len(boxes))
-    return boxes, route[row, step], route[row, step + 1], seen[row, step], seen[row, step + 1]
+    return boxes, route[row, step], route[row, step + 1], seen[row, step]
 
 
 def _bisected(
@@ -222,11 +222,10 @@ def _bisected(
     owner: np.ndarray,
     start: np.ndarray,
     end: np.ndarray,
-    sides: tuple[np.ndarray, np.ndarray],
+    left: np.ndarray,
     resolution: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The boundaries between pairs of points that differ in one coin."""
-    left, right = sides
+    """The boundaries between points that differ in one coin; `left` is emitted at the start."""
     ended: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     while len(owner):
         gap = np.abs(end - start)
@@ -238,23 +237,12 @@ def _bisected(
         ended.append((owner[close], coin[close], middle[row, coin][close]))
         going = ~close
         owner, start, end, middle = owner[going], start[going], end[going], middle[going]
-        left, right = left[going], right[going]
+        left = left[going]
         if not len(owner):
             break
-        seen = ask(table[owner], middle)
-        to_right, to_left = seen == left, seen == right
-        third = ~to_right & ~to_left
-        new_start = np.where(to_right[:, None], middle, start)
-        new_end = np.where(to_right[:, None], end, middle)
-        new_right = np.where(third, seen, right)
-        # Something else lies between: both halves have a boundary.
-        owner = np.concatenate([owner, owner[third]])
-        start = np.concatenate([new_start, middle[third]])
-        end = np.concatenate([new_end, end[third]])
-        left, right = (
-            np.concatenate([left, seen[third]]),
-            np.concatenate([new_right, right[third]]),
-        )
+        # Where something else lies between, its other boundary is found in a later round.
+        same = (ask(table[owner], middle) == left)[:, None]
+        start, end = np.where(same, middle, start), np.where(same, end, middle)
     where, on, threshold = (np.concatenate([part[i] for part in ended]) for i in range(3))
     return where, on, threshold
 

@@ -14,10 +14,10 @@ from draftproof.kernels.evidence import smallest_share
 from draftproof.kernels.examination import Examination
 from draftproof.kernels.faults import NAMES, fault_laws
 from draftproof.kernels.judge import EmittedLaw, completed_law, rule_law, sequence, target_law
-from draftproof.kernels.laws import Measured, grouped, largest_gap
+from draftproof.kernels.laws import Measured, grouped, largest_gap, local
 from draftproof.kernels.regression import fails_exactly, pasteable, smallest
 from draftproof.kernels.sampling import Sampled, completed, given_draft, impossible
-from draftproof.kernels.tables import DraftTable
+from draftproof.kernels.tables import DraftTable, Fixture
 
 NO_UNIFORMS = Finding(
     status=Status.NOT_AVAILABLE,
@@ -211,23 +211,25 @@ def lossless_output(examination: Examination) -> Finding:
     if not examination.exact:
         return NO_UNIFORMS
     measured = examination.measured
-    first = worst = 0.0
+    worst = 0.0
     problem, judged, places, position = "", 0, 0, 0
     for fixture, tables in examination.drafts:
         part = range(position, position + len(tables))
         position += len(tables)
         if measured.unresolved & set(part):
             continue
-        total = sum(table.weight for table in tables)
-        law = completed_law(
-            fixture,
-            ((measured.tables[i].weight / total, measured.laws[i]) for i in part),
+        law = _over_drafts(
+            fixture, [measured.tables[i] for i in part], measured.laws[part.start : part.stop]
         )
         gaps = np.abs(law - target_law(fixture))
+        if gaps.max() > 2 * examination.tolerance and not problem:
+            # What was not found by a coarse search must not count as a fault.
+            again = examination.measure(tables, fine=6)
+            law = _over_drafts(fixture, again.tables, again.laws)
+            gaps = np.abs(law - target_law(fixture))
         judged, places = judged + 1, places + len(gaps)
-        first = float(gaps.max())
-        if first > max(worst, 2 * examination.tolerance):
-            worst = first
+        if gaps.max() > max(worst, 2 * examination.tolerance):
+            worst = float(gaps.max())
             where = int(np.argmax(gaps))
             tokens = sequence(where, fixture.support, fixture.depth + 1)
             problem = (
@@ -243,6 +245,15 @@ def lossless_output(examination: Examination) -> Finding:
         places=places,
         place="continuations",
         lines=(problem,) if problem else (),
+    )
+
+
+def _over_drafts(
+    fixture: Fixture, tables: Sequence[DraftTable], laws: Sequence[EmittedLaw]
+) -> np.ndarray:
+    total = sum(table.weight for table in tables)
+    return completed_law(
+        fixture, ((table.weight / total, law) for table, law in zip(tables, laws, strict=True))
     )
 
 
@@ -268,8 +279,6 @@ def edge_coins(examination: Examination) -> Finding:
         uniforms = np.tile(every, (len(given), 1))
         reading = batch.run(examination.kernel, at, uniforms)
         rows += len(at)
-        from draftproof.kernels.laws import local
-
         for row in range(len(at)):
             table = given[at[row]]
             one = local(

@@ -80,7 +80,7 @@ def terminal_summary(report: KernelReport) -> str:
             outcome(report.checks),
             f"kernel: {report.name}, {_declared(report.facts)}",
             f"a right kernel fails a test by counting with probability {report.alpha:g} at most; "
-            "an exact law has no false alarms",
+            "a law that was computed is no matter of chance",
             f"{seconds:.1f} s; versions: {_pairs(report.versions)}",
         ]
     )

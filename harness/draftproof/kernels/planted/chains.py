@@ -185,6 +185,12 @@ class _PicksImpossible(Chain):
         return (sums < coin[:, None] * sums[:, -1:]).sum(-1).clamp_max(weights.shape[-1] - 1)
 
 
+class _RoundsUp(Chain):
+    def pick(self, weights: torch.Tensor, coin: torch.Tensor) -> torch.Tensor:
+        sums = weights.cumsum(-1)
+        return (sums <= (coin + 2.0**-24)[:, None] * sums[:, -1:]).sum(-1)
+
+
 class _HalfSums(Chain):
     def pick(self, weights: torch.Tensor, coin: torch.Tensor) -> torch.Tensor:
         return inverse((weights / weights.sum(-1, keepdim=True)).half().float(), coin)
@@ -332,6 +338,11 @@ PLANTED = (
         id="picks-impossible",
         title="at u = 0 the first id is picked whatever its weight",
         make=_PicksImpossible,
+    ),
+    Planted(
+        id="rounds-up",
+        title="a uniform just below 1 is rounded to 1: an id past the end is picked",
+        make=_RoundsUp,
     ),
     Planted(
         id="half-sums", title="the correction's weights are rounded to float16", make=_HalfSums

@@ -115,6 +115,10 @@ class LastSiblingFirst(VectorTree):
         return coins[:, (node + 1) % (coins.shape[1] - 1)]
 
 
+rejection = Chain()
+"""A right kernel that can be named on the command line."""
+
+
 def _more(places: int) -> int:
     return places + 2
 
