@@ -99,7 +99,7 @@ class ChainDrafter(Framed):
         valid = []
         logits = [self._side.catch_up(rows.sequences, [d > 0 for d in deepest])[:, None]]
         probabilities = []
-        path_chance = torch.ones(batch, 1, dtype=torch.float64, device=self._device)
+        path_chance = torch.ones(batch, 1, device=self._device)
         for node in range(self.places):
             if node:
                 logits.append(self._score([node - 1], token_ids))

@@ -49,7 +49,7 @@ class ChainDrafter:
         tokens: list[int] = []
         logits: list[torch.Tensor] = []
         probabilities: list[torch.Tensor] = []
-        path_chance = torch.ones(1, dtype=torch.float64)
+        path_chance: torch.Tensor | None = None
         while len(tokens) < length:
             after = (
                 self._draft_model.score([len(tokens) - 1], tokens[-1:], [len(tokens) - 2])[0]
@@ -59,7 +59,8 @@ class ChainDrafter:
             q = law.distributions(after[None], lambda: [[*sequence, *tokens]])[0]
             if not self._shape.is_fixed:
                 seen = measured_distributions(after[None]) if law.sampling.greedy else q[None]
-                going, path_chance = goes_on(seen, self._shape, path_chance)
+                before = seen.new_ones(1) if path_chance is None else path_chance
+                going, path_chance = goes_on(seen, self._shape, before)
                 if not going:
                     break
             logits.append(after)

@@ -191,8 +191,8 @@ def own_chains(
     pending = rows
     for level in range(depth):
         q = measured_distributions(logits)
-        found[: len(q), level, 0] = q.amax(-1).double().cpu()
-        found[: len(q), level, 1] = torch.special.entr(q).sum(-1).double().cpu()
+        found[: len(q), level, 0] = q.amax(-1).cpu()
+        found[: len(q), level, 1] = torch.special.entr(q).sum(-1).cpu()
         # A chain from the row i of a block reaches i + 1 + level tokens beyond what is committed.
         fitting = max(0, min(len(q), model.max_length - model.length - level - 1))
         if level + 1 == depth or not fitting:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from draftproof.replay.costs import WIDTHS, CostModel, ForwardCosts
 from draftproof.replay.making import LoadedModels
 from draftproof.replay.pricing import Widths, step_cost
 from draftproof.replay.trees import tree_paths
-from draftproof.shapes import ChainShape, KAryShape, TreeShape
+from draftproof.shapes import NO_TREE, ChainShape, KAryShape, TreeShape
 from draftproof.stopwatch import Clock
 from draftproof.transfer import sent
 from draftproof.tree import ROOT
@@ -32,11 +33,11 @@ from draftproof.tree import ROOT
 CONTEXTS = (32, 128, 512, 2048)
 """Context lengths that are measured, as far as the models' contexts reach."""
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 15
-SECONDS = 20.0
-"""Time for one model's forward passes, after `FEWEST_ROUNDS` rounds."""
+SECONDS = 60.0
+"""Time after which no further round begins, once there are `FEWEST_ROUNDS`."""
 
 _SHAPES: tuple[TreeShape, ...] = (ChainShape(1), ChainShape(4), KAryShape(1, 8), KAryShape(3, 2))
-_TOKENS = 24
+_TOKENS, _REQUESTS = 24, 4
 
 
 def measure_costs(
@@ -47,10 +48,11 @@ def measure_costs(
 ) -> CostModel:
     """The costs of loaded models under some settings.
 
-    Every width is measured once a round, in an order of its own, so that a machine that slows down
-    for a while does so for all of them; the median of the rounds is kept. What the engine adds is
-    what its own outputs take beyond their forward passes, by least squares over drafts of different
-    shapes.
+    Everything is measured once a round: every width of every model in an order of its own, and
+    whole outputs of the engine. So a machine that slows down for a while does so for all of them,
+    and what speedups are made of, the ratios, stay. The median of the rounds is kept. What the
+    engine adds is what its outputs take beyond their forward passes, by least squares over drafts
+    of different shapes.
 
     Args:
         models: As a recording loads them.
@@ -59,51 +61,90 @@ def measure_costs(
         report: Told what is being measured.
 
     Raises:
-        UsageError: There is no prompt.
+        UsageError: No prompt leaves room for an output.
     """
     target = models.pair.target
-    report("measuring forward passes of the target")
-    of_target = forward_costs(target)
-    of_drafts = {}
-    for name, model in models.drafts.items():
-        report(f"measuring forward passes of {name}")
-        of_drafts[name] = forward_costs(model)
+    passes = {"": ForwardPasses(target)}
+    passes |= {name: ForwardPasses(model) for name, model in models.drafts.items()}
+    outputs = EngineOutputs(models, config, prompts)
+    report(f"measuring costs for about {SECONDS:.0f} s; leave the machine alone")
+    for is_kept in rounds():
+        for each in passes.values():
+            each.measure(is_kept=is_kept)
+        outputs.measure(is_kept=is_kept)
+    found = {name: each.costs() for name, each in passes.items()}
     costs = CostModel(
-        target=of_target,
-        drafts=of_drafts,
+        target=found.pop(""),
+        drafts=found,
         device=_device_name(target),
         versions={name: version for name, version in versions().items() if name != "pytest"},
     )
-    report("measuring what the engine adds")
-    return with_overheads(costs, models, config, prompts)
+    return outputs.complete(costs)
 
 
-def forward_costs(model: CausalLM, seconds: float = SECONDS) -> ForwardCosts:
-    """One model's forward passes, by tokens scored and context length."""
-    make = rows_maker(model)
-    rows: BatchLM = SeparateRows(lambda: model) if make is None else make()
-    clock = Clock(rows.device)
-    widest = [width for width in WIDTHS if width < model.max_length]
-    contexts = [n for n in CONTEXTS if n + widest[-1] <= model.max_length]
-    contexts = contexts or [max(1, model.max_length - widest[-1])]
-    times: dict[tuple[int, int], list[float]] = {(c, w): [] for c in contexts for w in widest}
-    began, order = time.monotonic(), np.random.default_rng(0)
-    for number in range(MOST_ROUNDS + 1):
-        if number > FEWEST_ROUNDS and time.monotonic() - began > seconds:
-            break
-        for context in contexts:
-            rows.start([0], [[token % model.vocabulary_size for token in range(context)]])
-            _pass_seconds(rows, 1, clock)  # the prompt's pass leaves other things in the caches
-            for width in order.permutation(widest).tolist():
-                taken = _pass_seconds(rows, width, clock)
-                if number:  # the first round warms up
-                    times[context, width].append(taken * 1000)
-    medians = np.array([[np.median(times[c, w]) for w in widest] for c in contexts])
-    spreads = [
-        (np.quantile(each, 0.75) - np.quantile(each, 0.25)) / 2 / np.median(each)
-        for each in times.values()
-    ]
-    return ForwardCosts.monotone(tuple(widest), tuple(contexts), medians, float(np.median(spreads)))
+def rounds() -> Iterator[bool]:
+    """Rounds until there are enough; whether each is kept, which the first is not: it warms up."""
+    began = time.monotonic()
+    yield False
+    for number in range(MOST_ROUNDS):
+        if number >= FEWEST_ROUNDS and time.monotonic() - began > SECONDS:
+            return
+        yield True
+
+
+def forward_costs(model: CausalLM) -> ForwardCosts:
+    """One model's forward passes alone, by tokens scored and context length."""
+    passes = ForwardPasses(model)
+    for is_kept in rounds():
+        passes.measure(is_kept=is_kept)
+    return passes.costs()
+
+
+class ForwardPasses:
+    """Times a model's forward passes over every width after every context.
+
+    Args:
+        model: Held as rows of a batch where it can be, as the engine holds it.
+    """
+
+    def __init__(self, model: CausalLM) -> None:
+        make = rows_maker(model)
+        self._rows: BatchLM = SeparateRows(lambda: model) if make is None else make()
+        self._clock = Clock(self._rows.device)
+        self._widths = tuple(width for width in WIDTHS if width < model.max_length)
+        widest = self._widths[-1]
+        contexts = tuple(n for n in CONTEXTS if n + widest <= model.max_length)
+        self._contexts = contexts or (max(1, model.max_length - widest),)
+        self._order = np.random.default_rng(0)
+        self._times: dict[tuple[int, int], list[float]] = {
+            (context, width): [] for context in self._contexts for width in self._widths
+        }
+
+    def measure(self, *, is_kept: bool) -> None:
+        """Time every pass once."""
+        for context in self._contexts:
+            self._rows.start(
+                [0], [[token % self._rows.vocabulary_size for token in range(context)]]
+            )
+            # The prompt's pass leaves other things in the caches of the processor.
+            _pass_seconds(self._rows, 1, self._clock)
+            for width in self._order.permutation(self._widths).tolist():
+                taken = _pass_seconds(self._rows, width, self._clock)
+                if is_kept:
+                    self._times[context, width].append(taken * 1000)
+
+    def costs(self) -> ForwardCosts:
+        """The medians, made monotone, and their noise."""
+        medians = np.array(
+            [[np.median(self._times[c, w]) for w in self._widths] for c in self._contexts]
+        )
+        spreads = [
+            (np.quantile(each, 0.75) - np.quantile(each, 0.25)) / 2 / np.median(each)
+            for each in self._times.values()
+        ]
+        return ForwardCosts.monotone(
+            self._widths, self._contexts, medians, float(np.median(spreads))
+        )
 
 
 def _pass_seconds(rows: BatchLM, width: int, clock: Clock) -> float:
@@ -116,110 +157,144 @@ def _pass_seconds(rows: BatchLM, width: int, clock: Clock) -> float:
     return taken
 
 
-def with_overheads(
-    costs: CostModel, models: LoadedModels, config: RunConfig, prompts: Sequence[Prompt]
-) -> CostModel:
-    """The costs with what the engine adds to forward passes, and with prefill.
+@dataclass(slots=True, kw_only=True)
+class _Output:
+    """Outputs of one engine on one request, again and again.
+
+    Attributes:
+        answer: Decodes.
+        request: What is decoded.
+        draft: Name of the draft model; None where there is none.
+        widths: Of every step; None for plain decoding and for outputs of one token.
+        milliseconds: Of each round.
+        steps: Steps, or tokens of plain decoding, after the first token.
+    """
+
+    answer: Callable[[Request], Generation]
+    request: Request
+    draft: str | None = None
+    widths: Widths | None = None
+    milliseconds: list[float] = field(default_factory=list)
+    steps: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.request.prompt_token_ids)
+
+    @property
+    def median(self) -> float:
+        """Milliseconds."""
+        return float(np.median(self.milliseconds))
+
+    @property
+    def context(self) -> float:
+        """The mean context of its steps."""
+        return self.prompt_tokens + _TOKENS / 2
+
+
+class EngineOutputs:
+    """Times whole outputs of the reference engine: plain ones, and with drafts of some shapes.
+
+    Args:
+        models: As a recording loads them.
+        config: The sampling and the seed are used.
+        prompts: What is decoded.
 
     Raises:
         UsageError: No prompt leaves room for an output.
     """
-    config = replace(
-        config, check_state=0.0, batch=1, rule="auto", tree=ChainShape(1), draw_log=None
-    )
-    pair = models.pair
-    bench = Bench(ReferenceEngine.without_drafts(pair, config), pair, config)
-    requests = []
-    for prompt in prompts:
-        try:
-            requests.append(bench.request(prompt))
-        except DraftproofError:
-            continue
-    if not requests:
-        raise UsageError("no prompt leaves room for an output, so that costs cannot be measured")
-    plain = bench.engine.plain
-    plain_prompt = _prefill(requests, plain)
-    passes = _PlainPasses(costs, plain_prompt)
-    for request in requests:
-        passes.add(_median_answer(plain, _shortened(request, _TOKENS)), request)
-    rows: list[tuple[float, float]] = []
-    left: list[float] = []
-    draft_prompts: dict[str, tuple[float, float]] = {}
-    for name, model in models.drafts.items():
-        paired = replace(pair, draft=model)
-        for shape in _SHAPES:
-            engine = ReferenceEngine(paired, replace(config, tree=shape))
-            if name not in draft_prompts:
-                both = _prefill(requests, engine.speculate)
-                fixed, each = (b - a for a, b in zip(plain_prompt, both, strict=True))
-                draft_prompts[name] = max(0.0, fixed), max(0.0, each)
-            widths = Widths.of_tree(tree_paths(shape))
-            for request in requests:
-                answer = _median_answer(engine.speculate, _shortened(request, _TOKENS))
-                steps = 0 if answer.steps is None else len(answer.steps["step"])
-                if steps:
-                    step = sum(step_cost(widths, costs, name, _context(request)))
-                    rows.append((steps, steps * len(widths.levels)))
-                    left.append(answer.seconds * 1000 - _of(both, request) - steps * float(step))
-    step_ms, level_ms = nnls(np.array(rows), np.array(left))[0] if rows else (0.0, 0.0)
-    return replace(
-        costs,
-        step_ms=float(step_ms),
-        level_ms=float(level_ms),
-        plain_ms=passes.added,
-        target_prompt=plain_prompt,
-        draft_prompts=draft_prompts,
-    )
+
+    def __init__(self, models: LoadedModels, config: RunConfig, prompts: Sequence[Prompt]) -> None:
+        config = replace(config, check_state=0.0, batch=1, rule="auto", tree=NO_TREE, draw_log=None)
+        pair = models.pair
+        bench = Bench(ReferenceEngine.without_drafts(pair, config), pair, config)
+        requests: list[Request] = []
+        for prompt in prompts:
+            with suppress(DraftproofError):  # a prompt that does not fit is not decoded
+                requests.append(bench.request(prompt))
+        if not requests:
+            raise UsageError("no prompt leaves room for an output; costs cannot be measured")
+        requests = requests[:_REQUESTS]
+        plain = bench.engine.plain
+        self._first = [_Output(answer=plain, request=_shortened(each, 1)) for each in requests]
+        self._plain = [_Output(answer=plain, request=_shortened(r, _TOKENS)) for r in requests]
+        self._drafted: list[_Output] = []
+        for name, model in models.drafts.items():
+            paired = replace(pair, draft=model)
+            for shape in _SHAPES:
+                engine = ReferenceEngine(paired, replace(config, tree=shape))
+                widths = Widths.of_tree(tree_paths(shape))
+                for each in requests:
+                    if shape == _SHAPES[0]:
+                        first = _shortened(each, 1)
+                        self._first.append(
+                            _Output(answer=engine.speculate, request=first, draft=name)
+                        )
+                    self._drafted.append(
+                        _Output(
+                            answer=engine.speculate,
+                            request=_shortened(each, _TOKENS),
+                            draft=name,
+                            widths=widths,
+                        )
+                    )
+
+    def measure(self, *, is_kept: bool) -> None:
+        """Decode everything once."""
+        for output in (*self._first, *self._plain, *self._drafted):
+            generation = output.answer(output.request)
+            tokens = len(generation.token_ids) - 1
+            output.steps = tokens if generation.steps is None else len(generation.steps["step"])
+            if is_kept:
+                output.milliseconds.append(generation.seconds * 1000)
+
+    def complete(self, costs: CostModel) -> CostModel:
+        """The costs of forward passes with prefill, and with what the engine adds to each."""
+        prompts = {name: self._prefill(name) for name in (None, *costs.drafts)}
+        left = [
+            output.median
+            - _of(prompts[None], output)
+            - output.steps * float(costs.target.of(1, output.context))
+            for output in self._plain
+        ]
+        tokens = sum(output.steps for output in self._plain)
+        rows, beyond = [], []
+        for output in self._drafted:
+            if output.widths is None or output.draft is None or not output.steps:
+                continue
+            step = step_cost(output.widths, costs, output.draft, output.context)
+            rows.append((output.steps, output.steps * len(output.widths.levels)))
+            beyond.append(
+                output.median
+                - _of(prompts[output.draft], output)
+                - output.steps * float(step.target + step.draft)
+            )
+        added = nnls(np.array(rows, float), np.array(beyond))[0] if rows else np.zeros(2)
+        own = prompts[None]
+        return replace(
+            costs,
+            step_ms=float(added[0]),
+            level_ms=float(added[1]),
+            plain_ms=max(0.0, sum(left) / max(1, tokens)),
+            target_prompt=own,
+            draft_prompts={
+                name: (max(0.0, fixed - own[0]), max(0.0, each - own[1]))
+                for name, (fixed, each) in prompts.items()
+                if name is not None
+            },
+        )
+
+    def _prefill(self, draft: str | None) -> tuple[float, float]:
+        """Milliseconds of outputs of one token: of any prompt, and of each of its tokens."""
+        outputs = [output for output in self._first if output.draft == draft]
+        lengths = np.array([output.prompt_tokens for output in outputs], float)
+        known = np.stack([np.ones(len(lengths)), lengths], 1)
+        fixed, each = nnls(known, np.array([output.median for output in outputs]))[0]
+        return float(fixed), float(each)
 
 
-class _PlainPasses:
-    """What plain decoding takes beyond the target's forward passes.
-
-    Args:
-        costs: Of the forward passes.
-        prompt: Milliseconds of outputs of one token.
-    """
-
-    def __init__(self, costs: CostModel, prompt: tuple[float, float]) -> None:
-        self._costs, self._prompt = costs, prompt
-        self._left, self._tokens = 0.0, 0
-
-    def add(self, answer: Generation, request: Request) -> None:
-        """Take note of an output."""
-        tokens = len(answer.token_ids) - 1
-        self._tokens += tokens
-        self._left += answer.seconds * 1000 - _of(self._prompt, request)
-        self._left -= tokens * float(self._costs.target.of(1, _context(request)))
-
-    @property
-    def added(self) -> float:
-        """Milliseconds a token."""
-        return max(0.0, self._left / max(1, self._tokens))
-
-
-def _prefill(
-    requests: Sequence[Request], answer: Callable[[Request], Generation]
-) -> tuple[float, float]:
-    """Milliseconds of outputs of one token: of any prompt, and of each of its tokens."""
-    lengths = [len(request.prompt_token_ids) for request in requests]
-    taken = [_median_answer(answer, _shortened(each, 1)).seconds * 1000 for each in requests]
-    known = np.stack([np.ones(len(lengths)), np.array(lengths, float)], 1)
-    fixed, each = nnls(known, np.array(taken))[0]
-    return float(fixed), float(each)
-
-
-def _of(prompt: tuple[float, float], request: Request) -> float:
-    return prompt[0] + prompt[1] * len(request.prompt_token_ids)
-
-
-def _context(request: Request) -> float:
-    """The mean context of an output's steps."""
-    return len(request.prompt_token_ids) + _TOKENS / 2
-
-
-def _median_answer(answer: Callable[[Request], Generation], request: Request) -> Generation:
-    """Of three answers, the one whose seconds are in the middle."""
-    return sorted((answer(request) for _ in range(3)), key=lambda each: each.seconds)[1]
+def _of(prompt: tuple[float, float], output: _Output) -> float:
+    return prompt[0] + prompt[1] * output.prompt_tokens
 
 
 def _shortened(request: Request, tokens: int) -> Request:
