@@ -139,11 +139,14 @@ class RowDecoding:
                 most_rows=most_rows,
                 time=time,
             ):
+                ended = perf_counter()
                 jobs.take_draws(index)
+                seconds = time.take(index)
                 generation = Generation(
                     token_ids=output.token_ids,
                     stop_reason=str(output.stop_reason),
-                    seconds=time.take(index).total,
+                    seconds=seconds.total,
+                    watching_seconds=perf_counter() - ended,
                 )
                 yield index, generation
 

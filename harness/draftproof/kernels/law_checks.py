@@ -27,6 +27,9 @@ NO_UNIFORMS = Finding(
 _BLAMED = 40
 """The smallest failing tables, which are looked at closely and compared with the named faults."""
 
+_SHOWN = 4
+"""Problems of one kind that are told; the others are counted."""
+
 
 def exact_law(examination: Examination) -> Finding:
     """Given each draft, the law of what is emitted is the rule's, computed boundary by boundary."""
@@ -291,7 +294,7 @@ def edge_coins(examination: Examination) -> Finding:
             )
             emitted = one.emission(0)
             wrong = malformed(one, table, 0) or impossible(table, emitted)
-            if wrong is not None and len(problems) < 20:
+            if wrong is not None:
                 ends = [f"{value:.9g}" for value in uniforms[row]]
                 problems.append(
                     f"with uniforms {', '.join(ends)}: {wrong} (fixture '{table.name}', draft "
@@ -302,7 +305,10 @@ def edge_coins(examination: Examination) -> Finding:
         n=rows,
         places=rows,
         place="ends of coins",
-        lines=tuple(problems),
+        lines=(
+            *problems[:_SHOWN],
+            *([f"and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []),
+        ),
     )
 
 

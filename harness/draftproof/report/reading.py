@@ -88,7 +88,8 @@ def load_run(directory: Path) -> SavedRun:
 
 def _is_of(journal: Path, run: RunInfo) -> bool:
     """Whether a journal is of a run that came to its end, and was killed before it was deleted."""
-    return bool(read_journal(journal).run.get("started") == run.started)
+    found = read_journal(journal).run
+    return (found.get("started"), found.get("fingerprint")) == (run.started, run.fingerprint)
 
 
 def read_run_info(path: Path) -> RunInfo:
