@@ -12,7 +12,8 @@ from draftproof.cli import main
 from draftproof.config import RunConfig, Sampling
 from draftproof.conformance import places
 from draftproof.conformance.check_result import Finding, Status
-from draftproof.conformance.kit import CHECKS, certificate, chosen, examine
+from draftproof.conformance.examined import chosen
+from draftproof.conformance.kit import CHECKS, certificate, examine
 from draftproof.conformance.making import make_subject
 from draftproof.conformance.rendering import json_document, markdown, result_line, terminal_summary
 from draftproof.conformance.subject import Judged
@@ -320,7 +321,7 @@ def test_a_certificate_says_what_was_found_with_what(subject):
 
 def test_an_unknown_check_is_refused_with_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'self-draft'"):
-        chosen(["self draft"])
+        chosen(["self draft"], CHECKS)
 
 
 def test_verify_prints_and_writes_and_its_exit_code_tells(tmp_path, capsys):

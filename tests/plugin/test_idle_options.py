@@ -46,6 +46,10 @@ NOTES = [
         ["--spec-engine=openai", "--spec-engine-option=url=http://x", "--spec-tree=chain:3"],
         "--spec-tree does not reach --spec-engine openai",
     ),
+    (
+        ["--spec-draft=none", "--spec-tree=lookup:3", "--spec-draft-device=cpu"],
+        "--spec-draft-device does nothing: there is no draft model",
+    ),
     (["--spec-engine-timeout=9"], "--spec-engine-timeout does nothing: the reference engine is"),
     (["--spec-top-k=5"], "--spec-top-k does nothing at temperature 0"),
     (["--spec-top-p=.5"], "--spec-top-p does nothing at temperature 0"),

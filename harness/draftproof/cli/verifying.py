@@ -8,6 +8,7 @@ from typing import Any
 
 from draftproof.cli.outputs import require_file
 from draftproof.cli.result import Result
+from draftproof.cli.run_options import add_run_options, given_values
 from draftproof.config import RunConfig
 from draftproof.errors import FAULT_EXIT_CODE, UsageError
 from draftproof.report.files import write_text
@@ -63,23 +64,14 @@ _OPTIONS = (
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """The options of ``draftproof verify``."""
-    from draftproof.plugin.options import BY_NAME
-
     parser = commands.add_parser(
         "verify",
         help="the conformance kit on an engine: is its speculation lossless and its state right?",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_run_options(parser, _OPTIONS, _DEFAULTS)
     add = parser.add_argument
-    for name in _OPTIONS:
-        option = BY_NAME[name]
-        flags = (option.flag.replace("--spec-", "--"), option.flag)
-        _, text = _DEFAULTS.get(name, (None, option.help))
-        if option.metavar is None:
-            add(*flags, dest=name, action="store_true", default=None, help=text)
-        else:
-            add(*flags, dest=name, action="append", metavar=option.metavar, help=text)
     # What --limit was called when certificates were made that name their command.
     add("--prompts-per-domain", dest="spec_limit", action="append", help=argparse.SUPPRESS)
     add("--check", metavar="NAME", action="append", default=[], help="only this check; several")
@@ -95,7 +87,8 @@ def verify(arguments: argparse.Namespace) -> Result:
     """
     from contextlib import closing
 
-    from draftproof.conformance.kit import certificate, chosen, examine
+    from draftproof.conformance.examined import chosen
+    from draftproof.conformance.kit import CHECKS, certificate, examine
     from draftproof.conformance.making import make_subject
     from draftproof.conformance.rendering import (
         json_document,
@@ -105,7 +98,7 @@ def verify(arguments: argparse.Namespace) -> Result:
     )
 
     config = _settings(arguments)
-    names = chosen(arguments.check)
+    names = chosen(arguments.check, CHECKS)
     require_file("--json", arguments.json)
     require_file("--markdown", arguments.markdown)
     subject = make_subject(config, prompts=None, report=_say)
@@ -123,18 +116,9 @@ def verify(arguments: argparse.Namespace) -> Result:
 
 
 def _settings(arguments: argparse.Namespace) -> RunConfig:
-    from draftproof.plugin.options import BY_NAME, value_of
     from draftproof.plugin.settings import settings_of
 
-    values: dict[str, Any] = {}
-    for name in _OPTIONS:
-        option, texts = BY_NAME[name], getattr(arguments, name)
-        if option.metavar is None:
-            values[name] = texts
-            continue
-        if texts is None and name in _DEFAULTS:
-            texts = [_DEFAULTS[name][0]]
-        values[name] = None if texts is None else value_of(option, texts)
+    values = given_values(arguments, _OPTIONS, _DEFAULTS)
     if values["spec_law_alpha"] == 0:
         raise UsageError(
             "--law-alpha: 0 would fail no engine; to leave a check out, choose others with --check"

@@ -18,9 +18,10 @@ from draftproof.conformance import (
     state_checks,
 )
 from draftproof.conformance.check_result import Finding, Status
+from draftproof.conformance.examined import Examined, chosen, claim_of, failed
 from draftproof.conformance.subject import Subject
 from draftproof.environment import hardware, versions
-from draftproof.errors import DraftproofError, unknown_value
+from draftproof.errors import DraftproofError
 
 Check = Callable[[Subject], Finding]
 
@@ -51,26 +52,6 @@ what any of the others left behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
-    """A check with what it found.
-
-    Attributes:
-        name: Key of `CHECKS`.
-        finding: What it found.
-        seconds: How long it took.
-    """
-
-    name: str
-    finding: Finding
-    seconds: float
-
-    @property
-    def claim(self) -> str:
-        """What must hold, in a sentence."""
-        return (CHECKS[self.name].__doc__ or "").strip().splitlines()[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """What was checked on an engine, and what was found.
 
@@ -95,24 +76,7 @@ class Certificate:
     @property
     def failed(self) -> tuple[Examined, ...]:
         """The checks that found a fault."""
-        return tuple(c for c in self.checks if c.finding.status is Status.FAILED)
-
-    def count(self, status: Status) -> int:
-        """How many checks ended so."""
-        return sum(c.finding.status is status for c in self.checks)
-
-
-def chosen(names: Iterable[str]) -> tuple[str, ...]:
-    """The checks of these names; all of them for no name.
-
-    Raises:
-        UsageError: There is no such check.
-    """
-    wanted = tuple(names)
-    for name in wanted:
-        if name not in CHECKS:
-            raise unknown_value("--check", name, CHECKS)
-    return wanted or tuple(CHECKS)
+        return failed(self.checks)
 
 
 def begin(subject: Subject, names: Iterable[str] = ()) -> None:
@@ -122,7 +86,7 @@ def begin(subject: Subject, names: Iterable[str] = ()) -> None:
         subject: The engine under examination.
         names: The checks that will be run; all of them for none.
     """
-    if "nothing left of earlier requests" in chosen(names):
+    if "nothing left of earlier requests" in chosen(names, CHECKS):
         # An engine that fails here fails in the checks, which say so.
         with suppress(Exception):
             request_checks.take_early_answers(subject)
@@ -138,7 +102,7 @@ def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
     Raises:
         UsageError: There is no such check.
     """
-    wanted = chosen(names)
+    wanted = chosen(names, CHECKS)
     begin(subject, wanted)
     for name in wanted:
         start = time.perf_counter()
@@ -149,7 +113,12 @@ def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
             known = isinstance(error, DraftproofError)
             text = str(error) if known else f"{type(error).__name__}: {error}"
             finding = Finding(status=Status.FAILED, lines=(text,))
-        yield Examined(name=name, finding=finding, seconds=time.perf_counter() - start)
+        yield Examined(
+            name=name,
+            claim=claim_of(CHECKS[name]),
+            finding=finding,
+            seconds=time.perf_counter() - start,
+        )
 
 
 def certificate(subject: Subject, checks: Iterable[Examined], *, command: str) -> Certificate:

@@ -6,7 +6,8 @@ import textwrap
 from typing import Any
 
 from draftproof.conformance.check_result import Finding, Status
-from draftproof.conformance.kit import Certificate, Examined
+from draftproof.conformance.examined import Examined, ended, outcome
+from draftproof.conformance.kit import Certificate
 
 CERTIFICATE_VERSION = 2
 """Raised whenever a key of the JSON form changes its name, its type or its meaning.
@@ -52,7 +53,7 @@ def terminal_summary(certificate: Certificate) -> str:
     """The last lines that a verification prints."""
     return "\n".join(
         [
-            _outcome(certificate),
+            outcome(certificate.checks),
             f"engine: {_pairs(certificate.engine)}",
             *(f"{role}: {_model(facts)}" for role, facts in certificate.models.items()),
             f"versions: {_pairs(certificate.versions)}",
@@ -83,7 +84,7 @@ def markdown(certificate: Certificate) -> str:
         "\n\n".join(
             [
                 f"# Certificate: {certificate.engine.get('name', 'engine')}",
-                f"**{_outcome(certificate)}**",
+                f"**{outcome(certificate.checks)}**",
                 "\n".join(rows),
                 *details,
                 "\n".join(f"- {line}" for line in [*environment, *_settings(certificate)]),
@@ -101,7 +102,7 @@ def json_document(certificate: Certificate) -> dict[str, Any]:
         "models": certificate.models,
         "config": certificate.config,
         "faults_found": len(certificate.failed),
-        "not_tried": certificate.count(Status.NOT_TRIED),
+        "not_tried": ended(certificate.checks, Status.NOT_TRIED),
         "checks": [
             {
                 "name": check.name,
@@ -121,18 +122,6 @@ def json_document(certificate: Certificate) -> dict[str, Any]:
         "hardware": certificate.hardware,
         "command": certificate.command,
     }
-
-
-def _outcome(certificate: Certificate) -> str:
-    passed = certificate.count(Status.PASSED)
-    untried = certificate.count(Status.NOT_TRIED)
-    skipped = certificate.count(Status.NOT_AVAILABLE)
-    failed = len(certificate.failed)
-    found = f"{failed} check{'s' * (failed > 1)} found a fault" if failed else "no fault found"
-    return (
-        f"{found}: {passed} checks passed, {failed} failed, {untried} not tried, "
-        f"{skipped} not available"
-    )
 
 
 def _examined(finding: Finding) -> str:

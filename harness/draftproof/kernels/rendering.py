@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from draftproof.conformance.check_result import Status
+from draftproof.conformance.examined import Examined, failed, outcome
 from draftproof.kernels.contract import KernelFacts
-from draftproof.kernels.suite import Examined
 
 SCHEMA_VERSION = 1
 """Raised whenever a key of the JSON form changes its name, its type or its meaning."""
@@ -46,7 +45,7 @@ class KernelReport:
     @property
     def failed(self) -> tuple[Examined, ...]:
         """The checks that found a fault."""
-        return tuple(c for c in self.checks if c.finding.status is Status.FAILED)
+        return failed(self.checks)
 
 
 def result_line(check: Examined) -> str:
@@ -56,20 +55,6 @@ def result_line(check: Examined) -> str:
     head = f"{_MARKS[finding.status]} {check.name:<26} {finding.status:<14} {amount}".rstrip()
     below = [f"    {part}" for line in finding.lines for part in line.splitlines()]
     return "\n".join([head, *below])
-
-
-def outcome(checks: Sequence[Examined]) -> str:
-    """The first line of a report: how many checks ended how."""
-
-    def count(status: Status) -> int:
-        return sum(check.finding.status is status for check in checks)
-
-    failed = count(Status.FAILED)
-    found = f"{failed} check{'s' * (failed > 1)} found a fault" if failed else "no fault found"
-    return (
-        f"{found}: {count(Status.PASSED)} checks passed, {failed} failed, "
-        f"{count(Status.NOT_TRIED)} not tried, {count(Status.NOT_AVAILABLE)} not available"
-    )
 
 
 def terminal_summary(report: KernelReport) -> str:

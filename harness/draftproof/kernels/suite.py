@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 
 from draftproof.conformance.check_result import Finding, Status
-from draftproof.errors import DraftproofError, unknown_value
+from draftproof.conformance.examined import Examined, chosen, claim_of
+from draftproof.errors import DraftproofError
 from draftproof.kernels import batch_checks, draw_checks, law_checks, width_checks
 from draftproof.kernels.examination import Examination
 
@@ -36,26 +36,6 @@ CHECKS: dict[str, Check] = {
 """What is checked, in this order: each function's docstring says what must hold."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
-    """A check with what it found.
-
-    Attributes:
-        name: Key of `CHECKS`.
-        finding: What it found.
-        seconds: How long it took.
-    """
-
-    name: str
-    finding: Finding
-    seconds: float
-
-    @property
-    def claim(self) -> str:
-        """What must hold, in a sentence."""
-        return (CHECKS[self.name].__doc__ or "").strip().splitlines()[0]
-
-
 def examine(examination: Examination, names: Iterable[str] = ()) -> Iterator[Examined]:
     """Run checks one after another; a check that cannot be run to its end has failed.
 
@@ -66,11 +46,7 @@ def examine(examination: Examination, names: Iterable[str] = ()) -> Iterator[Exa
     Raises:
         UsageError: There is no such check.
     """
-    wanted = tuple(names)
-    for name in wanted:
-        if name not in CHECKS:
-            raise unknown_value("--check", name, CHECKS)
-    for name in wanted or CHECKS:
+    for name in chosen(names, CHECKS):
         start = time.perf_counter()
         device = examination.facts.device
         cuda = [torch.device(device)] if device.startswith("cuda") else []
@@ -80,4 +56,9 @@ def examine(examination: Examination, names: Iterable[str] = ()) -> Iterator[Exa
                 finding = CHECKS[name](examination)
         except DraftproofError as error:
             finding = Finding(status=Status.FAILED, lines=(str(error),))
-        yield Examined(name=name, finding=finding, seconds=time.perf_counter() - start)
+        yield Examined(
+            name=name,
+            claim=claim_of(CHECKS[name]),
+            finding=finding,
+            seconds=time.perf_counter() - start,
+        )

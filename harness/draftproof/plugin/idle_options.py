@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from draftproof.config import BUILTIN, RunConfig
+from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, REFERENCE
 from draftproof.errors import UsageError
 from draftproof.plugin.options import given
@@ -59,6 +59,8 @@ def _notes(config: pytest.Config, settings: RunConfig) -> Iterator[str]:
             yield f"{_flag(name)} {_for_another_engine(name, settings.engine)}"
     if _typed(config, "spec_engine_timeout") and settings.engine == REFERENCE:
         yield "--spec-engine-timeout does nothing: the reference engine is not timed"
+    if _typed(config, "spec_draft_device") and settings.draft == NO_DRAFT and not settings.budget:
+        yield "--spec-draft-device does nothing: there is no draft model (--spec-draft none)"
     if settings.sampling.greedy:
         for name in _OF_DRAWING:
             if _typed(config, name):

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from draftproof.conformance.check_result import Status
+from draftproof.conformance.examined import Examined
 from draftproof.errors import unknown_value
 from draftproof.kernels.contract import declared
 from draftproof.kernels.examination import Examination
 from draftproof.kernels.planted import batches, chains, controls, trees
 from draftproof.kernels.planted.parts import Planted
-from draftproof.kernels.suite import CHECKS, Examined, examine
+from draftproof.kernels.suite import CHECKS, examine
 
 CATALOGUE: dict[str, Planted] = {
     planted.id: planted
