@@ -105,7 +105,8 @@ def terminal_findings(findings: Sequence[Finding], run: RunInfo) -> str:
     """The study's findings: each with its verdict, and under it those of its parts, and why."""
     lines = ["The findings of the study (arXiv 2604.14682) in this run:"]
     for finding in findings:
-        lines.append(f"{finding.number}. {finding.said.upper()}: {finding.claim}")
+        heading = f"{finding.number}. {finding.said.upper()}: {finding.claim}"
+        lines.append(textwrap.fill(heading, WIDTH, subsequent_indent="   ", break_on_hyphens=False))
         lines += [
             textwrap.fill(
                 text,
