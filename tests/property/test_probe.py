@@ -1,14 +1,19 @@
 """A probe of all positions has, at a live run's roots, that run's own nodes, reached or not."""
 
+from unittest.mock import patch
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import GREEDY, PROMPTS, SEEDS, SHAPES, live, seeded_table
 from strategies import VOCABULARY, tiny_lm
 
+from draftproof.config import Sampling
 from draftproof.replay.probe import probe
 from draftproof.replay.trees import tree_paths
 from draftproof.sampling import TokenLaw
+from draftproof.shapes import KAryShape
 from draftproof.stopping import Stopping
 from draftproof.trace import NODE_COLUMNS
 
@@ -53,3 +58,34 @@ def test_every_position_is_probed_once():
     table = probe([1, 2], [0, 1, 2, 3, 4], target, draft, ((0,), (1,), (0, 0)), law, roots=2)
     assert table["step"].tolist() == np.repeat(np.arange(4), 3).tolist()
     assert target.vocabulary_size == VOCABULARY
+
+
+def test_a_tree_as_wide_as_the_vocabulary_has_every_token_once():
+    target, draft = seeded_table(1), seeded_table(2)
+    paths = tuple((rank,) for rank in range(VOCABULARY + 3))
+    table = probe([1, 2], [0, 1, 2], target, draft, paths, TokenLaw(GREEDY, 2))
+    assert sorted(table["token_id"][table["step"] == 1].tolist()) == list(range(VOCABULARY))
+
+
+def test_without_a_tree_there_are_no_nodes():
+    law = TokenLaw(GREEDY, 2)
+    table = probe([1, 2], [0, 1, 2], seeded_table(1), seeded_table(2), (), law)
+    assert len(table["node"]) == 0
+
+
+def test_what_trees_have_in_common_is_scored_once():
+    """A draft model that says what the trajectory says: only leaves branch off."""
+    shape, law = KAryShape(3, 1), TokenLaw(GREEDY, 2)
+    target, draft = seeded_table(1), seeded_table(1)
+    output, _, _ = live([1, 2], target, draft, shape, Stopping(max_new_tokens=9))
+    with patch.object(target, "score", wraps=target.score) as score:
+        probe([1, 2], output.token_ids, target, draft, shape.paths, law)
+    roots, beyond_the_last = 8, 2
+    assert [len(call.args[0]) for call in score.mock_calls] == [roots + beyond_the_last]
+
+
+@pytest.mark.parametrize("looks_back", [{"repetition_penalty": 1.2}, {"min_new_tokens": 3}])
+def test_a_law_that_looks_back_is_refused(looks_back):
+    law = TokenLaw(Sampling(temperature=0.0, **looks_back), 2)
+    with pytest.raises(ValueError, match="leave them out"):
+        probe([1, 2], [0, 1, 2], seeded_table(1), seeded_table(2), ((0,),), law)

@@ -4,11 +4,16 @@ A live run tells the nodes of the steps that it takes. A probe puts the same tre
 of a trajectory, all of them under one mask: the trajectory is a path of pending nodes, and the
 trees hang on it. What a node sees is what it would see in a step of its own, so that its facts are
 those of a live run, up to rounding in blocks of another width.
+
+A node's facts are read after its parent, so only nodes with children are scored; and what several
+trees have in common is scored once. Most of it is: a child that is the trajectory's own next token
+stands in the next root's place, with that root's whole tree below it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +26,7 @@ from draftproof.sampling import TokenLaw, measured_distributions
 from draftproof.trace import NODE_COLUMNS, Columns, columns_from
 from draftproof.tree import ROOT, children, depths, sibling_ranks
 
-ROOTS = 32
+ROOTS = 64
 """Positions that are probed in one go; masks and logits grow with them."""
 
 
@@ -49,13 +54,22 @@ def probe(
         paths: The tree, by the sibling ranks that lead to each node.
         law: Temperature and filters, in which facts are stated.
         roots: Positions probed in one go.
+
+    Raises:
+        ValueError: The law looks at the tokens before (a penalty, or `min_new_tokens`); a probe
+            has no such laws.
     """
-    ordered = sorted(paths, key=lambda path: (len(path), path))
+    if law.sampling.repetition_penalty != 1 or law.sampling.min_new_tokens:
+        raise ValueError(
+            "a probe states facts without repetition_penalty and min_new_tokens; leave them out"
+        )
+    proposed = [path for path in paths if max(path) < draft.vocabulary_size]
+    ordered = sorted(proposed, key=lambda path: (len(path), path))
     index = {path: node for node, path in enumerate(ordered)}
     parents = tuple(index.get(path[:-1], ROOT) for path in ordered)
     deepest = max(depths(parents), default=0)
     room = min(target.max_length, draft.max_length + 1) - len(prompt) - deepest
-    last = min(len(output) - 1, room)
+    last = min(len(output) - 1, room) if ordered else 0
     target.reset()
     draft.reset()
     target.advance(prompt)
@@ -85,22 +99,31 @@ def _block(
 ) -> dict[str, np.ndarray]:
     """The node columns of the trees below some tokens of the output.
 
-    Mutates: both models have the tokens and the trees pending.
+    Mutates: both models have the tokens and the trees' inner nodes pending.
     """
     roots, n = len(chain), len(parents)
-    tokens, rows, logits = _drafted(chain, parents, draft)
-    # Root by root, as a live run's table is ordered; the target's rows are the roots', then these.
-    flat = tokens.ravel().tolist()
-    above = [
-        root if parent == ROOT else roots + root * n + parent
-        for root in range(roots)
-        for parent in parents
-    ]
-    seen = target.score([*chain, *flat], [*range(-1, roots - 1), *above])
-    p, q = _measured(seen, law), _measured(logits, law)
-    by_target = choice_facts(seen, p, above, flat)
-    by_draft = choice_facts(logits, q, rows, flat)
-    reached, accepted = _walked(start, tokens, parents, output)
+    grown = _grow(chain, parents, draft)
+    seen = target.score(grown.contexts.token_ids, grown.contexts.parents)
+    p, q = _measured(seen, law), _measured(grown.logits, law)
+    # Nodes of several trees that stand in the same place share their facts.
+    after = grown.rows[:, [parent + 1 for parent in parents]].ravel()
+    pairs, place = np.unique(np.stack([after, grown.tokens.ravel()]), axis=1, return_inverse=True)
+    rows, token_ids = pairs.tolist()
+    by_target = choice_facts(seen, p, rows, token_ids)
+    by_draft = choice_facts(grown.logits, q, rows, token_ids)
+    facts = {
+        "target_probability": by_target.probability,
+        "draft_probability": by_draft.probability,
+        "acceptance_probability": acceptance_probability(
+            by_target.probability, by_draft.probability
+        ),
+        "overlap": overlaps(p, q, rows, rows),
+        "target_entropy": by_target.entropy,
+        "draft_entropy": by_draft.entropy,
+        "target_rank": by_target.rank,
+        "draft_rank": by_draft.rank,
+    }
+    reached, accepted = _walked(start, grown.tokens, parents, output)
     root_of = np.repeat(np.arange(roots), n)
     depth = np.tile(depths(parents), roots)
     return {
@@ -110,55 +133,81 @@ def _block(
         "depth": depth,
         "sibling_rank": np.tile(sibling_ranks(parents), roots),
         "position": prompt_length + start + root_of + depth,
-        "token_id": tokens.ravel(),
-        "target_probability": by_target.probability,
-        "draft_probability": by_draft.probability,
-        "acceptance_probability": acceptance_probability(
-            by_target.probability, by_draft.probability
-        ),
-        "overlap": overlaps(p, q, above, rows),
-        "target_entropy": by_target.entropy,
-        "draft_entropy": by_draft.entropy,
-        "target_rank": by_target.rank,
-        "draft_rank": by_draft.rank,
+        "token_id": grown.tokens.ravel(),
         "reached": reached.ravel(),
         "accepted": accepted.ravel(),
+        **{name: values[place.ravel()] for name, values in facts.items()},
     }
 
 
-def _drafted(
-    chain: Sequence[int], parents: tuple[int, ...], draft: CausalLM
-) -> tuple[np.ndarray, list[int], torch.Tensor]:
-    """The trees' tokens ``[roots, n]``, each node's row of logits, and the logits.
+class _Contexts:
+    """The distinct contexts that are scored: the trajectory's, and those that branch off it.
 
-    One forward pass for the roots, and one for the nodes with children of each depth.
+    Attributes:
+        token_ids: The last token of each.
+        parents: Index of the context that it continues; −1 for what is committed.
     """
+
+    def __init__(self, chain: Sequence[int]) -> None:
+        self.token_ids = list(chain)
+        self.parents = list(range(-1, len(chain) - 1))
+        self._index = {place: row for row, place in enumerate(self._places())}
+
+    def _places(self) -> Iterable[tuple[int, int]]:
+        return zip(self.parents, self.token_ids, strict=True)
+
+    def add(self, parents: np.ndarray, token_ids: np.ndarray) -> np.ndarray:
+        """The index of each continuation of a context by a token; new ones are appended."""
+        places = list(zip(parents.tolist(), token_ids.tolist(), strict=True))
+        for place in places:
+            if place not in self._index:
+                self._index[place] = len(self.token_ids)
+                self.parents.append(place[0])
+                self.token_ids.append(place[1])
+        return np.array([self._index[place] for place in places])
+
+
+class _Grown(NamedTuple):
+    """The trees below the roots of a block.
+
+    Attributes:
+        tokens: ``[roots, n]`` the nodes' tokens.
+        rows: ``[roots, 1 + n]`` the context that ends in each root and in each node with children;
+            −1 for leaves, which nothing is asked of.
+        contexts: What has been scored.
+        logits: ``[contexts, vocabulary]`` the draft model's after each.
+    """
+
+    tokens: np.ndarray
+    rows: np.ndarray
+    contexts: _Contexts
+    logits: torch.Tensor
+
+
+def _grow(chain: Sequence[int], parents: tuple[int, ...], draft: CausalLM) -> _Grown:
+    """Let a draft model propose the trees, by one forward pass a depth for all roots."""
     roots, below = len(chain), children(parents)
+    widest = max(len(group) for group in below.values())
     tokens = np.zeros((roots, len(parents)), int)
-    logits = [draft.score(chain, range(-1, roots - 1))]
-    row_of = {(root, ROOT): root for root in range(roots)}
+    rows = np.full((roots, 1 + len(parents)), -1)
+    rows[:, 0] = np.arange(roots)
+    contexts = _Contexts(chain)
+    logits: list[torch.Tensor] = []
+    ranked: list[Sequence[int]] = []
     level = [ROOT]
-    scored = roots
     while level:
-        most = max(len(below.get(node, ())) for node in level)
-        ranked = most_probable(logits[-1], max(most, 1))
-        places = [(root, node) for root in range(roots) for node in level]
-        for (root, node), proposed in zip(places, ranked, strict=True):
-            for child, token in zip(below.get(node, ()), proposed, strict=False):
-                tokens[root, child] = token
-        level = [child for node in level for child in below.get(node, ()) if child in below]
-        if level:
-            places = [(root, node) for root in range(roots) for node in level]
-            logits.append(
-                draft.score(
-                    [int(tokens[place]) for place in places],
-                    [row_of[root, parents[node]] for root, node in places],
-                )
-            )
-            row_of.update({place: scored + i for i, place in enumerate(places)})
-            scored += len(places)
-    rows = [row_of[root, parent] for root in range(roots) for parent in parents]
-    return tokens, rows, torch.cat(logits)
+        scored = len(ranked)
+        if scored < len(contexts.token_ids):
+            logits.append(draft.score(contexts.token_ids[scored:], contexts.parents[scored:]))
+            ranked.extend(most_probable(logits[-1], widest))
+        proposals = np.array(ranked)
+        for node in level:
+            for rank, child in enumerate(below[node]):
+                tokens[:, child] = proposals[rows[:, 1 + node], rank]
+        level = [child for node in level for child in below[node] if child in below]
+        for node in level:
+            rows[:, 1 + node] = contexts.add(rows[:, 1 + parents[node]], tokens[:, node])
+    return _Grown(tokens, rows, contexts, torch.cat(logits))
 
 
 def _walked(
