@@ -1,6 +1,7 @@
 """``--spec-budget``: each domain has its own draft model and tree."""
 
 import json
+import shutil
 
 import pyarrow.parquet
 import pytest
@@ -80,6 +81,34 @@ def test_each_domain_has_its_own_tree_and_draft_model(run, pytester, budget, bat
     assert metrics["two"]["accepted_length"]["value"] == 1
     summary = (pytester.path / "out" / "summary.md").read_text()
     assert "tree by domain" in summary
+
+
+def test_the_hash_is_of_all_its_draft_models(run, pytester, pair, budget):
+    target, draft, _ = (option.partition("=")[2] for option in pair)
+
+    def drafted_by(own):
+        domains = {"three": {"draft": draft, "tree": "chain:1"}, "one": own}
+        options = [*budget(domains=domains), "--report-dir=out", "--spec-check-state=0"]
+        run(*options, "-k", "three", "--report", models=False).assert_outcomes(
+            passed=2, deselected=4
+        )
+        return json.loads((pytester.path / "out" / "run.json").read_text())["models"]["draft"]
+
+    shutil.copytree(draft, pytester.path / "other")
+    first = drafted_by({"draft": "other", "tree": "chain:2"})
+    assert drafted_by({"draft": "other", "tree": "chain:2"}) == first
+    shutil.rmtree(pytester.path / "other")
+    shutil.copytree(target, pytester.path / "other")
+    later = drafted_by({"draft": "other", "tree": "chain:2"})
+    assert (later["name"], later["sha256"] == first["sha256"]) == (first["name"], False)
+
+
+def test_a_draft_model_that_is_not_there_ends_the_run_before_it_begins(run, pytester, budget):
+    domains = {"three": {"draft": "./nowhere", "tree": "chain:1"}}
+    result = run(*budget(domains=domains), "--report", "--report-dir=out", models=False)
+    assert result.ret == 4
+    assert "nowhere" in result.stdout.str() + result.stderr.str()
+    assert "passed" not in result.stdout.str()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
@@ -169,6 +170,9 @@ class Speculation:
 
                 self._report(sandbox_line())
             check_engine(config, rule=self._rule)
+            for name, _, _ in self.config.budget:
+                # All of them at once: one that cannot be loaded ends the run before it begins.
+                self._pair(self.config.allotted(name))
             pair = self._pair(config)
             engine = make_engine(pair, config, rule=self._rule)
             bench = Bench(engine, pair, config, self._upcoming, self._report)
@@ -200,6 +204,16 @@ class Speculation:
             else:
                 self._pairs[config.draft] = with_draft(known, config, self._report)
         return self._pairs[config.draft]
+
+    def _budget_draft(self) -> dict[str, str]:
+        """What a run with a budget drafts with: by domain, and one hash of all its models."""
+        name = ", ".join(budget_drafts(self.config))
+        allotted = (self.config.allotted(domain).draft for domain, _, _ in self.config.budget)
+        drafts = [self._pairs[draft].descriptions["draft"] for draft in dict.fromkeys(allotted)]
+        hashes = [each["sha256"] for each in drafts if "sha256" in each]
+        if not hashes:
+            return {"name": name}
+        return {"name": name, "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest()}
 
     def close(self) -> None:
         """Free what the engines hold."""
@@ -295,7 +309,7 @@ class Speculation:
                 described[AT_ONCE] = self._bench.batch
             models = {**self._bench.pair.descriptions, "engine": described}
             if self.config.budget:
-                models["draft"] = {"name": ", ".join(budget_drafts(self.config))}
+                models["draft"] = self._budget_draft()
                 models["engine"] = {**described, "tree": BY_DOMAIN, "rule": self.config.rule}
         case.node.user_properties.extend(case_properties(record))
         kept = {
