@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from draftproof.budget import NO_MODEL, Budget
 from draftproof.drafting.best_first import BestFirstDrafter
 from draftproof.drafting.chain import ChainDrafter
 from draftproof.drafting.lookup import LookupDrafter
@@ -28,6 +31,7 @@ __all__ = [
     "LookupDrafter",
     "SampledTreeDrafter",
     "StaticTreeDrafter",
+    "drafter_of_domain",
     "make_drafter",
 ]
 
@@ -58,3 +62,26 @@ def make_drafter(shape: TreeShape, model: CausalLM | None) -> Drafter:
             return SampledTreeDrafter(model, shape)
         case BestFirstShape():
             return BestFirstDrafter(model, shape)
+
+
+def drafter_of_domain(budget: Budget, domain: str, models: Mapping[str, CausalLM]) -> Drafter:
+    """The drafter that a budget gives the prompts of a domain.
+
+    Where plain decoding is faster, it is one that proposes nothing.
+
+    Args:
+        budget: From `draftproof.budget.load_budget`.
+        domain: Of the prompts.
+        models: By name, as the budget names them; those of other domains may be left out.
+
+    Raises:
+        UsageError: The draft model is not among `models`.
+    """
+    given = budget.of(domain)
+    if given.draft not in (*NO_MODEL, *models):
+        known = ", ".join(models) or "none"
+        raise UsageError(
+            f"the budget gives {domain} the draft model '{given.draft}', and there is no model of "
+            f"that name (there are: {known})"
+        )
+    return make_drafter(given.tree, models.get(given.draft))
