@@ -100,6 +100,7 @@ class CostModel:
         drafts: Of each draft model, by name.
         step_ms: What a step takes beside forward passes: rule, commit, and the like.
         level_ms: What each forward pass of a draft model takes beside itself.
+        node_ms: What each drafted token takes beside forward passes.
         plain_ms: What a token of plain decoding takes beside the target's forward pass.
         target_prompt: Milliseconds of the target's prefill: of any prompt, and of each token.
         draft_prompts: Likewise of each draft model.
@@ -111,6 +112,7 @@ class CostModel:
     drafts: Mapping[str, ForwardCosts]
     step_ms: float = 0.0
     level_ms: float = 0.0
+    node_ms: float = 0.0
     plain_ms: float = 0.0
     target_prompt: tuple[float, float] = (0.0, 0.0)
     draft_prompts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -172,7 +174,8 @@ class CostModel:
             shown.append(f"  {name}: {values} tokens after {middle}{noise}")
         shown.append(
             f"  beside forward passes: {self.step_ms:.2f} ms a step, {self.level_ms:.2f} ms a "
-            f"pass of the draft model, {self.plain_ms:.2f} ms a token of plain decoding"
+            f"pass of the draft model, {self.node_ms:.2f} ms a drafted token, {self.plain_ms:.2f} "
+            "ms a token of plain decoding"
         )
         return shown
 
@@ -196,6 +199,7 @@ class CostModel:
             "drafts": {name: _table_to_json(costs) for name, costs in self.drafts.items()},
             "step": self.step_ms,
             "level": self.level_ms,
+            "node": self.node_ms,
             "plain": self.plain_ms,
             "prompts": {
                 "target": list(self.target_prompt),
@@ -227,13 +231,14 @@ class CostModel:
             )
         try:
             prompts = {k: (float(v[0]), float(v[1])) for k, v in values.get("prompts", {}).items()}
-            others = {
-                f"{name}_ms": float(values.get(name, 0.0)) for name in ("step", "level", "plain")
-            }
+            others = {f"{name}_ms": float(values.get(name, 0.0)) for name in _BESIDE_PASSES}
+            given = [*others.values(), *(value for pair in prompts.values() for value in pair)]
+            if not all(0 <= value < math.inf for value in given):
+                raise ValueError("one of them is negative, or not a number")
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise UsageError(
-                f"{where}: 'step', 'level' and 'plain' are milliseconds, and each of 'prompts' is "
-                f"a pair of them, of any prompt and of each token ({error})"
+                f"{where}: {', '.join(map(repr, _BESIDE_PASSES))} are milliseconds, and each of "
+                f"'prompts' is a pair of them, of any prompt and of each token ({error})"
             ) from error
         return cls(
             target=_table_from_json(values["target"], f"{where}: target"),
@@ -249,6 +254,7 @@ class CostModel:
         )
 
 
+_BESIDE_PASSES = ("step", "level", "node", "plain")
 _JSON_KEYS = (
     "unit",
     "device",
@@ -256,6 +262,7 @@ _JSON_KEYS = (
     "drafts",
     "step",
     "level",
+    "node",
     "plain",
     "prompts",
     "versions",
@@ -263,6 +270,7 @@ _JSON_KEYS = (
 _OTHER_FIELDS = (
     "step_ms",
     "level_ms",
+    "node_ms",
     "plain_ms",
     "target_prompt",
     "draft_prompts",

@@ -85,6 +85,7 @@ def step_cost(
         context: Tokens before the root.
     """
     target = costs.target.of(widths.nodes + 1, context) + costs.step_ms
+    target = target + widths.nodes * costs.node_ms
     passes = np.zeros(np.shape(context))
     if draft is not None:
         own = costs.of_draft(draft)

@@ -263,18 +263,20 @@ class EngineOutputs:
             if output.widths is None or output.draft is None or not output.steps:
                 continue
             step = step_cost(output.widths, costs, output.draft, output.context)
-            rows.append((output.steps, output.steps * len(output.widths.levels)))
+            each_step = (1, len(output.widths.levels), output.widths.nodes)
+            rows.append([output.steps * often for often in each_step])
             beyond.append(
                 output.median
                 - _of(prompts[output.draft], output)
                 - output.steps * float(step.target + step.draft)
             )
-        added = nnls(np.array(rows, float), np.array(beyond))[0] if rows else np.zeros(2)
+        added = nnls(np.array(rows, float), np.array(beyond))[0] if rows else np.zeros(3)
         own = prompts[None]
         return replace(
             costs,
             step_ms=float(added[0]),
             level_ms=float(added[1]),
+            node_ms=float(added[2]),
             plain_ms=max(0.0, sum(left) / max(1, tokens)),
             target_prompt=own,
             draft_prompts={

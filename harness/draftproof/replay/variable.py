@@ -32,6 +32,7 @@ class VariableSums:
         steps = self.sums.steps
         context = self.sums.root_positions / np.maximum(steps, 1)
         total = costs.prompt(workload.prompt_tokens, draft) + steps * costs.step_ms
+        total = total + self.sums.drafted * costs.node_ms
         for nodes in range(self.steps_by_nodes.shape[2]):
             often = self.steps_by_nodes[:, :, nodes]
             if often.any():

@@ -1,12 +1,16 @@
 """Costs: read from people's files, made monotone, and what follows from them."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from draftproof.errors import UsageError
 from draftproof.replay.costs import CostModel, ForwardCosts, load_costs
+from draftproof.replay.pricing import Widths, Workload, step_cost
+from draftproof.replay.sums import ReplaySums
+from draftproof.replay.variable import VariableSums
 
 BY_HAND = {"target": {"1": 20, "4": 22, "16": 40}, "drafts": {"small": {"1": 2, "8": 4}}}
 
@@ -36,12 +40,41 @@ def test_a_fall_is_noise():
 
 
 def test_what_is_saved_is_read(tmp_path):
-    made = costs(step=0.5, level=0.1, plain=0.2, prompts={"target": [1, 0.1], "small": [0.5, 0.01]})
+    made = costs(
+        step=0.5, level=0.1, node=0.3, plain=0.2, prompts={"target": [1, 0.1], "small": [0.5, 0.01]}
+    )
     made.save(tmp_path / "costs.json")
     again = load_costs(tmp_path / "costs.json")
     assert again.to_json() == made.to_json()
-    assert (again.step_ms, again.level_ms, again.plain_ms) == (0.5, 0.1, 0.2)
+    assert (again.step_ms, again.level_ms, again.node_ms, again.plain_ms) == (0.5, 0.1, 0.3, 0.2)
     assert again.prompt(np.array([10]), "small").tolist() == [1 + 1 + 0.5 + 0.1]
+
+
+def test_a_step_costs_its_passes_and_what_the_engine_adds_to_each_part():
+    made = costs(step=0.5, level=0.1, node=0.01)
+    step = step_cost(Widths(nodes=3, levels=(1, 2)), made, "small", 0)
+    assert step.target == pytest.approx(22 + 0.5 + 2 * 0.1 + 3 * 0.01)
+    assert step.draft == pytest.approx(2 + 2 + 2 / 7)
+    without = step_cost(Widths(nodes=3, levels=()), made, None, 0)
+    assert (without.target, without.draft) == (pytest.approx(22 + 0.5 + 3 * 0.01), 0)
+
+
+def test_drafts_of_varying_length_cost_what_their_steps_do():
+    """Two steps of three and one tokens, each with a pass a token."""
+    made = costs(step=0.5, level=0.1, node=0.01)
+    own = ReplaySums(
+        steps=np.array([[2.0]]),
+        drafted=np.array([[4.0]]),
+        accepted=np.array([[2.0]]),
+        root_positions=np.array([[0.0]]),
+        committed=np.array([4]),
+    )
+    by_nodes = np.array([[[0.0, 1.0, 0.0, 1.0]]])
+    sums = VariableSums(sums=own, steps_by_nodes=by_nodes, passes=np.array([[4.0]]))
+    workload = Workload(prompt_tokens=np.array([1]), committed=np.array([5]))
+    [[seconds]] = sums.price(workload, made, "small").seconds.tolist()
+    alike = [step_cost(Widths(nodes=n, levels=(1,) * n), made, "small", 0) for n in (1, 3)]
+    assert seconds * 1000 == pytest.approx(sum(float(a.target + a.draft) for a in alike))
 
 
 def test_dearer_draft_passes():
@@ -60,6 +93,10 @@ def test_dearer_draft_passes():
         ({"target": 20}, "give milliseconds by tokens scored"),
         ({"target": {"contexts": {"1": {"1": 2}, "9": {"1": 2, "4": 3}}}}, "needs the same widths"),
         ({"prompts": {"target": 3}}, "each of 'prompts' is a pair"),
+        ({"prompts": {"target": [3, -1]}}, "one of them is negative"),
+        ({"step": -0.1}, "'node', 'plain' are milliseconds.*one of them is negative"),
+        ({"node": math.nan}, "or not a number"),
+        ({"level": math.inf}, "or not a number"),
     ],
 )
 def test_a_file_that_is_no_cost_says_why(changes, message):
