@@ -54,6 +54,21 @@ def test_a_recording_says_what_it_holds(recording):
     assert all(case.committed <= 12 for case in made.cases)
 
 
+@pytest.mark.parametrize(("temperature", "overrun"), [(0, 0), (1, 8)])
+def test_prompts_recorded_at_once_are_recorded_as_alone(capsys, tmp_path, overrun, temperature):
+    words = ["record", "--limit", 2, "--no-costs", "--max-new-tokens", 6, "--overrun", overrun]
+    words += ["--dtype", "float64", "--temperature", temperature]
+    assert run(capsys, *words, "--out", tmp_path / "alone")[0] == 0
+    code, out, _ = run(capsys, *words, "--batch", 3, "--out", tmp_path / "together")
+    assert (code, "3 prompts are decoded at once" in out) == (0, True)
+    alone, together = (load_recording(tmp_path / name).cases for name in ("alone", "together"))
+    assert len(alone) == 8
+    for one, other in zip(alone, together, strict=True):
+        assert one.token_ids.tolist() == other.token_ids.tolist()
+        assert len(one.token_ids) == one.committed + overrun
+        assert (one.committed, one.stop_reason) == (other.committed, other.stop_reason)
+
+
 def test_a_recording_of_other_settings_is_not_gone_on_with(capsys, recording):
     words = ("record", "--limit", 3, "--no-costs", "--max-new-tokens", 13, "--out", recording)
     assert "other models, settings or prompts" in refused(capsys, *words)

@@ -45,6 +45,7 @@ _OPTIONS = (
     "spec_turns",
     "spec_max_new_tokens",
     "spec_seed",
+    "spec_batch",
 )
 
 

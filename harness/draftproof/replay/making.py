@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from draftproof.config import RunConfig
 from draftproof.data.prompt import Prompt
+from draftproof.decoding import within_context
+from draftproof.engines.ahead import Ahead
 from draftproof.engines.measuring import Bench
+from draftproof.engines.protocol import Request
 from draftproof.engines.reference import ReferenceEngine
+from draftproof.engines.room import batch_size
 from draftproof.environment import hardware, versions
-from draftproof.errors import UsageError
+from draftproof.errors import DraftproofError, UsageError
 from draftproof.models.loading import DraftLM, ModelPair, load_pair, with_draft
 from draftproof.randomness import SeededRandomness
 from draftproof.replay.off_policy import OffPolicyText, off_policy_label
 from draftproof.replay.recorded import Recording, RecordingInfo
 from draftproof.replay.recorder import Trajectory, extended, record_case, require_recordable
 from draftproof.replay.storage import RecordingFolder
+from draftproof.shapes import NO_TREE
 
 _SAY_EVERY_SECONDS = 5.0
 
@@ -29,8 +35,8 @@ class RecordingPlan:
     """What is to be recorded.
 
     Attributes:
-        config: Target, dtype, device, sampling, length limit, prompts and seed; the draft model and
-            the tree are not used.
+        config: Target, dtype, device, sampling, length limit, prompts, seed and how many prompts
+            are decoded at once; the draft model and the tree are not used.
         drafts: Names of draft models, at least one.
         k: Tokens to keep of each position.
         overrun: Tokens to record after the end of an output.
@@ -133,7 +139,8 @@ def make_recording(
     )
     recording = RecordingFolder(folder, info, names)
     said, began = time.monotonic(), len(recording.finished)
-    bench = Bench(ReferenceEngine.without_drafts(models.pair, config), models.pair, config)
+    left = [prompts[name] for name in names if name in prompts and name not in recording.finished]
+    decoder = _Decoder(models.pair, plan, left, report)
     if began:
         report(f"{began} of {len(names)} prompts are recorded already")
     for name in names:
@@ -142,7 +149,7 @@ def make_recording(
         if name in texts:
             token_ids, trajectory = texts[name].encoded(models.pair, config.max_new_tokens)
         else:
-            token_ids, trajectory = _on_policy(bench, prompts[name], plan)
+            token_ids, trajectory = decoder.trajectory(prompts[name])
         recording.append(
             record_case(
                 name,
@@ -162,24 +169,75 @@ def make_recording(
     return recording.close()
 
 
-def _on_policy(
-    bench: Bench, prompt: Prompt, plan: RecordingPlan
-) -> tuple[tuple[int, ...], Trajectory]:
-    """A prompt's token ids, and what the target says after it."""
-    request = bench.request(prompt)
-    found = (plan.outputs or {}).get(prompt.prompt_id)
-    if found is None:
-        generation = bench.engine.plain(request)
-        found = generation.token_ids, generation.stop_reason
-    output, stop_reason = found
-    tokens = extended(
-        request.prompt_token_ids,
-        output,
-        bench.pair.target,
-        sampling=request.sampling,
-        randomness=SeededRandomness(request.seed, f"{request.request_id}\0overrun"),
-        overrun=plan.overrun,
-    )
-    return request.prompt_token_ids, Trajectory(
-        token_ids=tokens, committed=len(output), stop_reason=stop_reason
-    )
+class _Decoder:
+    """What the target says after prompts, decoded many at a time where the settings ask for it.
+
+    Args:
+        pair: The target is used.
+        plan: What to record.
+        prompts: Those that will be asked for, in that order.
+        report: Told of batches that failed.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        plan: RecordingPlan,
+        prompts: Sequence[Prompt],
+        report: Callable[[str], None],
+    ) -> None:
+        self._pair = pair
+        self._overrun = plan.overrun
+        engine = ReferenceEngine.without_drafts(pair, plan.config)
+        self._bench = Bench(engine, pair, plan.config)
+        self._outputs = plan.outputs or {}
+        self._left = [prompt for prompt in prompts if prompt.prompt_id not in self._outputs]
+        rows = batch_size(replace(plan.config, tree=NO_TREE), pair)
+        self._plain = engine.plain
+        if rows > 1:
+            report(f"{rows} prompts are decoded at once")
+            self._plain = Ahead(engine, rows, self._after, plainly=True, report=report).answer
+
+    def trajectory(self, prompt: Prompt) -> tuple[tuple[int, ...], Trajectory]:
+        """A prompt's token ids, and what the target says after it.
+
+        Raises:
+            DraftproofError: The prompt does not fit.
+        """
+        request = self._bench.request(prompt)
+        output, committed, stop_reason = self._output(request)
+        tokens = extended(
+            request.prompt_token_ids,
+            output,
+            self._pair.target,
+            sampling=request.sampling,
+            randomness=SeededRandomness(request.seed, f"{request.request_id}\0overrun"),
+            overrun=self._overrun - (len(output) - committed),
+        )
+        return request.prompt_token_ids, Trajectory(
+            token_ids=tokens, committed=committed, stop_reason=stop_reason
+        )
+
+    def _output(self, request: Request) -> tuple[tuple[int, ...], int, str]:
+        """The target's tokens after a prompt, how many are the output, and why it ends there."""
+        if request.request_id in self._outputs:
+            tokens, stop_reason = self._outputs[request.request_id]
+            return tokens, len(tokens), stop_reason
+        tokens = self._plain(self._with_overrun(request)).token_ids
+        output, reason = request.stopping.cut((), tokens)
+        return tokens, len(output), str(reason)
+
+    def _with_overrun(self, request: Request) -> Request:
+        """The request for an output and, where nothing stops it, what comes after its end."""
+        longer = replace(
+            request.stopping, max_new_tokens=request.stopping.max_new_tokens + self._overrun
+        )
+        stopping = within_context(longer, request.prompt_token_ids, self._pair.target)
+        return replace(request, stopping=stopping)
+
+    def _after(self, request: Request) -> Iterator[Request]:
+        """The requests that come after one, as the engine is asked for them."""
+        names = [prompt.prompt_id for prompt in self._left]
+        for prompt in self._left[names.index(request.request_id) + 1 :]:
+            with suppress(DraftproofError):  # which is raised when its turn comes
+                yield self._with_overrun(self._bench.request(prompt))
