@@ -30,12 +30,18 @@ SETTINGS = {
     "openai": ServerSettings,
 }
 IF_GIVEN = {Capability.PLAIN: "with plain_url", Capability.COUNTS: "with metrics"}
+OF_ALL_SERVERS = frozenset({Capability.BATCHES})
 
 
 def capabilities():
     """One row a capability, one column an engine; a server's by what speaks there."""
     columns = {engine.name: engine.capabilities for engine in ENGINES}
-    servers = {f"openai, {name}": dialect.capabilities for name, dialect in DIALECTS.items()}
+    servers = {
+        f"openai, {name}": dialect.capabilities
+        | OF_ALL_SERVERS
+        | ({Capability.STREAMS} if dialect.joined else frozenset())
+        for name, dialect in DIALECTS.items()
+    }
     rows = [["", *columns, *servers]]
     for capability in Capability:
         own = ["yes" if capability in has else "–" for has in columns.values()]

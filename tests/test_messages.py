@@ -44,6 +44,7 @@ NOT_OF_A_VERIFICATION = {
     "--spec-log-draws": "a setting that only pytest can give",
     "--spec-turns": "a setting that only pytest can give wrongly",
     "--spec-batch": "a setting that only pytest can give wrongly",
+    "--spec-concurrency": "a setting that only pytest can give wrongly",
     "--spec-budget": "a setting that only pytest can give",
 }
 """Options in messages of modules that `draftproof verify` runs, and why it never prints them."""

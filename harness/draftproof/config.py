@@ -123,6 +123,8 @@ class RunConfig:
         engine: Name of the engine under test.
         engine_options: The engine's own settings, as pairs of name and value.
         batch: Prompts that are decoded at once; None for as many as the device has room for.
+        concurrency: Requests that are in flight at once, in shuffled order; 1 asks for one after
+            another.
         engine_timeout: Seconds an engine may take for one output; 0 for any time. The reference
             engine is not timed.
         budget: What each domain is given in place of `draft` and `tree`: domain, draft model (or
@@ -155,6 +157,7 @@ class RunConfig:
     engine: str = "reference"
     engine_options: tuple[tuple[str, str], ...] = ()
     batch: int | None = 1
+    concurrency: int = 1
     engine_timeout: float = 600.0
     budget: tuple[tuple[str, str, str], ...] = ()
 
@@ -199,9 +202,20 @@ class RunConfig:
             f"{self.batch} decodes nothing; give at least 1, or 'auto'",
         )
         _require(
-            self.batch == 1 or self.draw_log is None,
+            self.concurrency >= 1,
+            "--spec-concurrency",
+            f"{self.concurrency} requests in flight decode nothing; give at least 1",
+        )
+        _require(
+            self.concurrency == 1 or self.batch == 1,
+            "--spec-concurrency",
+            "the requests in flight are the batch; leave --spec-batch out",
+        )
+        _require(
+            (self.batch == 1 and self.concurrency == 1) or self.draw_log is None,
             "--spec-log-draws",
-            "writes the draws of prompts that are decoded one at a time; leave --spec-batch out",
+            "writes the draws of prompts that are decoded one at a time; leave --spec-batch and "
+            "--spec-concurrency out",
         )
         _require(
             math.isfinite(self.engine_timeout) and self.engine_timeout >= 0,
@@ -340,6 +354,8 @@ class RunConfig:
         # As it was when there were none.
         if self.batch == 1:
             del settings["batch"]
+        if self.concurrency == 1:
+            del settings["concurrency"]
         if self.draft_device is None:
             del settings["draft_device"]
         if not self.budget:

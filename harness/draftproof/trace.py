@@ -8,7 +8,7 @@ only.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -31,6 +31,9 @@ a case as that does."""
 
 Columns = Mapping[str, np.ndarray]
 """Named arrays of equal length."""
+
+Arrivals = tuple[tuple[float, int], ...]
+"""Of each piece of an answer: seconds since the request was sent, and tokens that it brought."""
 
 STEP_COLUMNS: dict[str, str] = {
     "step": "<i4",
@@ -110,6 +113,8 @@ class DecodedOutput:
             `seconds` nor said to have gone into watching: what the engine's own clock leaves out.
             Negative where `seconds` are more than the call took. None where it was not measured.
         engine: Name of the engine that decoded it; empty where it is not known.
+        arrivals: Of each piece of an answer that came piece by piece and brought tokens: the
+            seconds since the request was sent, and how many tokens. None where it came whole.
     """
 
     token_ids: tuple[int, ...]
@@ -117,6 +122,7 @@ class DecodedOutput:
     seconds: float
     untold_seconds: float | None = None
     engine: str = ""
+    arrivals: Arrivals | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +360,7 @@ def _output_to_json(output: DecodedOutput | None) -> dict[str, Any] | None:
         "seconds": output.seconds,
         "untold_seconds": output.untold_seconds,
         "engine": output.engine,
+        **({} if output.arrivals is None else {"arrivals": [list(one) for one in output.arrivals]}),
     }
 
 
@@ -366,4 +373,12 @@ def _output_from_json(values: Mapping[str, Any] | None) -> DecodedOutput | None:
         seconds=values["seconds"],
         untold_seconds=values.get("untold_seconds"),
         engine=values.get("engine", ""),
+        arrivals=arrivals_from(values.get("arrivals")),
     )
+
+
+def arrivals_from(pieces: Iterable[tuple[float, int]] | None) -> Arrivals | None:
+    """What `DecodedOutput.arrivals` are, from pairs as they are stored."""
+    if pieces is None:
+        return None
+    return tuple((float(seconds), int(tokens)) for seconds, tokens in pieces)

@@ -28,6 +28,10 @@ from fake_server import serving
 from faulty_engines import LastSiblingFirst, ServesAnyTemperature
 
 
+OF_SERVERS = {"log-probabilities", "streamed and whole answers"}
+"""Checks of what the reference engine does not do."""
+
+
 @pytest.fixture(scope="module")
 def subject():
     config = RunConfig(
@@ -50,7 +54,7 @@ def found(subject, name, engine=None):
     return examined
 
 
-@pytest.mark.parametrize("name", sorted(CHECKS.keys() - {"log-probabilities"}))
+@pytest.mark.parametrize("name", sorted(CHECKS.keys() - OF_SERVERS))
 def test_the_reference_engine_passes(subject, name):
     examined = found(subject, name)
     assert examined.finding.status is Status.PASSED, result_line(examined)
@@ -298,6 +302,8 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         "law of the output",
         "law of the output under filters",
         "ends above temperature 0",
+        "alone and in a crowd",
+        "streamed and whole answers",
     }
     assert found(subject, "greedy output", "TellsNothing").finding.status is Status.PASSED
 

@@ -223,3 +223,29 @@ def test_one_that_has_none_is_refused(run, pytester, suite, engine):
     result = run("--spec-batch=2", f"--spec-engine=engines:{engine}")
     assert result.ret == USAGE_ERROR
     result.stdout.fnmatch_lines(["*--spec-batch: *decodes one request at a time*"])
+
+
+def test_requests_in_flight_are_shuffled_and_judged_one_by_one(run, pytester, suite, batches):
+    suite("a b c", "c b a", "d e", "a", "e d c b a", "b b")
+    options = ("--report", "--spec-tree=chain:2")
+    alone = run(*options, "--report-dir=alone")
+    together = run(*options, "--report-dir=together", "--spec-concurrency=3")
+    alone.assert_outcomes(passed=6)
+    together.assert_outcomes(passed=6)
+    together.stdout.fnmatch_lines(["*3 requests in flight*", "*3 prompts are decoded at once"])
+    every = [f"letters/{number}" for number in range(6)]
+    for taken in filter(None, decoded(batches, most_rows=3)):
+        assert taken[0] == every[0]
+        assert sorted(taken) == every
+        assert taken != every
+    assert outputs(pytester, "together") == outputs(pytester, "alone")
+
+
+def test_requests_in_flight_are_no_batch_as_well(run, suite):
+    suite("a b c")
+    result = run("--spec-concurrency=3", "--spec-batch=2")
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--spec-concurrency: the requests in flight are the batch*"])
+    result = run("--spec-concurrency=0")
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines(["*0 requests in flight decode nothing*"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from draftproof.conformance import (
+    crowd_checks,
     law_checks,
     node_facts,
     output_checks,
@@ -45,6 +46,8 @@ CHECKS: dict[str, Check] = {
     "law of the output": law_checks.target_law,
     "law of the output under filters": law_checks.filtered_law,
     "ends above temperature 0": sampled_checks.sampled_ends,
+    "alone and in a crowd": crowd_checks.alone_and_crowded,
+    "streamed and whole answers": crowd_checks.streamed_and_whole,
     "nothing left of earlier requests": request_checks.earlier_requests,
 }
 """What is checked, in this order: each function's docstring says what must hold. The last one sees

@@ -44,11 +44,11 @@ def same_request_twice(subject: Subject) -> Finding:
             for prompt in subject.prompts[:_REPEATS]:
                 asked = subject.request(prompt, sampling=sampling)
                 first, second = engine.speculate(asked), engine.speculate(asked)
-                tally.numerical += _is_rounding(subject, engine, asked, first, second)
+                tally.numerical += is_rounding(subject, engine, asked, first, second)
                 tally.require(
-                    _is_same(subject, engine, asked, first, second),
+                    is_same(subject, engine, asked, first, second),
                     f"{prompt.prompt_id} at temperature {sampling.temperature:g}: "
-                    f"{_parting(first, second)}",
+                    f"{parting(first, second)}",
                     places=len(first.token_ids),
                 )
     return tally.finding(untried="no token came back")
@@ -58,7 +58,7 @@ def _seeded(subject: Subject) -> bool:
     return {Capability.SEEDS, Capability.SAMPLING} <= subject.capabilities
 
 
-def _is_same(
+def is_same(
     subject: Subject, engine: Engine, asked: Request, first: Generation, second: Generation
 ) -> bool:
     """Whether two answers are the same, but for near-ties that rounding explains.
@@ -66,10 +66,10 @@ def _is_same(
     A server that finds a prompt in its cache scores it in blocks of other widths than before.
     """
     same = first.token_ids == second.token_ids
-    return same or _is_rounding(subject, engine, asked, first, second)
+    return same or is_rounding(subject, engine, asked, first, second)
 
 
-def _is_rounding(
+def is_rounding(
     subject: Subject, engine: Engine, asked: Request, first: Generation, second: Generation
 ) -> bool:
     """Whether two greedy answers differ, and at near-ties alone."""
@@ -268,22 +268,22 @@ def earlier_requests(subject: Subject) -> Finding:
                 engine.speculate(subject.request(longest, sampling=sampling))
             after = engine.speculate(asked)
             name = f"{asked.request_id} at temperature {sampling.temperature:g}"
-            tally.numerical += _is_rounding(subject, engine, asked, fresh, after)
+            tally.numerical += is_rounding(subject, engine, asked, fresh, after)
             tally.require(
-                _is_same(subject, engine, asked, fresh, after),
-                f"{name}: its output changed: {_parting(fresh, after)}",
+                is_same(subject, engine, asked, fresh, after),
+                f"{name}: its output changed: {parting(fresh, after)}",
                 places=len(fresh.token_ids),
             )
             if fresh.counts is not None and fresh.token_ids == after.token_ids:
                 tally.require(
-                    after.counts is not None and _is_kept(engine, fresh.counts, after.counts),
-                    f"{name}: {_said(fresh.counts)} before the engine had served anything else, "
-                    f"and {_said(after.counts)} now: something is left over from other requests",
+                    after.counts is not None and is_kept(engine, fresh.counts, after.counts),
+                    f"{name}: {said(fresh.counts)} before the engine had served anything else, "
+                    f"and {said(after.counts)} now: something is left over from other requests",
                 )
     return tally.finding(untried="no token came back")
 
 
-def _is_kept(engine: Engine, fresh: Counts, after: Counts) -> bool:
+def is_kept(engine: Engine, fresh: Counts, after: Counts) -> bool:
     """Whether as much was drafted and kept; kernels that are not the judge's may round a draft."""
     if Capability.PAIR_TARGET in engine.capabilities:
         return fresh == after
@@ -292,14 +292,16 @@ def _is_kept(engine: Engine, fresh: Counts, after: Counts) -> bool:
     return abs(fresh.accepted - after.accepted) <= draft
 
 
-def _said(counts: Counts | None) -> str:
+def said(counts: Counts | None) -> str:
+    """What an engine counted, in words."""
     if counts is None:
         return "no counts were told"
     steps = "" if counts.steps is None else f" in {counts.steps} steps"
     return f"{counts.accepted} of {counts.drafted} drafted tokens were kept{steps}"
 
 
-def _parting(first: Generation, second: Generation) -> str:
+def parting(first: Generation, second: Generation) -> str:
+    """Where two answers part, in words."""
     pairs = zip(first.token_ids, second.token_ids, strict=False)
     index = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
     if index is None:

@@ -35,6 +35,8 @@ _CAPABILITIES = frozenset(Capability) - {
     Capability.NODES,
     Capability.LOG_PROBABILITIES,
     Capability.STATE_CHECKS,
+    Capability.BATCHES,
+    Capability.STREAMS,
 }
 _AT_LEAST_ONE = (lambda value: value >= 1, "give at least 1")
 

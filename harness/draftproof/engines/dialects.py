@@ -8,62 +8,17 @@ llama-cpp-python's ``CreateCompletionRequest`` (text prompts, ``logprobs.tokens`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from draftproof.engines.dialect import Answer, Dialect
+from draftproof.engines.llama_server import ask_llama_server, read_llama_server
+from draftproof.engines.pieces import llama_server_joined, llama_server_tokens, vllm_joined
 from draftproof.engines.protocol import Capability, Request
 from draftproof.engines.server_counters import answered_counts
 from draftproof.errors import EngineError
-from draftproof.trace import Counts
 
 _TOKEN_ID = "token_id:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a server said of one output.
-
-    Attributes:
-        token_ids: The ids, or None where it gave texts alone.
-        token_texts: The text of each token, or None.
-        text: The output's text.
-        prompt_token_ids: The ids that it takes the prompt for, or None.
-        prompt_tokens: How many, or None.
-        finish: ``stop`` or ``length``, as it says.
-        stopped_by: The stop token's id or the stop string, or None.
-        counts: What it counted of speculation, or None.
-        log_probabilities: Of the tokens, or None.
-    """
-
-    token_ids: tuple[int, ...] | None
-    token_texts: tuple[str, ...] | None = None
-    text: str | None = None
-    prompt_token_ids: tuple[int, ...] | None = None
-    prompt_tokens: int | None = None
-    finish: str = ""
-    stopped_by: int | str | None = None
-    counts: Counts | None = None
-    log_probabilities: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """A kind of server.
-
-    Attributes:
-        path: Where it is asked.
-        capabilities: What it can do.
-        ask: The body of a request, from the request, its prompt as text and the model's name.
-        read: From the body of an answer.
-        takes_text: Whether prompts are sent as text.
-    """
-
-    path: str
-    capabilities: frozenset[Capability]
-    ask: Callable[[Request, str, str], dict[str, Any]]
-    read: Callable[[Mapping[str, Any]], Answer]
-    takes_text: bool = False
 
 
 def _vllm(request: Request, prompt: str, model: str) -> dict[str, Any]:
@@ -213,6 +168,7 @@ _FULL = frozenset(
         Capability.TOKEN_PROMPTS,
     }
 )
+_WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 _BARE = frozenset({Capability.SAMPLING, Capability.SEEDS, Capability.LOG_PROBABILITIES})
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -221,12 +177,25 @@ DIALECTS: Mapping[str, Dialect] = {
         capabilities=_FULL | {Capability.SEEDS},
         ask=_vllm,
         read=_read_completion,
+        in_pieces=_WITH_USAGE,
+        joined=vllm_joined,
     ),
     "vllm-logprobs": Dialect(
         path="/v1/completions",
         capabilities=_FULL | {Capability.SEEDS, Capability.LOG_PROBABILITIES},
         ask=_vllm_with_logprobs,
         read=_read_completion,
+        in_pieces=_WITH_USAGE,
+        joined=vllm_joined,
+    ),
+    "llama-server": Dialect(
+        path="/completion",
+        capabilities=_FULL - {Capability.MIN_NEW_TOKENS, Capability.STOP_TOKENS}
+        | {Capability.SEEDS, Capability.COUNTS},
+        ask=ask_llama_server,
+        read=read_llama_server,
+        joined=llama_server_joined,
+        tokens_in=llama_server_tokens,
     ),
     "sglang": Dialect(
         path="/generate",

@@ -99,7 +99,7 @@ class GuardedEngine:
     def generate(
         self, requests: Iterable[Request], *, most_rows: int, plainly: bool = False
     ) -> Iterator[tuple[int, Generation]]:
-        """As the engine does, `most_rows` requests after `most_rows` requests.
+        """As the engine does, `most_rows` requests after `most_rows`, or ``rounds`` times as many.
 
         The engine gets its requests as a list and is waited for until it has answered all of them,
         so that requests are made, and answers used, outside the thread that may hang.
@@ -112,7 +112,8 @@ class GuardedEngine:
             raise EngineError(f"{self.name} decodes one request at a time")
         remaining = iter(requests)
         begin = 0
-        while rows := list(islice(remaining, most_rows)):
+        handed = most_rows * getattr(engine, "rounds", 1)
+        while rows := list(islice(remaining, handed)):
             for request in rows:
                 self._require_served(request)
             ask = partial(engine.generate, rows, most_rows=most_rows, plainly=plainly)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import urllib3
@@ -16,6 +16,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from draftproof.engines.server_events import events_of
 from draftproof.errors import EngineError
 
 _BUSY = {429, 500, 502, 503, 504}
@@ -38,6 +39,7 @@ class Server:
         timeout: Seconds without a byte after which it is taken to hang.
         retries: How often a request is sent again.
         headers: Sent with every request.
+        connections: Kept open; more are opened where more requests are in flight.
         pause: Waits so many seconds.
     """
 
@@ -48,6 +50,7 @@ class Server:
         timeout: float,
         retries: int,
         headers: Mapping[str, str] | None = None,
+        connections: int = 1,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url.rstrip("/")
@@ -55,7 +58,7 @@ class Server:
         self._retries = retries
         self._headers = dict(headers or {})
         self._pause = pause
-        self._pool = urllib3.PoolManager()
+        self._pool = urllib3.PoolManager(maxsize=connections)
         self._failed_with = ""
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +77,37 @@ class Server:
             raise EngineError(f"{self.url}{path} answered with no JSON object: {_shown(text)}")
         return values
 
+    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
+        """The events of an answer that comes piece by piece, each as soon as it is here.
+
+        Yields:
+            Seconds since the request was sent, and the JSON object of a server-sent event. The
+            connection is given up where the iterator is closed before its end.
+
+        Raises:
+            EngineError: As `post`, at whatever piece it happens.
+        """
+        for attempt in range(self._retries + 1):
+            began = time.perf_counter()
+            try:
+                response = self._opened("POST", path, body)
+                break
+            except _MayPassError as failure:
+                self._wait_or_raise(path, attempt, failure)
+        try:
+            yield from events_of(response, began)
+            self._failed_with = ""
+        except ReadTimeoutError as error:
+            raise self._hangs(path) from error
+        except HTTPError as error:
+            raise self._error(
+                f"{self.url}{path}: the answer was cut: {error}", f"cut its answer: {error}"
+            ) from error
+        except ValueError as error:
+            raise EngineError(f"{self.url}{path}: {error}") from error
+        finally:
+            response.close()
+
     def get(self, path: str) -> str:
         """The text at a path; raises like `post`."""
         return self._answer("GET", path, None).decode("utf-8", errors="replace")
@@ -87,17 +121,28 @@ class Server:
             try:
                 return self._tried(method, path, body)
             except _MayPassError as failure:
-                if attempt == self._retries:
-                    tries = "once" if attempt == 0 else f"{attempt + 1} times"
-                    problem = f"{self.url}{path} {failure} (tried {tries})"
-                    raise self._error(problem, str(failure)) from failure.__cause__
-                self._failed_with = self._failed_with or str(failure)
-                pause = max(failure.wait, _FIRST_PAUSE * 2**attempt)
-            self._pause(min(pause, _LONGEST_PAUSE))
+                self._wait_or_raise(path, attempt, failure)
         raise AssertionError("unreachable")
 
+    def _wait_or_raise(self, path: str, attempt: int, failure: _MayPassError) -> None:
+        """Pause before the next try, or say after the last one what failed."""
+        if attempt == self._retries:
+            tries = "once" if attempt == 0 else f"{attempt + 1} times"
+            problem = f"{self.url}{path} {failure} (tried {tries})"
+            raise self._error(problem, str(failure)) from failure.__cause__
+        self._failed_with = self._failed_with or str(failure)
+        self._pause(min(max(failure.wait, _FIRST_PAUSE * 2**attempt), _LONGEST_PAUSE))
+
     def _tried(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
-        """The answer to one try.
+        """The answer to one try; raises like `_opened`."""
+        content = self._content(self._opened(method, path, body), path)
+        self._failed_with = ""
+        return content
+
+    def _opened(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> urllib3.BaseHTTPResponse:
+        """The beginning of the answer to one try, which the server gave with success.
 
         Raises:
             _MayPassError: Another try may succeed.
@@ -119,13 +164,15 @@ class Server:
             raise _MayPassError(f"cannot be reached: {error}") from error
         except HTTPError as error:
             raise self._error(f"{self.url}{path}: {error}") from error
+        if response.status == 200:
+            return response
         content = self._content(response, path)
         if response.status in _BUSY:
             raise _MayPassError(
                 f"answered {response.status}: {_shown(content)}",
                 _seconds(response.headers.get("Retry-After")),
             )
-        return self._accepted(response.status, content, path)
+        raise self._refused(response.status, content, path)
 
     def _error(self, problem: str, failed_with: str = "") -> EngineError:
         """An error that also says what the server failed with before."""
@@ -146,10 +193,7 @@ class Server:
         finally:
             response.release_conn()
 
-    def _accepted(self, status: int, content: bytes, path: str) -> bytes:
-        if status == 200:
-            self._failed_with = ""
-            return content
+    def _refused(self, status: int, content: bytes, path: str) -> EngineError:
         hint = (
             "; give api_key=NAME, the environment variable that holds the key"
             if status in (401, 403)
@@ -160,7 +204,7 @@ class Server:
         error = self._error(f"{self.url}{path} answered {status}: {_shown(content)}{hint}")
         # It is there, and refuses this request.
         self._failed_with = ""
-        raise error
+        return error
 
     def _hangs(self, path: str) -> EngineError:
         failed_with = f"sent nothing for {self._timeout:g} s"

@@ -121,13 +121,14 @@ class Bench:
     def _decode_ahead(self, upcoming: Upcoming, report: Callable[[str], None]) -> None:
         for side in (self._plain_engine, self.engine):
             if Capability.BATCHES not in side.capabilities:
+                asked = "--spec-concurrency" if self.config.concurrency > 1 else "--spec-batch"
                 raise UsageError(
-                    f"--spec-batch: {side.name} decodes one request at a time with these settings; "
-                    "leave --spec-batch out"
+                    f"{asked}: {side.name} decodes one request at a time with these settings; "
+                    f"leave {asked} out"
                 )
 
         def after(request: Request) -> Iterator[Request]:
-            for prompt in upcoming(request.request_id):
+            for prompt in self._in_order(upcoming(request.request_id)):
                 with suppress(DraftproofError):  # which is raised when its turn comes
                     yield self._asked(prompt)
 
@@ -135,6 +136,17 @@ class Bench:
             "plain": Ahead(self._plain_engine, self.batch, after, plainly=True, report=report),
             "speculative": Ahead(self.engine, self.batch, after, report=report),
         }
+
+    def _in_order(self, prompts: Iterable[Prompt]) -> Iterable[Prompt]:
+        """Prompts in the order in which they are decoded ahead of their turn.
+
+        Under load they are shuffled, by the run's seed: a prompt's neighbours are then of every
+        domain and length, as a server's are.
+        """
+        if self.config.concurrency == 1:
+            return prompts
+        purpose = f"order {self.config.seed}"
+        return sorted(prompts, key=lambda prompt: _share_of(prompt.prompt_id, purpose))
 
     def _asked(self, prompt: Prompt) -> Request:
         """What an engine is asked for a prompt, made once for both ways of decoding."""
@@ -304,6 +316,7 @@ class Bench:
             seconds=generation.seconds,
             untold_seconds=untold,
             engine=engine.name,
+            arrivals=generation.arrivals,
         )
 
     def _in_sample(self, request: Request) -> bool:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from draftproof.config import DTYPES, RunConfig
-from draftproof.engines.dialects import DIALECTS, Answer
+from draftproof.engines.dialect import Answer
+from draftproof.engines.dialects import DIALECTS
+from draftproof.engines.extra_body import judge_knows, read_extra_body, with_extras
 from draftproof.engines.http import Server
+from draftproof.engines.in_flight import answers_in_flight
 from draftproof.engines.protocol import Capability, Generation, Request
 from draftproof.engines.server_counters import metric_counts, metric_totals
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
 from draftproof.stopwatch import Clock, Stopwatch
-from draftproof.trace import Counts
+from draftproof.trace import Arrivals, Counts
+
+_CONNECTIONS = 64
+"""Kept open; a request more opens one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +48,12 @@ class ServerSettings:
         None,
     )
     api_key: str | None = setting("name of the environment variable that holds the key", None)
+    stream: bool = setting("ask for answers piece by piece, which tells when tokens arrive", False)
+    extra_body: str | None = setting(
+        "a JSON object, or @FILE of one, that is added to every request; what changes tokens needs "
+        "plain_url, whose answers are then the reference",
+        None,
+    )
 
 
 class OpenAIEngine:
@@ -55,16 +68,22 @@ class OpenAIEngine:
     """
 
     name = "openai"
+    rounds = 16
+    """Requests of one call to `generate`, for each that is in flight: few are sent while others of
+    the same call have ended and none takes their place."""
 
     def __init__(self, config: RunConfig, pair: ModelPair) -> None:
         self._settings = settings = self.read(config)
         self._pair = pair
         self._dialect = DIALECTS[settings.server]
+        self._extras = read_extra_body(settings.extra_body)
         self._server = self._connect(settings.url)
         self._plain_server = settings.plain_url and self._connect(settings.plain_url)
         self._metrics = settings.metrics and self._connect(settings.metrics)
         self.capabilities = (
             self._dialect.capabilities
+            | {Capability.BATCHES}
+            | ({Capability.STREAMS} if self._dialect.joined else frozenset())
             | ({Capability.PLAIN} if settings.plain_url else frozenset())
             | ({Capability.COUNTS} if settings.metrics else frozenset())
         )
@@ -95,7 +114,20 @@ class OpenAIEngine:
     @classmethod
     def check_settings(cls, config: RunConfig) -> None:
         """Find invalid settings before a model is loaded."""
-        _key(cls.read(config))
+        settings = cls.read(config)
+        _key(settings)
+        if settings.stream and DIALECTS[settings.server].joined is None:
+            raise UsageError(
+                f"--spec-engine-option stream: streamed answers of server={settings.server} are "
+                "not read; leave it out"
+            )
+        unknown = read_extra_body(settings.extra_body)
+        if not judge_knows(unknown) and not settings.plain_url:
+            raise UsageError(
+                f"--spec-engine-option extra_body: the judge does not apply {', '.join(unknown)}; "
+                "give plain_url=, a server of the same target without speculation, whose answers "
+                "to the same requests are then the reference"
+            )
 
     def speculate(self, request: Request) -> Generation:
         """Decode on the server.
@@ -107,17 +139,29 @@ class OpenAIEngine:
         watch = Stopwatch(Clock())
         with watch.running():
             before = self._totals()
-        generation, counts = self._complete(self._server, request)
+        generation = self._answered(self._server, request)
         if self._metrics:
             with watch.running():
-                counts = _together(counts, metric_counts(before, self._totals()))
-        return replace(generation, counts=counts, watching_seconds=watch.seconds)
+                counts = _together(generation.counts, metric_counts(before, self._totals()))
+            generation = replace(generation, counts=counts)
+        return replace(generation, watching_seconds=watch.seconds)
+
+    def generate(
+        self, requests: Iterable[Request], *, most_rows: int, plainly: bool = False
+    ) -> Iterator[tuple[int, Generation]]:
+        """Decode with `most_rows` requests in flight; raises like `speculate`.
+
+        Growth of the server's metrics cannot be told apart by request then, so that counts are
+        those of the answers alone.
+        """
+        ask = self.plain if plainly else partial(self._answered, self._server)
+        return answers_in_flight(ask, requests, most_rows)
 
     def plain(self, request: Request) -> Generation:
         """Decode on the server without speculation; raises like `speculate`."""
         if not self._plain_server:
             raise EngineError("openai decodes plainly with --spec-engine-option plain_url=… only")
-        return self._complete(self._plain_server, request)[0]
+        return replace(self._answered(self._plain_server, request), counts=None)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, **asdict(self._settings)}
@@ -132,32 +176,54 @@ class OpenAIEngine:
         key = _key(self._settings)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return Server(
-            url, timeout=self._settings.timeout, retries=self._settings.retries, headers=headers
+            url,
+            timeout=self._settings.timeout,
+            retries=self._settings.retries,
+            headers=headers,
+            connections=_CONNECTIONS,
         )
 
     def _totals(self) -> dict[str, float]:
         return metric_totals(self._metrics.get("")) if self._metrics else {}
 
-    def _complete(self, server: Server, request: Request) -> tuple[Generation, Counts | None]:
+    def _answered(self, server: Server, request: Request) -> Generation:
         prompt = self._pair.decode(request.prompt_token_ids) if self._dialect.takes_text else ""
-        body = self._dialect.ask(request, prompt, self._settings.model)
+        body = with_extras(self._dialect.ask(request, prompt, self._settings.model), self._extras)
         began = time.perf_counter()
-        values = server.post(self._dialect.path, body)
-        seconds = time.perf_counter() - began
         try:
+            values, arrivals = self._asked(server, body)
+            seconds = time.perf_counter() - began
             answer = self._dialect.read(values)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise EngineError(f"the server's answer cannot be read: {error!r}") from error
+        if arrivals is not None and answer.finish in ("", "None"):
+            raise EngineError("the streamed answer ended without a reason to end: it was cut")
         _require_same_prompt(answer, request)
         token_ids = self._with_stop_token(self._token_ids(answer), answer, request)
-        generation = Generation(
+        return Generation(
             token_ids=token_ids,
             stop_reason=_stop_reason(answer, token_ids, request),
             seconds=seconds,
             text=answer.text,
             log_probabilities=_log_probabilities(answer, len(token_ids)),
+            counts=answer.counts,
+            arrivals=arrivals,
         )
-        return generation, answer.counts
+
+    def _asked(
+        self, server: Server, body: dict[str, Any]
+    ) -> tuple[Mapping[str, Any], Arrivals | None]:
+        """An answer as if it had come whole, and when its tokens arrived."""
+        dialect = self._dialect
+        if not (self._settings.stream and dialect.joined):
+            return server.post(dialect.path, body), None
+        pieces = list(server.events(dialect.path, {**body, **dialect.in_pieces}))
+        failed = next((piece["error"] for _, piece in pieces if piece.get("error")), None)
+        if failed is not None:
+            raise EngineError(f"the server ended a streamed answer with an error: {failed}")
+        brought = ((seconds, dialect.tokens_in(piece)) for seconds, piece in pieces)
+        arrivals = tuple((seconds, tokens) for seconds, tokens in brought if tokens)
+        return dialect.joined([piece for _, piece in pieces]), arrivals
 
     def _token_ids(self, answer: Answer) -> tuple[int, ...]:
         if answer.token_ids is not None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from draftproof.config import Sampling
 from draftproof.errors import EngineError
-from draftproof.stopping import Stopping
-from draftproof.trace import Columns
+from draftproof.stopping import Stopping, StopReason
+from draftproof.trace import Arrivals, Columns
 from draftproof.trace import Counts as Counts
 
 
@@ -57,6 +57,8 @@ class Capability(StrEnum):
     """At temperature 0 it tells each token's: `Generation.log_probabilities`."""
     BATCHES = "batches"
     """It decodes many requests at once: `BatchEngine.generate`."""
+    STREAMS = "streams"
+    """It has a setting of its own, ``stream``: whether answers are asked for piece by piece."""
     STATE_CHECKS = "state checks"
     """It compares its cached state with a recompute where `RunConfig.check_state` asks for it."""
 
@@ -114,6 +116,8 @@ class Generation:
         text: The output as the engine itself decodes it, a stop token at its end left out or not.
         log_probabilities: ``[tokens]`` the logarithm of each token's probability after the tokens
             before it, in nats, of the unscaled softmax of the target's logits.
+        arrivals: When tokens arrived, where the answer came piece by piece: of each piece that
+            brought any, the seconds since the request was sent and how many tokens it brought.
     """
 
     token_ids: tuple[int, ...]
@@ -127,6 +131,7 @@ class Generation:
     text: str | None = None
     log_probabilities: tuple[float, ...] | None = None
     watching_seconds: float = 0.0
+    arrivals: Arrivals | None = None
 
 
 @runtime_checkable
@@ -179,7 +184,10 @@ class Engine(Protocol):
 class BatchEngine(Protocol):
     """An engine that decodes many requests at once; it has `Capability.BATCHES`.
 
-    A request's answer, its law and its acceptance are those that it has alone.
+    A request's answer, its law and its acceptance are those that it has alone. One that keeps
+    `most_rows` requests in flight by itself, as a server's engine does, has an attribute
+    ``rounds``: how many times as many requests it is handed in one call, so that each that ends
+    makes room for the next. Its seconds are each request's own, from sending it to its last token.
     """
 
     def generate(
@@ -261,9 +269,20 @@ def _require_same_text(generation: Generation, stopping: Stopping) -> None:
         shown.append(stopping.decode(ids[:-1]))
     # A character that is cut by the end of the output is decoded in many ways.
     same = any(text.strip().rstrip("\ufffd") == said.rstrip("\ufffd") for text in shown)
+    if generation.stop_reason == StopReason.STOP_STRING:
+        # A server may end its text in the middle of the last token, with the stop string or before.
+        same = same or (bool(ids) and _ends_within_last_token(said, ids, stopping.decode))
     if not same:
         raise EngineError(
             f"the engine decodes its own output as {said[:60]!r}, and the target's tokenizer the "
             f"same ids as {shown[-1].strip()[:60]!r}: they are ids of another tokenizer, or "
             "not all of the output's"
         )
+
+
+def _ends_within_last_token(
+    said: str, ids: Sequence[int], decode: Callable[[Sequence[int]], str]
+) -> bool:
+    """Whether a text is that of the ids up to some character of the last one."""
+    whole, before = decode(ids).strip(), decode(ids[:-1]).strip()
+    return whole.startswith(said) and len(said) >= len(before)

@@ -41,7 +41,11 @@ class ReferenceEngine:
     """
 
     name = "reference"
-    capabilities = frozenset(Capability) - {Capability.DRAFT_LENGTH, Capability.LOG_PROBABILITIES}
+    capabilities = frozenset(Capability) - {
+        Capability.DRAFT_LENGTH,
+        Capability.LOG_PROBABILITIES,
+        Capability.STREAMS,
+    }
 
     _rows: RowDecoding | None = None
     """Decodes in batches, where no part is one of a user's own."""

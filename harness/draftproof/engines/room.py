@@ -22,12 +22,14 @@ _LONGEST_PROMPT = 2048
 
 
 def batch_size(config: RunConfig, pair: ModelPair) -> int:
-    """Prompts that are decoded at once.
+    """Prompts that are decoded at once: as many as there are to be requests in flight.
 
     Where the settings leave it open, as many as fit into a quarter of the free memory of the
     target's device, by the size of the logits of a step and of the keys and values of a full
     context: at most 16 on a CPU and 64 elsewhere.
     """
+    if config.concurrency > 1:
+        return config.concurrency
     if config.batch is not None:
         return config.batch
     device = pair.target.device

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from draftproof.report.context import AT_ONCE
 from draftproof.report.run_info import RunInfo
 
-NOT_SETTINGS = frozenset({"data_dir", "limit", "check_state", "tie_tolerance", "batch"})
+NOT_SETTINGS = frozenset(
+    {"data_dir", "limit", "check_state", "tie_tolerance", "batch", "concurrency"}
+)
 """Settings that do not move a case's figures: where the prompts lie, how many there are (cases are
 compared one by one, and their texts by hash), whether state is verified on the way, how outputs are
 judged, and how many are decoded at once, which moves seconds alone."""

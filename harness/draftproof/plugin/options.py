@@ -72,13 +72,35 @@ def _limit(text: str) -> int | str:
 def pairs_of(option: str, text: str) -> list[tuple[str, str]]:
     """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``.
 
+    A comma within brackets, braces or double quotes is part of a value, so that JSON can be one.
+
     Raises:
         UsageError: A part has no name or no equals sign.
+
+    Example:
+        >>> pairs_of("--option", 'a=1,b={"c": [2, 3], "d": ","}')
+        [('a', '1'), ('b', '{"c": [2, 3], "d": ","}')]
     """
-    pairs = [tuple(piece.strip() for piece in part.partition("=")) for part in text.split(",")]
+    pairs = [tuple(piece.strip() for piece in part.partition("=")) for part in _parts(text)]
     if not all(key and equals for key, equals, _ in pairs):
         raise UsageError(f"{option}: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
     return [(key, value) for key, _, value in pairs]
+
+
+def _parts(text: str) -> list[str]:
+    """A text taken apart at its commas, but for those within brackets, braces or quotes."""
+    parts, depth, quoted, escaped = [""], 0, False, False
+    for character in text:
+        if character == "," and not depth and not quoted:
+            parts.append("")
+            continue
+        parts[-1] += character
+        if character == '"' and not escaped and (quoted or depth):
+            quoted = not quoted
+        elif not quoted:
+            depth += (character in "{[") - (character in "}]" and depth > 0)
+        escaped = character == "\\" and quoted and not escaped
+    return parts
 
 
 def one_of_each(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -181,6 +203,15 @@ OPTIONS: tuple[Option, ...] = (
         "batch. Default 1. Not with several workers of pytest-xdist.",
         "N",
         _batch,
+    ),
+    Option(
+        "--spec-concurrency",
+        "Requests in flight at once, plainly and with speculation, in shuffled order: for servers, "
+        "and every engine that decodes many requests at once. Each prompt is judged by itself, as "
+        "it is alone; seconds are those under this load. Default 1. Not with --spec-batch, or "
+        "several workers of pytest-xdist.",
+        "N",
+        int,
     ),
     Option(
         "--spec-tree",

@@ -62,6 +62,8 @@ def header(config: pytest.Config) -> list[str]:
 
 def _settings_line(settings: RunConfig) -> str:
     decoding = f"engine {settings.engine}"
+    if settings.concurrency > 1:
+        decoding += f", {settings.concurrency} requests in flight"
     if settings.batch != 1:
         decoding += f", {settings.batch or 'as many prompts as fit'} at once"
     if settings.engine == REFERENCE:
@@ -157,10 +159,11 @@ def _check_batch(config: pytest.Config, settings: RunConfig) -> None:
         UsageError: No process knows which prompts will be its own.
     """
     workers = _workers(config)
-    if settings.batch != 1 and workers > 1:
+    asked = "--spec-concurrency" if settings.concurrency > 1 else "--spec-batch"
+    if (settings.batch != 1 or settings.concurrency > 1) and workers > 1:
         raise UsageError(
-            f"--spec-batch: {workers} workers of pytest-xdist are handed their prompts one by one, "
-            "and cannot decode together what they do not have yet; leave out -n, or --spec-batch"
+            f"{asked}: {workers} workers of pytest-xdist are handed their prompts one by one, "
+            f"and cannot decode together what they do not have yet; leave out -n, or {asked}"
         )
 
 

@@ -41,6 +41,7 @@ _CONFIG_FIELDS = {
     "spec_engine_option": "engine_options",
     "spec_engine_timeout": "engine_timeout",
     "spec_batch": "batch",
+    "spec_concurrency": "concurrency",
     "spec_tie_tolerance": "tie_tolerance",
     "spec_budget": "budget",
 }

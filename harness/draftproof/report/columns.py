@@ -22,6 +22,7 @@ from draftproof.trace import (
     DecodedOutput,
     Fork,
     Verdict,
+    arrivals_from,
     counts_from,
     verdict_from,
 )
@@ -55,6 +56,8 @@ CASE_COLUMNS = (
     "plain_engine",
     "speculative_engine",
     "plain_verdict",
+    "plain_arrivals",
+    "speculative_arrivals",
 )
 """A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
 how many rows it has in the other two files, in which cases come in the same order."""
@@ -69,6 +72,8 @@ _OPTIONAL_CASE_COLUMNS = frozenset(
         "plain_engine",
         "speculative_engine",
         "plain_verdict",
+        "plain_arrivals",
+        "speculative_arrivals",
     }
 )
 """Columns that any version may lack; null where they are read."""
@@ -164,6 +169,7 @@ def _case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
             for name in (_COUNTS if version >= _COUNTS_SINCE else _COUNTS_BEFORE)
         }
     )
+    arrivals = pa.map_(pa.float64(), pa.int32())
     types = (
         label, label, pa.int32(), label, text,
         pa.list_(pa.int32()), label, pa.float64(),
@@ -172,6 +178,7 @@ def _case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
         counts,
         pa.float64(), pa.float64(),
         pa.float64(), pa.float64(), label, label, label,
+        arrivals, arrivals,
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -212,6 +219,7 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         row[f"{name}_seconds"] = None if output is None else output.seconds
         row[f"{name}_untold_seconds"] = None if output is None else output.untold_seconds
         row[f"{name}_engine"] = None if output is None else output.engine
+        row[f"{name}_arrivals"] = None if output is None else output.arrivals
     return row
 
 
@@ -228,6 +236,7 @@ def _output(row: dict[str, Any], name: str) -> DecodedOutput | None:
         seconds=row[f"{name}_seconds"],
         untold_seconds=_known(row[f"{name}_untold_seconds"]),
         engine=row[f"{name}_engine"] or "",
+        arrivals=arrivals_from(row[f"{name}_arrivals"]),
     )
 
 

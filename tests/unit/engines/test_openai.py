@@ -1,7 +1,9 @@
 """A server as an engine: what it is asked, what is read from its answer, and what is refused."""
 
 import itertools
+import json
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -540,6 +542,7 @@ def test_servers_say_whether_they_can_be_given_stop_tokens(pair):
         "vllm": True,
         "vllm-logprobs": True,
         "sglang": True,
+        "llama-server": False,
         "llama-cpp-python": False,
         "openai": False,
     }
@@ -569,3 +572,116 @@ def test_what_to_state_of_a_server_is_said_where_nothing_is_known(
     reference.capabilities = reference.capabilities - {Capability.PAIR_TARGET}
     assert "dtype" not in rounding_advice(reference, RunConfig())
     assert "--spec-tie-tolerance" in rounding_advice(reference, RunConfig())
+
+
+def test_extras_are_added_to_every_request(pair, ask, vllm):
+    extras = '{"logit_bias": {"17": -100}, "user": "me"}'
+    with serving(vllm) as fake, serving(vllm) as plain:
+        engine = make(pair, fake.url, plain_url=plain.url, extra_body=extras)
+        engine.speculate(ask())
+        engine.plain(ask())
+        engine.close()
+    for server in (fake, plain):
+        assert server.asked[0][1]["logit_bias"] == {"17": -100}
+        assert server.asked[0][1]["user"] == "me"
+
+
+def test_extras_that_the_judge_does_not_apply_need_plain_decoding_of_the_server(pair, tmp_path):
+    file = tmp_path / "extras.json"
+    file.write_text('{"guided_regex": "a+"}', encoding="utf-8")
+
+    def check(**options):
+        given = {"url": "http://here", **options}
+        OpenAIEngine.check_settings(RunConfig(engine="openai", engine_options=tuple(given.items())))
+
+    with pytest.raises(UsageError, match="the judge does not apply guided_regex.*plain_url"):
+        check(extra_body=f"@{file}")
+    check(extra_body=f"@{file}", plain_url="http://there")
+    check(extra_body='{"user": "me"}')
+    for wrong, says in (("{", "is not JSON"), ("[1]", "a JSON object"), ("@nowhere", "be read")):
+        with pytest.raises(UsageError, match=says):
+            check(extra_body=wrong)
+    with pytest.raises(UsageError, match="streamed answers of server=sglang"):
+        check(stream="true", server="sglang")
+
+
+def test_extras_do_not_take_the_place_of_the_runs_own_settings(pair, ask, vllm):
+    with serving(vllm) as fake:
+        engine = make(pair, fake.url, extra_body='{"temperature": 1}')
+        with pytest.raises(UsageError, match="'temperature' is decided by the run's own settings"):
+            engine.speculate(ask())
+        engine.close()
+    assert not fake.asked
+
+
+def test_requests_are_in_flight_together(pair, ask, vllm):
+    at_once, most = [], []
+
+    def slow(path, body):
+        at_once.append(body)
+        most.append(len(at_once))
+        answer = vllm(path, body)
+        time.sleep(0.05)
+        at_once.remove(body)
+        return answer
+
+    requests = [replace(ask(ids=(40, 41 + n)), request_id=str(n)) for n in range(6)]
+    with serving(slow) as fake:
+        engine = make(pair, fake.url)
+        alone = [engine.speculate(request).token_ids for request in requests]
+        assert max(most) == 1
+        answers = dict(engine.generate(requests, most_rows=3))
+        engine.close()
+    assert [answers[n].token_ids for n in range(6)] == alone
+    assert 1 < max(most) <= 3
+
+
+def streaming(*events, ends=b"data: [DONE]\n\n"):
+    def stream(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        for event in events:
+            handler.wfile.write(f"data: {json.dumps(event)}\r\n\r\n".encode())
+            handler.wfile.flush()
+            time.sleep(0.02)
+        handler.wfile.write(ends)
+        handler.close_connection = True
+
+    return stream
+
+
+def test_a_streamed_answer_tells_when_its_tokens_arrived(pair, ask, right):
+    def answer(path, body):
+        assert body["stream"] is True
+        ids = list(right(body["prompt"], body["max_tokens"], ask))
+        cuts = [ids[:1], [], ids[1:4], ids[4:]]
+        pieces = [{"choices": [{"text": "", "token_ids": cut}]} for cut in cuts]
+        pieces[-1]["choices"][0].update(finish_reason="length", text=pair.decode(ids))
+        return streaming(*pieces)
+
+    with serving(answer) as fake:
+        engine = make(pair, fake.url, stream="true")
+        request = ask(ids=(40, 41), limit=8)
+        found = engine.speculate(request)
+        engine.close()
+    assert found.token_ids == right((40, 41), 8, ask)
+    assert [tokens for _, tokens in found.arrivals] == [1, 3, 4]
+    seconds = [seconds for seconds, _ in found.arrivals]
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[0] < seconds[-1] <= found.seconds
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ([], "holds no event"),
+        ([{"error": {"message": "engine died"}}], "ended a streamed answer with an error"),
+        ([{"choices": []}], "without a reason to end"),
+    ],
+)
+def test_a_streamed_answer_that_is_none_is_refused(pair, ask, events, says):
+    with serving(lambda path, body: streaming(*events)) as fake:
+        engine = make(pair, fake.url, stream="true")
+        with pytest.raises(EngineError, match=says):
+            engine.speculate(ask(ids=(40, 41), limit=8))
+        engine.close()

@@ -1,0 +1,64 @@
+"""What a kind of server is: how it is asked, and what is read from its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from draftproof.engines.pieces import Piece, vllm_tokens
+from draftproof.engines.protocol import Capability, Request
+from draftproof.trace import Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a server said of one output.
+
+    Attributes:
+        token_ids: The ids, or None where it gave texts alone.
+        token_texts: The text of each token, or None.
+        text: The output's text.
+        prompt_token_ids: The ids that it takes the prompt for, or None.
+        prompt_tokens: How many, or None.
+        finish: ``stop`` or ``length``, as it says.
+        stopped_by: The stop token's id or the stop string, or None.
+        counts: What it counted of speculation, or None.
+        log_probabilities: Of the tokens, or None.
+    """
+
+    token_ids: tuple[int, ...] | None
+    token_texts: tuple[str, ...] | None = None
+    text: str | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    prompt_tokens: int | None = None
+    finish: str = ""
+    stopped_by: int | str | None = None
+    counts: Counts | None = None
+    log_probabilities: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """A kind of server.
+
+    Attributes:
+        path: Where it is asked.
+        capabilities: What it can do.
+        ask: The body of a request, from the request, its prompt as text and the model's name.
+        read: From the body of an answer.
+        takes_text: Whether prompts are sent as text.
+        in_pieces: What is added to the body for an answer that comes piece by piece.
+        joined: From the pieces of such an answer to what it would have been whole; None where this
+            project does not read such answers of this server.
+        tokens_in: How many tokens a piece brings.
+    """
+
+    path: str
+    capabilities: frozenset[Capability]
+    ask: Callable[[Request, str, str], dict[str, Any]]
+    read: Callable[[Mapping[str, Any]], Answer]
+    takes_text: bool = False
+    in_pieces: Mapping[str, Any] = field(default_factory=lambda: {"stream": True})
+    joined: Callable[[Sequence[Piece]], Mapping[str, Any]] | None = None
+    tokens_in: Callable[[Piece], int] = vllm_tokens

@@ -1,0 +1,72 @@
+"""What users add to every request of a server: grammars, biases, thinking budgets, LoRA names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from draftproof.errors import UsageError
+
+HARMLESS = frozenset(
+    {
+        "cache_prompt", "cache_salt", "id_slot", "metadata", "priority", "request_id",
+        "safety_identifier", "service_tier", "session_id", "store", "user",
+    }
+)  # fmt: skip
+"""Keys that change no token, so that the judge need not know of them."""
+
+_OPTION = "--spec-engine-option extra_body"
+
+
+def read_extra_body(given: str | None) -> dict[str, Any]:
+    """The keys that are added, from JSON text or, after an ``@``, from a file of it.
+
+    Raises:
+        UsageError: There is no such file, or what it holds is no JSON object.
+    """
+    if given is None:
+        return {}
+    text = given
+    if given.startswith("@"):
+        try:
+            text = Path(given[1:]).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{_OPTION}: {given[1:]} cannot be read: {error}") from error
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{_OPTION} is not JSON ({error}); give an object such as "
+            '{"logit_bias": {"17": -100}}, or @FILE'
+        ) from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{_OPTION}: give a JSON object, not {text[:40]!r}")
+    return values
+
+
+def with_extras(body: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's body with the extras in it; objects that both have are merged.
+
+    Raises:
+        UsageError: A key is one that the run's own settings decide.
+    """
+    merged = dict(body)
+    for key, value in extras.items():
+        if key not in body:
+            merged[key] = value
+        elif isinstance(body[key], Mapping) and isinstance(value, Mapping):
+            merged[key] = with_extras(body[key], value)
+        else:
+            raise UsageError(
+                f"{_OPTION}: '{key}' is decided by the run's own settings (--spec-temperature, "
+                "--spec-max-new-tokens, --spec-stop and others), so that the judge knows of it; "
+                "leave it out"
+            )
+    return merged
+
+
+def judge_knows(extras: Mapping[str, Any]) -> bool:
+    """Whether the judge's target says what the server should say, whatever the extras are."""
+    return extras.keys() <= HARMLESS

@@ -1,0 +1,78 @@
+"""What is right alone and wrong in a crowd is found behind a server, and a sound one passes."""
+
+from dataclasses import replace
+
+import pytest
+from batched_server import (
+    batched,
+    drafts_of_other_rows,
+    limit_of_the_longest,
+    one_generator,
+    prefixes_mixed_up,
+    settings_of_the_last,
+)
+
+from draftproof.config import RunConfig, Sampling
+from draftproof.conformance.check_result import Status
+from draftproof.conformance.kit import examine
+from draftproof.conformance.making import make_subject
+from draftproof.conformance.rendering import result_line
+
+ALONE = "alone and in a crowd"
+STREAMED = "streamed and whole answers"
+
+
+@pytest.fixture(scope="module")
+def subject():
+    config = RunConfig(max_new_tokens=10, sampling=Sampling(temperature=1.0))
+    return make_subject(config, prompts=1, report=lambda line: None)
+
+
+def found(subject, name, **faults):
+    with batched(subject.pair, **faults) as (server, url):
+        config = replace(
+            subject.config, engine="openai", engine_options=(("url", url), ("retries", "0"))
+        )
+        asked = replace(subject, config=config)
+        (examined,) = examine(asked, [name])
+        asked.close()
+    return examined, server
+
+
+def test_a_sound_server_passes_in_batches(subject):
+    examined, server = found(subject, ALONE)
+    assert examined.finding.status is Status.PASSED, result_line(examined)
+    assert examined.finding.places > 40
+    assert server.most >= 4
+
+
+@pytest.mark.parametrize(
+    ("faults", "says"),
+    [
+        ({"asked": settings_of_the_last}, "beside ones with other settings"),
+        ({"asked": limit_of_the_longest}, "10 tokens, and then 18"),
+        ({"asked": one_generator}, "at temperature 1, beside"),
+        ({"asked": prefixes_mixed_up}, "beside ones with the same beginning"),
+        ({"swaps": True}, "its output is another one than alone"),
+        ({"of_draft": drafts_of_other_rows}, "drafts depend on who else is served"),
+    ],
+    ids=["settings", "limit", "seeds", "prefixes", "swapped", "acceptance"],
+)
+def test_what_is_right_alone_and_wrong_in_a_crowd_is_found(subject, faults, says):
+    first_only = replace(subject, to_the_end=False)
+    for name in ("greedy output", ALONE):
+        examined, _ = found(first_only, name, **faults)
+        wanted = Status.PASSED if name != ALONE else Status.FAILED
+        assert examined.finding.status is wanted, result_line(examined)
+    assert any(says in line for line in examined.finding.lines), examined.finding.lines
+
+
+def test_a_streamed_answer_is_the_whole_one(subject):
+    examined, _ = found(subject, STREAMED)
+    assert examined.finding.status is Status.PASSED, result_line(examined)
+    assert "pieces that brought several tokens at once: 0" not in examined.finding.lines
+
+
+def test_a_piece_that_is_lost_on_the_way_is_found(subject):
+    examined, _ = found(subject, STREAMED, pieces=lambda ids: [ids[:2], ids[3:]])
+    assert examined.finding.status is Status.FAILED
