@@ -299,6 +299,21 @@ def test_latest_leads_to_the_report(tmp_path, make_cases, run_info, monkeypatch,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
 
 
+def test_when_tokens_arrived_is_kept(tmp_path, make_cases, run_info):
+    arrivals = ((0.125, 1), (0.25, 3), (0.25, 2))
+    case = make_cases()[0]
+    streamed = replace(case, speculative=replace(case.speculative, arrivals=arrivals))
+    write_report(tmp_path, run_info, [streamed])
+    [found] = load_run(tmp_path).cases
+    assert found.speculative.arrivals == arrivals
+    assert found.plain.arrivals is None
+    again = CaseRecord.from_json(json.loads(json.dumps(streamed.to_json())))
+    assert again.speculative.arrivals == arrivals
+    assert "| speculative | time to first token, ms | 125.0" in (tmp_path / "summary.md").read_text(
+        encoding="utf-8"
+    )
+
+
 def as_version_1(directory):
     """Rewrite a report as schema version 1 would have: without what version 2 added."""
     added = {
@@ -313,6 +328,8 @@ def as_version_1(directory):
             "plain_engine",
             "speculative_engine",
             "plain_verdict",
+            "plain_arrivals",
+            "speculative_arrivals",
         ],
         "nodes.parquet": ["overlap"],
     }

@@ -114,7 +114,7 @@ def report(arguments: argparse.Namespace) -> str:
     summary, found = summarise(saved.cases, resampling), _study(saved, resampling)
     if arguments.json:
         notes = run_notes(saved.run, summary, saved.cases, complete=saved.complete)
-        return _json(metrics_document(summary, found, notes))
+        return _json(metrics_document(summary, found, notes, saved.cases))
     text = terminal_report(saved.run, summary, saved.cases, found, complete=saved.complete)
     source = PageSource(
         run=saved.run,

@@ -46,17 +46,13 @@ def read_llama_server(values: Mapping[str, Any]) -> Answer:
     """What it said.
 
     Raises:
-        EngineError: It returned no token ids, or cut the prompt.
+        EngineError: It returned no token ids.
     """
     tokens = values["tokens"]
     if not tokens and values["tokens_predicted"]:
         raise EngineError(
             "the server returned text without token ids: this llama-server does not know "
             "return_tokens; it needs a build of 2025 or later"
-        )
-    if values.get("truncated"):
-        raise EngineError(
-            "the server cut the prompt or the output to its context; start it with a larger -c"
         )
     ended = str(values.get("stop_type"))
     is_string = ended == "word"

@@ -23,6 +23,7 @@ from draftproof.report.context import (
     study_lines,
     versions_line,
 )
+from draftproof.report.latency_table import LATENCY_LINE, latency_table
 from draftproof.report.notes import run_notes
 from draftproof.report.run_info import TOY_NOTICE, RunInfo
 from draftproof.report.tables import (
@@ -91,6 +92,8 @@ def markdown_report(
     ]
     if (scored := accuracy_table(summary)) is not None:
         blocks += ["## Accuracy", markdown_table(scored), ACCURACY_LINE]
+    if (waits := latency_table(cases)) is not None:
+        blocks += ["## Latency", markdown_table(waits), LATENCY_LINE]
     if found is not None and (lines := study_lines(found)):
         blocks += ["\n".join(f"- {inline(line)}" for line in lines)]
     if found is not None and found.findings:

@@ -6,15 +6,20 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from draftproof.report.latency_table import latency_json
 from draftproof.report.study_json import estimate_json, study_json
 from draftproof.statistics import DepthSummary, GroupSummary, RunSummary, Study
+from draftproof.trace import CaseRecord
 
 METRICS_VERSION = 3
 """Raised whenever a key of ``metrics.json`` changes its name, its type or its meaning."""
 
 
 def metrics_document(
-    summary: RunSummary, found: Study | None = None, notes: Sequence[str] = ()
+    summary: RunSummary,
+    found: Study | None = None,
+    notes: Sequence[str] = (),
+    cases: Sequence[CaseRecord] = (),
 ) -> dict[str, Any]:
     """The figures of a run as plain JSON values.
 
@@ -32,7 +37,8 @@ def metrics_document(
         where they can be estimated. Where an engine tells no steps, ``steps`` are the fewest that
         there can have been, ``most_steps`` stands beside them, and ``at_least`` says how small the
         figures over steps can be. ``notes``, where there are any, are what must be said beside the
-        figures. With `found`, the keys of `study_json` follow.
+        figures. Where `cases` tell when tokens arrived, ``latency`` is `latency_json` of them. With
+        `found`, the keys of `study_json` follow.
     """
     verdicts = summary.overall.verdicts
     overall = _group(summary.overall)
@@ -51,6 +57,7 @@ def metrics_document(
         },
         **({"notes": list(notes)} if notes else {}),
         **_accuracies(summary),
+        **({"latency": waits} if (waits := latency_json(cases)) else {}),
         **({} if found is None else study_json(found)),
     }
 

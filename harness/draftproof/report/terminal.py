@@ -21,6 +21,7 @@ from draftproof.report.context import (
     study_lines,
     versions_line,
 )
+from draftproof.report.latency_table import LATENCY_LINE, latency_table
 from draftproof.report.notes import run_notes
 from draftproof.report.run_info import TOY_NOTICE, RunInfo
 from draftproof.report.tables import (
@@ -73,6 +74,8 @@ def terminal_report(
         blocks.append(terminal_table(sample_table(summary)))
     if (scored := accuracy_table(summary)) is not None:
         blocks.append(terminal_table(scored) + "\n" + _wrapped(ACCURACY_LINE))
+    if (waits := latency_table(cases)) is not None:
+        blocks.append(terminal_table(waits) + "\n" + _wrapped(LATENCY_LINE))
     if found is not None and (lines := study_lines(found)):
         blocks.append("\n".join(_wrapped(line) for line in lines))
     if found is not None and found.findings:

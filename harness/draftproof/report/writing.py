@@ -133,7 +133,9 @@ def write_derived(
     cases = tuple(cases)
     summary, found = summarise(cases), study(cases, is_drawn_chain=run.is_drawn_chain)
     notes = run_notes(run, summary, cases, complete=complete)
-    write_text(directory / METRICS_FILE, strict_json(metrics_document(summary, found, notes)))
+    write_text(
+        directory / METRICS_FILE, strict_json(metrics_document(summary, found, notes, cases))
+    )
     text = markdown_report(run, summary, cases, found, complete=complete)
     write_text(directory / SUMMARY_FILE, text)
     report = Report(

@@ -1,0 +1,63 @@
+"""How long users wait, as a table and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from draftproof.report.labels import NOT_ESTIMABLE, Label
+from draftproof.report.tables import Cell, Table
+from draftproof.statistics.latency import PERCENTILES, Percentiles, latencies
+from draftproof.trace import CaseRecord
+
+_FIGURES = {
+    "time_to_first_token": ("time to first token, ms", 1000.0),
+    "inter_token": ("inter-token latency, ms", 1000.0),
+    "tokens_a_second": ("tokens a second of a request", 1.0),
+}
+"""Each figure's name in tables, and by what its values are multiplied there."""
+
+LATENCY_LINE = (
+    "Times as the client sees them, under the load of this run. Inter-token latency: time between "
+    "two pieces ÷ the tokens of the second, once a token. p99 of fewer than 100 values is the "
+    "largest."
+)
+
+
+def latency_table(cases: Sequence[CaseRecord]) -> Table | None:
+    """One row a side and figure; None where no answer told when its tokens arrived."""
+    rows = [
+        (
+            Cell(text=side),
+            Cell(text=term),
+            *(_cell(value * scale) for value in getattr(latency, name).values),
+            Cell(text=str(getattr(latency, name).n)),
+        )
+        for side, latency in latencies(cases).items()
+        for name, (term, scale) in _FIGURES.items()
+    ]
+    if not rows:
+        return None
+    names = ("outputs", "figure", *(f"p{percent}" for percent in PERCENTILES), "n")
+    return Table(columns=tuple(Label(name, name, 0) for name in names), rows=tuple(rows))
+
+
+def latency_json(cases: Sequence[CaseRecord]) -> dict[str, Any]:
+    """By side and figure: its percentiles, in seconds or tokens a second, and ``n``."""
+    return {
+        side: {name: _json(getattr(latency, name)) for name in _FIGURES}
+        for side, latency in latencies(cases).items()
+    }
+
+
+def _cell(value: float) -> Cell:
+    return Cell(text=NOT_ESTIMABLE if math.isnan(value) else f"{value:.1f}")
+
+
+def _json(found: Percentiles) -> dict[str, Any]:
+    values = {
+        f"p{percent}": None if math.isnan(value) else value
+        for percent, value in zip(PERCENTILES, found.values, strict=True)
+    }
+    return {**values, "n": found.n}

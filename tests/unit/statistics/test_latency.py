@@ -1,0 +1,83 @@
+"""Waiting times: which waits are counted, how often, and which value a percentile is."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from draftproof.report.latency_table import latency_json, latency_table
+from draftproof.report.metrics_json import metrics_document
+from draftproof.statistics import summarise
+from draftproof.statistics.latency import latencies, percentiles
+from draftproof.trace import CaseRecord, DecodedOutput, Verdict
+
+
+def case(name, plain=None, speculative=None, seconds=2.0):
+    def output(arrivals):
+        tokens = sum(count for _, count in arrivals or ((0, 4),))
+        return DecodedOutput(
+            token_ids=tuple(range(tokens)),
+            stop_reason="length",
+            seconds=seconds,
+            arrivals=arrivals,
+        )
+
+    return CaseRecord(
+        case_id=name,
+        domain="code",
+        prompt_tokens=3,
+        verdict=Verdict.IDENTICAL,
+        plain=output(plain),
+        speculative=output(speculative),
+    )
+
+
+def test_a_piece_of_several_tokens_is_as_many_short_waits():
+    found = latencies([case("a", speculative=((0.5, 1), (0.9, 4), (1.1, 1)))])
+    assert set(found) == {"speculative"}
+    waits = found["speculative"]
+    assert waits.time_to_first_token.values == (0.5, 0.5, 0.5)
+    assert waits.inter_token.n == 5
+    # 0.1 four times and 0.2 once.
+    assert waits.inter_token.values == pytest.approx((0.1, 0.2, 0.2))
+    assert waits.tokens_a_second.values == (3.0, 3.0, 3.0)
+
+
+def test_what_came_whole_has_no_waits():
+    assert latencies([case("a")]) == {}
+    assert latency_table([case("a")]) is None
+    assert "latency" not in metrics_document(summarise([case("a")]), cases=[case("a")])
+    failed = replace(case("a"), plain=None, speculative=None, verdict=Verdict.ERROR)
+    assert latencies([failed]) == {}
+
+
+def test_an_output_of_one_piece_has_no_wait_between_tokens():
+    found = latencies([case("a", plain=((0.5, 3),))])["plain"]
+    assert found.inter_token.n == 0
+    assert math.isnan(found.inter_token.values[0])
+    assert latency_json([case("a", plain=((0.5, 3),))])["plain"]["inter_token"] == {
+        "p50": None,
+        "p90": None,
+        "p99": None,
+        "n": 0,
+    }
+
+
+def test_percentiles_are_observed_values():
+    values = list(np.random.default_rng(0).permutation(200) / 10)
+    found = percentiles(values)
+    for percent, value in zip((50, 90, 99), found.values, strict=True):
+        assert value in values
+        assert np.mean(np.array(values) <= value) >= percent / 100
+        assert np.mean(np.array(values) < value) < percent / 100
+
+
+def test_the_table_is_in_milliseconds_and_the_document_in_seconds():
+    cases = [case("a", plain=((0.25, 1), (0.5, 1)), speculative=((0.125, 2),))]
+    rows = [[cell.text for cell in row] for row in latency_table(cases).rows]
+    assert rows[0] == ["plain", "time to first token, ms", "250.0", "250.0", "250.0", "1"]
+    assert rows[3][2] == "125.0"
+    assert rows[4][2] == "–"
+    document = metrics_document(summarise(cases), cases=cases)
+    assert document["latency"]["plain"]["inter_token"]["p50"] == 0.25
