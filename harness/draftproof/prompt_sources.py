@@ -83,7 +83,16 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 REAL: tuple[str, ...] = ("humaneval", "gsm8k", "bbh", "mt_bench")
 """What ``real`` stands for: one data set for each of the four domains."""
 
-COLUMN_KEYS: tuple[str, ...] = ("prompt", "turns", "answer", "scoring", "domain", "id")
+COLUMN_KEYS: tuple[str, ...] = (
+    "prompt",
+    "turns",
+    "messages",
+    "token_ids",
+    "answer",
+    "scoring",
+    "domain",
+    "id",
+)
 """What a column of one's own file can hold (see `draftproof.data.own`)."""
 
 _CHOICE = re.compile(r"(?P<name>[^:@]*)(:(?P<parts>[^@]*))?(@(?P<revision>.*))?")

@@ -12,6 +12,7 @@ from draftproof.conformance import places
 from draftproof.conformance.check_result import Finding, not_available
 from draftproof.conformance.places import Place
 from draftproof.conformance.subject import Subject
+from draftproof.data.encoding import prompt_ids
 from draftproof.engines.certifying import engine_rounding
 from draftproof.engines.protocol import Capability, Engine, Generation, Request
 from draftproof.errors import DraftproofError
@@ -203,7 +204,7 @@ def _decided(subject: Subject, request: Request, generation: Generation) -> tupl
 def prompt_lengths(subject: Subject) -> Finding:
     """A prompt of one token and one that fills the context are answered, an empty one is not."""
     tally = subject.tally("prompts")
-    whole = subject.pair.encode(subject.prompts[0].text)
+    whole = prompt_ids(subject.pair, subject.prompts[0])
     room = 4
     longest = min(subject.pair.target.max_length, _LONGEST) - room
     full = (whole * (1 + longest // len(whole)))[:longest]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from draftproof.config import Sampling
 from draftproof.conformance.subject import GREEDY, Subject
+from draftproof.data.encoding import prompt_ids
 from draftproof.engines.protocol import Capability, Engine, Generation
 
 EDGES = 10
@@ -178,7 +179,7 @@ def _of_output(
 
 def _prompts(subject: Subject, engine: Engine) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Prompts by name: the subject's, then parts of them, then with part of their answers."""
-    whole = [(p.prompt_id, subject.pair.encode(p.text)) for p in subject.prompts]
+    whole = [(p.prompt_id, prompt_ids(subject.pair, p)) for p in subject.prompts]
     found = list(whole)
     if Capability.TOKEN_PROMPTS in engine.capabilities:
         for share in (3, 1, 2):

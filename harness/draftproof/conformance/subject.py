@@ -11,6 +11,7 @@ from draftproof.acceptance import AcceptanceRule
 from draftproof.config import RunConfig, Sampling
 from draftproof.conformance.check_result import Tally
 from draftproof.conformance.pool import EnginePool
+from draftproof.data.encoding import prompt_ids
 from draftproof.data.prompt import Prompt
 from draftproof.drafting import Drafter
 from draftproof.engines.certifying import certified, plain_decides, rounding_advice
@@ -137,7 +138,7 @@ class Subject:
     ) -> Request:
         """A request for a prompt or for token ids; what is not given is as in the settings."""
         if isinstance(prompt, Prompt):
-            request_id, token_ids = prompt.prompt_id, self.pair.encode(prompt.text)
+            request_id, token_ids = prompt.prompt_id, prompt_ids(self.pair, prompt)
         else:
             token_ids = tuple(prompt)
             request_id = f"conformance/{hash(token_ids)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from draftproof.data.prompt import Prompt
 
@@ -55,5 +56,7 @@ def token_digest(token_ids: Sequence[int]) -> str:
 
 def _digest(prompt: Prompt) -> bytes:
     # JSON keeps the fields apart, null apart from "null", and is ASCII for any text.
-    fields = [prompt.prompt_id, *prompt.earlier, prompt.text, prompt.answer]
+    fields: list[Any] = [prompt.prompt_id, *prompt.earlier, prompt.text, prompt.answer]
+    # As it was when there were none.
+    fields += [part for part in (prompt.messages, list(prompt.token_ids)) if part]
     return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode("ascii")).digest()

@@ -19,12 +19,17 @@ def read_json_lines(path: Path) -> list[tuple[str, Row]]:
         DataError: The file cannot be read, or a line is not a JSON object; the message names it.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
+    return json_lines(path, text)
+
+
+def json_lines(path: Path, text: str) -> list[tuple[str, Row]]:
+    """The rows of a file's text; as `read_json_lines`."""
     return [
         (where := f"{path}, line {number}", _row(where, line))
-        for number, line in enumerate(lines, start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
     ]
 

@@ -207,8 +207,11 @@ def _own(source: PromptSource) -> tuple[list[Record], list[Origin]]:
         raise UsageError("--spec-prompts own: needs --spec-jsonl FILE")
     path = Path(source.own_file).expanduser()
     records = own_records(path, source.columns or {})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return records, [Origin(dataset=OWN_PROMPTS, place=str(path), sha256=digest)]
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return records, [Origin(dataset=OWN_PROMPTS, place=str(path), sha256=digest.hexdigest())]
 
 
 def _without_texts_of(pool: Iterable[Record], records: list[Record]) -> list[Record]:

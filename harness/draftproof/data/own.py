@@ -1,13 +1,15 @@
-"""Prompts from a file of one's own: JSON Lines, whose columns the user names."""
+"""Prompts from a file of one's own, whose columns the user names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
-from draftproof.data.json_lines import read_json_lines
+from draftproof.data.conversations import as_text, content_of, in_own_keys
 from draftproof.data.prompt import SCORINGS, Prompt
+from draftproof.data.prompt_files import read_prompt_file
 from draftproof.data.record import Record, Row, check_records, text_in
 from draftproof.data.rows import turns
 from draftproof.errors import DataError
@@ -15,17 +17,21 @@ from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS
 from draftproof.scoring.number import parse_number
 
 _WORD = re.compile(r"[\w .+-]{1,64}")
+_LONGEST_ID = 200
 
 
 def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
     """The prompts of a file, in its order.
 
     Args:
-        path: One JSON object a line.
+        path: A file in one of `draftproof.data.prompt_files.FORMATS`. Rows as other tools write
+            them are understood, too (`draftproof.data.conversations`).
         columns: The column for each of `COLUMN_KEYS`; one that is not named has the key's own name
             if the file has such a column:
 
             - ``prompt``: what the user says; or ``turns``: a list of it, one text a turn.
+            - ``messages``: a recorded conversation, whose last message of the user or of a tool is
+              to be answered; or ``token_ids``: the prompt as ids of the target's tokenizer.
             - ``answer``: the reference answer; a number is read as a number.
             - ``scoring``: how to compare with it, one of `draftproof.data.prompt.SCORINGS`; without
               the column, ``number`` for an answer that is one, else ``label``.
@@ -36,7 +42,12 @@ def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
     Raises:
         DataError: The file cannot be read, or a row is not as said; the message names the line.
     """
-    rows = read_json_lines(path)
+    rows = []
+    for where, row in read_prompt_file(path):
+        try:
+            rows.append((where, in_own_keys(row)))
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
     found = {name for _, row in rows for name in row}
     for key, column in columns.items():
         if column not in found:
@@ -45,10 +56,12 @@ def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
                 f"its columns are {', '.join(sorted(found)) or 'none'}"
             )
     present = {key: columns.get(key, key) for key in COLUMN_KEYS if columns.get(key, key) in found}
-    if rows and not {"prompt", "turns"} & set(present):
+    if rows and not {"prompt", "turns", "messages", "token_ids"} & set(present):
         raise DataError(
             f"{path}: no column 'prompt'; found {', '.join(sorted(found))}; name the right one "
-            "with --spec-columns, for example prompt=question"
+            "with --spec-columns, for example prompt=question. Known without it: 'messages', "
+            "'conversations' (ShareGPT), 'turns', 'text', 'token_ids' and lines of OpenAI's batch "
+            "files"
         )
     records = []
     for index, (where, row) in enumerate(rows):
@@ -62,7 +75,14 @@ def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
 
 
 def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
-    if named.get("turns") is not None:
+    messages, token_ids = "", tuple[int, ...]()
+    if named.get("messages") is not None:
+        asked = cast("list[dict[str, Any]]", named["messages"])
+        messages, said = as_text(asked), [content_of(asked[-1])]
+    elif named.get("token_ids") is not None:
+        token_ids = tuple(cast("list[int]", named["token_ids"]))
+        said = [f"{len(token_ids)} token ids: {' '.join(map(str, token_ids))}"]
+    elif named.get("turns") is not None:
         said = turns(named)
     elif "prompt" in named:
         said = [text_in(named, "prompt")]
@@ -76,17 +96,38 @@ def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
     elif named.get("scoring") is not None:
         raise ValueError("'scoring' without an 'answer'")
     prompt = Prompt(
-        prompt_id=f"{OWN_PROMPTS}/{domain}/{_word(named, 'id', str(index))}",
+        prompt_id=f"{OWN_PROMPTS}/{domain}/{_id(named, str(index))}",
         domain=domain,
         text=said[0],
         answer=answer,
         scoring=scoring,
+        messages=messages,
+        token_ids=token_ids,
     )
     return Record(prompt=prompt, row=row, turns=tuple(said))
 
 
+def _id(named: Mapping[str, object], default: str) -> str:
+    """What names a row: any text on one line, of a length that still fits into reports."""
+    value = named.get("id")
+    if value is None:
+        return default
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not text.strip() or not text.isprintable():
+        raise ValueError(f"'id' is {value!r}, expected a number, or text on one line")
+    if len(text) > _LONGEST_ID:
+        raise ValueError(f"'id' has {len(text)} characters; up to {_LONGEST_ID} are read")
+    return text
+
+
 def _answer(named: Mapping[str, object]) -> str | None:
     answer = named.get("answer")
+    if isinstance(answer, list):
+        if len(answer) != 1:
+            raise ValueError(
+                f"'answer' is a list of {len(answer)}; an output is scored against one answer"
+            )
+        answer = answer[0]
     if answer is None or isinstance(answer, str):
         return answer
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):

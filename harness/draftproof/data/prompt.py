@@ -27,6 +27,10 @@ class Prompt:
         scoring: One of `SCORINGS`; None for what is not scored.
         earlier: What the user said before, in a conversation. Each is answered by the target's own
             plain decoding before the next is asked.
+        messages: A recorded conversation as JSON text: messages of any role, the last of which is
+            to be answered, and whose content is `text`. Empty where there is none.
+        token_ids: The prompt itself as ids of the target's tokenizer, no template added; empty
+            where the text or the messages are encoded.
     """
 
     prompt_id: str
@@ -35,6 +39,8 @@ class Prompt:
     answer: str | None = None
     scoring: str | None = None
     earlier: tuple[str, ...] = ()
+    messages: str = ""
+    token_ids: tuple[int, ...] = ()
 
 
 def turn_id(prompt_id: str, turn: int) -> str:

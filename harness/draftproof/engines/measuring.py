@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from draftproof.config import RunConfig
+from draftproof.data.encoding import prompt_ids
 from draftproof.data.prompt import Prompt, turn_id
 from draftproof.decoding import within_context
 from draftproof.engines.ahead import Ahead
@@ -178,7 +179,7 @@ class Bench:
             UsageError: The prompt is empty.
             ModelError: It leaves no room in the target's context.
         """
-        prompt_token_ids = self.pair.encode(prompt.text, self._answered(prompt))
+        prompt_token_ids = prompt_ids(self.pair, prompt, self._answered(prompt))
         stopping = Stopping(
             max_new_tokens=self.config.max_new_tokens,
             stop_token_ids=self.pair.stop_token_ids,

@@ -64,11 +64,28 @@ class ModelPair:
                 that `transformers` gives it, and may have tried to leave it), or the tokenizer has
                 a token for which the target has no embedding.
         """
+        messages = [
+            {"role": role, "content": content}
+            for turn in earlier
+            for role, content in zip(("user", "assistant"), turn, strict=True)
+        ]
+        return self.encode_messages([*messages, {"role": "user", "content": text}])
+
+    def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[int, ...]:
+        """The token ids of messages in the chat template, up to where the answer begins.
+
+        Args:
+            messages: Each with ``role``, ``content`` and whatever else the template reads, such as
+                ``tool_calls``. Without a template, their texts with blank lines between.
+
+        Raises:
+            ModelError: As `encode`.
+        """
         if self.tokenizer.chat_template is None:
-            said = [part for turn in earlier for part in turn]
-            ids = self.tokenizer("\n\n".join([*said, text]))["input_ids"]
+            said = [str(message.get("content", "")) for message in messages]
+            ids = self.tokenizer("\n\n".join(said))["input_ids"]
         else:
-            ids = self.tokenizer(self._shaped(text, earlier), add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(self._shaped(messages), add_special_tokens=False)["input_ids"]
         for token in ids:
             if token >= self.target.vocabulary_size:
                 raise ModelError(
@@ -79,18 +96,13 @@ class ModelPair:
                 )
         return tuple(ids)
 
-    def _shaped(self, text: str, earlier: Sequence[tuple[str, str]]) -> str:
-        """The conversation in the tokenizer's chat template, up to where the answer begins."""
-        messages = [
-            {"role": role, "content": content}
-            for turn in earlier
-            for role, content in zip(("user", "assistant"), turn, strict=True)
-        ]
+    def _shaped(self, messages: Sequence[dict[str, Any]]) -> str:
+        """Messages in the tokenizer's chat template, up to where the answer begins."""
         template = self.tokenizer.get_chat_template()
         require_repeatable(template)
         try:
             shaped = self.tokenizer.apply_chat_template(
-                [*messages, {"role": "user", "content": text}],
+                list(messages),
                 tokenize=False,
                 add_generation_prompt=True,
                 chat_template=without_clock(template),

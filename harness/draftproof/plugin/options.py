@@ -297,7 +297,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--spec-jsonl",
-        "Your own prompts: one JSON object a line; alone it stands for --spec-prompts own.",
+        "Your own prompts: JSON Lines, a JSON array, CSV (each perhaps .gz), Parquet, or a folder "
+        "of datasets' save_to_disk. Prompts, turns, OpenAI messages and batch lines, ShareGPT "
+        "conversations and token ids are understood. Alone it stands for --spec-prompts own.",
         "FILE",
     ),
     Option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from draftproof.config import BUILTIN, NO_DRAFT
+from draftproof.data.encoding import prompt_ids
 from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, is_out_of_memory
@@ -280,7 +281,7 @@ class Speculation:
         """
         if self._bench is None or prompt.earlier or record.verdict is Verdict.ERROR:
             return ""
-        return token_digest(self._bench.pair.encode(prompt.text))
+        return token_digest(prompt_ids(self._bench.pair, prompt))
 
     def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
         """The case's record; where there are other settings too, each goes first in turn."""

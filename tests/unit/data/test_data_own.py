@@ -92,16 +92,16 @@ def test_rows_go_to_the_suites_of_their_domains(tmp_path: Path) -> None:
             [{"question": "q"}],
             "no column 'prompt'; found question; name the right one with --spec-c",
         ),
-        ([{"prompt": "a"}, {"text": "b"}], "line 2: no 'prompt' in this line"),
+        ([{"prompt": "a"}, {"other": "b"}], "line 2: no 'prompt' in this line"),
         ([{"prompt": 3}], "line 1: 'prompt' is int, expected text"),
         ([{"prompt": " "}], "the text of prompt own/own/0 is empty"),
         ([[1]], "line 1: expected a JSON object, found list"),
         ([{"prompt": "a", "id": 1}, {"prompt": "b", "id": 1}], "prompt id own/own/1 occurs twice"),
-        ([{"prompt": "a", "id": "../../x"}], r"line 1: 'id' is '\.\./\.\./x', expected up to 64"),
+        ([{"prompt": "a", "id": 0.5}], r"line 1: 'id' is 0\.5, expected a number, or text"),
         ([{"prompt": "a", "id": "a\n"}], "line 1: 'id' is"),
         ([{"prompt": "a", "domain": "a/b"}], "line 1: 'domain' is 'a/b'"),
         ([{"prompt": "a", "domain": ""}], "line 1: 'domain' is ''"),
-        ([{"prompt": "a", "answer": ["x"]}], "line 1: 'answer' is list"),
+        ([{"prompt": "a", "answer": [["x"]]}], "line 1: 'answer' is list"),
         ([{"prompt": "a", "answer": True}], "line 1: 'answer' is bool"),
         (
             [{"prompt": "a", "answer": "x", "scoring": "vibes"}],
@@ -126,7 +126,7 @@ def test_a_named_column_that_is_not_there(tmp_path: Path) -> None:
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"mine\.jsonl: cannot be read"):
+    with pytest.raises(DataError, match=r"mine\.jsonl: is not text"):
         prompts(path)
     path.write_text("\ufeff" + json.dumps({"prompt": "with a byte order mark"}), encoding="utf-8")
     assert prompts(path)[0].text == "with a byte order mark"

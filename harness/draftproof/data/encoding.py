@@ -1,0 +1,41 @@
+"""From a prompt to the token ids that an engine is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from draftproof.data.prompt import Prompt
+
+
+class Encoder(Protocol):
+    """What turns texts and messages into token ids: a pair of models."""
+
+    def encode(self, text: str, earlier: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
+        """The ids of what a user says, after turns of a conversation."""
+        ...
+
+    def encode_messages(self, messages: Sequence[dict[str, Any]]) -> tuple[int, ...]:
+        """The ids of messages, up to where the answer to them begins."""
+        ...
+
+
+def prompt_ids(
+    encoder: Encoder, prompt: Prompt, answered: Sequence[tuple[str, str]] = ()
+) -> tuple[int, ...]:
+    """The token ids of a prompt: its own, or those of its messages or its text.
+
+    Args:
+        encoder: The pair of models.
+        prompt: The prompt.
+        answered: The turns before it, each with its answer.
+
+    Raises:
+        ModelError: As `ModelPair.encode`.
+    """
+    if prompt.token_ids:
+        return prompt.token_ids
+    if prompt.messages:
+        return encoder.encode_messages(json.loads(prompt.messages))
+    return encoder.encode(prompt.text, answered)

@@ -1,0 +1,105 @@
+"""Rows of a file of one's own prompts, in the formats in which people keep them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from draftproof.data.json_lines import json_lines
+from draftproof.data.record import Row
+from draftproof.errors import DataError
+
+FORMATS = (
+    "JSON Lines (.jsonl), a JSON array of objects (.json), CSV with a header line (.csv), each of "
+    "these perhaps compressed (.gz), Parquet (.parquet), or a folder that datasets' save_to_disk "
+    "wrote"
+)
+"""What can be read, for messages and documents."""
+
+_Placed = list[tuple[str, Row]]
+
+
+def read_prompt_file(path: Path) -> _Placed:
+    """Every row of a file or a data set's folder, with the place it stands at, for messages.
+
+    Raises:
+        DataError: It cannot be read, or a row is no object; the message names the place.
+    """
+    if path.is_dir():
+        return _numbered(path, _rows_of_folder(path))
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".parquet"):
+        return _numbered(path, _rows_of_parquet(path))
+    text = _text(path)
+    if name.endswith(".csv"):
+        return _numbered(path, csv.DictReader(io.StringIO(text, newline="")))
+    if name.endswith(".json") and text.lstrip().startswith("["):
+        return _numbered(path, _rows_of_array(path, text))
+    return json_lines(path, text)
+
+
+def _numbered(path: Path, rows: Any) -> _Placed:
+    placed: _Placed = []
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}, row {number}"
+        if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
+            raise DataError(f"{where}: expected an object with named columns; {FORMATS} are read")
+        placed.append((where, row))
+    return placed
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not text ({error}); {FORMATS} are read") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _rows_of_array(path: Path, text: str) -> list[Any]:
+    try:
+        return list(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}); {FORMATS} are read") from error
+
+
+def _rows_of_parquet(path: Path) -> list[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[Any] = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    return rows
+
+
+def _rows_of_folder(path: Path) -> Iterator[Any]:
+    """The tables that ``state.json`` names, without the library that wrote them."""
+    import pyarrow
+
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        for file in state["_data_files"]:
+            with pyarrow.memory_map(str(path / file["filename"])) as source:
+                yield from pyarrow.ipc.open_stream(source).read_all().to_pylist()
+    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+        splits = [child.name for child in sorted(path.glob("*/state.json"))]
+        hint = (
+            f"; give one split, such as {path / sorted(path.glob('*/state.json'))[0].parent.name}"
+            if splits
+            else ""
+        )
+        raise DataError(
+            f"{path}: no data set that save_to_disk wrote ({error}){hint}; {FORMATS} are read"
+        ) from error

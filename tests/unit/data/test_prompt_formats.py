@@ -1,0 +1,202 @@
+"""Prompts as other tools keep them: file formats, conversations, token ids, ids of any text."""
+
+import gzip
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from draftproof.config import RunConfig
+from draftproof.data.encoding import prompt_ids
+from draftproof.data.fingerprint import prompt_digest
+from draftproof.data.own import own_records
+from draftproof.data.prompt import Prompt
+from draftproof.errors import DataError
+from draftproof.models.loading import load_pair
+
+ROWS = [{"prompt": "One, two?", "id": "a"}, {"prompt": 'With "quotes",\nand a line', "id": "b"}]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return load_pair(RunConfig(), lambda line: None)
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def comma_separated():
+    return b'prompt,id\r\n"One, two?",a\r\n"With ""quotes"",\nand a line",b\r\n'
+
+
+def one(tmp_path, row):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(lines([row]))
+    [record] = own_records(path, {})
+    return record.prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", lines(ROWS)),
+        ("rows.jsonl.gz", gzip.compress(lines(ROWS))),
+        ("rows.json", json.dumps(ROWS).encode()),
+        ("rows.csv", comma_separated()),
+        ("rows.csv.gz", gzip.compress(comma_separated())),
+    ],
+)
+def test_a_file_is_read_by_what_it_is(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    prompts = [record.prompt for record in own_records(path, {})]
+    assert [prompt.text for prompt in prompts] == [row["prompt"] for row in ROWS]
+    assert [prompt.prompt_id for prompt in prompts] == ["own/own/a", "own/own/b"]
+
+
+def test_parquet_and_folders_of_save_to_disk(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_list(ROWS)
+    data.save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict({"train": data}).save_to_disk(tmp_path / "splits")
+    for place in ("rows.parquet", "saved", "splits/train"):
+        found = [record.prompt.text for record in own_records(tmp_path / place, {})]
+        assert found == [row["prompt"] for row in ROWS]
+    with pytest.raises(DataError, match=r"give one split, such as .*splits/train"):
+        own_records(tmp_path / "splits", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("rows.bin", b"\xff\xfe\x00", "is not text.*JSON Lines.*CSV.*Parquet"),
+        ("rows.jsonl.gz", b"nothing", "cannot be read"),
+        ("rows.json", b"[1, 2]", "row 1: expected an object"),
+        ("rows.json", b"[{", "not valid JSON"),
+        ("rows.parquet", b"PAR1", "cannot be read"),
+        ("rows.jsonl", lines([{"question": "?"}]), "no column 'prompt'.*ShareGPT"),
+    ],
+)
+def test_what_cannot_be_read_says_what_can(tmp_path, name, content, says):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        own_records(path, {})
+
+
+MESSAGES = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "user", "content": "And now?"},
+]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [*MESSAGES, {"role": "assistant", "content": "left out"}]},
+        {"custom_id": "x", "url": "/v1/chat/completions", "body": {"messages": MESSAGES}},
+        {
+            "conversations": [
+                {"from": "human", "value": "Hi"},
+                {"from": "gpt", "value": "Hello"},
+                {"from": "human", "value": "And now?"},
+                {"from": "gpt", "value": "left out"},
+            ]
+        },
+    ],
+    ids=["openai", "batch", "sharegpt"],
+)
+def test_a_recorded_conversation_is_asked_up_to_its_last_question(tmp_path, row, pair):
+    prompt = one(tmp_path, row)
+    assert json.loads(prompt.messages) == MESSAGES
+    assert prompt.text == "And now?"
+    shaped = pair.tokenizer.apply_chat_template(
+        MESSAGES, tokenize=False, add_generation_prompt=True
+    )
+    expected = pair.tokenizer(shaped, add_special_tokens=False)["input_ids"]
+    assert list(prompt_ids(pair, prompt)) == expected
+    assert prompt_ids(pair, prompt) != pair.encode(prompt.text)
+
+
+def test_the_result_of_a_tool_is_answered(tmp_path):
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Ask f."},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+    ]
+    prompt = one(tmp_path, {"messages": messages})
+    assert prompt.text == "42"
+    assert json.loads(prompt.messages)[1]["tool_calls"] == [call]
+
+
+@pytest.mark.parametrize("key", ["prompt", "prompt_token_ids", "token_ids"])
+def test_token_ids_are_the_prompt(tmp_path, pair, key):
+    prompt = one(tmp_path, {key: [40, 41, 42]})
+    assert prompt_ids(pair, prompt) == (40, 41, 42)
+    assert prompt.text == "3 token ids: 40 41 42"
+
+
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        ({"text": "Hi"}, ("Hi",)),
+        ({"session_id": "s", "turns": [{"text": "Hi"}, {"text": "Go on"}]}, ("Hi", "Go on")),
+        ({"texts": ["Hi"]}, ("Hi",)),
+    ],
+    ids=["text", "session", "texts"],
+)
+def test_lines_of_benchmarks_of_servers(tmp_path, row, texts):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(lines([row]))
+    [record] = own_records(path, {})
+    assert record.turns == texts
+
+
+def test_an_id_is_any_text_on_one_line(tmp_path):
+    name = "conversation #7 (α/β): [x|y] 'z' & <b>"
+    assert one(tmp_path, {"prompt": "Hi", "id": name}).prompt_id == f"own/own/{name}"
+    for wrong, says in (("a\nb", "on one line"), ("", "on one line"), ("x" * 201, "201 char")):
+        with pytest.raises(DataError, match=says):
+            one(tmp_path, {"prompt": "Hi", "id": wrong})
+
+
+def test_an_answer_may_be_the_only_one_of_a_list(tmp_path):
+    assert one(tmp_path, {"prompt": "Hi", "answer": ["42"]}).answer == "42"
+    with pytest.raises(DataError, match="a list of 2"):
+        one(tmp_path, {"prompt": "Hi", "answer": ["42", "43"]})
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"conversations": [{"from": "narrator", "value": "x"}]}, "'narrator' speaks"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "nothing to answer"),
+        ({"messages": "x"}, "expected a list of messages"),
+        ({"messages": [{"content": "x"}]}, "has no 'role'"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "not text, such as an image",
+        ),
+    ],
+)
+def test_a_conversation_that_is_none_names_its_line(tmp_path, row, says):
+    with pytest.raises(DataError, match=f"line 1: .*{says}"):
+        one(tmp_path, row)
+
+
+def test_what_is_asked_is_part_of_a_prompts_digest():
+    plain = Prompt(prompt_id="a", domain="own", text="x")
+    digests = {
+        prompt_digest(prompt)
+        for prompt in (
+            plain,
+            Prompt(prompt_id="a", domain="own", text="x", messages="[]"),
+            Prompt(prompt_id="a", domain="own", text="x", token_ids=(1,)),
+        )
+    }
+    assert len(digests) == 3
