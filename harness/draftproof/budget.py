@@ -13,6 +13,7 @@ from draftproof.shapes import NO_TREE, LookupShape, TreeShape, parse_tree
 
 SCHEMA_VERSION = 1
 _KIND = "draftproof budget"
+_EVERY_OTHER = "*"
 NO_MODEL = ("none", "lookup")
 """Names of drafts that no model makes: no speculation, and prompt lookup."""
 
@@ -49,6 +50,13 @@ class Budget:
     otherwise: Allotment
     promises: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if _EVERY_OTHER in self.domains:
+            raise UsageError(
+                f"a budget cannot name a domain '{_EVERY_OTHER}', which stands for every other one "
+                "there; give the domain another name and record again"
+            )
+
     def of(self, domain: str) -> Allotment:
         """What a domain is given."""
         return self.domains.get(domain, self.otherwise)
@@ -62,8 +70,8 @@ class Budget:
 
     @property
     def pairs(self) -> tuple[tuple[str, str, str], ...]:
-        """Domain, draft model and tree; the domain of `otherwise` is ``*``."""
-        listed = {**self.domains, "*": self.otherwise}
+        """Domain, draft model and tree; the domain of `otherwise` is `_EVERY_OTHER`."""
+        listed = {**self.domains, _EVERY_OTHER: self.otherwise}
         return tuple((name, each.draft, str(each.tree)) for name, each in listed.items())
 
     def require_made_for(self, target: str, temperature: float, where: str) -> None:
@@ -113,10 +121,12 @@ class Budget:
             raise UsageError(
                 f"{where} is not a budget file; `draftproof advise --budget FILE` writes one"
             )
-        if values.get("schema_version", 0) > SCHEMA_VERSION:
+        version = values.get("schema_version", SCHEMA_VERSION)
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
             raise UsageError(
-                f"{where} has schema version {values['schema_version']}, and this draftproof reads "
-                f"up to {SCHEMA_VERSION}; install a newer one"
+                f"{where} has schema version {version!r}, and this draftproof reads up to "
+                f"{SCHEMA_VERSION}; install a newer one, or write the budget again with "
+                "`draftproof advise --budget FILE`"
             )
         try:
             return cls(
@@ -155,7 +165,7 @@ def load_budget(path: Path) -> Budget:
 
 
 def _allotment(values: Mapping[str, Any], where: str) -> Allotment:
-    draft, tree = str(values["draft"]), parse_tree(str(values["tree"]))
+    draft, tree = str(values["draft"]), parse_tree(str(values["tree"]), f"{where}: tree")
     is_lookup = isinstance(tree, LookupShape)
     if (draft in NO_MODEL) != is_lookup or (draft == "none") != (tree == NO_TREE):
         raise UsageError(

@@ -259,8 +259,12 @@ def _full_tree(depth: int, branching: int) -> int:
     return sum(branching**level for level in range(1, depth + 1))
 
 
-def parse_tree(text: str) -> TreeShape:
-    """The shape of the drafts that ``--spec-tree`` names.
+def parse_tree(text: str, option: str = _OPTION) -> TreeShape:
+    """The shape of the drafts that a text names.
+
+    Args:
+        text: In one of `FORMS`.
+        option: Where it was given, for messages.
 
     Raises:
         UsageError: The text has none of the forms, or the shape has no node or too many.
@@ -271,7 +275,13 @@ def parse_tree(text: str) -> TreeShape:
         >>> str(parse_tree("chain:5"))
         'chain:5'
     """
-    text = text.strip()
+    try:
+        return _parsed(text.strip())
+    except UsageError as error:
+        raise UsageError(str(error).replace(_OPTION, option, 1)) from error
+
+
+def _parsed(text: str) -> TreeShape:
     if match := re.fullmatch(r"(\d+)\s*x\s*(\d+)", text):
         return KAryShape(*_levels(text, match))
     if text == str(NO_TREE):

@@ -129,6 +129,16 @@ def test_advise_writes_its_files(capsys, recording, costs, tmp_path):
     assert "http://" not in html.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_drafts_deeper_than_what_was_recorded_after_an_output_are_said(capsys, recording):
+    words = ("replay", recording, "--draft", "builtin", "--domain", "math", "--tree", "chain:8")
+    assert "counted too low" not in run(capsys, *words)[1]
+    code, out, _ = run(capsys, *words, "--tree", "chain:12")
+    assert code == 0
+    assert "builtin, chain:12: deeper than the 8 tokens" in out
+    assert "--overrun 12" in out
+    assert "--tree: cannot read 'x'" in refused(capsys, "replay", recording, "--tree", "x")
+
+
 def test_what_cannot_be_used_says_why(capsys, recording, costs, tmp_path):
     replay, advise = ("replay", recording), ("advise", recording, "--costs", costs)
     assert "give at least one --tree" in refused(capsys, *replay)
@@ -172,6 +182,25 @@ def test_a_recording_along_texts_of_another_origin(capsys, tmp_path):
     texts.write_text('{"prompt_token_ids": [1], "output_token_ids": [999999]}')
     unknown = refused(capsys, "record", "--texts", texts, "--out", tmp_path / "x", "--no-costs")
     assert "the ids are another tokenizer's" in unknown
+
+
+def test_texts_without_an_output_are_left_out(capsys, tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = [{"prompt_token_ids": [5, 6], "output_token_ids": [2529]} for _ in range(3)]
+    lines.append({"prompt": "a", "output": ""})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ("record", "--texts", path, "--no-costs", "--out")
+    code, out, _ = run(capsys, *words, tmp_path / "recording")
+    assert (code, "1 of 4 texts have no output and are left out" in out) == (0, True)
+    # An output of one token has no step.
+    code, out, _ = run(capsys, "replay", tmp_path / "recording", "--tree", "chain:2")
+    assert code == 0
+    assert "–" in out
+    path.write_text(json.dumps(lines[-1]))
+    assert "no text has an output" in refused(capsys, *words, tmp_path / "other")
+    path.write_text(json.dumps(lines[0]) + json.dumps({**lines[0], "prompt_token_ids": [-1]}))
+    assert refused(capsys, *words, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_above_temperature_0_chains_are_drawn_and_trees_are_not(capsys, tmp_path, costs):

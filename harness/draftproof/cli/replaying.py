@@ -87,6 +87,7 @@ def replay(arguments: argparse.Namespace) -> str:
         [
             *recording_notes(recording),
             _table(rows, is_priced=costs is not None),
+            *_reaching(recording, candidates),
             f"{len(rows)} replays of {len(recording.cases)} prompts in {seconds:.2f} s; no model "
             "was loaded.",
         ]
@@ -120,7 +121,7 @@ def _candidates(recording: Recording, draft: str | None, trees: Sequence[str]) -
     drafts = recording.info.drafts if draft is None else (draft,)
     found = []
     for text in trees:
-        shape = parse_tree(text)
+        shape = parse_tree(text, "--tree")
         if shape == NO_TREE:
             found.append(PLAIN)
         elif isinstance(shape, LookupShape):
@@ -163,6 +164,19 @@ def _rows(
     ]
 
 
+def _reaching(recording: Recording, candidates: Sequence[Candidate]) -> list[str]:
+    """What is counted too low of drafts that reach beyond what was recorded after an output."""
+    deep = [each for each in candidates if each.shape.deepest > recording.info.overrun]
+    if not deep:
+        return []
+    return [
+        f"{', '.join(dict.fromkeys(shown(each) for each in deep))}: deeper than the "
+        f"{recording.info.overrun} tokens that were recorded after each output, so that what the "
+        "last step would have accepted beyond it is counted too low; steps and speedups are "
+        f"exact (`draftproof record --overrun {max(each.shape.deepest for each in deep)}`)."
+    ]
+
+
 _ESTIMATES = ("block_efficiency", "speedup")
 
 
@@ -181,8 +195,10 @@ def _table(rows: Sequence[dict[str, Any]], *, is_priced: bool) -> str:
     from draftproof.statistics.bootstrap import Estimate
 
     def cell(values: dict[str, Any]) -> str:
-        low, high = (np.nan if values[end] is None else values[end] for end in ("low", "high"))
-        return interval(Estimate(value=values["value"], low=low, high=high, n=0))
+        value, low, high = (
+            np.nan if values[name] is None else values[name] for name in ("value", "low", "high")
+        )
+        return interval(Estimate(value=value, low=low, high=high, n=0))
 
     heads = ["domain", "setting", "steps", "accepted\n÷ drafted", "block\nefficiency"]
     listed = [

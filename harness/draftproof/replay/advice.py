@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,7 +28,12 @@ from draftproof.replay.crossfit import (
     speedup_estimate,
 )
 from draftproof.replay.recorded import Recording
-from draftproof.replay.what_if import SweepPoints, break_even_ratio, sweep_points
+from draftproof.replay.what_if import (
+    SweepPoints,
+    break_even_ratio,
+    simple_candidates,
+    sweep_points,
+)
 from draftproof.shapes import KAryShape
 from draftproof.statistics.bootstrap import Estimate, Resampling
 
@@ -60,8 +65,10 @@ class DomainAdvice:
     Attributes:
         domain: Its name.
         prompts: How many were recorded.
-        advised: The fastest setting; no speculation where nothing keeps its promise of being
-            faster on prompts that had no part in the choice.
+        advised: The fastest setting. On prompts that had no part in the choice, where the one
+            setting for all domains is faster, it is that; where nothing is faster than plain
+            decoding, no speculation.
+        is_single: Whether the one setting for all domains is advised.
         compared: The fastest setting of each drafter and kind.
         agreeing: Of `folds` parts, how many would have chosen the same setting without it.
         folds: Parts of the prompts.
@@ -69,7 +76,8 @@ class DomainAdvice:
         single_loss: The share of the speed that is lost with the one setting that is the fastest
             over all domains.
         break_even: Cost ratio of draft and target from which speculation with the advised draft
-            model is slower than none; NaN without a draft model.
+            model is slower than none, on prompts that had no part in choosing; NaN without a draft
+            model.
         early_gain: By how much the best chain that ends early, with the advised draft model, is
             faster than its best chain of one length; None where such chains were not recorded.
         entropy_gain: By how much it is faster where the entropy counts beside the largest
@@ -80,6 +88,7 @@ class DomainAdvice:
     domain: str
     prompts: int
     advised: Promise
+    is_single: bool
     compared: tuple[Promise, ...]
     agreeing: int
     folds: int
@@ -106,7 +115,8 @@ class Advice:
         recording: What it follows from.
         costs: Likewise.
         domains: By domain, in the recording's order.
-        single: The fastest one setting for all domains.
+        single: The fastest one setting for all domains; no speculation where none is faster.
+        left_out: Domains with one prompt, on which nothing can be chosen and priced.
         single_chains: By draft model, the best length of a chain for all domains.
         drafters: What was considered.
         limits: Likewise.
@@ -117,6 +127,7 @@ class Advice:
     costs: CostModel
     domains: tuple[DomainAdvice, ...]
     single: Promise
+    left_out: tuple[str, ...]
     single_chains: dict[str, int]
     drafters: tuple[str, ...]
     limits: Limits
@@ -144,7 +155,7 @@ def advise(
 
     Raises:
         UsageError: A draft model was not recorded or has no costs, a tree needs more tokens of a
-            position or wider passes than there are, or a domain has fewer than two prompts.
+            position or wider passes than there are, or no domain has two prompts.
     """
     drafters = tuple(dict.fromkeys([*drafters, NONE]))
     limits, resampling = limits or Limits(), resampling or Resampling()
@@ -152,23 +163,30 @@ def advise(
     limits = _within(recording, costs, limits)
     whole = Sweep(recording, recording.cases, costs)
     part = np.zeros(len(whole), int)
-    where = {domain: _rows(recording, domain) for domain in recording.domains}
+    every = {domain: _rows(recording, domain) for domain in recording.domains}
+    where = {domain: rows for domain, rows in every.items() if len(rows) > 1}
+    _require_pairs(every)
     for rows in where.values():
         part[rows] = folds([recording.cases[row].case_id for row in rows])
     say("choosing one setting for all domains")
     pooled = cross_fit(whole, part, partial(_choose, whole, drafters, limits))
+    overall = _promise(whole, pooled.best_chosen, pooled.best_held_out, "all", resampling)
+    overall, overall_held_out = _unless_slower(overall, pooled.best_held_out, whole, resampling)
     found = []
     for domain, rows in where.items():
         say(f"choosing a setting for {domain}")
         sweep = Sweep(recording, [recording.cases[row] for row in rows], costs)
         fit = cross_fit(sweep, part[rows], partial(_choose, sweep, drafters, limits))
-        single = HeldOut(*(column[rows] for column in pooled.best_held_out))
-        found.append(_domain_advice(domain, sweep, fit, single, drafters, limits, resampling))
+        single = overall, HeldOut(*(column[rows] for column in overall_held_out))
+        found.append(
+            _domain_advice(domain, sweep, fit, part[rows], single, drafters, limits, resampling)
+        )
     return Advice(
         recording=recording,
         costs=costs,
         domains=tuple(found),
-        single=_promise(whole, pooled.best_chosen, pooled.best_held_out, "all", resampling),
+        single=overall,
+        left_out=tuple(domain for domain in every if domain not in where),
         single_chains={
             draft: choice.candidate.shape.deepest if choice.speedup > 1 else 0
             for (draft, kind), choice in pooled.chosen.items()
@@ -190,7 +208,8 @@ def _domain_advice(
     domain: str,
     sweep: Sweep,
     fit: CrossFit,
-    single: HeldOut,
+    part: np.ndarray,
+    single: tuple[Promise, HeldOut],
     drafters: Sequence[str],
     limits: Limits,
     resampling: Resampling,
@@ -199,14 +218,16 @@ def _domain_advice(
         _promise(sweep, fit.chosen[key], fit.held_out[key], domain, resampling)
         for key in fit.chosen
     )
-    advised = _promise(sweep, fit.best_chosen, fit.best_held_out, domain, resampling)
-    held_out = fit.best_held_out
-    if advised.speedup.value <= 1:
-        plain = Choice(kind=NONE, candidate=PLAIN, speedup=1.0)
-        held_out = HeldOut(sweep.committed.astype(float), sweep.plain)
-        advised = _promise(sweep, plain, held_out, domain, resampling)
+    best, held_out = fit.best_chosen, fit.best_held_out
+    overall, overall_held_out = single
+    is_single = bool(overall_held_out.seconds.sum() < held_out.seconds.sum())
+    if is_single:
+        best = Choice(kind=overall.kind, candidate=overall.candidate, speedup=1.0)
+        held_out = overall_held_out
+    advised = _promise(sweep, best, held_out, domain, resampling)
+    advised, held_out = _unless_slower(advised, held_out, sweep, resampling, domain)
     loss = speedup_estimate(
-        held_out.seconds, single.seconds, sweep.workload.committed, domain, resampling
+        held_out.seconds, overall_held_out.seconds, sweep.workload.committed, domain, resampling
     )
     models = [drafter for drafter in drafters if drafter not in (LOOKUP, NONE)]
     default = Candidate(draft=models[0], shape=DEFAULT.shape) if models else PLAIN
@@ -218,22 +239,58 @@ def _domain_advice(
         domain=domain,
         prompts=len(sweep),
         advised=advised,
+        is_single=is_single and advised.candidate == overall.candidate,
         compared=compared,
         agreeing=fit.agreeing,
         folds=min(len(sweep), 5),
         default=_promise(
             sweep,
             Choice(kind="default", candidate=default, speedup=1.0),
-            HeldOut(measured.steps[0], measured.seconds[0]),
+            HeldOut(measured.steps[0], measured.seconds[0], measured.draft_seconds[0]),
             domain,
             resampling,
         ),
         single_loss=_loss(loss),
         early_gain=_gain(sweep, fit, draft, CHAIN, EARLY, domain, resampling),
         entropy_gain=_gain(sweep, fit, draft, EARLY, EARLY_ENTROPY, domain, resampling),
-        break_even=float("nan") if draft is None else break_even_ratio(points, draft),
+        break_even=_break_even(sweep, fit, part, draft, limits, advised),
         points=points,
     )
+
+
+def _unless_slower(
+    promise: Promise,
+    held_out: HeldOut,
+    sweep: Sweep,
+    resampling: Resampling,
+    stratum: str = "all",
+) -> tuple[Promise, HeldOut]:
+    """A setting with what it gave on held-out prompts; no speculation where that is not faster."""
+    if promise.speedup.value > 1:
+        return promise, held_out
+    nothing = np.zeros(len(sweep))
+    plain = HeldOut(sweep.committed.astype(float), sweep.plain, nothing)
+    choice = Choice(kind=NONE, candidate=PLAIN, speedup=1.0)
+    return _promise(sweep, choice, plain, stratum, resampling), plain
+
+
+def _break_even(
+    sweep: Sweep,
+    fit: CrossFit,
+    part: np.ndarray,
+    draft: str | None,
+    limits: Limits,
+    advised: Promise,
+) -> float:
+    """`break_even_ratio`, on the side of the measured ratio where the advice puts it."""
+    if draft is None:
+        return float("nan")
+    fitted = [held_out for (name, _), held_out in fit.held_out.items() if name == draft]
+    found = break_even_ratio(sweep, part, simple_candidates(draft, limits), fitted, draft)
+    measured = sweep.cost_ratio(draft)
+    if advised.candidate == PLAIN:
+        return min(found, measured)
+    return max(found, measured) if advised.candidate.draft == draft else found
 
 
 def _gain(
@@ -280,6 +337,19 @@ def _loss(ratio: Estimate) -> Estimate:
 
 def _rows(recording: Recording, domain: str) -> np.ndarray:
     return np.array([i for i, case in enumerate(recording.cases) if case.domain == domain])
+
+
+def _require_pairs(every: Mapping[str, np.ndarray]) -> None:
+    """Verify that something can be chosen on one prompt of a domain and priced on another.
+
+    Raises:
+        UsageError: Every domain has one prompt.
+    """
+    if all(len(rows) < 2 for rows in every.values()):
+        raise UsageError(
+            "a setting is chosen on some prompts of a domain and priced on others, and there is 1 "
+            f"prompt of {', '.join(every)}; record at least 2 of each domain, better 50"
+        )
 
 
 def _check(recording: Recording, costs: CostModel, drafters: Sequence[str]) -> None:

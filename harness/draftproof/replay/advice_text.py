@@ -10,12 +10,15 @@ from tabulate import tabulate
 
 from draftproof.budget import Allotment, Budget
 from draftproof.replay.advice import Advice, DomainAdvice, Promise
-from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate
+from draftproof.replay.candidates import LOOKUP, NONE, Candidate
 from draftproof.replay.servers import SERVER_OPTIONS
 from draftproof.shapes import ChainShape, StaticShape
 from draftproof.statistics.bootstrap import Estimate
 
 _LONGEST_SHAPE = 28
+_AS_FOR_ALL = " (as for all)"
+_FEW_PROMPTS = 10
+"""Prompts of a domain below which a choice is another one from one recording to the next."""
 
 
 def interval(estimate: Estimate, decimals: int = 2) -> str:
@@ -64,17 +67,36 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
     blocks = [
         head,
         *notes,
+        *_few_prompts(advice),
         table,
         "Settings are chosen on all prompts; block efficiency and speedup are measured, by replay, "
         f"on prompts that had no part in the choice ({advice.domains[0].folds} folds). Intervals "
-        "are over prompts, at 95%, and leave the noise of the costs out.",
+        "are over prompts, at 95%, and leave the noise of the costs out. Where the one setting for "
+        "all domains was faster there than a domain's own, it is advised (as for all).",
         f"One setting for all domains: {shown(advice.single.candidate)}, speedup "
         f"{interval(advice.single.speedup)}.",
         _compared(advice),
         *_early_lines(advice),
         _server_lines(advice),
     ]
-    return "\n\n".join(blocks)
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _few_prompts(advice: Advice) -> list[str]:
+    """What is wrong with domains of which little was recorded."""
+    few = [f"{e.domain} ({e.prompts})" for e in advice.domains if e.prompts < _FEW_PROMPTS]
+    lines = []
+    if few:
+        lines.append(
+            f"Few prompts: {', '.join(few)}. A setting chosen on so few is another one in the next "
+            "recording, and its interval may be missing; record 50 of each domain."
+        )
+    if advice.left_out:
+        lines.append(
+            f"One prompt only, on which nothing can be chosen: {', '.join(advice.left_out)}. They "
+            "are given the one setting for all domains."
+        )
+    return lines
 
 
 def advice_cells(advice: Advice) -> tuple[list[str], list[list[str]]]:
@@ -93,7 +115,7 @@ def advice_cells(advice: Advice) -> tuple[list[str], list[list[str]]]:
         [
             each.domain,
             str(each.prompts),
-            shown(each.advised.candidate),
+            shown(each.advised.candidate) + (_AS_FOR_ALL if each.is_single else ""),
             interval(each.advised.block_efficiency),
             interval(each.advised.speedup),
             interval(each.default.speedup),
@@ -116,6 +138,8 @@ def _compared(advice: Advice) -> str:
             promise = next(p for p in each.compared if (p.candidate.draft, p.kind) == (draft, kind))
             row.append(f"{_short(promise)} {interval(promise.speedup)}")
         rows.append(row)
+    if not rows:
+        return ""
     return table_of(rows, ["speedup of", *(each.domain for each in advice.domains)])
 
 
@@ -152,12 +176,16 @@ def _short(promise: Promise) -> str:
     shape = promise.candidate.shape
     if isinstance(shape, StaticShape):
         return f"{shape.most_nodes} nodes:"
+    if isinstance(shape, ChainShape) and shape.gain_below:
+        return f"chain:{shape.length} below {shape.gain_below:g}:"
     return f"{str(shape).split(',')[0]}:"
 
 
 def _server_lines(advice: Advice) -> str:
     lines = ["For servers, whose drafts are chains of one length (0: no speculation):"]
     models = [name for name in advice.drafters if name not in (LOOKUP, NONE)]
+    if not models:
+        return ""
     for model in models:
         by_domain = ", ".join(
             f"{each.domain} {each.chain_length(model)}" for each in advice.domains
@@ -187,12 +215,11 @@ def advice_budget(advice: Advice) -> Budget:
     def allotted(candidate: Candidate) -> Allotment:
         return Allotment(draft=candidate.draft, tree=candidate.shape)
 
-    single = advice.single if advice.single.speedup.value > 1 else None
     return Budget(
         target=target,
         temperature=advice.recording.info.temperature,
         domains={each.domain: allotted(each.advised.candidate) for each in advice.domains},
-        otherwise=allotted(PLAIN if single is None else single.candidate),
+        otherwise=allotted(advice.single.candidate),
         promises={
             each.domain: {
                 "block_efficiency": _estimate_json(each.advised.block_efficiency),
@@ -225,7 +252,7 @@ def advice_json(advice: Advice) -> dict[str, Any]:
 def _domain_json(each: DomainAdvice) -> dict[str, Any]:
     return {
         "prompts": each.prompts,
-        "advised": _promise_json(each.advised),
+        "advised": {**_promise_json(each.advised), "as_for_all": each.is_single},
         "default": _promise_json(each.default),
         "compared": [_promise_json(promise) for promise in each.compared],
         "agreeing_folds": [each.agreeing, each.folds],

@@ -11,7 +11,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -110,16 +110,53 @@ def neighbours(tree: Paths, *, ranks: int, depth: int) -> list[Paths]:
         [((0,), (1,)), ((0,), (0, 0))]
     """
     nodes = set(tree)
-    removable = [
-        path
-        for path in tree
-        if (*path, 0) not in nodes and (*path[:-1], path[-1] + 1) not in nodes and len(tree) > 1
+    grown = [_ordered(nodes | {path}) for path in _addable(nodes, ranks, depth)]
+    return grown + [_ordered(nodes - {path}) for path in _removable(nodes) if len(nodes) > 1]
+
+
+def moves(
+    tree: Paths, shares: Mapping[tuple[int, ...], float], *, ranks: int, depth: int, most: int
+) -> list[Paths]:
+    """The trees in which one node stands elsewhere, the most promising ones.
+
+    Where a wider pass costs a jump, or no more nodes are allowed, no neighbour is faster than a
+    tree that a move betters.
+
+    Args:
+        tree: With every node its parent and its elder siblings.
+        shares: How often each path is what the target says; 0 where it is not there.
+        ranks: Siblings at most.
+        depth: Levels at most.
+        most: Trees to return: those that gain the most share, or lose the least.
+
+    Example:
+        >>> moves(((0,), (1,)), {(0,): 0.6, (1,): 0.2, (0, 0): 0.4}, ranks=2, depth=2, most=1)
+        [((0,), (0, 0))]
+    """
+    nodes = set(tree)
+    found = [
+        (shares.get(path, 0.0) - shares.get(gone, 0.0), (nodes - {gone}) | {path})
+        for gone in _removable(nodes)
+        for path in _addable(nodes - {gone}, ranks, depth)
+        if path != gone
     ]
-    addable = {(*path[:-1], path[-1] + 1) for path in tree if path[-1] + 1 < ranks}
-    addable |= {(*path, 0) for path in tree if len(path) < depth}
+    found.sort(key=lambda pair: -pair[0])
+    return [_ordered(paths) for _, paths in found[:most]]
 
-    def ordered(paths: set[tuple[int, ...]]) -> Paths:
-        return tuple(sorted(paths, key=lambda path: (len(path), path)))
 
-    grown = [ordered(nodes | {path}) for path in ordered(addable - nodes)]
-    return grown + [ordered(nodes - {path}) for path in removable]
+def _removable(nodes: set[tuple[int, ...]]) -> Paths:
+    """The nodes that no other needs."""
+    return _ordered(
+        {p for p in nodes if (*p, 0) not in nodes and (*p[:-1], p[-1] + 1) not in nodes}
+    )
+
+
+def _addable(nodes: set[tuple[int, ...]], ranks: int, depth: int) -> Paths:
+    """The paths whose parent and elder siblings are there."""
+    younger = {(*path[:-1], path[-1] + 1) for path in nodes if path[-1] + 1 < ranks}
+    deeper = {(*path, 0) for path in nodes if len(path) < depth}
+    return _ordered((younger | deeper | {(0,)}) - nodes)
+
+
+def _ordered(paths: set[tuple[int, ...]]) -> Paths:
+    return tuple(sorted(paths, key=lambda path: (len(path), path)))

@@ -63,8 +63,11 @@ class Measured:
     draft_seconds: np.ndarray
 
     def speedups(self, plain: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """``[candidates]`` plain ÷ speculative seconds over some cases."""
-        return np.asarray(plain[rows].sum() / self.seconds[:, rows].sum(axis=1))
+        """``[candidates]`` plain ÷ speculative seconds over some cases; 1 where none takes time."""
+        taken = self.seconds[:, rows].sum(axis=1)
+        speedups = np.ones_like(taken)
+        np.divide(plain[rows].sum(), taken, out=speedups, where=taken > 0)
+        return speedups
 
 
 class Sweep:
@@ -96,6 +99,11 @@ class Sweep:
     def committed(self) -> np.ndarray:
         """``[cases]`` tokens that steps commit: all of an output but its first."""
         return self.workload.committed - 1
+
+    def cost_ratio(self, draft: str) -> float:
+        """A draft model's pass over one token ÷ the target's, in the middle of these outputs."""
+        context = float(np.mean(self.workload.prompt_tokens + self.committed / 2))
+        return self.costs.cost_ratio(draft, context)
 
     def alignment(self, draft: str) -> Alignment:
         """The cases under a draft model.

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from draftproof.replay.adaptive import fit_keep
-from draftproof.replay.best_tree import best_trees, neighbours
+from draftproof.replay.best_tree import best_trees, moves, neighbours
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
 from draftproof.replay.matching import Paths
-from draftproof.replay.path_counts import count_paths
+from draftproof.replay.path_counts import PathCounts, count_paths
 from draftproof.replay.pricing import Widths, step_cost
 from draftproof.shapes import ChainShape, KAryShape, LookupShape, StaticShape
 
 CHAIN, K_ARY, TREE = "chain", "k-ary tree", "tree"
 EARLY, EARLY_ENTROPY = "early chain", "early chain, entropy"
 """Chains that end early: by the draft model's largest probability alone, and by its entropy too."""
-_PATHS, _SHORTLIST, _CLIMBS = 160, 24, 12
+_PATHS, _SHORTLIST, _CLIMBS = 160, 24, 24
+_MOVES, _BEAM = 48, 3
 _LOOKUP_NGRAM = 3
 _GAINS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 
@@ -119,27 +120,35 @@ def _best_tree(sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits, chain
 
     For every depth and number of nodes there is a tree that keeps the most, if steps began
     everywhere alike. The most promising of these, by that and by their costs, are replayed; the
-    fastest is then improved node by node, replayed each time, until no neighbour is faster.
+    fastest few are then improved, replayed each time, until none with a node more, less or
+    elsewhere is among the fastest few.
     """
-    promising = sorted(_promising(sweep, rows, draft, limits), key=lambda pair: -pair[0])
+    counts = _path_counts(sweep, rows, draft, limits)
+    shares = dict(zip(counts.paths, counts.shares.tolist(), strict=True))
+    promising = sorted(_promising(counts, sweep, draft, limits), key=lambda pair: -pair[0])
     trees: list[Paths] = list(dict.fromkeys(tree for _, tree in promising[:_SHORTLIST]))
     start = chain.candidate.shape
     trees.append(tuple((0,) * depth for depth in range(1, start.deepest + 1)))
 
-    def fastest(choices: Sequence[Paths]) -> Choice:
-        candidates = [Candidate(draft=draft, shape=StaticShape(tree)) for tree in choices]
-        return _fastest(sweep, rows, TREE, candidates)
-
-    best = fastest(trees)
+    speedups: dict[Paths, float] = {}
+    expanded: set[Paths] = set()
     for _ in range(_CLIMBS):
-        tree = best.candidate.shape
-        if not isinstance(tree, StaticShape):
+        new = [tree for tree in dict.fromkeys(trees) if tree not in speedups]
+        candidates = [Candidate(draft=draft, shape=StaticShape(tree)) for tree in new]
+        if new:
+            found = sweep.measure(candidates).speedups(sweep.plain, rows).tolist()
+            speedups.update(zip(new, found, strict=True))
+        beam = sorted(speedups, key=lambda tree: (-speedups[tree], len(tree), tree))[:_BEAM]
+        open_trees = [tree for tree in beam if tree not in expanded]
+        if not open_trees:
             break
-        around = neighbours(tree.paths, ranks=limits.ranks, depth=limits.depth)
-        better = fastest([each for each in around if len(each) <= limits.nodes] or [tree.paths])
-        if better.speedup <= best.speedup * (1 + 1e-9):
-            break
-        best = better
+        expanded.update(open_trees)
+        trees = [each for tree in open_trees for each in _around(tree, shares, limits)]
+    best = Choice(
+        kind=TREE,
+        candidate=Candidate(draft=draft, shape=StaticShape(beam[0])),
+        speedup=speedups[beam[0]],
+    )
     shape = best.candidate.shape
     if shape.is_chain and not sweep.recording.info.temperature:
         # At temperature 0 the two are the same, and a chain has the shorter name.
@@ -148,18 +157,29 @@ def _best_tree(sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits, chain
     return best
 
 
-def _promising(
-    sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits
-) -> Iterator[tuple[float, Paths]]:
-    """Trees by the tokens that a millisecond would commit if steps began everywhere alike."""
+def _around(tree: Paths, shares: Mapping[tuple[int, ...], float], limits: Limits) -> list[Paths]:
+    """The trees with a node more, less or elsewhere."""
+    ranks, depth = limits.ranks, limits.depth
+    around = neighbours(tree, ranks=ranks, depth=depth)
+    return [each for each in around if len(each) <= limits.nodes] + moves(
+        tree, shares, ranks=ranks, depth=depth, most=_MOVES
+    )
+
+
+def _path_counts(sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits) -> PathCounts:
+    """Paths as if steps began everywhere alike."""
     alignment = sweep.alignment(draft)
     cases, tokens = alignment.ranks.shape
     weights = np.zeros((cases, tokens))
     is_root = np.less.outer(np.arange(tokens), alignment.committed - 1)
     weights[rows] = is_root.T[rows]
-    if not weights.any():
-        return
-    counts = count_paths(alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS)
+    return count_paths(alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS)
+
+
+def _promising(
+    counts: PathCounts, sweep: Sweep, draft: str, limits: Limits
+) -> Iterator[tuple[float, Paths]]:
+    """Trees by the tokens that a millisecond would commit if steps began everywhere alike."""
     context = float(np.mean(sweep.workload.prompt_tokens + sweep.committed / 2))
     deepest = max(map(len, counts.paths), default=0)
     for depth in range(1, min(limits.depth, deepest) + 1):

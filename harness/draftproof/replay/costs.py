@@ -224,6 +224,12 @@ class CostModel:
         for key in values:
             if key not in known:
                 raise UsageError(f"{where}: unknown key '{key}'; known: {', '.join(sorted(known))}")
+        if values.get("unit", "milliseconds") != "milliseconds":
+            raise UsageError(
+                f"{where}: the unit is {values['unit']!r}; costs are given in milliseconds"
+            )
+        if not isinstance(values.get("versions", {}), Mapping):
+            raise UsageError(f"{where}: 'versions' is a mapping of library to version")
         if "target" not in values or not isinstance(values.get("drafts"), Mapping):
             raise UsageError(
                 f"{where}: costs need 'target' and 'drafts', each milliseconds by tokens scored, "
@@ -316,30 +322,67 @@ def _table_from_json(table: Any, where: str) -> ForwardCosts:
     """A table by context and width, or by width alone.
 
     Raises:
-        UsageError: It is neither, lacks width 1, or a value is not a positive number.
+        UsageError: It is neither, lacks width 1, a value is not a positive number, or values fall
+            where there is more to do.
     """
     try:
-        noise = table.get("noise")
+        noise = math.nan if table.get("noise") is None else float(table["noise"])
         by_context = table.get("contexts") or {
             "0": {width: value for width, value in table.items() if width != "noise"}
         }
         rows = {
-            int(context): {int(width): float(value) for width, value in row.items()}
-            for context, row in by_context.items()
+            _count(context): dict(map(_cost, row.items())) for context, row in by_context.items()
         }
+        again = len(rows) < len(by_context) or any(
+            len(rows[_count(context)]) < len(row) for context, row in by_context.items()
+        )
     except (AttributeError, TypeError, ValueError) as error:
         raise UsageError(
             f'{where}: give milliseconds by tokens scored, such as {{"1": 25, "16": 27}} ({error})'
         ) from error
     contexts = tuple(sorted(rows))
     widths = tuple(sorted(rows[contexts[0]])) if contexts else ()
+    if again:
+        raise UsageError(f"{where}: a width or a context is given twice")
     if not widths or widths[0] != 1 or any(set(row) != set(widths) for row in rows.values()):
         raise UsageError(
             f"{where}: every context needs the same widths, and the first of them is 1 token"
         )
-    measured = np.array([[rows[context][width] for width in widths] for context in contexts])
-    if not np.isfinite(measured).all() or not (measured > 0).all():
+    given = np.array([[rows[context][width] for width in widths] for context in contexts])
+    if not np.isfinite(given).all() or not (given > 0).all():
         raise UsageError(f"{where}: a forward pass takes a positive number of milliseconds")
-    return ForwardCosts.monotone(
-        widths, contexts, measured, math.nan if noise is None else float(noise)
-    )
+    for row, context in zip(given, contexts, strict=True):
+        if (np.diff(row) < 0).any():
+            at = int(np.argmax(np.diff(row) < 0))
+            after = f" after {context} tokens" if len(contexts) > 1 else ""
+            raise UsageError(
+                f"{where}: {row[at]:g} ms at {widths[at]} tokens and {row[at + 1]:g} ms at "
+                f"{widths[at + 1]}{after}: scoring more tokens never takes less; give the smaller "
+                "one for both"
+            )
+    if (np.diff(given, axis=0) < 0).any():
+        raise UsageError(f"{where}: a longer context never takes less; some widths fall with it")
+    return ForwardCosts(widths=widths, contexts=contexts, milliseconds=given, noise=noise)
+
+
+def _count(text: Any) -> int:
+    """A number of tokens.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(text, str) or not text.isdecimal():
+        raise ValueError(f"{text!r} is not a number of tokens")
+    return int(text)
+
+
+def _cost(item: tuple[Any, Any]) -> tuple[int, float]:
+    """A width and its milliseconds.
+
+    Raises:
+        ValueError: One of them is no number.
+    """
+    width, value = item
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a number of milliseconds")
+    return _count(width), float(value)

@@ -36,10 +36,12 @@ class HeldOut(NamedTuple):
     Attributes:
         steps: Target forward passes after prefill.
         seconds: Prefill included.
+        draft_seconds: Of these, the draft model's forward passes while decoding.
     """
 
     steps: np.ndarray
     seconds: np.ndarray
+    draft_seconds: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +97,8 @@ def cross_fit(sweep: Sweep, part: np.ndarray, choose: Chooser) -> CrossFit:
     everything = np.arange(len(sweep))
     chosen = dict(choose(everything))
     best = fastest(chosen.values())
-    held_out = {key: HeldOut(*np.zeros((2, len(sweep)))) for key in chosen}
-    best_held_out = HeldOut(*np.zeros((2, len(sweep))))
+    held_out = {key: HeldOut(*np.zeros((3, len(sweep)))) for key in chosen}
+    best_held_out = HeldOut(*np.zeros((3, len(sweep))))
     agreeing = 0
     for fold in np.unique(part):
         rows = everything[part == fold]
@@ -125,6 +127,7 @@ def _fill(into: HeldOut, sweep: Sweep, rows: np.ndarray, candidate: Candidate) -
     measured = sweep.measure([candidate])
     into.steps[rows] = measured.steps[0, rows]
     into.seconds[rows] = measured.seconds[0, rows]
+    into.draft_seconds[rows] = measured.draft_seconds[0, rows]
 
 
 def speedup_estimate(
@@ -146,7 +149,7 @@ def speedup_estimate(
     sums = np.stack([plain, seconds], 1)
     drawn = resampled_totals(sums, stratum, resampling)
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(sums[:, 0].sum() / sums[:, 1].sum())
+        value = float(np.divide(*sums.sum(axis=0)))
         draws = drawn[:, 0] / drawn[:, 1]
     if np.allclose(plain, seconds, rtol=1e-12):
         return Estimate(value=1.0, low=1.0, high=1.0, n=len(plain))

@@ -18,7 +18,7 @@ from draftproof.engines.protocol import Request
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.engines.room import batch_size
 from draftproof.environment import hardware, versions
-from draftproof.errors import DraftproofError, UsageError
+from draftproof.errors import DataError, DraftproofError, UsageError
 from draftproof.models.loading import DraftLM, ModelPair, load_pair, with_draft
 from draftproof.randomness import SeededRandomness
 from draftproof.replay.off_policy import OffPolicyText, off_policy_label
@@ -117,7 +117,7 @@ def make_recording(
     config, target = plan.config, models.pair.target
     require_recordable(config.sampling)
     prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
-    texts = {text.case_id: text for text in plan.texts or ()}
+    texts = _encoded(plan, models.pair, report)
     names = list(texts) or list(prompts)
     if not names:
         raise UsageError(f"--prompts {config.prompts}: there is no prompt to record")
@@ -147,13 +147,14 @@ def make_recording(
         if name in recording.finished:
             continue
         if name in texts:
-            token_ids, trajectory = texts[name].encoded(models.pair, config.max_new_tokens)
+            domain, token_ids, trajectory = texts[name]
         else:
+            domain = prompts[name].domain
             token_ids, trajectory = decoder.trajectory(prompts[name])
         recording.append(
             record_case(
                 name,
-                texts[name].domain if name in texts else prompts[name].domain,
+                domain,
                 token_ids,
                 trajectory,
                 target,
@@ -167,6 +168,26 @@ def make_recording(
             said = time.monotonic()
             report(f"recorded {len(recording.finished)} of {len(names)} prompts")
     return recording.close()
+
+
+def _encoded(
+    plan: RecordingPlan, pair: ModelPair, report: Callable[[str], None]
+) -> dict[str, tuple[str, tuple[int, ...], Trajectory]]:
+    """The domain, prompt and trajectory of every text of another origin that has an output.
+
+    Raises:
+        DataError: A text is not the target's, or none has an output.
+    """
+    texts = plan.texts or ()
+    said = [text for text in texts if text.output]
+    if len(said) < len(texts):
+        report(f"{len(texts) - len(said)} of {len(texts)} texts have no output and are left out")
+    if texts and not said:
+        raise DataError(f"{texts[0].source}: no text has an output; there is nothing to record")
+    return {
+        text.case_id: (text.domain, *text.encoded(pair, plan.config.max_new_tokens))
+        for text in said
+    }
 
 
 class _Decoder:

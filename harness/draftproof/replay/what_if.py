@@ -10,6 +10,7 @@ import numpy as np
 
 from draftproof.replay.candidates import Candidate, Sweep
 from draftproof.replay.choosing import Limits
+from draftproof.replay.crossfit import HeldOut
 from draftproof.shapes import ChainShape, KAryShape, TreeShape
 
 _FACTORS = np.geomspace(1e-3, 1e4, 1401)
@@ -66,6 +67,15 @@ class SweepPoints:
         }
 
 
+def simple_candidates(model: str, limits: Limits) -> list[Candidate]:
+    """Chains and k-ary trees of every size with a draft model."""
+    depths = range(1, limits.depth + 1)
+    k_ary = [KAryShape(depth, k) for depth in depths for k in range(2, limits.ranks + 1)]
+    shapes: list[TreeShape] = [ChainShape(depth) for depth in depths]
+    shapes += [shape for shape in k_ary if shape.most_nodes <= limits.nodes]
+    return [Candidate(draft=model, shape=shape) for shape in shapes]
+
+
 def sweep_points(
     sweep: Sweep, models: Sequence[str], chosen: Sequence[Candidate], limits: Limits
 ) -> SweepPoints:
@@ -77,46 +87,62 @@ def sweep_points(
         chosen: Settings to look at besides.
         limits: What is looked at.
     """
-    depths = range(1, limits.depth + 1)
-    k_ary = [KAryShape(depth, k) for depth in depths for k in range(2, limits.ranks + 1)]
-    shapes: list[TreeShape] = [ChainShape(depth) for depth in depths]
-    shapes += [shape for shape in k_ary if shape.most_nodes <= limits.nodes]
-    candidates = tuple(
-        dict.fromkeys(
-            [*(Candidate(draft=model, shape=s) for model in models for s in shapes), *chosen]
-        )
-    )
+    simple = [each for model in models for each in simple_candidates(model, limits)]
+    candidates = tuple(dict.fromkeys([*simple, *chosen]))
     measured = sweep.measure(candidates)
     drafting = measured.draft_seconds.sum(axis=1)
     steps = measured.steps.sum(axis=1)
-    context = float(np.mean(sweep.workload.prompt_tokens + sweep.committed / 2))
     return SweepPoints(
         candidates=candidates,
         plain_seconds=float(sweep.plain.sum()),
         other_seconds=measured.seconds.sum(axis=1) - drafting,
         draft_seconds=drafting,
         block_efficiency=sweep.committed.sum() / np.maximum(steps, 1e-300),
-        cost_ratios={model: sweep.costs.cost_ratio(model, context) for model in models},
+        cost_ratios={model: sweep.cost_ratio(model) for model in models},
     )
 
 
-def break_even_ratio(points: SweepPoints, draft: str) -> float:
+def break_even_ratio(
+    sweep: Sweep,
+    part: np.ndarray,
+    candidates: Sequence[Candidate],
+    held_out: Sequence[HeldOut],
+    draft: str,
+) -> float:
     """The cost ratio from which on no setting of a draft model is faster than plain decoding.
 
-    Each setting is priced with the draft model's passes made dearer; what the engine adds to each
-    pass stays.
+    At every ratio the fastest setting is chosen on all folds but one and priced on that one, with
+    the draft model's passes made so much dearer; what the engine adds to each pass stays.
+
+    Args:
+        sweep: The prompts.
+        part: ``[cases]`` the fold of each.
+        candidates: Settings of the draft model that were not fitted to these prompts.
+        held_out: What was fitted, each prompt under what was chosen without its fold.
+        draft: Name of the draft model.
 
     Returns:
-        The ratio; 0 where even passes for nothing would not pay, and infinity where no ratio that
-        was looked at is too dear.
+        The ratio; 0 where even passes for nothing would not pay, infinity where no ratio that was
+        looked at is too dear, and NaN where there is nothing to price.
     """
-    own = np.array([candidate.draft == draft for candidate in points.candidates])
-    if not own.any():
+    measured = sweep.measure(candidates)
+    drafting = np.vstack([measured.draft_seconds, *(each.draft_seconds for each in held_out)])
+    other = np.vstack([measured.seconds, *(each.seconds for each in held_out)]) - drafting
+    plain = sweep.plain.sum()
+    if not len(drafting) or not plain:
         return float("nan")
-    best = np.array([points.speedups(factor)[own].max() for factor in _FACTORS])
-    paying = np.flatnonzero(best > 1)
-    if not len(paying):
+    is_part = np.equal.outer(part, np.unique(part)).astype(float)
+    drafting, other = drafting @ is_part, other @ is_part
+    fold = np.arange(is_part.shape[1])
+
+    def pays(factor: float) -> bool:
+        seconds = other + factor * drafting
+        best = (seconds.sum(axis=1, keepdims=True) - seconds).argmin(axis=0)
+        return bool(seconds[best, fold].sum() < plain)
+
+    paying = [number for number, factor in enumerate(_FACTORS) if pays(factor)]
+    if not paying:
         return 0.0
     if paying[-1] == len(_FACTORS) - 1:
         return float("inf")
-    return float(_FACTORS[paying[-1] + 1]) * points.cost_ratios[draft]
+    return float(_FACTORS[paying[-1] + 1]) * sweep.cost_ratio(draft)

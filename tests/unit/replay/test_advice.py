@@ -11,8 +11,9 @@ from draftproof.budget import Budget, load_budget
 from draftproof.errors import UsageError
 from draftproof.replay.advice import advise
 from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
-from draftproof.replay.candidates import Candidate, Sweep
-from draftproof.replay.choosing import Choice, Limits
+from draftproof.replay.best_tree import neighbours
+from draftproof.replay.candidates import PLAIN, Candidate, Sweep
+from draftproof.replay.choosing import Choice, Limits, choose
 from draftproof.replay.costs import CostModel
 from draftproof.replay.crossfit import cross_fit, folds
 from draftproof.replay.notes import recording_notes
@@ -81,10 +82,83 @@ def test_the_break_even_ratio_is_where_speculation_begins_to_lose():
     recorded = recording({"sure": (0.9, 0.05, 0.05)})
     [domain] = advised(recorded, costs(1.0)).domains
     assert domain.points.cost_ratios == {"draft": 0.1}
-    own = [each for each in domain.points.candidates if each.draft == "draft"]
-    for factor, pays in ((0.97, True), (1.03, False)):
-        dear = Sweep(recorded, recorded.cases, costs(10 * domain.break_even * factor))
-        assert (dear.measure(own).speedups(dear.plain).max() > 1) == pays
+    for factor, draft in ((0.95, "draft"), (1.05, "none")):
+        [other] = advised(recorded, costs(10 * domain.break_even * factor)).domains
+        assert other.advised.candidate.draft == draft
+        assert (other.break_even > other.points.cost_ratios["draft"]) == (draft == "draft")
+
+
+def small_trees(most, found=frozenset({((0,),)})):
+    """Every tree of up to so many nodes."""
+    while True:
+        grown = {t for tree in found for t in neighbours(tree, ranks=4, depth=4) if len(t) <= most}
+        if grown <= found:
+            return sorted(found)
+        found |= grown
+
+
+@pytest.mark.parametrize("jump", [3, 5, 99])
+@pytest.mark.parametrize("chances", [(0.6, 0.25, 0.15), (0.4, 0.35, 0.25)])
+def test_no_small_tree_is_faster_than_the_best_one(jump, chances):
+    """Also where a wider pass costs a jump, or no more nodes are allowed."""
+    made = recording({"own": chances})
+    widths = {"1": 10, str(jump): 10.5, str(jump + 1): 14, "200": 40}
+    cost = CostModel.from_json({"target": widths, "drafts": {"draft": {"1": 1, "64": 1.5}}}, "c")
+    limits = Limits(nodes=6, depth=4, ranks=4)
+    sweep = Sweep(made, made.cases, cost)
+    every = [Candidate(draft="draft", shape=StaticShape(tree)) for tree in small_trees(6)]
+    fastest = sweep.measure(every).speedups(sweep.plain).max()
+    chosen = choose(sweep, np.arange(len(sweep)), ["draft"], limits)["draft", "tree"]
+    assert chosen.speedup == pytest.approx(fastest)
+
+
+def test_a_setting_of_its_own_must_be_faster_than_the_one_for_all_on_other_prompts():
+    """Domains that are alike: what differs between them is what they were fitted to."""
+    alike = dict.fromkeys(("a", "bb", "ccc", "dddd"), (0.5, 0.3, 0.2))
+    made = advised(recording(alike), costs(0.5))
+    assert any(each.is_single for each in made.domains)
+    for each in made.domains:
+        assert each.single_loss.value >= 0
+        if each.is_single:
+            assert each.advised.candidate == made.single.candidate
+            assert each.single_loss.value == 0
+    assert "(as for all)" in terminal_advice(made)
+    budget = advice_budget(made)
+    shapes = {each.domain: budget.of(each.domain).tree for each in made.domains}
+    assert all(shapes[e.domain] == budget.otherwise.tree for e in made.domains if e.is_single)
+
+
+def test_a_domain_of_one_prompt_does_not_block_the_others():
+    whole = recording({"sure": (0.9, 0.05, 0.05), "lone": (0.9, 0.05, 0.05)})
+    cases = [case for case in whole.cases if case.domain == "sure" or case.case_id == "lone/0"]
+    made = advised(replace(whole, cases=tuple(cases)), costs(0.5))
+    assert [each.domain for each in made.domains] == ["sure"]
+    assert made.left_out == ("lone",)
+    assert "nothing can be chosen: lone" in terminal_advice(made)
+    assert advice_budget(made).of("lone") == advice_budget(made).otherwise
+    alone = replace(whole, cases=tuple(case for case in cases if case.domain == "lone"))
+    with pytest.raises(UsageError, match="there is 1 prompt of lone; record at least 2"):
+        advised(alone, costs(0.5))
+
+
+def test_few_prompts_are_said():
+    whole = recording({"sure": (0.9, 0.05, 0.05)})
+    assert "Few prompts" not in terminal_advice(advised(whole, costs(0.5)))
+    made = advised(replace(whole, cases=whole.cases[:4]), costs(0.5))
+    assert "Few prompts: sure (4)" in terminal_advice(made)
+
+
+def test_outputs_of_one_token_have_no_step_to_speed_up():
+    cases = [synthetic([0], domain="own", case_id=f"own/{n}") for n in range(4)]
+    made = advised(Recording(info=models(), cases=tuple(cases)), costs(0.5))
+    assert made.single.candidate == made.domains[0].advised.candidate == PLAIN
+    terminal_advice(made)
+
+
+def test_without_a_draft_model_there_is_nothing_to_say_to_servers():
+    text = terminal_advice(advised(recording({"own": (0.6, 0.2, 0.2)}), costs(), ("none",)))
+    assert "servers" not in text
+    assert "speedup of  " not in text
 
 
 def test_no_prompt_is_priced_under_a_choice_that_saw_it():
@@ -175,6 +249,27 @@ def test_the_budget_is_read_as_it_was_written(tmp_path):
     [
         ({}, "is not a budget file"),
         ({"kind": "draftproof budget", "schema_version": 9}, "install a newer one"),
+        ({"kind": "draftproof budget", "schema_version": "x"}, "has schema version 'x'"),
+        (
+            {
+                "kind": "draftproof budget",
+                "target": "t",
+                "temperature": 0,
+                "domains": {"*": {"draft": "none", "tree": "none"}},
+                "otherwise": {"draft": "none", "tree": "none"},
+            },
+            "cannot name a domain '.'",
+        ),
+        (
+            {
+                "kind": "draftproof budget",
+                "target": "t",
+                "temperature": 0,
+                "domains": {"code": {"draft": "d", "tree": "chain:x"}},
+                "otherwise": {"draft": "none", "tree": "none"},
+            },
+            "budget.json: code: tree: ",
+        ),
         ({"kind": "draftproof budget", "domains": {}}, "a budget has target"),
         (
             {
