@@ -65,7 +65,7 @@ class Measured:
     def speedups(self, plain: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """``[candidates]`` plain ÷ speculative seconds over some cases; 1 where none takes time."""
         taken = self.seconds[:, rows].sum(axis=1)
-        speedups = np.ones_like(taken)
+        speedups: np.ndarray = np.ones_like(taken)
         np.divide(plain[rows].sum(), taken, out=speedups, where=taken > 0)
         return speedups
 
