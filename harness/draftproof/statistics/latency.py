@@ -13,6 +13,8 @@ from draftproof.trace import CaseRecord, DecodedOutput
 
 PERCENTILES = (50, 90, 99)
 SIDES = ("plain", "speculative")
+AT_ONCE = 0.001
+"""Seconds within which pieces count as one: a server may send what a step emits token by token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,9 @@ class Latency:
     Attributes:
         time_to_first_token: Seconds from sending a request to its first piece that holds a token.
         inter_token: Seconds between two pieces divided by the tokens of the second, once for each
-            of these tokens: a step that brings four tokens at once counts four short waits. (Peers
-            that count one wait a piece have longer ones where speculation is good.)
+            of these tokens: a step that brings four tokens at once counts four short waits, in
+            whatever pieces they are sent (`AT_ONCE`). (Peers that count one wait a piece have
+            longer ones, or many of 0, where speculation is good.)
         tokens_a_second: Of each request: tokens of its output ÷ its seconds, prefill included.
     """
 
@@ -83,9 +86,14 @@ def _first(output: DecodedOutput) -> list[float]:
 
 
 def _gaps(output: DecodedOutput) -> list[float]:
-    arrivals = output.arrivals or ()
+    together: list[tuple[float, int]] = []
+    for seconds, tokens in output.arrivals or ():
+        if together and seconds - together[-1][0] < AT_ONCE:
+            together[-1] = (together[-1][0], together[-1][1] + tokens)
+        else:
+            together.append((seconds, tokens))
     gaps: list[float] = []
-    for (before, _), (after, tokens) in pairwise(arrivals):
+    for (before, _), (after, tokens) in pairwise(together):
         gaps += [(after - before) / tokens] * tokens
     return gaps
 

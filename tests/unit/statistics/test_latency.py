@@ -44,6 +44,13 @@ def test_a_piece_of_several_tokens_is_as_many_short_waits():
     assert waits.tokens_a_second.values == (3.0, 3.0, 3.0)
 
 
+def test_what_is_sent_at_once_in_several_pieces_is_one():
+    apart = ((0.5, 1), (0.9, 1), (0.9002, 1), (0.9004, 2), (1.1, 1))
+    together = ((0.5, 1), (0.9, 4), (1.1, 1))
+    waits = [latencies([case("a", plain=pieces)])["plain"] for pieces in (apart, together)]
+    assert waits[0] == waits[1]
+
+
 def test_what_came_whole_has_no_waits():
     assert latencies([case("a")]) == {}
     assert latency_table([case("a")]) is None
