@@ -116,11 +116,20 @@ class GuardedEngine:
         while rows := list(islice(remaining, handed)):
             for request in rows:
                 self._require_served(request)
+            answers: list[object] = []
             ask = partial(engine.generate, rows, most_rows=most_rows, plainly=plainly)
-            answers = self._called(lambda ask=ask: list(ask()), rows)  # type: ignore[misc]
-            for index, generation in _one_each(answers, rows, self.name):
+            failure: DraftproofError | None = None
+            try:
+                self._called(partial(_collect, ask, answers), rows)
+            except DraftproofError as error:
+                failure = error
+            # What was answered before a failure stands; the rest is for whoever asked to ask again.
+            found = _one_each(list(answers), rows, self.name, is_whole=failure is None)
+            for index, generation in found:
                 checked = _checked(generation, self.name)
                 yield begin + index, checked if plainly else self._as_promised(checked)
+            if failure is not None:
+                raise failure
             begin += len(rows)
 
     def describe(self) -> dict[str, Any]:
@@ -241,10 +250,22 @@ def _needs(
     ]
 
 
+def _collect(ask: Callable[[], Iterable[object]], answers: list[object]) -> None:
+    """Keep answers as they come, so that a failure takes none of those before it along."""
+    for answer in ask():
+        answers.append(answer)  # noqa: PERF402 - what came before an error must be kept
+
+
 def _one_each(
-    answers: list[object], requests: Sequence[Request], name: str
+    answers: list[object], requests: Sequence[Request], name: str, *, is_whole: bool
 ) -> Iterator[tuple[int, object]]:
     """The answers of a batch with the indices of their requests, as the engine ordered them.
+
+    Args:
+        answers: What the engine yielded.
+        requests: What it was asked for.
+        name: Of the engine, for errors.
+        is_whole: Whether every request must have an answer; else, some may have none.
 
     Raises:
         EngineError: An answer is not a pair of an index and a generation, or a request has more or
@@ -260,7 +281,9 @@ def _one_each(
                 f"{name}.generate yielded a {type(answer).__name__} that is not a pair of a "
                 "request's index and its Generation"
             ) from error
-    if sorted(index for index, _ in pairs) != list(range(len(requests))):
+    answered, wanted = sorted(index for index, _ in pairs), range(len(requests))
+    is_partial = len(set(answered)) == len(answered) and set(answered) <= set(wanted)
+    if answered != list(wanted) and (is_whole or not is_partial):
         raise EngineError(
             f"{name}.generate was asked for requests 0 to {len(requests) - 1} and answered "
             f"{[index for index, _ in pairs]}; it must answer each of them once"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from draftproof.engines.protocol import Generation, Request
+from draftproof.errors import DraftproofError
 
 
 def answers_in_flight(
@@ -23,14 +24,21 @@ def answers_in_flight(
         The index of a request and its answer.
 
     Raises:
-        DraftproofError: What the first request that failed raised; requests not sent by then are
-            not sent.
+        DraftproofError: What the first request that failed raised, once all others were answered.
     """
     asked = list(requests)
     with ThreadPoolExecutor(most, thread_name_prefix="request") as pool:
         index_of = {pool.submit(ask, request): index for index, request in enumerate(asked)}
+        failure: DraftproofError | None = None
         try:
             for future in as_completed(index_of):
-                yield index_of[future], future.result()
+                try:
+                    generation = future.result()
+                except DraftproofError as error:
+                    failure = failure or error
+                    continue
+                yield index_of[future], generation
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+    if failure is not None:
+        raise failure

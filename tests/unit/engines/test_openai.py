@@ -12,6 +12,7 @@ from fake_server import cut, hang, serving
 from draftproof.config import RunConfig
 from draftproof.engines.certifying import engine_rounding, rounding_advice
 from draftproof.engines.dialects import DIALECTS
+from draftproof.engines.guarded import GuardedEngine
 from draftproof.engines.measuring import Bench
 from draftproof.engines.openai import OpenAIEngine
 from draftproof.engines.protocol import Capability
@@ -685,3 +686,20 @@ def test_a_streamed_answer_that_is_none_is_refused(pair, ask, events, says):
         with pytest.raises(EngineError, match=says):
             engine.speculate(ask(ids=(40, 41), limit=8))
         engine.close()
+
+
+def test_a_request_that_fails_in_flight_fails_alone(pair, ask, vllm):
+    def answer(path, body):
+        return 400 if body["prompt"] == [40, 42] else vllm(path, body)
+
+    requests = [replace(ask(ids=(40, 41 + n)), request_id=str(n)) for n in range(5)]
+    with serving(answer) as fake:
+        engine = GuardedEngine(make(pair, fake.url), timeout=30)
+        answers = engine.generate(requests, most_rows=2)
+        found = dict(itertools.islice(answers, 4))
+        with pytest.raises(EngineError, match="answered 400"):
+            next(answers)
+        asked = [body["prompt"] for _, body, _ in fake.asked]
+        engine.close()
+    assert sorted(found) == [0, 2, 3, 4]
+    assert len(asked) == 5
