@@ -10,7 +10,7 @@ import pytest
 
 from draftproof.cli import main
 from draftproof.config import RunConfig, Sampling
-from draftproof.conformance import places
+from draftproof.conformance import exact_checks, places
 from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.examined import chosen
 from draftproof.conformance.kit import CHECKS, certificate, examine
@@ -42,6 +42,8 @@ def subject():
 @pytest.fixture(autouse=True)
 def _few_edges(monkeypatch):
     monkeypatch.setattr(places, "EDGES", 5)
+    monkeypatch.setattr(exact_checks, "_SHAPES", ("chain:2",))
+    monkeypatch.setattr(exact_checks, "_BATCH_SHAPES", ("chain:2",))
 
 
 def found(subject, name, engine=None):
@@ -285,6 +287,8 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         if found(subject, name, "TellsNothing").finding.status is Status.NOT_AVAILABLE
     }
     assert missing == {
+        "exact law of outputs",
+        "exact law of drafts",
         "stop token at every offset",
         "stop string at every offset",
         "min_new_tokens at every offset",

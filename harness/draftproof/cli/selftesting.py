@@ -63,6 +63,15 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         default=1,
         help="prompts of each domain (default: %(default)s)",
     )
+    add(
+        "--random",
+        metavar="N",
+        type=int,
+        default=0,
+        help="in place of the catalogue: N small changes of the source, drawn at random, each "
+        "examined by `draftproof verify` at its defaults in a process of its own",
+    )
+    add("--seed", metavar="S", type=int, default=0, help="of --random (default: %(default)s)")
     add("--list", action="store_true", help="print the catalogue and leave")
     add("--json", metavar="FILE", type=Path, help="write the scoreboard as JSON")
     add("--markdown", metavar="FILE", type=Path, help="write the scoreboard as Markdown")
@@ -89,6 +98,8 @@ def selftest(arguments: argparse.Namespace) -> Result:
     )
     from draftproof.selftest.scoreboard import examine
 
+    if arguments.random:
+        return _random(arguments)
     mutants = chosen(arguments.mutants, arguments.classes)
     if arguments.list:
         lines = [f"{mutant.id:<13} {mutant.fault_class:<22} {mutant.title}" for mutant in mutants]
@@ -122,6 +133,25 @@ def selftest(arguments: argparse.Namespace) -> Result:
         write_text(arguments.markdown, markdown(found))
     wrong = found.missed or found.flagged
     return Result("\n" + terminal(found), FAULT_EXIT_CODE if wrong else 0)
+
+
+def _random(arguments: argparse.Namespace) -> Result:
+    """Examine a sample of changes of the source; survivors do not make the exit code 1."""
+    from draftproof.selftest.random_faults import examine, summary, table
+    from draftproof.selftest.source_mutants import every_mutant, sample
+
+    require_file("--markdown", arguments.markdown)
+    mutants = sample(every_mutant(), arguments.random, arguments.seed)
+    if arguments.list:
+        return Result("\n".join(f"{mutant.name:<32} {mutant}" for mutant in mutants))
+    faults = []
+    for fault in examine(mutants):
+        _say(f"{fault.ending:<9} {fault.seconds:5.0f} s  {fault.mutant}  {fault.message}")
+        faults.append(fault)
+    text = f"{table(faults)}\n\n{summary(faults, arguments.seed)}"
+    if arguments.markdown is not None:
+        write_text(arguments.markdown, text + "\n")
+    return Result("\n" + text)
 
 
 def _say(line: str) -> None:

@@ -15,7 +15,8 @@ from draftproof.report.files import write_text
 from draftproof.report.metrics_json import strict_json
 
 _DESCRIPTION = """\
-Runs every instrument that applies on an engine: the greedy certificate, ends at every offset of a
+Runs every instrument that applies on an engine: exact laws on small tables of the parts that it is
+made of, the greedy certificate, ends at every offset of a
 block, determinism, self-draft, state left from earlier requests, state equivalence, metric
 identities, and the anytime-valid test of the target's law. What the engine cannot do or tell is
 said to be not available; a check that found no place to examine is said to be not tried.
@@ -75,6 +76,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     # What --limit was called when certificates were made that name their command.
     add("--prompts-per-domain", dest="spec_limit", action="append", help=argparse.SUPPRESS)
     add("--check", metavar="NAME", action="append", default=[], help="only this check; several")
+    add("--fail-fast", action="store_true", help="end after the first check that finds a fault")
     add("--json", metavar="FILE", type=Path, help="write the certificate as JSON")
     add("--markdown", metavar="FILE", type=Path, help="write the certificate as Markdown")
 
@@ -87,6 +89,7 @@ def verify(arguments: argparse.Namespace) -> Result:
     """
     from contextlib import closing
 
+    from draftproof.conformance.check_result import Status
     from draftproof.conformance.examined import chosen
     from draftproof.conformance.kit import CHECKS, certificate, examine
     from draftproof.conformance.making import make_subject
@@ -107,6 +110,8 @@ def verify(arguments: argparse.Namespace) -> Result:
         for check in examine(subject, names):
             _say(result_line(check))
             done.append(check)
+            if arguments.fail_fast and check.finding.status is Status.FAILED:
+                break
         made = certificate(subject, done, command=arguments.typed)
     if arguments.json is not None:
         write_text(arguments.json, strict_json(json_document(made)))

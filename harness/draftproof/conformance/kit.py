@@ -10,6 +10,7 @@ from typing import Any
 
 from draftproof.conformance import (
     crowd_checks,
+    exact_checks,
     law_checks,
     node_facts,
     output_checks,
@@ -27,6 +28,8 @@ from draftproof.errors import DraftproofError
 Check = Callable[[Subject], Finding]
 
 CHECKS: dict[str, Check] = {
+    "exact law of outputs": exact_checks.exact_outputs,
+    "exact law of drafts": exact_checks.exact_drafts,
     "greedy output": output_checks.greedy_output,
     "stop token at every offset": output_checks.stop_token,
     "stop string at every offset": output_checks.stop_string,

@@ -342,7 +342,9 @@ _FIRST = (
     "self-draft",
 )
 _LAST = ("law of the output", "law of the output under filters")
-_BETWEEN = tuple(name for name in CHECKS if name not in (*_FIRST, *_LAST))
+_ENUMERATED = ("exact law of outputs", "exact law of drafts")
+"""Of the shipped parts; a mutant's own parts are enumerated by the instrument `exact`."""
+_BETWEEN = tuple(name for name in CHECKS if name not in (*_FIRST, *_LAST, *_ENUMERATED))
 
 INSTRUMENTS: dict[str, tuple[Family, Instrument]] = {
     "worked example": (Family.IDENTITIES, worked_example),
@@ -355,7 +357,7 @@ INSTRUMENTS: dict[str, tuple[Family, Instrument]] = {
 """Every instrument with its family, in the order in which mutants meet them.
 
 All but the worked example, the exact law and the law on tables are the checks of ``draftproof
-verify``, under their names."""
+verify``, under their names; its own exact laws are of the shipped parts alone."""
 
 
 def run(name: str, mutant: Mutant, around: Surroundings) -> Outcome:

@@ -1,0 +1,453 @@
+"""Subjects that are Python parts, on small tables: exact laws of outputs and of drafts."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TypeVar
+
+import torch
+
+from draftproof.acceptance import AcceptanceRule, make_rule
+from draftproof.batch.decoding import BatchStep, Job, ignore, speculate_all
+from draftproof.batch.drafters import make_batch_drafter
+from draftproof.batch.draws import FollowedDraws
+from draftproof.batch.models import SeparateRows
+from draftproof.config import Sampling
+from draftproof.conformance.check_result import Finding, Status, Tally
+from draftproof.conformance.subject import Subject
+from draftproof.decoding import Step, speculate
+from draftproof.drafting import make_drafter
+from draftproof.enumeration import EnumerationBudgetError, exact_law
+from draftproof.laws import RULES, ProposalLaw, valid_rules
+from draftproof.lossless.exact_law import plain_law, speculative_law
+from draftproof.lossless.stated_drafts import Nodes, stated_drafts
+from draftproof.lossless.stated_law import Weights, stated_distribution, stated_law
+from draftproof.lossless.tables import Row, adversarial, pair_from
+from draftproof.models.table import TableLM
+from draftproof.randomness import Randomness
+from draftproof.shapes import NO_TREE, ChainShape, TreeShape, parse_tree
+from draftproof.stopping import Stopping
+
+Key = TypeVar("Key", bound=Hashable)
+
+EXACT = 1e-9
+"""A larger difference of two exact probabilities is a fault; rounding makes 1e-12."""
+_BUDGET = 60_000
+_PROMPT = (0, 1, 0)
+_MOST_NODES = 6
+"""Of the largest draft that is followed down every branch."""
+_SHAPES = (
+    "chain:2",
+    "chain:3",
+    "2x2",
+    "static:[[0],[1],[0,0],[1,0],[1,1]]",
+    "sampled:1x2",
+    "distinct:1x2",
+    "best-first:4,depth=3,branching=2",
+    "lookup:3,ngram=2",
+    "none",
+)
+"""One of each kind, deep enough for a fault at depth 2 and at a second sibling."""
+_BATCH_SHAPES = ("chain:2", "2x2", "sampled:1x2", "distinct:1x2", "lookup:2,ngram=2")
+_SETTINGS = (
+    Sampling(temperature=1.0),
+    Sampling(temperature=0.6, top_k=2),
+    Sampling(temperature=1.5, top_p=0.95, min_new_tokens=2),
+    Sampling(temperature=1.0, min_p=0.3, repetition_penalty=1.8),
+    Sampling(),
+    Sampling(repetition_penalty=3.0, min_new_tokens=2),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is enumerated: a shape, a rule, settings and ends, on two tables.
+
+    Attributes:
+        shape: Of the drafts.
+        rule: Its name.
+        sampling: The settings.
+        stopping: Where outputs end.
+        table: Name of the tables.
+        rows: Target's and draft model's distribution, which contexts turn.
+    """
+
+    shape: TreeShape
+    rule: str
+    sampling: Sampling
+    stopping: Stopping
+    table: str
+    rows: tuple[Row, Row]
+
+    def __str__(self) -> str:
+        settings = ", ".join(
+            f"{name} {getattr(self.sampling, name):g}"
+            for name in Sampling.__dataclass_fields__
+            if getattr(self.sampling, name) != getattr(Sampling(), name)
+        )
+        ends = f"at most {self.stopping.max_new_tokens} tokens"
+        if self.stopping.stop_token_ids:
+            ends += f", stop token {sorted(self.stopping.stop_token_ids)}"
+        if self.stopping.stop_strings:
+            ends += f", stop strings {list(self.stopping.stop_strings)}"
+        return (
+            f"{self.shape} with the rule {self.rule}; {settings or 'temperature 0'}; {ends}; "
+            f"prompt {list(_PROMPT)}; table '{self.table}': "
+            f"p = {self.rows[0].tolist()}, q = {self.rows[1].tolist()}"
+        )
+
+
+def exact_outputs(subject: Subject) -> Finding:
+    """On small tables every output has exactly the probability that the target gives it."""
+    reason = _why_not(subject)
+    if reason:
+        return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
+    tally = subject.tally("outputs whose exact probability was compared")
+    with torch.inference_mode():
+        for case in _cases(_shapes(subject, _SHAPES), subject.rule):
+            _compare(tally, case, partial(_outputs, case, subject.rule), "the output", _stated)
+        for case in _plain_cases():
+            _compare(tally, case, partial(_plainly, case), "plain decoding's output", _stated)
+        if subject.rule is None:
+            for case in _cases(_shapes(subject, _BATCH_SHAPES), None, is_batch=True):
+                found = partial(_batch_outputs, case)
+                _compare(tally, case, found, "in a batch, the output", _stated)
+            # What is left of three ids after a rejection has a shape; of two it has none.
+            for case in _cases(_shapes(subject, _BATCH_SHAPES), None):
+                if case.shape.most_nodes <= _MOST_NODES:
+                    first_step = partial(_batch_step, case)
+                    _compare(tally, case, first_step, "in a batch, the beginning", _beginnings)
+    return tally.finding(untried="every case has more branches than can be followed")
+
+
+def exact_drafts(subject: Subject) -> Finding:
+    """On small tables every draft has exactly the probability that the shape of drafts states."""
+    reason = _why_not(subject)
+    if reason:
+        return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
+    tally = subject.tally("drafts whose exact probability was compared")
+    with torch.inference_mode():
+        for case in _cases(_shapes(subject, _SHAPES), subject.rule, every_rule=False):
+            _compare(tally, case, partial(_drafts, case, subject.rule), "the draft", _proposed)
+        if subject.rule is None:
+            for case in _cases(_shapes(subject, _SHAPES), None, every_rule=False, is_batch=True):
+                found = partial(_batch_drafts, case)
+                _compare(tally, case, found, "in a batch, the draft", _proposed)
+    return tally.finding(untried="every case has more branches than can be followed")
+
+
+def _why_not(subject: Subject) -> str:
+    if subject.make is not None or subject.config.engine != "reference":
+        return "the engine is not made of parts that can be given tables for models"
+    if subject.drafter is not None:
+        return "the drafter is given with its model, which cannot be exchanged for a table"
+    return ""
+
+
+def _shapes(subject: Subject, texts: tuple[str, ...]) -> list[TreeShape]:
+    """One shape of each kind; the subject's own comes first where it is small enough."""
+    shapes = [parse_tree(text) for text in texts]
+    own = subject.config.tree
+    is_plain = not isinstance(own, ChainShape) or own.is_fixed
+    if own not in shapes and own.most_nodes <= _MOST_NODES and own != NO_TREE and is_plain:
+        shapes.insert(0, own)
+    return shapes
+
+
+def _tables(size: int) -> list[tuple[str, tuple[Row, Row]]]:
+    two = torch.tensor([0.7, 0.3]).double(), torch.tensor([0.4, 0.6]).double()
+    tied = torch.tensor([0.4, 0.4, 0.2]).double(), torch.tensor([0.3, 0.5, 0.2]).double()
+    sure = torch.tensor([0.6, 0.0, 0.4]).double(), torch.tensor([0.0, 0.5, 0.5]).double()
+    if size == 2:
+        return [("two ids", two)]
+    return [("impossible tokens", sure), ("ties", tied), *adversarial().items()]
+
+
+def _cases(
+    shapes: list[TreeShape],
+    rule: AcceptanceRule | None,
+    *,
+    every_rule: bool = True,
+    is_batch: bool = False,
+) -> Iterator[Case]:
+    """Shapes with their rules under every setting; tables and ends take turns."""
+    count = 0
+    for shape in shapes:
+        for sampling in _SETTINGS:
+            names = valid_rules(shape.law, is_chain=shape.is_chain, is_greedy=sampling.greedy)
+            rules = [name for name in names if RULES[name].lossless]
+            if sampling.greedy:
+                rules = ["greedy"]
+            elif rule is not None:
+                rules = [rule.name] if rule.name in rules or rule.name not in RULES else []
+            for name in rules if every_rule else rules[:1]:
+                is_large = shape.most_nodes > (1 if is_batch else 3)
+                is_drawn = shape.law is not ProposalLaw.DETERMINISTIC
+                tables = _tables(2 if is_large and (is_drawn or is_batch) else 3)
+                table, rows = tables[count % len(tables)]
+                yield Case(
+                    shape=shape,
+                    rule=name,
+                    sampling=sampling,
+                    stopping=_stopping(count, rows, sampling, is_batch),
+                    table=table,
+                    rows=rows,
+                )
+                count += 1
+
+
+def _plain_cases() -> Iterator[Case]:
+    for count, sampling in enumerate(_SETTINGS):
+        table, rows = _tables(3)[count % 2]
+        yield Case(
+            shape=NO_TREE,
+            rule="none",
+            sampling=sampling,
+            stopping=_stopping(count, rows, sampling, False),
+            table=table,
+            rows=rows,
+        )
+
+
+def _stopping(count: int, rows: tuple[Row, Row], sampling: Sampling, is_batch: bool) -> Stopping:
+    """Ends that lie inside blocks: a token, several, a text, none but the limit."""
+    most = 3 if is_batch else 4
+    last = len(rows[0]) - 1
+    several = frozenset(range(1, last + 1))
+    if sampling.min_new_tokens and not bool((rows[0] * rows[1]).all()):
+        several = frozenset({last})  # where they are held back, another token must be possible
+    none: frozenset[int] = frozenset()
+    stops = (frozenset({last}), none, several, frozenset({1}))
+    strings = ((), ("ba", "bb"), (), ("ab",))
+    return Stopping(
+        max_new_tokens=most,
+        stop_token_ids=stops[count % 4],
+        stop_strings=strings[count % 4],
+        decode=_text,
+    )
+
+
+def _text(tokens: Sequence[int]) -> str:
+    return "".join("abcdefgh"[token] for token in tokens)
+
+
+def _weights(row: Row) -> Weights:
+    """A table's probabilities by context, worked out once each."""
+    model, _ = pair_from(row, row)
+
+    @cache
+    def weights(context: tuple[int, ...]) -> list[float]:
+        return torch.exp(model.recompute(context, len(context) - 1)[0]).tolist()
+
+    return weights
+
+
+def _stated(case: Case) -> dict[tuple[tuple[int, ...], str], float]:
+    stopping = case.stopping
+    return stated_law(
+        _PROMPT,
+        _weights(case.rows[0]),
+        case.sampling,
+        max_new_tokens=stopping.max_new_tokens,
+        stop_token_ids=stopping.stop_token_ids,
+        stop_strings=stopping.stop_strings,
+        decode=_text,
+    )
+
+
+def _plainly(case: Case) -> dict[tuple[tuple[int, ...], str], float]:
+    target, _ = pair_from(*case.rows)
+    law = plain_law(_PROMPT, target, sampling=case.sampling, stopping=case.stopping)
+    return {(out.token_ids, str(out.stop_reason)): share for out, share in law.items()}
+
+
+def _rule(case: Case, rule: AcceptanceRule | None) -> AcceptanceRule:
+    is_own = rule is not None and not case.sampling.greedy
+    if is_own and rule is not None:
+        return rule
+    return make_rule(case.rule, case.shape, is_greedy=case.sampling.greedy)
+
+
+def _outputs(
+    case: Case, rule: AcceptanceRule | None
+) -> dict[tuple[tuple[int, ...], str], float] | None:
+    target, draft = pair_from(*case.rows)
+    try:
+        law = speculative_law(
+            _PROMPT,
+            target,
+            make_drafter(case.shape, draft),
+            _rule(case, rule),
+            sampling=case.sampling,
+            stopping=case.stopping,
+            budget=_BUDGET,
+        )
+    except EnumerationBudgetError:
+        return None
+    return {(out.token_ids, str(out.stop_reason)): share for out, share in law.items()}
+
+
+def _drafts(case: Case, rule: AcceptanceRule | None) -> dict[tuple[int, Nodes], float] | None:
+    """The law of the first token and of the draft after it."""
+    target, draft = pair_from(*case.rows)
+    accepting = _rule(case, rule)
+
+    def run(randomness: Randomness) -> tuple[int, Nodes]:
+        steps: list[Step] = []
+        speculate(
+            _PROMPT,
+            target,
+            make_drafter(case.shape, draft),
+            accepting,
+            sampling=case.sampling,
+            stopping=Stopping(max_new_tokens=2),
+            randomness=randomness,
+            observe=lambda step, committed: steps.append(step),
+        )
+        tree = steps[0].draft.tree
+        return steps[0].sequence[-1], tuple(zip(tree.parents, tree.token_ids, strict=True))
+
+    return _enumerated(run)
+
+
+def _enumerated(run: Callable[[Randomness], Key]) -> dict[Key, float] | None:
+    try:
+        return dict(exact_law(run, _BUDGET))
+    except EnumerationBudgetError:
+        return None
+
+
+def _in_batch(
+    case: Case,
+    randomness: Randomness,
+    stopping: Stopping,
+    observe: Callable[[BatchStep], None] = ignore,
+) -> tuple[tuple[int, ...], str]:
+    """One row, decoded as rows of a batch are."""
+    target, draft = pair_from(*case.rows)
+
+    def rows(model: TableLM) -> SeparateRows:
+        return SeparateRows(lambda: TableLM(model._law, model.vocabulary_size))
+
+    job = Job(prompt=_PROMPT, sampling=case.sampling, stopping=stopping, randomness=randomness)
+    [(_, output)] = speculate_all(
+        [job],
+        rows(target),
+        make_batch_drafter(case.shape, rows(draft)),
+        case.rule,
+        make_draws=FollowedDraws,
+        most_rows=1,
+        observe=observe,
+    )
+    return output.token_ids, str(output.stop_reason)
+
+
+def _batch_outputs(case: Case) -> dict[tuple[tuple[int, ...], str], float] | None:
+    return _enumerated(lambda randomness: _in_batch(case, randomness, case.stopping))
+
+
+class _FirstStepError(Exception):
+    """The first step of a row is done."""
+
+
+def _batch_step(case: Case) -> dict[tuple[int, ...], float] | None:
+    """The law of the tokens that a first step may emit, drawn on by the stated law."""
+    length = case.shape.deepest + 2
+
+    def run(randomness: Randomness) -> tuple[int, ...]:
+        found: list[int] = []
+
+        def end(step: BatchStep) -> None:
+            found.extend(step.rows[0].output)
+            raise _FirstStepError
+
+        with suppress(_FirstStepError):
+            _in_batch(case, randomness, Stopping(max_new_tokens=length), end)
+        return tuple(found)
+
+    law = _enumerated(run)
+    if law is None:
+        return None
+    whole: dict[tuple[int, ...], float] = defaultdict(float)
+    for emitted, share in law.items():
+        for rest, chance in _drawn_on(case, emitted, length).items():
+            whole[rest] += share * chance
+    return whole
+
+
+def _beginnings(case: Case) -> dict[tuple[int, ...], float]:
+    """The target's law of as many tokens as a first step may emit at most."""
+    return _drawn_on(case, (), case.shape.deepest + 2)
+
+
+def _drawn_on(case: Case, emitted: tuple[int, ...], length: int) -> dict[tuple[int, ...], float]:
+    if len(emitted) >= length:
+        return {emitted: 1.0}
+    law: dict[tuple[int, ...], float] = {}
+    context = (*_PROMPT, *emitted)
+    weights = _weights(case.rows[0])(context)
+    p = stated_distribution(context, weights, case.sampling, prompt_length=len(_PROMPT))
+    for token, share in enumerate(p):
+        if share:
+            for whole, chance in _drawn_on(case, (*emitted, token), length).items():
+                law[whole] = share * chance
+    return law
+
+
+def _batch_drafts(case: Case) -> dict[tuple[int, Nodes], float] | None:
+    def run(randomness: Randomness) -> tuple[int, Nodes]:
+        steps: list[BatchStep] = []
+        output, _ = _in_batch(case, randomness, Stopping(max_new_tokens=2), steps.append)
+        tree = steps[0].trees[0]
+        return output[0], tuple(zip(tree.parents, tree.token_ids, strict=True))
+
+    return _enumerated(run)
+
+
+def _proposed(case: Case) -> dict[tuple[int, Nodes], float]:
+    p, q = (_weights(row) for row in case.rows)
+
+    def after(weights: Weights) -> Weights:
+        return lambda context: stated_distribution(
+            context, weights(context), case.sampling, prompt_length=len(_PROMPT)
+        )
+
+    law: dict[tuple[int, Nodes], float] = defaultdict(float)
+    for token, share in enumerate(after(p)(_PROMPT)):
+        if share:
+            drafts = stated_drafts(case.shape, (*_PROMPT, token), q, after(q), 1 << 20)
+            for nodes, chance in drafts.items():
+                law[token, nodes] += share * chance
+    return law
+
+
+def _compare(
+    tally: Tally,
+    case: Case,
+    enumerated: Callable[[], Mapping[Key, float] | None],
+    what: str,
+    state: Callable[[Case], Mapping[Key, float]],
+) -> None:
+    """Compare two laws, and name the outcome of which they differ most."""
+    try:
+        found = enumerated()
+    except Exception as error:
+        # Whatever a part under test raises is a finding on it.
+        tally.require(False, f"{what}: {type(error).__name__}: {error} ({case})")
+        return
+    if found is None:
+        return
+    stated = state(case)
+    outcomes = list(dict.fromkeys(itertools.chain(stated, found)))
+    worst = max(outcomes, key=lambda key: abs(stated.get(key, 0.0) - found.get(key, 0.0)))
+    right, wrong = stated.get(worst, 0.0), found.get(worst, 0.0)
+    tally.require(
+        abs(right - wrong) <= EXACT,
+        f"{what} {worst} has probability {wrong:.6g} and should have {right:.6g} ({case})",
+        places=len(outcomes),
+    )
