@@ -36,6 +36,8 @@ def _vllm(request: Request, prompt: str, model: str) -> dict[str, Any]:
         "seed": request.folded_seed(),
         "stop": list(stopping.stop_strings) or None,
         "stop_token_ids": sorted(stopping.stop_token_ids),
+        # Its own end ends an output too, unless told otherwise; named stop tokens still do then.
+        "ignore_eos": True,
         "include_stop_str_in_output": True,
         "skip_special_tokens": False,
         "spaces_between_special_tokens": False,
@@ -89,6 +91,8 @@ def _sglang(request: Request, prompt: str, model: str) -> dict[str, Any]:
             "repetition_penalty": sampling.repetition_penalty,
             "stop": list(stopping.stop_strings) or None,
             "stop_token_ids": sorted(stopping.stop_token_ids),
+            # Without its own end it looks at no stop token at all.
+            "ignore_eos": not stopping.stop_token_ids,
             "no_stop_trim": True,
             "skip_special_tokens": False,
             "spaces_between_special_tokens": False,
@@ -199,7 +203,7 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "sglang": Dialect(
         path="/generate",
-        capabilities=_FULL | {Capability.COUNTS},
+        capabilities=_FULL - {Capability.STOP_TOKENS} | {Capability.COUNTS},
         ask=_sglang,
         read=_read_sglang,
     ),

@@ -16,7 +16,7 @@ from draftproof.errors import ModelError
 from draftproof.models.gptq_weights import listed
 
 _INSTEAD = (
-    "give the safetensors checkpoint of the same model, or examine it with --spec-engine llamacpp"
+    "give the safetensors checkpoint of the same model, or examine it with --spec-engine llama-cpp"
 )
 _ROPE_FACTORS = "rope_freqs.weight"
 _RELATIVE = 1e-5

@@ -58,6 +58,55 @@ def vllm(pair, ask, right):
     return answer
 
 
+def ending(pair, ask, *, sglang):
+    """A server that ends outputs with its model's own end, unless it is told otherwise."""
+    engine = ReferenceEngine.without_drafts(pair, RunConfig(check_state=0))
+
+    def answer(path, body):
+        settings = body["sampling_params"] if sglang else body
+        named = settings["stop_token_ids"]
+        if settings.get("ignore_eos"):
+            stops = () if sglang else named
+        else:
+            stops = {*named, *pair.stop_token_ids}
+        limit = settings["max_new_tokens" if sglang else "max_tokens"]
+        ids = body["input_ids" if sglang else "prompt"]
+        output = engine.plain(ask(ids=ids, limit=limit, stops=stops))
+        token_ids, stopped = list(output.token_ids), output.stop_reason == "stop_token"
+        text, last = pair.decode(token_ids), token_ids[-1]
+        if sglang:
+            reason = {"type": "stop", "matched": last} if stopped else {"type": "length"}
+            about = {"finish_reason": reason, "prompt_tokens": len(ids)}
+            return {"text": text, "output_ids": token_ids, "meta_info": about}
+        choice = {"text": text, "token_ids": token_ids, "prompt_token_ids": ids}
+        choice |= {"finish_reason": "stop" if stopped else "length"}
+        return {"choices": [choice | {"stop_reason": last if last in named else None}]}
+
+    return answer
+
+
+@pytest.mark.parametrize("server", ["vllm", "sglang"])
+def test_an_output_goes_on_beyond_its_models_own_end_where_it_is_asked_to(pair, ask, server):
+    text = "Question: Nora has 8 apples and buys 4 more. How many apples are there?\nAnswer:"
+    reference = ReferenceEngine.without_drafts(pair, RunConfig(check_state=0))
+    [own] = pair.stop_token_ids
+    with_end, without = ask(text, limit=90), ask(text, limit=90, stops=())
+    expected = reference.plain(without).token_ids
+    assert own in expected[:-1]
+    ended = reference.plain(with_end).token_ids
+    assert ended[-1] == own
+    other = next(token for token in expected if expected.index(token) > len(ended))
+    with serving(ending(pair, ask, sglang=server == "sglang")) as fake:
+        engine = make(pair, fake.url, server=server)
+        assert engine.speculate(with_end).token_ids == ended
+        assert engine.speculate(without).token_ids == expected
+        if Capability.STOP_TOKENS in engine.capabilities:
+            late = ask(text, limit=90, stops=(other,))
+            assert engine.speculate(late).token_ids == expected[: expected.index(other) + 1]
+        engine.close()
+    assert (server == "vllm") == (Capability.STOP_TOKENS in DIALECTS[server].capabilities)
+
+
 def make(pair, url, **options):
     given = {"url": url, "retries": 0, "timeout": 2.0, **options}
     return OpenAIEngine(
@@ -542,7 +591,7 @@ def test_servers_say_whether_they_can_be_given_stop_tokens(pair):
     assert can == {
         "vllm": True,
         "vllm-logprobs": True,
-        "sglang": True,
+        "sglang": False,
         "llama-server": False,
         "llama-cpp-python": False,
         "openai": False,
