@@ -322,12 +322,17 @@ class LosesAStep(Wrapped):
 class SeesStopsAtTheEndOfABlock(Wrapped):
     """A stop token inside a block is passed over, and decoding goes on to the limit."""
 
+    seen = 0
+    """Tokens of a block in which stops are seen all the same."""
+
     def speculate(self, request):
         whole = super().speculate(asked(request, stop_token_ids=frozenset()))
         stops = request.stopping.stop_token_ids
         first = next((i for i, t in enumerate(whole.token_ids) if t in stops), None)
-        if first is not None and spots(whole)[first].is_inside:
-            return whole
+        if first is not None:
+            spot = spots(whole)[first]
+            if spot.is_inside and spot.offset >= self.seen:
+                return whole
         return super().speculate(request)
 
 
@@ -340,8 +345,23 @@ class QuietlySeesStopsAtTheEndOfABlock(SeesStopsAtTheEndOfABlock):
         return told_nothing(super().speculate(request))
 
 
+class QuietlyMissesStopsDeepInABlock(QuietlySeesStopsAtTheEndOfABlock):
+    """Only from the third token of a block on, which few of an output's tokens are."""
+
+    seen = 2
+
+
 def told_nothing(generation):
     return replace(generation, accepted=None, counts=None, steps=None, nodes=None)
+
+
+class TellsNoBlocks(Wrapped):
+    """Right: a server without counters."""
+
+    capabilities = frozenset({Capability.STOP_TOKENS, Capability.TOKEN_PROMPTS, Capability.PLAIN})
+
+    def speculate(self, request):
+        return told_nothing(super().speculate(request))
 
 
 class EndsWithItsOwnStopTokens(Wrapped):

@@ -105,6 +105,14 @@ def test_a_check_that_examined_nothing_was_not_tried(subject, name):
     assert "to examine: " in finding.lines[0]
 
 
+def test_places_of_blocks_that_are_not_told_are_called_so(subject, monkeypatch):
+    monkeypatch.setattr(places, "UNTOLD_EDGES", 6)
+    examined = found(subject, "length limit at every offset", "TellsNoBlocks")
+    assert examined.finding.status is Status.PASSED, result_line(examined)
+    assert "inside a block" not in examined.finding.place
+    assert "6 places are inside one is not known" in " ".join(examined.finding.lines)
+
+
 def test_a_passed_check_without_places_cannot_be_made():
     with pytest.raises(ValueError, match="was not tried"):
         Finding(status=Status.PASSED, n=3)
@@ -194,6 +202,7 @@ def test_an_engine_of_the_runs_settings_is_made_once_for_each(subject):
         ("WrongToken", "drafts of other lengths", "with drafts of 1: "),
         ("SeesStopsAtTheEndOfABlock", "stop token at every offset", "should have ended .stop_tok"),
         ("QuietlySeesStopsAtTheEndOfABlock", "stop token at every offset", "should have ended"),
+        ("QuietlyMissesStopsDeepInABlock", "stop token at every offset", "should have ended"),
         ("PlainObeysMore", "greedy output", "own plain decoding part, and rounding is no reason"),
         ("PlainEndsEarlier", "greedy output", "plain decoding ends after 7 tokens, and its specul"),
         (

@@ -91,6 +91,10 @@ class Tally:
         self.as_plain = 0
         self.problems: list[str] = []
 
+    def call_places(self, place: str) -> None:
+        """Name the places otherwise, once it is known what they are."""
+        self._place = place
+
     def add(self, what: str, judged: Judged, places: int) -> None:
         """Count an output, named by what it is the answer to, and the places examined in it."""
         self.n += 1

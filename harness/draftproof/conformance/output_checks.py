@@ -24,6 +24,7 @@ PENALTIES = (1.3, 2.0)
 comes back."""
 
 _INSIDE = "ends inside a block"
+_HELD_BACK = "stop tokens inside a block, held back or not"
 _UNTRIED = (
     "no drafted token was kept where an output can be made to end; give other prompts, or longer "
     "outputs"
@@ -134,12 +135,13 @@ def no_stops(subject: Subject) -> frozenset[int] | None:
 
 def least_length(subject: Subject) -> Finding:
     """A stop token is impossible before an output has `min_new_tokens`, also inside a block."""
-    tally = subject.tally("stop tokens inside a block, held back or not")
+    tally = subject.tally(_HELD_BACK)
     with subject.engine() as engine:
         for capability in (Capability.MIN_NEW_TOKENS, Capability.STOP_TOKENS):
             if capability not in engine.capabilities:
                 return not_available(capability)
         chosen = places.places(subject, engine, places.first_of_its_kind)
+        tally.call_places(places.kind_of(chosen, _HELD_BACK))
         for place in chosen:
             for least in (place.index + 1, place.index + 2):
                 asked = subject.request(
@@ -247,6 +249,7 @@ def _ends(
         if capability is not None and capability not in engine.capabilities:
             return not_available(capability)
         chosen = places.places(subject, engine, fits)
+        tally.call_places(places.kind_of(chosen, _INSIDE))
         for place in chosen:
             asked = request(place)
             plain = place.plain

@@ -14,6 +14,10 @@ from draftproof.engines.protocol import Capability, Engine, Generation
 EDGES = 10
 """Places that a check of ends examines: more than one block of the usual drafts."""
 
+UNTOLD_EDGES, _UNTOLD_OUTPUTS = 24, 4
+"""Places, and outputs to take them from, where the engine does not tell its blocks: so many that
+the later offsets of blocks are among them, too."""
+
 _BOUNDARIES = 2
 """Places beside them that are not inside a block: what ends there must end, too."""
 
@@ -123,19 +127,34 @@ def places(
 
     Returns:
         Inside blocks where the engine tells its blocks, spread over the offsets of a block, and a
-        few beside them; else any but the first token's, and that.
+        few beside them; else any but the first token's, from several outputs, and that.
     """
     inside: list[Place] = []
+    untold: list[Place] = []
     others: list[Place] = []
-    for name, prompt in _prompts(subject, engine):
+    for outputs, (name, prompt) in enumerate(_prompts(subject, engine), start=1):
         for place in _of_output(subject, engine, name, prompt, sampling):
             if not fits(place.output, place.index):
                 continue
-            is_inside = place.index > 0 if place.spot is None else place.spot.is_inside
-            (inside if is_inside else others).append(place)
-        if len(inside) >= EDGES:
+            if place.spot is None and place.index:
+                untold.append(place)
+            else:
+                (inside if place.is_inside else others).append(place)
+        is_enough = len(untold) >= UNTOLD_EDGES and outputs >= _UNTOLD_OUTPUTS
+        if len(inside) >= EDGES or is_enough:
             break
-    return [*_spread(inside)[:EDGES], *_spread(others)[:_BOUNDARIES]]
+    return [
+        *_spread(inside)[:EDGES],
+        *_by_turns(untold)[:UNTOLD_EDGES],
+        *_spread(others)[:_BOUNDARIES],
+    ]
+
+
+def kind_of(chosen: Sequence[Place], told: str) -> str:
+    """What to call the places of a check: `told` where the engine tells its blocks."""
+    if any(place.spot is None for place in chosen):
+        return "ends of which it is not told where their blocks end"
+    return told
 
 
 def counted(chosen: Sequence[Place]) -> tuple[int, str]:
@@ -193,10 +212,19 @@ def _prompts(subject: Subject, engine: Engine) -> Iterator[tuple[str, tuple[int,
 
 def _spread(found: Sequence[Place]) -> list[Place]:
     """Places in an order in which every offset of a block comes early."""
-    seen: Counter[int] = Counter()
+    return _one_of_each(found, lambda place: 0 if place.spot is None else place.spot.offset)
+
+
+def _by_turns(found: Sequence[Place]) -> list[Place]:
+    """Places in an order in which every output's come early."""
+    return _one_of_each(found, lambda place: place.name)
+
+
+def _one_of_each(found: Sequence[Place], group: Callable[[Place], object]) -> list[Place]:
+    """One place of each group after another, then the second ones, and so on."""
+    seen: Counter[object] = Counter()
     ranked = []
     for order, place in enumerate(found):
-        offset = place.index if place.spot is None else place.spot.offset
-        ranked.append((seen[offset], order, place))
-        seen[offset] += 1
+        ranked.append((seen[group(place)], order, place))
+        seen[group(place)] += 1
     return [place for _, _, place in sorted(ranked, key=lambda entry: entry[:2])]

@@ -107,7 +107,8 @@ class Generation:
         seconds: Wall time from the prompt to the last token: prefill included, and what only
             watches (recording, state checks, logs, reading counters) left out. Both ways of
             decoding must be timed over this same span, or their ratio is no speedup.
-        watching_seconds: Wall time of the call that was spent on what only watches.
+        watching_seconds: Wall time of the call that was spent on what only watches. Of an engine
+            that does not come with draftproof, at most a tenth of the call is believed.
         accepted: ``[tokens]`` whether each token was a draft that was kept.
         counts: The engine's own counters.
         steps: `STEP_COLUMNS`, each ``[steps]``.

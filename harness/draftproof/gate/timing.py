@@ -95,7 +95,12 @@ def judge_speedup(gate: Gate, scope: str, now: np.ndarray, level: float) -> Judg
     speeds = now[np.isfinite(now) & (now > 0)]
     found = without_figures(gate, scope, len(speeds))
     if not len(speeds):
-        return replace(found, reason="no case has the seconds of both outputs")
+        return replace(
+            found,
+            outcome=Outcome.NO_VERDICT,
+            reason="no case has seconds of both outputs that can be compared (the report says of "
+            "its speedup why it is not estimable)",
+        )
     found = replace(found, now=_median(speeds), change=_change(speeds, gate.bound, level))
     return _decidable(found, speeds, gate.bound)
 

@@ -151,6 +151,19 @@ def test_more_seconds_than_the_call_took_are_refused(pair, config, prompts):
     assert problem.startswith("the engine says that speculative outputs took 60 s, more than")
 
 
+@pytest.mark.parametrize(("engine", "is_believed"), [("reference", True), ("own:Engine", False)])
+def test_watching_is_believed_of_our_own_engines_alone(pair, config, prompts, engine, is_believed):
+    """Half of every speculative call is said to be watching: a speedup out of nothing."""
+
+    def halved(told):
+        half = told.seconds / 2
+        return replace(told, seconds=half, watching_seconds=told.watching_seconds + half)
+
+    wrapped = Wrapped(pair, config, speculative=halved)
+    problem = clock_problem(records(wrapped, pair, replace(config, engine=engine), prompts[:3]))
+    assert ("not of the same span" in problem) != is_believed
+
+
 def test_no_speedup_follows_from_the_time_of_another_engine(pair, config, prompts):
     engine = Wrapped(pair, config)
     engine.capabilities = frozenset()
