@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 USAGE_EXIT_CODE = 4
@@ -56,6 +57,50 @@ class NumericsError(DraftproofError):
 
 class TraceError(DraftproofError):
     """A saved run is corrupt, foreign, or written by a newer version."""
+
+
+_LONGEST_TEXT = 2000
+"""Characters of somebody else's text that are kept."""
+
+
+def clean_text(text: str, most: int = _LONGEST_TEXT) -> str:
+    r"""Text of somebody else's, fit for a file and a terminal.
+
+    Args:
+        text: Anything; lone surrogates and control characters are written as escapes, so that
+            neither a file nor a terminal does more than show them.
+        most: Characters that are kept, of the beginning and the end.
+
+    Example:
+        >>> clean_text("red \x1b[31m")
+        'red \\x1b[31m'
+    """
+    if len(text) > most:
+        left_out = len(text) - most
+        half = most // 2
+        text = f"{text[:half]} … ({left_out} characters left out) … {text[-half:]}"
+    return "".join(
+        character
+        if character in "\n\t" or not _is_unprintable(character)
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def _is_unprintable(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or character in _DIRECTIONS
+
+
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the order of the text after them around."""
+
+
+def error_text(error: BaseException) -> str:
+    """What an exception says, whatever it is, as `clean_text`."""
+    try:
+        return clean_text(str(error))
+    except Exception as second:
+        return f"(no text: {type(second).__name__} when it was asked for)"
 
 
 def unknown_value(what: str, value: object, choices: Iterable[str]) -> UsageError:

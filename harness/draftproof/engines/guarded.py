@@ -8,6 +8,7 @@ that hung is not asked again, and each later case says so. One that takes the wh
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import queue
 import sys
@@ -15,7 +16,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,15 +24,15 @@ from typing import Any, cast
 from draftproof.engines.protocol import (
     BatchEngine,
     Capability,
-    Counts,
     Engine,
     Generation,
     Request,
 )
-from draftproof.errors import DraftproofError, EngineError
+from draftproof.engines.told import checked_generation, plain_values
+from draftproof.errors import DraftproofError, EngineError, error_text
 
-_CLOSE_SECONDS = 10.0
-"""How long a run waits at its end for an engine to free what it holds."""
+_ASIDE_SECONDS = 10.0
+"""How long an engine is waited for to describe itself, or to free what it holds at the end."""
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -74,6 +74,7 @@ class GuardedEngine:
         self._timeout = timeout or None
         self._stop_token_ids = stop_token_ids
         self._hung = ""
+        self._described: dict[str, Any] = {}
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=_serve, args=(self._work,), name=f"engine {engine.name}", daemon=True
@@ -88,13 +89,12 @@ class GuardedEngine:
                 than a generation.
         """
         self._require_served(request)
-        generation = self._called(lambda: self.engine.speculate(request), [request])
-        return self._as_promised(_checked(generation, self.name))
+        return self._as_promised(self._answer(self.engine.speculate, request))
 
     def plain(self, request: Request) -> Generation:
         """As the engine does; raises like `speculate`."""
         self._require_served(request)
-        return _checked(self._called(lambda: self.engine.plain(request), [request]), self.name)
+        return self._answer(self.engine.plain, request)
 
     def generate(
         self, requests: Iterable[Request], *, most_rows: int, plainly: bool = False
@@ -126,20 +126,42 @@ class GuardedEngine:
             # What was answered before a failure stands; the rest is for whoever asked to ask again.
             found = _one_each(list(answers), rows, self.name, is_whole=failure is None)
             for index, generation in found:
-                checked = _checked(generation, self.name)
+                checked = checked_generation(generation, self.name)
                 yield begin + index, checked if plainly else self._as_promised(checked)
             if failure is not None:
                 raise failure
             begin += len(rows)
 
     def describe(self) -> dict[str, Any]:
-        return {**self.engine.describe(), "name": self.name}
+        """As the engine does, as plain JSON values; of one that cannot, why."""
+        if self._hung:
+            return {**self._described, "name": self.name}
+        future = self._submit(lambda: plain_values(dict(self.engine.describe())))
+        try:
+            self._described = future.result(_ASIDE_SECONDS)
+        except TimeoutError:
+            self._hung = f"it did not describe itself within {_ASIDE_SECONDS:g} s"
+            self._described = {**self._described, "problem": self._hung}
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not future.done():
+                raise
+            problem = f"describe() failed: {type(error).__name__}: {error_text(error)}"
+            self._described = {"problem": problem}
+        return {**self._described, "name": self.name}
 
     def close(self) -> None:
         """Let the engine free what it holds; one that hangs or fails is left behind."""
         if not self._hung:
             future = self._submit(self.engine.close)
-            future.exception(timeout=_CLOSE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                future.exception(timeout=_ASIDE_SECONDS)
+
+    def _answer(self, ask: Callable[[Request], Generation], request: Request) -> Generation:
+        """What the engine answers, read to its end within the time that it has."""
+        return cast(
+            "Generation",
+            self._called(lambda: checked_generation(ask(request), self.name), [request]),
+        )
 
     def _require_served(self, request: Request) -> None:
         for needed, capability, instead in _needs(request, self._stop_token_ids):
@@ -171,8 +193,11 @@ class GuardedEngine:
         future = self._submit(call)
         try:
             return future.result(timeout)
-        except DraftproofError:
-            raise
+        except DraftproofError as error:
+            said = error_text(error)
+            if said == str(error):
+                raise
+            raise EngineError(said) from None
         except TimeoutError as error:
             if not future.done():
                 asked = requests[0].request_id
@@ -183,18 +208,26 @@ class GuardedEngine:
                     f"{self.name} hangs: {self._hung}; give it longer with --spec-engine-timeout"
                 ) from error
             where = raised_at(error, self.engine)
-            raise EngineError(f"{self.name}: TimeoutError: {error}{where}") from error
+            raise EngineError(f"{self.name}: TimeoutError: {error_text(error)}{where}") from None
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not future.done():
                 raise
             where = raised_at(error, self.engine)
-            problem = f"{type(error).__name__}: {error}"
-            raise EngineError(f"{self.name} died: {problem}{where}") from error
+            problem = f"{type(error).__name__}: {error_text(error)}"
+            raise EngineError(f"{self.name} died: {problem}{where}") from _shown_cause(error)
 
     def _submit(self, call: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
         self._work.put((future, call))
         return future
+
+
+def _shown_cause(error: BaseException) -> BaseException | None:
+    """An error as the cause of another; none where its text is not fit to be printed with it."""
+    try:
+        return error if error_text(error) == str(error) else None
+    except Exception:
+        return None
 
 
 def raised_at(error: BaseException, engine: object) -> str:
@@ -289,45 +322,3 @@ def _one_each(
             f"{[index for index, _ in pairs]}; it must answer each of them once"
         )
     return iter(pairs)
-
-
-def _checked(generation: object, name: str) -> Generation:
-    """The generation with its token ids as plain integers.
-
-    Raises:
-        EngineError: It is none, or has no token ids.
-    """
-    if not isinstance(generation, Generation):
-        raise EngineError(f"{name} returned a {type(generation).__name__}, not a Generation")
-    token_ids: object = generation.token_ids
-    if token_ids is None or isinstance(token_ids, str | bytes):
-        raise EngineError(f"{name} returned text without token ids; losslessness is judged by ids")
-    try:
-        ids = tuple(operator.index(token) for token in generation.token_ids)
-    except TypeError as error:
-        raise EngineError(f"{name} returned token ids that are no integers: {error}") from error
-    return replace(generation, token_ids=ids, counts=_whole(generation.counts, name))
-
-
-def _whole(counts: Counts | None, name: str) -> Counts | None:
-    """The counters as plain integers; whether they can be true is not judged here.
-
-    Raises:
-        EngineError: They are not integers.
-    """
-    if counts is None:
-        return None
-    values = {field.name: getattr(counts, field.name) for field in fields(Counts)}
-    try:
-        whole = {key: _integers(value) for key, value in values.items()}
-    except TypeError as error:
-        raise EngineError(f"{name} returned counters that are no integers: {error}") from error
-    return Counts(**whole)
-
-
-def _integers(value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, Iterable):
-        return tuple(map(operator.index, value))
-    return operator.index(value)

@@ -13,7 +13,7 @@ from draftproof.config import BUILTIN, NO_DRAFT
 from draftproof.data.encoding import prompt_ids
 from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
-from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, is_out_of_memory
+from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, error_text, is_out_of_memory
 from draftproof.plugin.case import Case
 from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
@@ -250,10 +250,10 @@ class Speculation:
                     domain=prompt.domain,
                     prompt_tokens=0,
                     verdict=Verdict.ERROR,
-                    message=f"{type(error).__name__}: {error}",
+                    message=f"{type(error).__name__}: {error_text(error)}",
                 ),
             )
-            reason = _OUT_OF_MEMORY if is_out_of_memory(error) else str(error)
+            reason = _OUT_OF_MEMORY if is_out_of_memory(error) else error_text(error)
             if not isinstance(error, DraftproofError) and reason is not _OUT_OF_MEMORY:
                 raise
         pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)

@@ -1,7 +1,10 @@
 """Whatever an engine does, its case ends with a reason."""
 
+import json
 import threading
+import traceback
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,3 +293,80 @@ def test_batches_of_an_engine_that_has_none_are_not_available(ask):
     assert Capability.BATCHES not in engine.capabilities
     with pytest.raises(EngineError, match="one request at a time"):
         list(engine.generate([ask()], most_rows=2))
+
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (raising(ValueError("x\ud800y")), r"died: ValueError: x\\ud800y"),
+        (raising(ValueError("\x1b]0;own\x07")), r"died: ValueError: \\x1b\]0;own\\x07"),
+        (raising(UnspeakableError()), "no text: RuntimeError"),
+        (
+            returning(replace(GOOD, token_ids=(10**30,))),
+            "a number of 100 bits|1000000.* as a token",
+        ),
+        (returning(replace(GOOD, token_ids=(10**5000,))), "a number of .* bits as a token id"),
+        (
+            returning(replace(GOOD, counts=Counts(drafted=10**30, accepted=1))),
+            "counted 1000.*drafted",
+        ),
+        (returning(replace(GOOD, seconds=float("nan"))), "returned nan as seconds"),
+        (returning(replace(GOOD, seconds="soon")), "seconds that are no number"),
+        (returning(replace(GOOD, steps={"step": [0]})), "returned steps that are no steps"),
+        (lambda request: replace(GOOD, token_ids=iter(int, 1)), "more than 1048576 token ids"),
+    ],
+)
+def test_what_no_report_can_hold_ends_its_case(ask, act, message):
+    guarded = GuardedEngine(Scripted(act), timeout=60)
+    with pytest.raises(EngineError, match=message) as caught:
+        guarded.speculate(ask())
+    str(caught.value).encode("utf-8")
+
+
+def test_a_long_text_is_cut_and_not_printed_as_the_cause_either(ask):
+    guarded = GuardedEngine(Scripted(raising(ValueError("x" * 10**6))), timeout=5)
+    with pytest.raises(EngineError, match="998000 characters left out") as caught:
+        guarded.speculate(ask())
+    assert len("".join(traceback.format_exception(caught.value))) < 10_000
+
+
+def test_token_ids_that_do_not_come_are_waited_for_within_the_time(ask):
+    def act(request):
+        return replace(GOOD, token_ids=(token for token in [1] if not threading.Event().wait(5)))
+
+    with pytest.raises(EngineError, match="hangs"):
+        GuardedEngine(Scripted(act), timeout=0.1).speculate(ask())
+
+
+@pytest.mark.parametrize(
+    ("described", "found"),
+    [
+        (
+            {"folder": Path("models"), "share": float("nan"), "n": np.int64(3), 4: {5}},
+            {"folder": "models", "share": "nan", "n": 3, "4": [5]},
+        ),
+        (
+            {"size": 10**5000, "text": "\ud800"},
+            {"size": "a number of 16610 bits", "text": "\\ud800"},
+        ),
+        (None, {"problem": "describe() failed: TypeError: 'NoneType' object is not iterable"}),
+    ],
+)
+def test_what_an_engine_says_of_itself_can_be_stored(described, found):
+    engine = Scripted(returning(GOOD))
+    engine.describe = lambda: described
+    kept = GuardedEngine(engine, timeout=5).describe()
+    assert kept == {**found, "name": "scripted"}
+    json.dumps(kept, allow_nan=False)
+
+
+def test_an_engine_that_does_not_close_fails_nothing(monkeypatch):
+    monkeypatch.setattr("draftproof.engines.guarded._ASIDE_SECONDS", 0.05)
+    engine = Scripted(returning(GOOD))
+    engine.close = lambda: threading.Event().wait(2)
+    GuardedEngine(engine, timeout=5).close()

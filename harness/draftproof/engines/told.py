@@ -1,0 +1,172 @@
+"""What an engine tells, as values that a journal and a report can hold: checked once, at the door.
+
+An engine is anybody's code. Numbers that no file has room for, text that is not Unicode, a
+generator that never ends: each makes its case an error here, before anything of it is stored.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from itertools import islice
+from typing import Any
+
+from draftproof.engines.protocol import Counts, Generation
+from draftproof.errors import EngineError, TraceError, clean_text, error_text
+from draftproof.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from
+
+_MOST_TOKENS = 2**20
+"""Tokens of an output, and numbers of one counter: more than any context has room for."""
+
+_LARGEST_TOKEN_ID = 2**31 - 1
+_LARGEST_COUNT = 2**53
+"""What every reader of JSON takes for the same whole number."""
+
+_DEEPEST = 8
+_MOST_VALUES = 1000
+"""Levels, and values a level, of what an engine says of itself."""
+
+
+def checked_generation(generation: object, name: str) -> Generation:
+    """The generation with its token ids and counters as plain integers that can be stored.
+
+    Args:
+        generation: What an engine returned.
+        name: Of the engine.
+
+    Raises:
+        EngineError: It is none, has no token ids, or holds what no report can.
+    """
+    if not isinstance(generation, Generation):
+        raise EngineError(f"{name} returned a {type(generation).__name__}, not a Generation")
+    token_ids: object = generation.token_ids
+    if token_ids is None or isinstance(token_ids, str | bytes):
+        raise EngineError(f"{name} returned text without token ids; losslessness is judged by ids")
+    try:
+        ids = _integers(generation.token_ids)
+    except TypeError as error:
+        raise EngineError(f"{name} returned token ids that are no integers: {error}") from error
+    if len(ids) > _MOST_TOKENS:
+        raise EngineError(f"{name} returned more than {_MOST_TOKENS} token ids for one output")
+    beyond = [token for token in ids if abs(token) > _LARGEST_TOKEN_ID]
+    if beyond:
+        raise EngineError(f"{name} returned {_number(beyond[0])} as a token id")
+    return replace(
+        generation,
+        token_ids=ids,
+        stop_reason=clean_text(str(generation.stop_reason)),
+        seconds=_seconds(generation.seconds, "seconds", name),
+        watching_seconds=_seconds(generation.watching_seconds, "watching_seconds", name),
+        counts=_whole(generation.counts, name),
+        steps=_columns(generation.steps, STEP_COLUMNS, "steps", name),
+        nodes=_columns(generation.nodes, NODE_COLUMNS, "nodes", name),
+    )
+
+
+def plain_values(value: Any, depth: int = 0) -> Any:
+    """The nearest value that JSON has to what an engine says of itself.
+
+    Args:
+        value: Anything.
+        depth: Levels above it.
+
+    Returns:
+        Text, finite numbers, switches, None, lists and tables of text; anything else as its text.
+
+    Example:
+        >>> plain_values({"folder": object, 3: float("nan"), "ids": (1, 2)})
+        {'folder': "<class 'object'>", '3': 'nan', 'ids': [1, 2]}
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) <= _LARGEST_COUNT:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, Mapping) and depth < _DEEPEST:
+        return {
+            clean_text(str(key)): plain_values(inner, depth + 1)
+            for key, inner in islice(value.items(), _MOST_VALUES)
+        }
+    if isinstance(value, list | tuple | set | frozenset) and depth < _DEEPEST:
+        return [plain_values(inner, depth + 1) for inner in islice(value, _MOST_VALUES)]
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0 and depth < _DEEPEST:
+        return plain_values(item(), _DEEPEST)
+    return clean_text(_number(value) if isinstance(value, int) else str(value))
+
+
+def _number(value: int) -> str:
+    """A whole number; one of many digits by its size, which Python may refuse to write out."""
+    return str(value) if value.bit_length() < 128 else f"a number of {value.bit_length()} bits"
+
+
+def _seconds(value: object, what: str, name: str) -> float:
+    """A span of time.
+
+    Raises:
+        EngineError: It is no finite number.
+    """
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EngineError(
+            f"{name} returned {what} that are no number: {error_text(error)}"
+        ) from error
+    if not math.isfinite(seconds):
+        raise EngineError(f"{name} returned {seconds} as {what}")
+    return seconds
+
+
+def _columns(
+    columns: Columns | None, schema: Mapping[str, str], what: str, name: str
+) -> Columns | None:
+    """Columns of the schema's types.
+
+    Raises:
+        EngineError: They are not those of the schema, or a value has no room in its column.
+    """
+    if columns is None:
+        return None
+    try:
+        return columns_from(schema, columns)
+    except (TraceError, TypeError, ValueError, OverflowError) as error:
+        raise EngineError(
+            f"{name} returned {what} that are no {what}: {error_text(error)}"
+        ) from error
+
+
+def _whole(counts: Counts | None, name: str) -> Counts | None:
+    """The counters as plain integers; whether they can be true is not judged here.
+
+    Raises:
+        EngineError: They are not integers, or none that a report has room for.
+    """
+    if counts is None:
+        return None
+    values = {field.name: getattr(counts, field.name) for field in fields(Counts)}
+    try:
+        whole = {key: _counter(value) for key, value in values.items()}
+    except TypeError as error:
+        raise EngineError(f"{name} returned counters that are no integers: {error}") from error
+    for key, value in whole.items():
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        if len(numbers) > _MOST_TOKENS:
+            raise EngineError(f"{name} returned more than {_MOST_TOKENS} numbers as '{key}'")
+        beyond = [number for number in numbers if abs(number) > _LARGEST_COUNT]
+        if beyond:
+            raise EngineError(f"{name} counted {_number(beyond[0])} as '{key}', which none can")
+    return Counts(**whole)
+
+
+def _counter(value: Any) -> Any:
+    if value is None:
+        return None
+    return _integers(value) if isinstance(value, Iterable) else operator.index(value)
+
+
+def _integers(values: Iterable[Any]) -> tuple[int, ...]:
+    """Whole numbers, one more than there may be at most."""
+    return tuple(operator.index(value) for value in islice(values, _MOST_TOKENS + 1))
