@@ -112,6 +112,7 @@ ONLY_THERE = {
     "empty-rows": "drafts of 0 to 16 tokens",
     "mirrored": "independence",
     "greedy-sampled": "greedy rows",
+    "residual-of-few": "vocabularies",
 }
 
 

@@ -222,3 +222,35 @@ def test_the_pytest_form(pytester):
     )
     result.assert_outcomes(passed=3, failed=1, skipped=2)
     result.stdout.fnmatch_lines(["*site: correction*", "*the correction is drawn from p*"])
+
+
+UNFIT = """
+import torch
+
+def takes_two(call, generator):
+    return call.draft_tokens
+
+def raises_at_once(call):
+    raise RuntimeError("needs contiguous input")
+
+def forgets_to_return(call):
+    call.draft_tokens
+"""
+
+
+@pytest.mark.parametrize(
+    ("kernel", "says"),
+    [
+        ("takes_two", "takes one argument, the call"),
+        ("raises_at_once", "needs contiguous input (unfit_kernels.py, line 8, in raises_at_once)"),
+        ("forgets_to_return", "is a `return` missing?"),
+    ],
+)
+def test_what_cannot_be_called_is_not_judged(tmp_path, monkeypatch, capsys, kernel, says):
+    (tmp_path / "unfit_kernels.py").write_text(UNFIT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["verify-kernel", f"unfit_kernels:{kernel}"]) == 4
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert "fault" not in captured.out

@@ -94,7 +94,7 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
     """Run the checks, each printed as it ends, and write what was found.
 
     Raises:
-        DraftproofError: The function cannot be imported, or an option cannot be used.
+        DraftproofError: The function cannot be imported or called, or an option cannot be used.
     """
     if arguments.selftest:
         return _selftest(arguments)
@@ -105,6 +105,7 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
     function = _imported(arguments.kernel)
     if arguments.processor:
         return _processor(arguments, function)
+    from draftproof.conformance.examined import chosen
     from draftproof.environment import hardware, versions
     from draftproof.kernels.contract import declared
     from draftproof.kernels.examination import Examination
@@ -115,7 +116,7 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
         result_line,
         terminal_summary,
     )
-    from draftproof.kernels.suite import examine
+    from draftproof.kernels.suite import CHECKS, examine, require_runnable
 
     facts = declared(
         function,
@@ -134,8 +135,10 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
         alpha=arguments.alpha,
         seed=arguments.seed,
     )
+    wanted = chosen(arguments.check, CHECKS)
+    require_runnable(examination)
     done = []
-    for check in examine(examination, arguments.check):
+    for check in examine(examination, wanted):
         print(result_line(check), flush=True)
         done.append(check)
     report = KernelReport(
@@ -187,7 +190,8 @@ def _imported(location: str) -> Any:
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(
-            f"draftproof verify-kernel: {location} cannot be called: it is a {type(found).__name__}"
+            f"draftproof verify-kernel: {location} cannot be called: its type is "
+            f"{type(found).__name__}"
         )
     return found
 

@@ -161,3 +161,25 @@ def wide_tables(facts: KernelFacts, vocabulary: int) -> list[DraftTable]:
     )
     found = list(drafts(fixture))
     return found[: 2 if vocabulary > 10_000 or facts.one_row else 12]
+
+
+def dense_table(facts: KernelFacts, vocabulary: int) -> DraftTable:
+    """A draft that is mostly rejected, over laws in which every id has a share of its own.
+
+    What is drawn after the rejection may be any id: a kernel that looks at the largest few alone
+    is seen here, and not where few ids are possible.
+    """
+    random = np.random.default_rng(vocabulary)
+    parents = chain(1) if facts.shape is Shape.CHAIN else (-1, -1)
+    target, draft = random.dirichlet(np.ones(vocabulary), (2, len(parents) + 1))
+    unlikely = np.argsort(target[0] / draft[0])
+    return DraftTable(
+        tokens=tuple(unlikely[: len(parents)].tolist()),
+        target=target,
+        draft=draft,
+        parents=parents,
+        proposals=facts.proposals,
+        ids=tuple(range(vocabulary)),
+        vocabulary=vocabulary,
+        name=f"{vocabulary} ids, each with a share",
+    )

@@ -158,9 +158,9 @@ def _same_tokens(
             other = tokens(kernel)
         except KernelError as error:
             if "NaN" in what or "nan" in what:
-                notes.append(f"where rows {what}: {error}")
+                notes.append(f"where {what}: {error}")
                 continue
-            problems.append(f"{how}, where rows {what}: {error}" if what else f"{how}: {error}")
+            problems.append(f"{how}, where {what}: {error}" if what else f"{how}: {error}")
             continue
         places += rows
         same = _same(plain, other)
@@ -219,7 +219,7 @@ def _same_law(
             found = given_draft(kernel, facts, tables, rows=each, alpha=alpha, seed=seed)
         except KernelError as error:
             if "NaN" in what or "nan" in what:
-                notes.append(f"where rows {what}: {error}")
+                notes.append(f"where {what}: {error}")
             else:
                 problems.append(f"{how}: {error}")
             continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -198,6 +200,8 @@ def as_integers(values: Any, what: str) -> np.ndarray:
     Raises:
         KernelError: They are no integers.
     """
+    if values is None:
+        raise KernelError(f"the kernel returned None for its {what}; is a `return` missing?")
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     try:
@@ -218,8 +222,18 @@ def called(kernel: Kernel, call: Call) -> Any:
         shown = f"{type(error).__name__}: {error}".splitlines()[0]
         raise KernelError(
             f"the kernel raised on {rows} row{'s' * (rows != 1)} with laws over "
-            f"{call.target_probabilities.shape[-1]} ids: {shown}"
+            f"{call.target_probabilities.shape[-1]} ids: {shown}{_raised_at(error)}"
         ) from error
+
+
+def _raised_at(error: Exception) -> str:
+    """The innermost line of somebody's own code; how a kernel is called, if it never began."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    if not frames:
+        return "; a kernel takes one argument, the call (`draftproof docs kernels`)"
+    own = [frame for frame in frames if "site-packages" not in Path(frame.filename).parts]
+    frame = (own or frames)[-1]
+    return f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
 
 
 def joined(readings: Sequence[Reading]) -> Reading:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import torch
 
 from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.examined import Examined, chosen, claim_of
 from draftproof.errors import DraftproofError
 from draftproof.kernels import batch_checks, draw_checks, law_checks, width_checks
+from draftproof.kernels.calling import Tables
 from draftproof.kernels.examination import Examination
+from draftproof.kernels.sampling import Source
 
 Check = Callable[[Examination], Finding]
 
@@ -36,6 +39,27 @@ CHECKS: dict[str, Check] = {
 """What is checked, in this order: each function's docstring says what must hold."""
 
 
+def require_runnable(examination: Examination) -> None:
+    """Call a kernel once, on a table that is nothing special.
+
+    Raises:
+        KernelError: It raised, or returned what no kernel may return: it is not called as it
+            should be, or is no kernel, and no check can say anything of it.
+    """
+    source = Source(examination.facts, examination.seed)
+    batch = Tables(examination.tables[:1], examination.facts)
+    with torch.random.fork_rng(devices=_cuda(examination)):
+        batch.run(
+            examination.kernel, np.zeros(1, int), source.uniforms(1, batch.coins), source.generator
+        )
+
+
+def _cuda(examination: Examination) -> list[torch.device]:
+    """The device whose generator a kernel may draw from, beside the processor's."""
+    device = examination.facts.device
+    return [torch.device(device)] if device.startswith("cuda") else []
+
+
 def examine(examination: Examination, names: Iterable[str] = ()) -> Iterator[Examined]:
     """Run checks one after another; a check that cannot be run to its end has failed.
 
@@ -48,11 +72,9 @@ def examine(examination: Examination, names: Iterable[str] = ()) -> Iterator[Exa
     """
     for name in chosen(names, CHECKS):
         start = time.perf_counter()
-        device = examination.facts.device
-        cuda = [torch.device(device)] if device.startswith("cuda") else []
         try:
             # A kernel that draws from torch's own generators is given them seeded, and no one else.
-            with torch.random.fork_rng(devices=cuda):
+            with torch.random.fork_rng(devices=_cuda(examination)):
                 finding = CHECKS[name](examination)
         except DraftproofError as error:
             finding = Finding(status=Status.FAILED, lines=(str(error),))

@@ -10,6 +10,7 @@ from draftproof.conformance.check_result import Finding, Status
 from draftproof.kernels.adversarial import (
     chains_of_all_lengths,
     chains_of_several_lengths,
+    dense_table,
     wide_tables,
 )
 from draftproof.kernels.calling import KernelError, named
@@ -22,6 +23,10 @@ from draftproof.kernels.sampling import given_draft
 from draftproof.kernels.tables import DraftTable
 
 VOCABULARIES = (8, 1000, 32_000, 50_257, 152_064)
+DENSE, DENSE_ONE_BY_ONE = 2600, 200
+"""Ids of the table on which every id is possible; fewer where a call holds one row."""
+
+_DENSE_ROWS, _FEW_DENSE_ROWS = 16_384, 2000
 
 _NO_RULE = Finding(
     status=Status.NOT_AVAILABLE,
@@ -30,16 +35,19 @@ _NO_RULE = Finding(
 
 
 def vocabularies(examination: Examination) -> Finding:
-    """The law is the rule's whatever the vocabulary, padded ids and ids at its ends included."""
+    """The law is the rule's whatever the vocabulary: padded ids, its ends, and many likely ids."""
     if examination.facts.rule == "any":
         return _NO_RULE
+    dense, rejected = _dense(examination)
+    if rejected is not None:
+        return rejected
     measured: list[Measured] = []
     rows = 0
     for size in VOCABULARIES:
         tables = wide_tables(examination.facts, size)
         if not examination.exact:
             few = 400 if size > 10_000 else 8000
-            alpha = examination.alpha / len(VOCABULARIES)
+            alpha = examination.alpha / (len(VOCABULARIES) + 1)
             found = given_draft(
                 examination.kernel, examination.facts, tables, rows=few, alpha=alpha
             )
@@ -63,7 +71,39 @@ def vocabularies(examination: Examination) -> Finding:
         n=len(VOCABULARIES),
         places=places,
         place="boundaries of coins" if measured else "rows",
-        lines=(f"vocabularies of {', '.join(map(str, VOCABULARIES))} ids",),
+        lines=(f"vocabularies of {', '.join(map(str, VOCABULARIES))} ids", dense),
+    )
+
+
+def _dense(examination: Examination) -> tuple[str, Finding | None]:
+    """What was drawn where every id is possible, and the finding where that is another law."""
+    facts = examination.facts
+    size = DENSE_ONE_BY_ONE if facts.one_row else DENSE
+    found = given_draft(
+        examination.kernel,
+        facts,
+        [dense_table(facts, size)],
+        rows=_FEW_DENSE_ROWS if facts.one_row else _DENSE_ROWS,
+        alpha=examination.alpha / (len(VOCABULARIES) + 1),
+        seed=examination.seed,
+    )
+    line = f"{found.evidence.rows:,} rows over {size} ids that are all possible"
+    if not found.evidence.rejects:
+        return line, None
+    if found.malformed is not None:
+        return line, sampled_finding(examination, found, True)
+    seen = sum(len(emission) == 1 for emission in found.evidence.found(0))
+    expected = sum(len(emission) == 1 for emission in found.evidence.nulls[0].emissions)
+    return line, Finding(
+        status=Status.FAILED,
+        n=1,
+        places=found.evidence.rows,
+        place="rows",
+        lines=(
+            f"{line}: another law than the rule's (log₁₀ e = {found.evidence.value / 2.303:.1f}); "
+            f"after a rejection {seen} different ids were drawn, of {expected} that may be. Does "
+            "the kernel look at the largest few alone?",
+        ),
     )
 
 

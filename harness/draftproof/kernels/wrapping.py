@@ -164,12 +164,12 @@ def _empty(call: Call) -> Call:
 
 
 POISONS: dict[str, Change] = {
-    "whose laws are reversed": _reversed,
-    "that are certain and greedy": _certain,
-    "without drafted tokens": _empty,
-    "whose laws are all alike": lambda call: _with_laws(
+    "rows whose laws are reversed": _reversed,
+    "rows that are certain and greedy": _certain,
+    "rows without drafted tokens": _empty,
+    "rows whose laws are all alike": lambda call: _with_laws(
         call, 1 / call.target_probabilities.shape[-1]
     ),
-    "whose laws are NaN": lambda call: _with_laws(call, float("nan")),
+    "rows whose laws are NaN": lambda call: _with_laws(call, float("nan")),
 }
 """What the other rows of a batch are."""

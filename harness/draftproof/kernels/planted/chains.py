@@ -36,6 +36,13 @@ class _PartialResidual(Chain):
         return (p.scatter_add(1, token[:, None], -own)).clamp_min(0)
 
 
+class _FewLikeliest(Chain):
+    def residual(self, p: torch.Tensor, q: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        whole = super().residual(p, q, token)
+        most = whole.topk(min(50, whole.shape[-1]), dim=-1)
+        return torch.zeros_like(whole).scatter(-1, most.indices, most.values)
+
+
 class _WithoutRejected(Chain):
     def residual(self, p: torch.Tensor, q: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         return p.scatter(1, token[:, None], 0.0)
@@ -370,6 +377,11 @@ PLANTED = (
     ),
     Planted(
         id="soft-coin", title="one-hot drafts: the coin is √p", make=_HalfAgain, facts=_ONE_HOT
+    ),
+    Planted(
+        id="residual-of-few",
+        title="the residual is cut to its 50 largest ids",
+        make=_FewLikeliest,
     ),
     Planted(
         id="drawn-no-residual",
