@@ -236,6 +236,8 @@ def test_what_it_cannot_tell_it_does_not_promise(pair):
         Capability.NODES,
         Capability.LOG_PROBABILITIES,
         Capability.STATE_CHECKS,
+        Capability.STREAMS,
+        Capability.BATCHES,
     }
 
 
