@@ -250,7 +250,7 @@ def test_a_factor_beside_a_weight_is_refused_by_name(source, tmp_path, name):
     path = write_gguf(tmp_path / "scaled.gguf", *source, "F16", tensors=[(name, [1.0])])
     with pytest.raises(ModelError, match=rf"the file has {name} beside the weights") as caught:
         load_pair(settings(path), lambda line: None)
-    assert "llamacpp" in str(caught.value)
+    assert "--spec-engine llama-cpp" in str(caught.value)
     assert "whole" not in str(caught.value)
 
 

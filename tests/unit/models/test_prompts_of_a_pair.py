@@ -23,7 +23,7 @@ NEWS = (
 def test_a_template_that_asks_for_the_date_has_one(tmp_path):
     folder = save_checkpoint(tmp_path / "model", chat_template=NEWS)
     pair = load_pair(RunConfig(target=str(folder), draft=str(folder), device="cpu"))
-    assert pair._shaped("c d", []) == "26 Jul 20242024-07-26 12:00 c d"
+    assert pair._shaped([{"role": "user", "content": "c d"}]) == "26 Jul 20242024-07-26 12:00 c d"
     assert str(datetime.date.today().year) != "2024"
 
 
