@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 
 from draftproof.plugin.fixtures import acceptance_rule, case, speculation
-from draftproof.plugin.options import add_options
+from draftproof.plugin.options import add_options, add_short_names
 
 __all__ = ["acceptance_rule", "case", "speculation"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
+
+
+@pytest.hookimpl(trylast=True)  # after every conftest.py has said which options it has
+def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
+    add_short_names(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:

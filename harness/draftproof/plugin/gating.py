@@ -87,6 +87,8 @@ def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | No
     if not asked:
         return None
     if not given(config, "report"):
+        if not any(config.getoption(name) for name in asked):
+            return None  # an ini file's gates are for runs with a report
         raise UsageError(f"--{asked[0].replace('_', '-')} needs --report: add it")
     from draftproof.gate import ALPHA, FOLDER, Storage, parse_gate, plans
     from draftproof.gate.comparison import check_metrics

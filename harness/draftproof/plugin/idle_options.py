@@ -10,7 +10,7 @@ import pytest
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, REFERENCE
 from draftproof.errors import UsageError
-from draftproof.plugin.options import given
+from draftproof.plugin.options import BY_NAME, given
 from draftproof.prompt_sources import OWN_PROMPTS, parse_prompts
 
 _NEEDED: dict[str, tuple[str, ...]] = {
@@ -110,7 +110,7 @@ def _has_conversations(settings: RunConfig) -> bool:
 
 
 def _typed(config: pytest.Config, name: str) -> bool:
-    return config.getoption(name) not in (None, False)
+    return config.getoption(BY_NAME[name].attribute) not in (None, False)
 
 
 def _flag(name: str) -> str:

@@ -49,8 +49,18 @@ class Option:
 
     @property
     def name(self) -> str:
-        """The ini key, and the attribute of the parsed options."""
+        """The ini key."""
         return self.flag.removeprefix("--").replace("-", "_")
+
+    @property
+    def own_flag(self) -> str:
+        """The name on the command line that nobody else has: ``--spec-report`` of ``--report``."""
+        return f"--spec-{self.flag.removeprefix('--spec-').removeprefix('--')}"
+
+    @property
+    def attribute(self) -> str:
+        """The attribute of pytest's parsed options."""
+        return self.own_flag.removeprefix("--").replace("-", "_")
 
 
 ALL = "all"
@@ -415,14 +425,56 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup(GROUP, GROUP_TITLE)
     for option in OPTIONS:
         if option.metavar is None:
-            group.addoption(option.flag, action="store_true", default=None, help=option.help)
+            group.addoption(option.own_flag, action="store_true", default=None, help=_help(option))
             parser.addini(option.name, f"As {option.flag}.", type="bool", default=None)
         else:
             group.addoption(
-                option.flag, action="append", metavar=option.metavar, default=None, help=option.help
+                option.own_flag,
+                action="append",
+                metavar=option.metavar,
+                default=None,
+                help=_help(option),
             )
             kind: Literal["linelist", "string"] = "linelist" if option.joined else "string"
             parser.addini(option.name, f"As {option.flag}.", type=kind, default=None)
+
+
+def add_short_names(parser: pytest.Parser) -> None:
+    """Register ``--report`` and ``--report-dir`` where no plugin or ``conftest.py`` has them."""
+    for option in OPTIONS:
+        if option.flag == option.own_flag:
+            continue
+        word = option.flag if option.metavar is None else f"{option.flag}=x"
+        try:
+            _, unknown = parser.parse_known_and_unknown_args([word])
+        except pytest.UsageError:
+            continue  # somebody's, of another kind
+        if word not in unknown:
+            continue
+        group = parser.getgroup(GROUP, GROUP_TITLE)
+        if option.metavar is None:
+            group.addoption(
+                option.flag,
+                action="store_true",
+                dest=option.attribute,
+                default=None,
+                help=f"As {option.own_flag}. {option.help}",
+            )
+        else:
+            group.addoption(
+                option.flag,
+                action="append",
+                dest=option.attribute,
+                metavar=option.metavar,
+                default=None,
+                help=f"As {option.own_flag}. {option.help}",
+            )
+
+
+def _help(option: Option) -> str:
+    if option.flag == option.own_flag:
+        return option.help
+    return f"{option.help} Also {option.flag}, where no other plugin has an option of that name."
 
 
 def given(config: pytest.Config, name: str) -> Any:
@@ -435,14 +487,14 @@ def given(config: pytest.Config, name: str) -> Any:
             command line for an option that has one.
     """
     option = BY_NAME[name]
-    texts = config.getoption(name)
+    texts = config.getoption(option.attribute)
     if option.metavar is None:
         return texts or config.getini(name) or None
     if texts is None:
         found = config.getini(name)
         texts = found if option.joined or not found else [found]
     elif option.joined is None:
-        texts = _typed(config, option.flag) or texts[-1:]
+        texts = _typed(config, {option.flag, option.own_flag}) or texts[-1:]
     return value_of(option, texts) if texts else None
 
 
@@ -477,7 +529,7 @@ def value_of(option: Option, texts: Sequence[str]) -> Any:
         ) from error
 
 
-def _typed(config: pytest.Config, flag: str) -> list[str]:
+def _typed(config: pytest.Config, flags: set[str]) -> list[str]:
     """The values that the command line itself gives to an option; those of addopts are not there.
 
     None on a worker of pytest-xdist, which is not given the command line as it was typed.
@@ -487,8 +539,7 @@ def _typed(config: pytest.Config, flag: str) -> list[str]:
         words = words[: words.index("--")]
     found = []
     for word, after in zip(words, [*words[1:], ""], strict=True):
-        if word == flag:
-            found.append(after)
-        elif word.startswith(f"{flag}="):
-            found.append(word.removeprefix(f"{flag}="))
+        flag, equals, value = word.partition("=")
+        if flag in flags:
+            found.append(value if equals else after)
     return found
