@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from draftproof.plugin.fixtures import acceptance_rule, case, speculation
-from draftproof.plugin.options import add_options, add_short_names
+from draftproof.plugin.registering import add_options, add_short_names
 
 __all__ = ["acceptance_rule", "case", "speculation"]
 

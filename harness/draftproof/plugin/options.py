@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -418,63 +418,6 @@ OPTIONS: tuple[Option, ...] = (
 
 BY_NAME = {option.name: option for option in OPTIONS}
 """The options by their names, such as ``spec_tree``."""
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Register every option, with its ini equivalent."""
-    group = parser.getgroup(GROUP, GROUP_TITLE)
-    for option in OPTIONS:
-        if option.metavar is None:
-            group.addoption(option.own_flag, action="store_true", default=None, help=_help(option))
-            parser.addini(option.name, f"As {option.flag}.", type="bool", default=None)
-        else:
-            group.addoption(
-                option.own_flag,
-                action="append",
-                metavar=option.metavar,
-                default=None,
-                help=_help(option),
-            )
-            kind: Literal["linelist", "string"] = "linelist" if option.joined else "string"
-            parser.addini(option.name, f"As {option.flag}.", type=kind, default=None)
-
-
-def add_short_names(parser: pytest.Parser) -> None:
-    """Register ``--report`` and ``--report-dir`` where no plugin or ``conftest.py`` has them."""
-    for option in OPTIONS:
-        if option.flag == option.own_flag:
-            continue
-        word = option.flag if option.metavar is None else f"{option.flag}=x"
-        try:
-            _, unknown = parser.parse_known_and_unknown_args([word])
-        except pytest.UsageError:
-            continue  # somebody's, of another kind
-        if word not in unknown:
-            continue
-        group = parser.getgroup(GROUP, GROUP_TITLE)
-        if option.metavar is None:
-            group.addoption(
-                option.flag,
-                action="store_true",
-                dest=option.attribute,
-                default=None,
-                help=f"As {option.own_flag}. {option.help}",
-            )
-        else:
-            group.addoption(
-                option.flag,
-                action="append",
-                dest=option.attribute,
-                metavar=option.metavar,
-                default=None,
-                help=f"As {option.own_flag}. {option.help}",
-            )
-
-
-def _help(option: Option) -> str:
-    if option.flag == option.own_flag:
-        return option.help
-    return f"{option.help} Also {option.flag}, where no other plugin has an option of that name."
 
 
 def given(config: pytest.Config, name: str) -> Any:
