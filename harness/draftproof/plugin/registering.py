@@ -1,4 +1,4 @@
-"""Registers the options with pytest: under names that nobody else has, and short ones where free."""
+"""Registers the options with pytest: under names of their own, and under short ones where free."""
 
 from __future__ import annotations
 
