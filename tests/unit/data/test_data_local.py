@@ -160,7 +160,7 @@ BAD_FILES = {
     "gzip of nothing": (
         "code",
         "humaneval/HumanEval.jsonl.gz",
-        gzip.compress(b""),
+        gzip.compress(b"", mtime=0),
         "the file is empty",
     ),
     "no examples": (

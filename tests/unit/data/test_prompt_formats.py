@@ -42,11 +42,12 @@ def one(tmp_path, row):
     ("name", "content"),
     [
         ("rows.jsonl", lines(ROWS)),
-        ("rows.jsonl.gz", gzip.compress(lines(ROWS))),
+        ("rows.jsonl.gz", gzip.compress(lines(ROWS), mtime=0)),
         ("rows.json", json.dumps(ROWS).encode()),
         ("rows.csv", comma_separated()),
-        ("rows.csv.gz", gzip.compress(comma_separated())),
+        ("rows.csv.gz", gzip.compress(comma_separated(), mtime=0)),
     ],
+    ids=["jsonl", "jsonl.gz", "json", "csv", "csv.gz"],
 )
 def test_a_file_is_read_by_what_it_is(tmp_path, name, content):
     path = tmp_path / name
