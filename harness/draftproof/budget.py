@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,9 @@ _KIND = "draftproof budget"
 _EVERY_OTHER = "*"
 NO_MODEL = ("none", "lookup")
 """Names of drafts that no model makes: no speculation, and prompt lookup."""
+
+_PROMISED = ("block_efficiency", "speedup")
+_ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,53 @@ class Allotment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromisedFigures:
+    """What the advice promised for the prompts of a domain.
+
+    Attributes:
+        domain: Its name.
+        block_efficiency: Committed tokens ÷ steps: value, low and high; NaN where there is none.
+        speedup: Plain ÷ speculative seconds, likewise.
+    """
+
+    domain: str
+    block_efficiency: tuple[float, float, float]
+    speedup: tuple[float, float, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as JSON values, each with ``value``, ``low`` and ``high``."""
+        return {
+            name: {
+                end: value if math.isfinite(value) else None
+                for end, value in zip(_ENDS, getattr(self, name), strict=True)
+            }
+            for name in _PROMISED
+        }
+
+    @classmethod
+    def from_json(cls, domain: str, values: Any, where: str) -> Self:
+        """The figures of a domain from JSON values.
+
+        Args:
+            domain: Its name.
+            values: As `to_json` makes them; other keys are passed over.
+            where: The file, for messages.
+
+        Raises:
+            UsageError: A figure is missing, or no number.
+        """
+        try:
+            figures = {name: _figure(values[name]) for name in _PROMISED}
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{where}: promises: {domain}: has block_efficiency and speedup, each with value, "
+                f"low and high, numbers or null ({error!r}); write the budget again with "
+                "`draftproof advise --budget FILE`, or leave promises out"
+            ) from error
+        return cls(domain=domain, **figures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """One draft model and tree a domain.
 
@@ -40,15 +91,14 @@ class Budget:
         temperature: Sampling temperature that it was made for.
         domains: By domain.
         otherwise: For every other domain.
-        promises: By domain, what the advice promised: block efficiency and speedup, each as value,
-            low and high.
+        promises: What the advice promised, a domain at most once.
     """
 
     target: str
     temperature: float
     domains: Mapping[str, Allotment]
     otherwise: Allotment
-    promises: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    promises: tuple[PromisedFigures, ...] = ()
 
     def __post_init__(self) -> None:
         if _EVERY_OTHER in self.domains:
@@ -103,7 +153,7 @@ class Budget:
                 for name, each in self.domains.items()
             },
             "otherwise": {"draft": self.otherwise.draft, "tree": str(self.otherwise.tree)},
-            "promises": {name: dict(promise) for name, promise in self.promises.items()},
+            "promises": {each.domain: each.to_json() for each in self.promises},
         }
 
     @classmethod
@@ -137,7 +187,10 @@ class Budget:
                     for name, each in values["domains"].items()
                 },
                 otherwise=_allotment(values["otherwise"], f"{where}: otherwise"),
-                promises=values.get("promises", {}),
+                promises=tuple(
+                    PromisedFigures.from_json(str(name), each, where)
+                    for name, each in values.get("promises", {}).items()
+                ),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
@@ -162,6 +215,22 @@ def load_budget(path: Path) -> Budget:
     except ValueError as error:
         raise UsageError(f"--spec-budget: {path} is not JSON ({error})") from error
     return Budget.from_json(values, f"--spec-budget {path}")
+
+
+def _figure(values: Mapping[str, float | None]) -> tuple[float, float, float]:
+    """Value, low and high; NaN for null.
+
+    Raises:
+        KeyError, TypeError, ValueError: One is missing, or no finite number.
+    """
+    given = [values[end] for end in _ENDS]
+    for number in given:
+        if isinstance(number, bool) or not isinstance(number, int | float | None):
+            raise TypeError(f"{number!r} is no number")
+        if number is not None and not math.isfinite(number):
+            raise ValueError(f"{number!r} is not finite")
+    value, low, high = (math.nan if number is None else float(number) for number in given)
+    return value, low, high
 
 
 def _allotment(values: Mapping[str, Any], where: str) -> Allotment:

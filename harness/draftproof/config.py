@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from draftproof.budget import NO_MODEL
+from draftproof.budget import NO_MODEL, PromisedFigures
 from draftproof.errors import UsageError, unknown_value
 from draftproof.laws import RULES, valid_rules
 from draftproof.prompt_sources import OWN_PROMPTS, PARTS, parse_columns, parse_prompts
@@ -129,6 +129,8 @@ class RunConfig:
             engine is not timed.
         budget: What each domain is given in place of `draft` and `tree`: domain, draft model (or
             ``none``, or ``lookup``) and tree; the domain ``*`` is every other one. Empty: nothing.
+        promises: What the budget's advice promised, for the report to stand beside what was
+            measured.
     """
 
     target: str = BUILTIN
@@ -160,6 +162,7 @@ class RunConfig:
     concurrency: int = 1
     engine_timeout: float = 600.0
     budget: tuple[tuple[str, str, str], ...] = ()
+    promises: tuple[PromisedFigures, ...] = ()
 
     def __post_init__(self) -> None:
         for option, value, choices in (
@@ -305,6 +308,7 @@ class RunConfig:
             draft=NO_DRAFT if draft in NO_MODEL else draft,
             tree=parse_tree(tree),
             budget=(),
+            promises=(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -315,6 +319,7 @@ class RunConfig:
             "stop_strings": list(self.stop_strings),
             "engine_options": [list(pair) for pair in self.engine_options],
             "budget": [list(each) for each in self.budget],
+            "promises": {each.domain: each.to_json() for each in self.promises},
         }
 
     @classmethod
@@ -337,6 +342,11 @@ class RunConfig:
             values["stop_strings"] = tuple(values["stop_strings"])
         if "budget" in values:
             values["budget"] = tuple(tuple(each) for each in values["budget"])
+        if "promises" in values:
+            values["promises"] = tuple(
+                PromisedFigures.from_json(domain, each, "the run's settings")
+                for domain, each in values["promises"].items()
+            )
         if "engine_options" in values:
             values["engine_options"] = tuple(
                 (key, value) for key, value in values["engine_options"]
@@ -346,10 +356,10 @@ class RunConfig:
     def fingerprint(self) -> str:
         """A hash that two runs share exactly when all their settings are the same.
 
-        Places are left out, since the same prompts may lie elsewhere, and so is `engine_timeout`,
-        which moves no number.
+        Places are left out, since the same prompts may lie elsewhere, and so are `engine_timeout`
+        and `promises`, which move no number.
         """
-        left_out = ("data_dir", "jsonl", "draw_log", "engine_timeout")
+        left_out = ("data_dir", "jsonl", "draw_log", "engine_timeout", "promises")
         settings = {key: value for key, value in self.to_json().items() if key not in left_out}
         # As it was when there were none.
         if self.batch == 1:

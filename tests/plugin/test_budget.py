@@ -134,3 +134,54 @@ def test_a_file_that_is_not_there(run, pytester, pair):
     result.stderr.fnmatch_lines(["*leave --spec-draft out*"])
     result = run(pair[0], "--spec-budget=nowhere.json", models=False)
     result.stderr.fnmatch_lines(["*cannot read nowhere.json*draftproof advise --budget*"])
+
+
+def promised(value):
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def test_a_report_says_what_was_promised_beside_what_was_measured(run, pytester, budget):
+    promises = {
+        # The target drafts for itself there: 3 tokens a step, whatever the text.
+        "two": {"block_efficiency": promised(2.0), "speedup": promised(1000.0)},
+        "one": {"block_efficiency": promised(0.2), "speedup": {**promised(1.0), "low": None}},
+        "elsewhere": {"block_efficiency": promised(1.0), "speedup": promised(1.0)},
+    }
+    options = ["--report", "--report-dir=out", "--spec-check-state=0"]
+    texts = ["a b c", "c b a", "b a c", "c c a", "a a b", "b c b"]
+    given = budget(promises=promises)
+    pytester.makepyfile(test_letters=SUITE.replace('["a b c", "c b a"]', repr(texts)))
+    run(*given, *options, models=False).assert_outcomes(passed=18)
+    summary = (pytester.path / "out" / "summary.md").read_text()
+    rows = {
+        tuple(cells[:2]): cells[2:]
+        for line in summary.partition("## Promised and measured")[2].splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 5
+    }
+    metrics = json.loads((pytester.path / "out" / "metrics.json").read_text())["domains"]
+    measured = metrics["two"]["block_efficiency"]["value"]
+    assert rows["two", "block efficiency"][0] == "2.00 [1.90–2.10]"
+    assert rows["two", "block efficiency"][1].startswith(f"{measured:.2f}")
+    assert rows["two", "block efficiency"][2] == f"{measured / 2 - 1:+.1%}"
+    assert rows["one", "speedup"][0] == "1.00 [–]"
+    assert not any("elsewhere" in key for key in rows)
+    assert "promise was not kept: two: speedup" in summary
+    assert "promise was exceeded: one: block efficiency" in summary
+    page = (pytester.path / "out" / "report.html").read_text()
+    assert "Promised and measured" in page
+    # What was promised moves no number: it is no setting that runs differ in.
+    before = json.loads((pytester.path / "out" / "run.json").read_text())["fingerprint"]
+    given = budget()
+    pytester.makepyfile(test_letters=SUITE.replace('["a b c", "c b a"]', repr(texts)))
+    run(*given, *options, "--report-dir=other", models=False).assert_outcomes(passed=18)
+    assert json.loads((pytester.path / "other" / "run.json").read_text())["fingerprint"] == before
+    assert "Promised" not in (pytester.path / "other" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("wrong", [{"value": "much"}, {"value": float("nan")}, None, {}])
+def test_promises_that_are_no_figures_are_refused(run, budget, wrong):
+    figure = {**promised(1.0), **wrong} if wrong else wrong
+    promises = {"one": {"block_efficiency": promised(1.0), "speedup": figure}}
+    result = run(*budget(promises=promises), "--report", "--report-dir=out", models=False)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*promises: one: has block_efficiency and speedup*"])

@@ -74,7 +74,7 @@ def against_config(text: str, settings: RunConfig) -> RunConfig:
         elif key in ("tree", "rule", "engine"):
             changed[key] = parse_tree(value) if key == "tree" else value
             if key == "tree":
-                changed["budget"] = ()  # one tree for every domain
+                changed["budget"] = changed["promises"] = ()  # one tree for every domain
         else:
             raise unknown_value("--spec-against", key, ("tree", "rule", "engine", "option.NAME"))
     if changed.get("engine", settings.engine) == settings.engine:
@@ -150,4 +150,4 @@ def with_budget(config: RunConfig, path: str, values: Mapping[str, Any]) -> RunC
             )
     budget = load_budget(Path(path))
     budget.require_made_for(config.target, config.sampling.temperature, f"--spec-budget {path}")
-    return dataclasses.replace(config, budget=budget.pairs)
+    return dataclasses.replace(config, budget=budget.pairs, promises=budget.promises)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from draftproof.budget import Allotment, Budget
+from draftproof.budget import Allotment, Budget, PromisedFigures
 from draftproof.replay.advice import Advice, DomainAdvice, Promise
 from draftproof.replay.candidates import LOOKUP, NONE, Candidate
 from draftproof.replay.servers import SERVER_OPTIONS
@@ -220,16 +220,19 @@ def advice_budget(advice: Advice) -> Budget:
         temperature=advice.recording.info.temperature,
         domains={each.domain: allotted(each.advised.candidate) for each in advice.domains},
         otherwise=allotted(advice.single.candidate),
-        promises={
-            each.domain: {
-                "block_efficiency": _estimate_json(each.advised.block_efficiency),
-                "speedup": _estimate_json(each.advised.speedup),
-                "default_speedup": _estimate_json(each.default.speedup),
-                "prompts": each.prompts,
-            }
+        promises=tuple(
+            PromisedFigures(
+                domain=each.domain,
+                block_efficiency=_ends(each.advised.block_efficiency),
+                speedup=_ends(each.advised.speedup),
+            )
             for each in advice.domains
-        },
+        ),
     )
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high
 
 
 def advice_json(advice: Advice) -> dict[str, Any]:

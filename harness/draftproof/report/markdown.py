@@ -25,6 +25,12 @@ from draftproof.report.context import (
 )
 from draftproof.report.latency_table import LATENCY_LINE, latency_table
 from draftproof.report.notes import run_notes
+from draftproof.report.promise_table import (
+    PROMISE_LINE,
+    kept_promises,
+    promise_lines,
+    promise_table,
+)
 from draftproof.report.run_info import TOY_NOTICE, RunInfo
 from draftproof.report.tables import (
     Cell,
@@ -61,6 +67,7 @@ def markdown_report(
         complete: Whether the run ended.
     """
     verdicts = verdict_lines(summary.overall.verdicts)
+    promised = kept_promises(run, summary, cases)
     blocks = [
         f"# draftproof: {inline(run.name)}",
         f"{inline(settings_line(run))}, started {inline(run.started)}.",
@@ -72,6 +79,7 @@ def markdown_report(
             f"- {inline(line)}"
             for line in [
                 *run_notes(run, summary, cases, complete=complete),
+                *promise_lines(run, promised),
                 *coupling_lines(None if found is None else found.coupling),
                 *law_lines(run),
                 *plain_lines(cases),
@@ -94,6 +102,12 @@ def markdown_report(
         blocks += ["## Accuracy", markdown_table(scored), ACCURACY_LINE]
     if (waits := latency_table(cases)) is not None:
         blocks += ["## Latency", markdown_table(waits), LATENCY_LINE]
+    if promised:
+        blocks += [
+            "## Promised and measured",
+            markdown_table(promise_table(promised)),
+            PROMISE_LINE,
+        ]
     if found is not None and (lines := study_lines(found)):
         blocks += ["\n".join(f"- {inline(line)}" for line in lines)]
     if found is not None and found.findings:

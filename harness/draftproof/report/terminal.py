@@ -23,6 +23,12 @@ from draftproof.report.context import (
 )
 from draftproof.report.latency_table import LATENCY_LINE, latency_table
 from draftproof.report.notes import run_notes
+from draftproof.report.promise_table import (
+    PROMISE_LINE,
+    kept_promises,
+    promise_lines,
+    promise_table,
+)
 from draftproof.report.run_info import TOY_NOTICE, RunInfo
 from draftproof.report.tables import (
     Table,
@@ -76,6 +82,8 @@ def terminal_report(
         blocks.append(terminal_table(scored) + "\n" + _wrapped(ACCURACY_LINE))
     if (waits := latency_table(cases)) is not None:
         blocks.append(terminal_table(waits) + "\n" + _wrapped(LATENCY_LINE))
+    if promised := kept_promises(run, summary, cases):
+        blocks.append(terminal_table(promise_table(promised)) + "\n" + _wrapped(PROMISE_LINE))
     if found is not None and (lines := study_lines(found)):
         blocks.append("\n".join(_wrapped(line) for line in lines))
     if found is not None and found.findings:
@@ -94,6 +102,7 @@ def terminal_report(
     blocks.append("\n".join(_wrapped(note) for note in notes))
     judged = [
         *run_notes(run, summary, cases, complete=complete),
+        *promise_lines(run, promised),
         *coupling_lines(None if found is None else found.coupling),
         *law_lines(run),
         *plain_lines(cases),

@@ -170,6 +170,8 @@ def settings(run: RunInfo) -> list[tuple[str, str]]:
     for name, value in run.config.items():
         if isinstance(value, dict):
             rows += [(key.replace("_", " "), _shown(inner)) for key, inner in value.items()]
+        elif name == "promises":
+            continue  # a table of its own
         elif name == "budget" and value:
             rows.append((name, "; ".join(" ".join(each) for each in value)))
         else:
