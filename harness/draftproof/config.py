@@ -129,6 +129,8 @@ class RunConfig:
             engine is not timed.
         budget: What each domain is given in place of `draft` and `tree`: domain, draft model (or
             ``none``, or ``lookup``) and tree; the domain ``*`` is every other one. Empty: nothing.
+        drafter: Where a drafter of the user's own is, as ``package.module:name``, in place of the
+            one that proposes `tree`; None for that one.
         promises: What the budget's advice promised, for the report to stand beside what was
             measured.
     """
@@ -163,6 +165,7 @@ class RunConfig:
     engine_timeout: float = 600.0
     budget: tuple[tuple[str, str, str], ...] = ()
     promises: tuple[PromisedFigures, ...] = ()
+    drafter: str | None = None
 
     def __post_init__(self) -> None:
         for option, value, choices in (
@@ -171,8 +174,20 @@ class RunConfig:
             ("--spec-draft-device", _kind(self.draft_device or "auto"), DEVICES),
             ("--spec-rule", self.rule, RULE_NAMES),
         ):
-            if value not in choices:
+            if value not in choices and not (option == "--spec-rule" and is_own_part(value)):
                 raise unknown_value(option, value, choices)
+        _require(
+            self.drafter is None or is_own_part(self.drafter),
+            f"--spec-drafter {self.drafter}",
+            "is no place: give package.module:name, where a class or a function takes the draft "
+            "model and returns a drafter; drafters that come with draftproof are named by "
+            "--spec-tree",
+        )
+        _require(
+            self.drafter is None or not self.budget,
+            "--spec-drafter",
+            "proposes for every domain; leave --spec-budget out",
+        )
         _require(
             self.max_new_tokens >= 1,
             "--spec-max-new-tokens",
@@ -280,8 +295,8 @@ class RunConfig:
         _require(self.turns >= 1, "--spec-turns", f"{self.turns} asks nothing; give 1 or more")
 
     def _require_valid_rule(self) -> None:
-        if self.rule == "auto":
-            return
+        if self.rule == "auto" or self.has_own_parts:
+            return  # what a drafter of the user's own proposes is known once it is made
         valid = valid_rules(
             self.tree.law, is_chain=self.tree.is_chain, is_greedy=self.sampling.greedy
         )
@@ -291,6 +306,11 @@ class RunConfig:
             f"is not valid for --spec-tree {self.tree} (siblings are {self.tree.law}) at "
             f"temperature {self.sampling.temperature:g}; use one of: auto, {', '.join(valid)}",
         )
+
+    @property
+    def has_own_parts(self) -> bool:
+        """Whether the drafter or the acceptance rule is one of the user's own."""
+        return self.drafter is not None or is_own_part(self.rule)
 
     def allotted(self, domain: str) -> RunConfig:
         """The settings for the prompts of a domain: its own draft model and tree.
@@ -370,8 +390,20 @@ class RunConfig:
             del settings["draft_device"]
         if not self.budget:
             del settings["budget"]
+        if self.drafter is None:
+            del settings["drafter"]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_own_part(name: str) -> bool:
+    """Whether a name says where a part of the user's own is.
+
+    Example:
+        >>> is_own_part("my_rules:Strict"), is_own_part("greedy")
+        (True, False)
+    """
+    return ":" in name
 
 
 def _kind(device: str) -> str:

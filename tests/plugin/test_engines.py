@@ -267,3 +267,37 @@ def test_help_names_every_engine(run):
 
     text = " ".join(run("--help", models=False).stdout.str().split())
     assert all(name in text for name in BUILT_IN)
+
+
+OWN_DRAFTER = """
+import pytest
+from draftproof.drafting import StaticTreeDrafter
+from draftproof.shapes import KAryShape
+
+
+class Mine(StaticTreeDrafter):
+    def __init__(self, model):
+        super().__init__(model, KAryShape(1, 2))
+
+
+@pytest.fixture(scope="session")
+def drafter():
+    return Mine
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_drafter_of_ones_own_is_run_and_named(run, pytester, monkeypatch, named):
+    monkeypatch.syspath_prepend(pytester.path)
+    module = f"own_drafter_{named}"
+    pytester.makepyfile(**{module: OWN_DRAFTER})
+    pytester.makeconftest("" if named else f"from {module} import drafter")
+    options = [f"--spec-drafter={module}:Mine"] if named else []
+    run("--report", "--report-dir=out", *options).assert_outcomes(passed=3)
+    described = json.loads((pytester.path / "out" / "run.json").read_text())
+    assert described["models"]["engine"]["drafter"] == f"{module}:Mine"
+    summary = (pytester.path / "out" / "summary.md").read_text()
+    assert f"drafter {module}:Mine" in summary
+    assert "tree 3x2" not in summary
+    figures = json.loads((pytester.path / "out" / "metrics.json").read_text())["overall"]
+    assert figures["nodes"] == 2 * figures["steps"]

@@ -49,6 +49,7 @@ _OPTIONS = (
     "spec_trust_remote_code",
     "spec_tree",
     "spec_rule",
+    "spec_drafter",
     "spec_temperature",
     "spec_limit",
     "spec_prompts",

@@ -12,16 +12,17 @@ from typing import TypeVar
 
 import torch
 
-from draftproof.acceptance import AcceptanceRule, make_rule
+from draftproof.acceptance import AcceptanceRule
 from draftproof.batch.decoding import BatchStep, Job, ignore, speculate_all
 from draftproof.batch.drafters import make_batch_drafter
 from draftproof.batch.draws import FollowedDraws
 from draftproof.batch.models import SeparateRows
-from draftproof.config import Sampling
+from draftproof.config import RunConfig, Sampling, is_own_part
 from draftproof.conformance.check_result import Finding, Status, Tally
 from draftproof.conformance.subject import Subject
 from draftproof.decoding import Step, speculate
-from draftproof.drafting import make_drafter
+from draftproof.drafting import Drafter, make_drafter
+from draftproof.engines.own_parts import drafter_of, rule_of
 from draftproof.enumeration import EnumerationBudgetError, exact_law
 from draftproof.laws import RULES, ProposalLaw, valid_rules
 from draftproof.lossless.exact_law import plain_law, speculative_law
@@ -29,7 +30,8 @@ from draftproof.lossless.stated_drafts import Nodes, stated_drafts
 from draftproof.lossless.stated_law import Weights, stated_distribution, stated_law
 from draftproof.lossless.tables import Row, adversarial, pair_from
 from draftproof.models.table import TableLM
-from draftproof.randomness import Randomness
+from draftproof.randomness import Randomness, SeededRandomness
+from draftproof.sampling import TokenLaw
 from draftproof.shapes import NO_TREE, ChainShape, TreeShape, parse_tree
 from draftproof.stopping import Stopping
 
@@ -75,6 +77,7 @@ class Case:
         stopping: Where outputs end.
         table: Name of the tables.
         rows: Target's and draft model's distribution, which contexts turn.
+        drafter: Where a drafter of the user's own is, which proposes in place of the shape.
     """
 
     shape: TreeShape
@@ -83,6 +86,7 @@ class Case:
     stopping: Stopping
     table: str
     rows: tuple[Row, Row]
+    drafter: str | None = None
 
     def __str__(self) -> str:
         settings = ", ".join(
@@ -95,8 +99,9 @@ class Case:
             ends += f", stop token {sorted(self.stopping.stop_token_ids)}"
         if self.stopping.stop_strings:
             ends += f", stop strings {list(self.stopping.stop_strings)}"
+        drafts = self.drafter or self.shape
         return (
-            f"{self.shape} with the rule {self.rule}; {settings or 'temperature 0'}; {ends}; "
+            f"{drafts} with the rule {self.rule}; {settings or 'temperature 0'}; {ends}; "
             f"prompt {list(_PROMPT)}; table '{self.table}': "
             f"p = {self.rows[0].tolist()}, q = {self.rows[1].tolist()}"
         )
@@ -107,13 +112,15 @@ def exact_outputs(subject: Subject) -> Finding:
     reason = _why_not(subject)
     if reason:
         return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
+    rule = _rule_under_test(subject)
     tally = subject.tally("outputs whose exact probability was compared")
     with torch.inference_mode():
-        for case in _cases(_shapes(subject, _SHAPES), subject.rule):
-            _compare(tally, case, partial(_outputs, case, subject.rule), "the output", _stated)
+        config = subject.config
+        for case in _own_cases(subject) or _cases(_shapes(subject, _SHAPES), rule):
+            _compare(tally, case, partial(_outputs, case, rule), "the output", _stated)
         for case in _plain_cases():
             _compare(tally, case, partial(_plainly, case), "plain decoding's output", _stated)
-        if subject.rule is None:
+        if rule is None and config.drafter is None:
             for case in _cases(_shapes(subject, _BATCH_SHAPES), None, is_batch=True):
                 found = partial(_batch_outputs, case)
                 _compare(tally, case, found, "in a batch, the output", _stated)
@@ -128,13 +135,16 @@ def exact_outputs(subject: Subject) -> Finding:
 def exact_drafts(subject: Subject) -> Finding:
     """On small tables every draft has exactly the probability that the shape of drafts states."""
     reason = _why_not(subject)
+    if subject.config.drafter is not None:
+        reason = f"what {subject.config.drafter} should propose is stated nowhere"
     if reason:
         return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
+    rule = _rule_under_test(subject)
     tally = subject.tally("drafts whose exact probability was compared")
     with torch.inference_mode():
-        for case in _cases(_shapes(subject, _SHAPES), subject.rule, every_rule=False):
-            _compare(tally, case, partial(_drafts, case, subject.rule), "the draft", _proposed)
-        if subject.rule is None:
+        for case in _cases(_shapes(subject, _SHAPES), rule, every_rule=False):
+            _compare(tally, case, partial(_drafts, case, rule), "the draft", _proposed)
+        if rule is None:
             for case in _cases(_shapes(subject, _SHAPES), None, every_rule=False, is_batch=True):
                 found = partial(_batch_drafts, case)
                 _compare(tally, case, found, "in a batch, the draft", _proposed)
@@ -146,7 +156,52 @@ def _why_not(subject: Subject) -> str:
         return "the engine is not made of parts that can be given tables for models"
     if subject.drafter is not None:
         return "the drafter is given with its model, which cannot be exchanged for a table"
+    if subject.config.drafter is not None:
+        return _fails_on_tables(subject.config)
     return ""
+
+
+def _fails_on_tables(config: RunConfig) -> str:
+    """Why a drafter of the user's own cannot be given small tables for models; empty if it can."""
+    target, draft = pair_from(*_tables(3)[0][1])
+    law = TokenLaw(Sampling(), len(_PROMPT))
+    try:
+        drafter = drafter_of(config, draft)
+        drafter.start(_PROMPT[:-1])
+        drafter.draft(_PROMPT, 3, law, SeededRandomness(0, "tables"))
+    except Exception as error:
+        return (
+            f"{config.drafter} does not work on models of {target.vocabulary_size} ids, such as "
+            f"can be enumerated: {type(error).__name__}: {error}"
+        )
+    return ""
+
+
+def _rule_under_test(subject: Subject) -> AcceptanceRule | None:
+    """The rule of the user's own, if there is one."""
+    if subject.rule is not None or not is_own_part(subject.config.rule):
+        return subject.rule
+    return rule_of(subject.config)
+
+
+def _own_cases(subject: Subject) -> list[Case]:
+    """Every setting on every table, for a drafter of the user's own; none if there is none."""
+    config = subject.config
+    if config.drafter is None:
+        return []
+    settings = itertools.product(_SETTINGS, _tables(3))
+    return [
+        Case(
+            shape=config.tree,
+            drafter=config.drafter,
+            rule="greedy" if sampling.greedy else config.rule,
+            sampling=sampling,
+            stopping=_stopping(count, rows, sampling, False),
+            table=table,
+            rows=rows,
+        )
+        for count, (sampling, (table, rows)) in enumerate(settings)
+    ]
 
 
 def _shapes(subject: Subject, texts: tuple[str, ...]) -> list[TreeShape]:
@@ -270,23 +325,29 @@ def _plainly(case: Case) -> dict[tuple[tuple[int, ...], str], float]:
     return {(out.token_ids, str(out.stop_reason)): share for out, share in law.items()}
 
 
-def _rule(case: Case, rule: AcceptanceRule | None) -> AcceptanceRule:
+def _rule(
+    case: Case, rule: AcceptanceRule | None, drafter: Drafter | None = None
+) -> AcceptanceRule:
     is_own = rule is not None and not case.sampling.greedy
     if is_own and rule is not None:
         return rule
-    return make_rule(case.rule, case.shape, is_greedy=case.sampling.greedy)
+    return rule_of(
+        RunConfig(tree=case.shape, rule=case.rule, drafter=case.drafter, sampling=case.sampling),
+        drafter,
+    )
 
 
 def _outputs(
     case: Case, rule: AcceptanceRule | None
 ) -> dict[tuple[tuple[int, ...], str], float] | None:
     target, draft = pair_from(*case.rows)
+    drafter = drafter_of(RunConfig(tree=case.shape, drafter=case.drafter), draft)
     try:
         law = speculative_law(
             _PROMPT,
             target,
-            make_drafter(case.shape, draft),
-            _rule(case, rule),
+            drafter,
+            _rule(case, rule, None if case.drafter is None else drafter),
             sampling=case.sampling,
             stopping=case.stopping,
             budget=_BUDGET,

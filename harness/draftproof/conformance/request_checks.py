@@ -154,6 +154,8 @@ def other_draft_length(subject: Subject) -> Finding:
 def _of_length(subject: Subject, length: int) -> dict[str, Any] | None:
     """The settings of which an engine drafts so many tokens; None where there are none."""
     capabilities = subject.capabilities
+    if subject.config.drafter is not None:
+        return None
     if Capability.RUN_SETTINGS in capabilities:
         is_lookup = isinstance(subject.config.tree, LookupShape)
         tree: TreeShape = LookupShape(length) if is_lookup else ChainShape(length)

@@ -8,10 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from draftproof.acceptance import AcceptanceRule, make_rule
+from draftproof.acceptance import AcceptanceRule
 from draftproof.config import RunConfig
 from draftproof.decoding import LawFactory, Observer, ignore
-from draftproof.drafting import Drafter, make_drafter
+from draftproof.drafting import Drafter
+from draftproof.engines.own_parts import drafter_of, rule_of
 from draftproof.errors import UsageError
 from draftproof.models.protocol import CausalLM
 from draftproof.randomness import Draw, SeededRandomness
@@ -100,14 +101,20 @@ def make_parts(
     Args:
         target: Verifies.
         draft: What a drafter with a model asks; None for one without.
-        config: The settings: tree and rule are used.
+        config: The settings: tree, drafter and rule are used.
         rule: In place of the settings' acceptance rule.
         drafter: In place of the settings' drafter.
+
+    Raises:
+        UsageError: The settings name a part that cannot be used.
+        EngineError: The code of one failed.
     """
+    made = drafter or drafter_of(config, draft)
+    is_own = drafter is not None or config.drafter is not None
     return Parts(
         target=target,
         draft=draft,
-        drafter=drafter or make_drafter(config.tree, draft),
-        rule=rule or make_rule(config.rule, config.tree, is_greedy=config.sampling.greedy),
-        new_drafter=None if drafter else lambda: make_drafter(config.tree, draft),
+        drafter=made,
+        rule=rule or rule_of(config, made if is_own else None),
+        new_drafter=None if drafter else lambda: drafter_of(config, draft),
     )

@@ -10,11 +10,12 @@ from typing import Any, Self
 import torch
 
 from draftproof.acceptance import AcceptanceRule
-from draftproof.config import RunConfig
+from draftproof.config import RunConfig, is_own_part
 from draftproof.decoding import Step, plain_decode, speculate
 from draftproof.drafting import Drafter
 from draftproof.drafting.timed import TimedDrafter
 from draftproof.draw_log import log_draws
+from draftproof.engines.own_parts import place_of
 from draftproof.engines.parts import Parts, make_parts
 from draftproof.engines.protocol import Capability, Generation, Request
 from draftproof.engines.rows import RowDecoding, make_row_decoding
@@ -62,7 +63,15 @@ class ReferenceEngine:
         self._assemble(parts, config)
         # A subclass that decodes in a way of its own would be passed over by `generate`.
         is_ours = type(self).speculate is ReferenceEngine.speculate
-        if is_ours and rule is None and drafter is None and config.draw_log is None:
+        is_ours &= rule is None and drafter is None and not config.has_own_parts
+        if drafter is not None or config.drafter is not None:
+            self._proposes = {"drafter": config.drafter or place_of(drafter)}
+        if rule is not None or is_own_part(config.rule):
+            self._own_rule = {"own rule": place_of(rule) if rule is not None else config.rule}
+        if config.drafter is not None:
+            # What a drafter of the user's own asks of the draft model, if anything, is not known.
+            self.capabilities = self.capabilities - {Capability.PAIR_DRAFT}
+        if is_ours and config.draw_log is None:
             self._rows = make_row_decoding(
                 parts.target,
                 None if isinstance(config.tree, LookupShape) else parts.draft,
@@ -98,7 +107,8 @@ class ReferenceEngine:
         self._draft_watch = Stopwatch(self._clock)
         self._verify_watch = Stopwatch(self._clock)
         self._drafter = TimedDrafter(parts.drafter, self._draft_watch)
-        self._tree = str(config.tree)
+        self._proposes = {"tree": str(config.tree)}
+        self._own_rule: dict[str, str] = {}
         self._draw_log = None if config.draw_log is None else Path(config.draw_log)
         self._checker = (
             StepChecker(
@@ -199,8 +209,9 @@ class ReferenceEngine:
         return {
             "name": self.name,
             "version": versions()["draftproof"],
-            "tree": self._tree,
+            **self._proposes,
             "rule": self._parts.rule.name,
+            **self._own_rule,
         }
 
     def close(self) -> None:

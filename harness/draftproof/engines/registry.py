@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from draftproof.acceptance import AcceptanceRule
-from draftproof.config import RunConfig
+from draftproof.config import RunConfig, is_own_part
 from draftproof.engines.guarded import GuardedEngine, raised_at
+from draftproof.engines.located import imported, located
 from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names, registered, shown_name
+from draftproof.engines.own_parts import MakeDrafter, check_own_parts
 from draftproof.engines.protocol import Engine
 from draftproof.errors import DraftproofError, EngineError, UsageError, unknown_value
 from draftproof.models.loading import ModelPair
@@ -26,7 +23,11 @@ be used (their tokenizer, their weights) or left alone."""
 
 
 def make_engine(
-    pair: ModelPair, config: RunConfig, *, rule: AcceptanceRule | None = None
+    pair: ModelPair,
+    config: RunConfig,
+    *,
+    rule: AcceptanceRule | None = None,
+    make_drafter: MakeDrafter | None = None,
 ) -> Engine:
     """The engine that a run's settings name.
 
@@ -34,18 +35,20 @@ def make_engine(
         pair: The judge's models.
         config: `engine` and `engine_options` are used, and whatever the engine needs.
         rule: An acceptance rule under test; only the reference engine has any use for it.
+        make_drafter: Makes a drafter under test from the draft model; likewise.
 
     Raises:
         UsageError: There is no such engine, or it cannot be made of these settings.
         ModelError: It cannot load its models.
         EngineError: Its own code failed.
     """
-    check_engine(config, rule=rule)
+    check_engine(config, rule=rule, make_drafter=make_drafter)
     name = config.engine
     if name == REFERENCE:
         from draftproof.engines.reference import ReferenceEngine
 
-        return ReferenceEngine(pair, config, rule=rule)
+        drafter = None if make_drafter is None else make_drafter(pair.draft)
+        return ReferenceEngine(pair, config, rule=rule, drafter=drafter)
     factory = _factory(name)
     try:
         engine = factory(config, pair)
@@ -65,7 +68,12 @@ def make_engine(
     )
 
 
-def check_engine(config: RunConfig, *, rule: AcceptanceRule | None = None) -> None:
+def check_engine(
+    config: RunConfig,
+    *,
+    rule: AcceptanceRule | None = None,
+    make_drafter: MakeDrafter | None = None,
+) -> None:
     """Find what is wrong with an engine's name and settings before any model is loaded.
 
     A factory may have an attribute ``check_settings``, a callable that takes the run's settings and
@@ -78,11 +86,16 @@ def check_engine(config: RunConfig, *, rule: AcceptanceRule | None = None) -> No
     """
     name = config.engine
     if name == REFERENCE:
+        check_own_parts(config)
         return
-    if rule is not None:
-        raise UsageError(
-            f"--spec-engine {name}: an acceptance rule of yours runs on the reference engine only"
-        )
+    for part, is_own in (
+        ("an acceptance rule", rule is not None or is_own_part(config.rule)),
+        ("a drafter", make_drafter is not None or config.drafter is not None),
+    ):
+        if is_own:
+            raise UsageError(
+                f"--spec-engine {name}: {part} of yours runs on the reference engine only"
+            )
     factory = _factory(name)
     if not callable(factory):
         raise UsageError(
@@ -119,57 +132,14 @@ def _require_arguments(name: str, factory: EngineFactory) -> None:
 
 def _factory(name: str) -> EngineFactory:
     if ":" in name:
-        return _own(name)
+        own: EngineFactory = located(name, "--spec-engine")
+        return own
     if name in BUILT_IN:
-        return _imported(name, BUILT_IN[name])
-    others = registered()
-    if name not in others:
-        raise unknown_value("--spec-engine", name, engine_names())
-    return _imported(name, others[name].value)
-
-
-def _own(name: str) -> EngineFactory:
-    """The factory at ``package.module:callable``, also where its module lies in this folder.
-
-    Installed modules come first, so that no file beside a suite takes the place of a library.
-    """
-    top_level = name.partition(":")[0].partition(".")[0]
-    folder = str(Path.cwd())
-    is_known = top_level in sys.modules or not top_level or importlib.util.find_spec(top_level)
-    if not is_known and folder not in sys.path:
-        sys.path.append(folder)
-        importlib.invalidate_caches()
-    return _imported(name, name)
-
-
-def _imported(name: str, location: str) -> EngineFactory:
-    module, _, attribute = location.partition(":")
-    try:
-        factory: Any = importlib.import_module(module)
-    except Exception as error:
-        raise UsageError(_not_imported(name, module, error)) from error
-    source = getattr(factory, "__file__", None)
-    for part in attribute.strip().split("."):
-        if not hasattr(factory, part):
-            raise UsageError(
-                f"--spec-engine {name}: cannot be imported: module '{module}'"
-                + (f" ({source})" if source else "")
-                + f" has no '{attribute}'"
-            )
-        factory = getattr(factory, part)
-    made: EngineFactory = factory
-    return made
-
-
-def _not_imported(name: str, module: str, error: Exception) -> str:
-    absent = error.name if isinstance(error, ModuleNotFoundError) else None
-    if absent and (module == absent or module.startswith(f"{absent}.")):
-        return (
-            f"--spec-engine {name}: cannot be imported: there is no module '{absent}', neither "
-            f"installed nor in {Path.cwd()}; start in its folder, or install it"
-        )
-    where = raised_at(error, None)
-    return (
-        f"--spec-engine {name}: cannot be imported: {module} fails when it is imported: "
-        f"{type(error).__name__}: {error}{where}"
-    )
+        place = BUILT_IN[name]
+    else:
+        others = registered()
+        if name not in others:
+            raise unknown_value("--spec-engine", name, engine_names())
+        place = others[name].value
+    factory: EngineFactory = imported(place, f"--spec-engine {name}")
+    return factory

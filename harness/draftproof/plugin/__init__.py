@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from draftproof.plugin.fixtures import acceptance_rule, case, speculation
+from draftproof.plugin.fixtures import acceptance_rule, case, drafter, speculation
 from draftproof.plugin.registering import add_options, add_short_names
 
-__all__ = ["acceptance_rule", "case", "speculation"]
+__all__ = ["acceptance_rule", "case", "drafter", "speculation"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,6 +14,7 @@ from draftproof.plugin.state import AGAINST, FINISHED, RUN_CONFIG
 
 if TYPE_CHECKING:
     from draftproof.acceptance import AcceptanceRule
+    from draftproof.engines.own_parts import MakeDrafter
     from draftproof.plugin.running import Speculation
 
 
@@ -27,8 +28,20 @@ def acceptance_rule() -> AcceptanceRule | None:
 
 
 @pytest.fixture(scope="session")
+def drafter() -> MakeDrafter | None:
+    """Makes the drafter under test; None is the one that ``--spec-tree`` names.
+
+    Override it in a ``conftest.py`` to run the suites on a drafter of your own: return its class,
+    or a function, that takes the draft model (None where there is none).
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
 def speculation(
-    pytestconfig: pytest.Config, acceptance_rule: AcceptanceRule | None
+    pytestconfig: pytest.Config,
+    acceptance_rule: AcceptanceRule | None,
+    drafter: MakeDrafter | None,
 ) -> Iterator[Speculation]:
     """Runs cases plainly and speculatively on the models of the run's settings."""
     from draftproof.plugin.running import Speculation
@@ -39,6 +52,7 @@ def speculation(
         lambda line: _announce(pytestconfig, line),
         acceptance_rule,
         pytestconfig.stash.get(AGAINST, None),
+        make_drafter=drafter,
         keep_prompts=bool(given(pytestconfig, "spec_keep_prompts")),
     )
     yield speculation

@@ -57,6 +57,8 @@ def _notes(config: pytest.Config, settings: RunConfig) -> Iterator[str]:
     for name in _OF_REFERENCE:
         if _typed(config, name) and settings.engine != REFERENCE:
             yield f"{_flag(name)} {_for_another_engine(name, settings.engine)}"
+    if _typed(config, "spec_tree") and settings.drafter is not None:
+        yield f"--spec-tree does nothing: --spec-drafter {settings.drafter} proposes"
     if _typed(config, "spec_engine_timeout") and settings.engine == REFERENCE:
         yield "--spec-engine-timeout does nothing: the reference engine is not timed"
     if _typed(config, "spec_draft_device") and settings.draft == NO_DRAFT and not settings.budget:

@@ -239,8 +239,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--spec-rule",
         f"Acceptance rule: {', '.join(RULE_NAMES)}. Default auto: a lossless rule for the drafts "
-        f"and the temperature. LOSSY: {', '.join(_LOSSY)}.",
+        f"and the temperature. LOSSY: {', '.join(_LOSSY)}. Or package.module:name of a rule of "
+        "your own: a class, or a function that returns one.",
         "RULE",
+    ),
+    Option(
+        "--spec-drafter",
+        "A drafter of your own, in place of the one of --spec-tree: package.module:name of a "
+        "class, or a function, that takes the draft model and returns a drafter.",
+        "PLACE",
     ),
     Option(
         "--spec-temperature",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from draftproof.acceptance import AcceptanceRule
     from draftproof.config import RunConfig
     from draftproof.engines.measuring import Bench
+    from draftproof.engines.own_parts import MakeDrafter, OwnParts
     from draftproof.models.loading import ModelPair
 
 
@@ -110,6 +111,8 @@ class Speculation:
         finished: Cases that need not be measured again.
         report: Told what is being loaded.
         rule: In place of the settings' acceptance rule, for one that is under test.
+        make_drafter: Makes a drafter that is under test, from the draft model, in place of the
+            settings'.
         against: Settings that every case is run with too, in turn.
         keep_prompts: Whether records keep the text of every prompt; else only that of built-in
             ones, which is public.
@@ -123,6 +126,7 @@ class Speculation:
         rule: AcceptanceRule | None = None,
         against: RunConfig | None = None,
         *,
+        make_drafter: MakeDrafter | None = None,
         keep_prompts: bool = False,
     ) -> None:
         self.config = config
@@ -133,6 +137,7 @@ class Speculation:
         self._cases = 0
         self._warm: set[int] = set()
         self._rule = rule
+        self._make_drafter = make_drafter
         self._finished = finished
         self._report = report
         self._bench: Bench | None = None
@@ -170,12 +175,13 @@ class Speculation:
                 from draftproof.scoring.sandbox import sandbox_line
 
                 self._report(sandbox_line())
-            check_engine(config, rule=self._rule)
+            own: OwnParts = {"rule": self._rule, "make_drafter": self._make_drafter}
+            check_engine(config, **own)
             for name, _, _ in self.config.budget:
                 # All of them at once: one that cannot be loaded ends the run before it begins.
                 self._pair(self.config.allotted(name))
             pair = self._pair(config)
-            engine = make_engine(pair, config, rule=self._rule)
+            engine = make_engine(pair, config, **own)
             bench = Bench(engine, pair, config, self._upcoming, self._report)
             if self._against is not None and self._other is None:
                 pair = self._pair(self._against)

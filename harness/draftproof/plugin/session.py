@@ -68,7 +68,8 @@ def _settings_line(settings: RunConfig) -> str:
         decoding += f", {settings.batch or 'as many prompts as fit'} at once"
     if settings.engine == REFERENCE:
         tree = "by domain" if settings.budget else str(settings.tree)
-        decoding += f", tree {tree}, rule {labelled(settings.rule)}"
+        drafts = f"tree {tree}" if settings.drafter is None else f"drafter {settings.drafter}"
+        decoding += f", {drafts}, rule {labelled(settings.rule)}"
     draft = "by domain" if settings.budget else settings.draft
     return (
         f"{decoding}, target {settings.target}, draft {draft}, temperature "

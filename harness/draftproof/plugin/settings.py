@@ -23,6 +23,7 @@ _CONFIG_FIELDS = {
     "spec_device": "device",
     "spec_tree": "tree",
     "spec_rule": "rule",
+    "spec_drafter": "drafter",
     "spec_max_new_tokens": "max_new_tokens",
     "spec_stop": "stop_strings",
     "spec_seed": "seed",

@@ -309,9 +309,10 @@ def _decoding(run: RunInfo) -> list[str]:
     name = engine.get("name", "reference")
     if name == "reference":
         tree = "by domain" if run.config.get("budget") else _setting(run.config.get("tree"))
+        drafter, rule = engine.get("drafter"), engine.get("own rule")
         return [
-            f"tree {tree}",
-            f"rule {labelled(_setting(run.config.get('rule')))}",
+            f"tree {tree}" if drafter is None else f"drafter {drafter}",
+            f"rule {labelled(rule or _setting(run.config.get('rule')))}",
         ]
     version = engine.get("version")
     own = [

@@ -313,7 +313,7 @@ def _drafted_a_step(counters: Sequence[CaseCounters]) -> float | None:
 def _asked(run: RunInfo) -> TreeShape | int | None:
     """What drafts the engine was asked for: the run's tree, or a length of the engine's own."""
     engine: Mapping[str, Any] = run.models.get("engine", {})
-    if run.config.get("budget"):
+    if run.config.get("budget") or run.config.get("drafter"):
         return None
     if engine.get("name", "reference") == "reference":
         return _shape(run.config.get("tree"))

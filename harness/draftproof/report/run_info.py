@@ -69,6 +69,8 @@ class RunInfo:
     @property
     def is_drawn_chain(self) -> bool:
         """Whether drafts were chains drawn from the draft model's law: above temperature 0."""
+        if self.config.get("drafter"):
+            return False
         sampling, tree = self.config.get("sampling") or {}, str(self.config.get("tree"))
         return bool(sampling.get("temperature")) and tree.startswith("chain")
 
