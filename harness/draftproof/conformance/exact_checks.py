@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -19,16 +18,25 @@ from draftproof.batch.draws import FollowedDraws
 from draftproof.batch.models import SeparateRows
 from draftproof.config import RunConfig, Sampling, is_own_part
 from draftproof.conformance.check_result import Finding, Status, Tally
+from draftproof.conformance.exact_cases import (
+    PROMPT,
+    Case,
+    cases_of,
+    own_cases,
+    plain_cases,
+    tables,
+    text_of,
+    weights_of,
+)
 from draftproof.conformance.subject import Subject
 from draftproof.decoding import Step, speculate
 from draftproof.drafting import Drafter, make_drafter
 from draftproof.engines.own_parts import drafter_of, rule_of
 from draftproof.enumeration import EnumerationBudgetError, exact_law
-from draftproof.laws import RULES, ProposalLaw, valid_rules
 from draftproof.lossless.exact_law import plain_law, speculative_law
 from draftproof.lossless.stated_drafts import Nodes, stated_drafts
 from draftproof.lossless.stated_law import Weights, stated_distribution, stated_law
-from draftproof.lossless.tables import Row, adversarial, pair_from
+from draftproof.lossless.tables import pair_from
 from draftproof.models.table import TableLM
 from draftproof.randomness import Randomness, SeededRandomness
 from draftproof.sampling import TokenLaw
@@ -40,7 +48,6 @@ Key = TypeVar("Key", bound=Hashable)
 EXACT = 1e-9
 """A larger difference of two exact probabilities is a fault; rounding makes 1e-12."""
 _BUDGET = 60_000
-_PROMPT = (0, 1, 0)
 _MOST_NODES = 6
 """Of the largest draft that is followed down every branch."""
 _SHAPES = (
@@ -56,55 +63,6 @@ _SHAPES = (
 )
 """One of each kind, deep enough for a fault at depth 2 and at a second sibling."""
 _BATCH_SHAPES = ("chain:2", "2x2", "sampled:1x2", "distinct:1x2", "lookup:2,ngram=2")
-_SETTINGS = (
-    Sampling(temperature=1.0),
-    Sampling(temperature=0.6, top_k=2),
-    Sampling(temperature=1.5, top_p=0.95, min_new_tokens=2),
-    Sampling(temperature=1.0, min_p=0.3, repetition_penalty=1.8),
-    Sampling(),
-    Sampling(repetition_penalty=3.0, min_new_tokens=2),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """What is enumerated: a shape, a rule, settings and ends, on two tables.
-
-    Attributes:
-        shape: Of the drafts.
-        rule: Its name.
-        sampling: The settings.
-        stopping: Where outputs end.
-        table: Name of the tables.
-        rows: Target's and draft model's distribution, which contexts turn.
-        drafter: Where a drafter of the user's own is, which proposes in place of the shape.
-    """
-
-    shape: TreeShape
-    rule: str
-    sampling: Sampling
-    stopping: Stopping
-    table: str
-    rows: tuple[Row, Row]
-    drafter: str | None = None
-
-    def __str__(self) -> str:
-        settings = ", ".join(
-            f"{name} {getattr(self.sampling, name):g}"
-            for name in Sampling.__dataclass_fields__
-            if getattr(self.sampling, name) != getattr(Sampling(), name)
-        )
-        ends = f"at most {self.stopping.max_new_tokens} tokens"
-        if self.stopping.stop_token_ids:
-            ends += f", stop token {sorted(self.stopping.stop_token_ids)}"
-        if self.stopping.stop_strings:
-            ends += f", stop strings {list(self.stopping.stop_strings)}"
-        drafts = self.drafter or self.shape
-        return (
-            f"{drafts} with the rule {self.rule}; {settings or 'temperature 0'}; {ends}; "
-            f"prompt {list(_PROMPT)}; table '{self.table}': "
-            f"p = {self.rows[0].tolist()}, q = {self.rows[1].tolist()}"
-        )
 
 
 def exact_outputs(subject: Subject) -> Finding:
@@ -116,16 +74,16 @@ def exact_outputs(subject: Subject) -> Finding:
     tally = subject.tally("outputs whose exact probability was compared")
     with torch.inference_mode():
         config = subject.config
-        for case in _own_cases(subject) or _cases(_shapes(subject, _SHAPES), rule):
+        for case in own_cases(subject) or cases_of(_shapes(subject, _SHAPES), rule):
             _compare(tally, case, partial(_outputs, case, rule), "the output", _stated)
-        for case in _plain_cases():
+        for case in plain_cases():
             _compare(tally, case, partial(_plainly, case), "plain decoding's output", _stated)
         if rule is None and config.drafter is None:
-            for case in _cases(_shapes(subject, _BATCH_SHAPES), None, is_batch=True):
+            for case in cases_of(_shapes(subject, _BATCH_SHAPES), None, is_batch=True):
                 found = partial(_batch_outputs, case)
                 _compare(tally, case, found, "in a batch, the output", _stated)
             # What is left of three ids after a rejection has a shape; of two it has none.
-            for case in _cases(_shapes(subject, _BATCH_SHAPES), None):
+            for case in cases_of(_shapes(subject, _BATCH_SHAPES), None):
                 if case.shape.most_nodes <= _MOST_NODES:
                     first_step = partial(_batch_step, case)
                     _compare(tally, case, first_step, "in a batch, the beginning", _beginnings)
@@ -142,10 +100,10 @@ def exact_drafts(subject: Subject) -> Finding:
     rule = _rule_under_test(subject)
     tally = subject.tally("drafts whose exact probability was compared")
     with torch.inference_mode():
-        for case in _cases(_shapes(subject, _SHAPES), rule, every_rule=False):
+        for case in cases_of(_shapes(subject, _SHAPES), rule, every_rule=False):
             _compare(tally, case, partial(_drafts, case, rule), "the draft", _proposed)
         if rule is None:
-            for case in _cases(_shapes(subject, _SHAPES), None, every_rule=False, is_batch=True):
+            for case in cases_of(_shapes(subject, _SHAPES), None, every_rule=False, is_batch=True):
                 found = partial(_batch_drafts, case)
                 _compare(tally, case, found, "in a batch, the draft", _proposed)
     return tally.finding(untried="every case has more branches than can be followed")
@@ -163,12 +121,12 @@ def _why_not(subject: Subject) -> str:
 
 def _fails_on_tables(config: RunConfig) -> str:
     """Why a drafter of the user's own cannot be given small tables for models; empty if it can."""
-    target, draft = pair_from(*_tables(3)[0][1])
-    law = TokenLaw(Sampling(), len(_PROMPT))
+    target, draft = pair_from(*tables(3)[0][1])
+    law = TokenLaw(Sampling(), len(PROMPT))
     try:
         drafter = drafter_of(config, draft)
-        drafter.start(_PROMPT[:-1])
-        drafter.draft(_PROMPT, 3, law, SeededRandomness(0, "tables"))
+        drafter.start(PROMPT[:-1])
+        drafter.draft(PROMPT, 3, law, SeededRandomness(0, "tables"))
     except Exception as error:
         return (
             f"{config.drafter} does not work on models of {target.vocabulary_size} ids, such as "
@@ -184,26 +142,6 @@ def _rule_under_test(subject: Subject) -> AcceptanceRule | None:
     return rule_of(subject.config)
 
 
-def _own_cases(subject: Subject) -> list[Case]:
-    """Every setting on every table, for a drafter of the user's own; none if there is none."""
-    config = subject.config
-    if config.drafter is None:
-        return []
-    settings = itertools.product(_SETTINGS, _tables(3))
-    return [
-        Case(
-            shape=config.tree,
-            drafter=config.drafter,
-            rule="greedy" if sampling.greedy else config.rule,
-            sampling=sampling,
-            stopping=_stopping(count, rows, sampling, False),
-            table=table,
-            rows=rows,
-        )
-        for count, (sampling, (table, rows)) in enumerate(settings)
-    ]
-
-
 def _shapes(subject: Subject, texts: tuple[str, ...]) -> list[TreeShape]:
     """One shape of each kind; the subject's own comes first where it is small enough."""
     shapes = [parse_tree(text) for text in texts]
@@ -214,114 +152,22 @@ def _shapes(subject: Subject, texts: tuple[str, ...]) -> list[TreeShape]:
     return shapes
 
 
-def _tables(size: int) -> list[tuple[str, tuple[Row, Row]]]:
-    two = torch.tensor([0.7, 0.3]).double(), torch.tensor([0.4, 0.6]).double()
-    tied = torch.tensor([0.4, 0.4, 0.2]).double(), torch.tensor([0.3, 0.5, 0.2]).double()
-    sure = torch.tensor([0.6, 0.0, 0.4]).double(), torch.tensor([0.0, 0.5, 0.5]).double()
-    if size == 2:
-        return [("two ids", two)]
-    # After a rejection two ids are left here, and one on many others: there a residual of any
-    # shape is the same.
-    left = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.2, 0.1, 0.7]).double()
-    named = {"two ids left": left, "impossible tokens": sure, "ties": tied, **adversarial()}
-    return list(named.items())
-
-
-def _cases(
-    shapes: list[TreeShape],
-    rule: AcceptanceRule | None,
-    *,
-    every_rule: bool = True,
-    is_batch: bool = False,
-) -> Iterator[Case]:
-    """Shapes with their rules under every setting; tables and ends take turns."""
-    count = 0
-    for shape in shapes:
-        for sampling in _SETTINGS:
-            names = valid_rules(shape.law, is_chain=shape.is_chain, is_greedy=sampling.greedy)
-            rules = [name for name in names if RULES[name].lossless]
-            if sampling.greedy:
-                rules = ["greedy"]
-            elif rule is not None:
-                rules = [rule.name] if rule.name in rules or rule.name not in RULES else []
-            for name in rules if every_rule else rules[:1]:
-                is_large = shape.most_nodes > (1 if is_batch else 3)
-                is_drawn = shape.law is not ProposalLaw.DETERMINISTIC
-                tables = _tables(2 if is_large and (is_drawn or is_batch) else 3)
-                table, rows = tables[count % len(tables) if sampling != _SETTINGS[0] else 0]
-                yield Case(
-                    shape=shape,
-                    rule=name,
-                    sampling=sampling,
-                    stopping=_stopping(count, rows, sampling, is_batch),
-                    table=table,
-                    rows=rows,
-                )
-                count += 1
-
-
-def _plain_cases() -> Iterator[Case]:
-    for count, sampling in enumerate(_SETTINGS):
-        table, rows = _tables(3)[count % 3]
-        yield Case(
-            shape=NO_TREE,
-            rule="none",
-            sampling=sampling,
-            stopping=_stopping(count, rows, sampling, False),
-            table=table,
-            rows=rows,
-        )
-
-
-def _stopping(count: int, rows: tuple[Row, Row], sampling: Sampling, is_batch: bool) -> Stopping:
-    """Ends that lie inside blocks: a token, several, a text, none but the limit."""
-    most = 3 if is_batch else 4
-    last = len(rows[0]) - 1
-    several = frozenset(range(1, last + 1))
-    if sampling.min_new_tokens and not bool((rows[0] * rows[1]).all()):
-        several = frozenset({last})  # where they are held back, another token must be possible
-    none: frozenset[int] = frozenset()
-    stops = (frozenset({last}), none, several, frozenset({1}))
-    strings = ((), ("ba", "bb"), (), ("ab",))
-    return Stopping(
-        max_new_tokens=most,
-        stop_token_ids=stops[count % 4],
-        stop_strings=strings[count % 4],
-        decode=_text,
-    )
-
-
-def _text(tokens: Sequence[int]) -> str:
-    return "".join("abcdefgh"[token] for token in tokens)
-
-
-def _weights(row: Row) -> Weights:
-    """A table's probabilities by context, worked out once each."""
-    model, _ = pair_from(row, row)
-
-    @cache
-    def weights(context: tuple[int, ...]) -> list[float]:
-        return torch.exp(model.recompute(context, len(context) - 1)[0]).tolist()
-
-    return weights
-
-
 def _stated(case: Case) -> dict[tuple[tuple[int, ...], str], float]:
     stopping = case.stopping
     return stated_law(
-        _PROMPT,
-        _weights(case.rows[0]),
+        PROMPT,
+        weights_of(case.rows[0]),
         case.sampling,
         max_new_tokens=stopping.max_new_tokens,
         stop_token_ids=stopping.stop_token_ids,
         stop_strings=stopping.stop_strings,
-        decode=_text,
+        decode=text_of,
     )
 
 
 def _plainly(case: Case) -> dict[tuple[tuple[int, ...], str], float]:
     target, _ = pair_from(*case.rows)
-    law = plain_law(_PROMPT, target, sampling=case.sampling, stopping=case.stopping)
+    law = plain_law(PROMPT, target, sampling=case.sampling, stopping=case.stopping)
     return {(out.token_ids, str(out.stop_reason)): share for out, share in law.items()}
 
 
@@ -344,7 +190,7 @@ def _outputs(
     drafter = drafter_of(RunConfig(tree=case.shape, drafter=case.drafter), draft)
     try:
         law = speculative_law(
-            _PROMPT,
+            PROMPT,
             target,
             drafter,
             _rule(case, rule, None if case.drafter is None else drafter),
@@ -365,7 +211,7 @@ def _drafts(case: Case, rule: AcceptanceRule | None) -> dict[tuple[int, Nodes], 
     def run(randomness: Randomness) -> tuple[int, Nodes]:
         steps: list[Step] = []
         speculate(
-            _PROMPT,
+            PROMPT,
             target,
             make_drafter(case.shape, draft),
             accepting,
@@ -399,7 +245,7 @@ def _in_batch(
     def rows(model: TableLM) -> SeparateRows:
         return SeparateRows(lambda: TableLM(model._law, model.vocabulary_size))
 
-    job = Job(prompt=_PROMPT, sampling=case.sampling, stopping=stopping, randomness=randomness)
+    job = Job(prompt=PROMPT, sampling=case.sampling, stopping=stopping, randomness=randomness)
     [(_, output)] = speculate_all(
         [job],
         rows(target),
@@ -454,9 +300,9 @@ def _drawn_on(case: Case, emitted: tuple[int, ...], length: int) -> dict[tuple[i
     if len(emitted) >= length:
         return {emitted: 1.0}
     law: dict[tuple[int, ...], float] = {}
-    context = (*_PROMPT, *emitted)
-    weights = _weights(case.rows[0])(context)
-    p = stated_distribution(context, weights, case.sampling, prompt_length=len(_PROMPT))
+    context = (*PROMPT, *emitted)
+    weights = weights_of(case.rows[0])(context)
+    p = stated_distribution(context, weights, case.sampling, prompt_length=len(PROMPT))
     for token, share in enumerate(p):
         if share:
             for whole, chance in _drawn_on(case, (*emitted, token), length).items():
@@ -475,17 +321,17 @@ def _batch_drafts(case: Case) -> dict[tuple[int, Nodes], float] | None:
 
 
 def _proposed(case: Case) -> dict[tuple[int, Nodes], float]:
-    p, q = (_weights(row) for row in case.rows)
+    p, q = (weights_of(row) for row in case.rows)
 
     def after(weights: Weights) -> Weights:
         return lambda context: stated_distribution(
-            context, weights(context), case.sampling, prompt_length=len(_PROMPT)
+            context, weights(context), case.sampling, prompt_length=len(PROMPT)
         )
 
     law: dict[tuple[int, Nodes], float] = defaultdict(float)
-    for token, share in enumerate(after(p)(_PROMPT)):
+    for token, share in enumerate(after(p)(PROMPT)):
         if share:
-            drafts = stated_drafts(case.shape, (*_PROMPT, token), q, after(q), 1 << 20)
+            drafts = stated_drafts(case.shape, (*PROMPT, token), q, after(q), 1 << 20)
             for nodes, chance in drafts.items():
                 law[token, nodes] += share * chance
     return law

@@ -65,12 +65,12 @@ class ReferenceEngine:
         is_ours = type(self).speculate is ReferenceEngine.speculate
         is_ours &= rule is None and drafter is None and not config.has_own_parts
         if drafter is not None or config.drafter is not None:
-            self._proposes = {"drafter": config.drafter or place_of(drafter)}
-        if rule is not None or is_own_part(config.rule):
-            self._own_rule = {"own rule": place_of(rule) if rule is not None else config.rule}
-        if config.drafter is not None:
+            self._parts_named = {"drafter": config.drafter or place_of(drafter)}
             # What a drafter of the user's own asks of the draft model, if anything, is not known.
             self.capabilities = self.capabilities - {Capability.PAIR_DRAFT}
+        if rule is not None or is_own_part(config.rule):
+            own = place_of(rule) if rule is not None else config.rule
+            self._parts_named = {**self._parts_named, "own rule": own}
         if is_ours and config.draw_log is None:
             self._rows = make_row_decoding(
                 parts.target,
@@ -86,7 +86,7 @@ class ReferenceEngine:
     @classmethod
     def without_drafts(cls, pair: ModelPair, config: RunConfig) -> Self:
         """An engine for plain decoding alone, which needs no draft model."""
-        return cls(pair, replace(config, tree=LookupShape(1), rule="auto"))
+        return cls(pair, replace(config, tree=LookupShape(1), rule="auto", drafter=None))
 
     @classmethod
     def of(cls, parts: Parts, config: RunConfig) -> Self:
@@ -107,8 +107,7 @@ class ReferenceEngine:
         self._draft_watch = Stopwatch(self._clock)
         self._verify_watch = Stopwatch(self._clock)
         self._drafter = TimedDrafter(parts.drafter, self._draft_watch)
-        self._proposes = {"tree": str(config.tree)}
-        self._own_rule: dict[str, str] = {}
+        self._parts_named = {"tree": str(config.tree)}
         self._draw_log = None if config.draw_log is None else Path(config.draw_log)
         self._checker = (
             StepChecker(
@@ -209,9 +208,8 @@ class ReferenceEngine:
         return {
             "name": self.name,
             "version": versions()["draftproof"],
-            **self._proposes,
+            **self._parts_named,
             "rule": self._parts.rule.name,
-            **self._own_rule,
         }
 
     def close(self) -> None:
