@@ -5,10 +5,10 @@ pyarrow is imported by the functions that need it, so that importing this module
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
@@ -87,31 +87,63 @@ _COUNTS_SINCE = 3
 """The fields of ``counts``, those that it had before, and the schema version that changed them."""
 _VERSION_KEY = b"draftproof_schema_version"
 _ROWS_AT_ONCE = 1 << 20
+_CASES_AT_ONCE = 1 << 14
+"""Rows of a row group, of steps or nodes, and of cases."""
 _STORAGE: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 
-def write_cases(file: BinaryIO, cases: Sequence[CaseRecord]) -> None:
-    """Writes ``cases.parquet``: one row a case, `CASE_COLUMNS`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class TraceWriter:
+    """Writes the three files of a run case by case: memory does not grow with the run.
 
-    schema = _case_schema()
-    rows = [_case_row(case) for case in cases]
-    columns = [
-        pa.array([row[name] for row in rows], schema.field(name).type) for name in CASE_COLUMNS
-    ]
-    with pq.ParquetWriter(file, schema, **_STORAGE) as writer:
-        writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    Args:
+        cases: Open file for ``cases.parquet``: one row a case, `CASE_COLUMNS`.
+        steps: For ``steps.parquet``: `KEY_COLUMNS`, then `STEP_COLUMNS`.
+        nodes: For ``nodes.parquet``: `KEY_COLUMNS`, then `NODE_COLUMNS`; far below 64 bytes a node.
+
+    Example:
+        >>> with TraceWriter(cases, steps, nodes) as writer:  # doctest: +SKIP
+        ...     writer.append(record)
+    """
+
+    def __init__(self, cases: BinaryIO, steps: BinaryIO, nodes: BinaryIO) -> None:
+        self._parts = (_CaseGroups(cases), _RowGroups(steps, "steps"), _RowGroups(nodes, "nodes"))
+
+    def append(self, case: CaseRecord) -> None:
+        """Add a case; a row group is written whenever one is full."""
+        for part in self._parts:
+            part.append(case)
+
+    def close(self) -> None:
+        """Write what is left, and the files' footers, without which they cannot be read."""
+        for part in self._parts:
+            part.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
 
-def write_steps(file: BinaryIO, cases: Sequence[CaseRecord]) -> None:
-    """Writes ``steps.parquet``: `KEY_COLUMNS`, then `STEP_COLUMNS`."""
-    _write_rows(file, cases, "steps", STEP_COLUMNS)
+def write_cases(file: BinaryIO, cases: Iterable[CaseRecord]) -> None:
+    """Writes ``cases.parquet`` alone."""
+    _write_all(_CaseGroups(file), cases)
 
 
-def write_nodes(file: BinaryIO, cases: Sequence[CaseRecord]) -> None:
-    """Writes ``nodes.parquet``: `KEY_COLUMNS`, then `NODE_COLUMNS`; far below 64 bytes a node."""
-    _write_rows(file, cases, "nodes", NODE_COLUMNS)
+def write_steps(file: BinaryIO, cases: Iterable[CaseRecord]) -> None:
+    """Writes ``steps.parquet`` alone."""
+    _write_all(_RowGroups(file, "steps"), cases)
+
+
+def write_nodes(file: BinaryIO, cases: Iterable[CaseRecord]) -> None:
+    """Writes ``nodes.parquet`` alone."""
+    _write_all(_RowGroups(file, "nodes"), cases)
+
+
+def _write_all(groups: _Groups, cases: Iterable[CaseRecord]) -> None:
+    for case in cases:
+        groups.append(case)
+    groups.close()
 
 
 def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
@@ -240,42 +272,93 @@ def _output(row: dict[str, Any], name: str) -> DecodedOutput | None:
     )
 
 
-def _write_rows(
-    file: BinaryIO, cases: Sequence[CaseRecord], what: str, columns: dict[str, str]
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _Groups:
+    """Collects cases until their rows fill a row group."""
 
-    schema = _row_schema(columns)
-    floats = [name for name, dtype in columns.items() if "f" in dtype]
-    with pq.ParquetWriter(
-        file,
-        schema,
-        **_STORAGE,
-        # Probabilities hardly repeat: split into bytes they compress better than as a dictionary.
-        use_dictionary=[name for name in schema.names if name not in floats],
-        use_byte_stream_split=floats,
-    ) as writer:
-        for group in _groups(cases, what):
-            counts = [len(getattr(case, what)["step"]) for case in group]
-            arrays = [
-                _labels([getattr(case, key) for case in group], counts) for key in KEY_COLUMNS
-            ]
-            for name, dtype in columns.items():
-                column = np.concatenate([getattr(case, what)[name] for case in group])
-                arrays.append(pa.array(np.ascontiguousarray(column, dtype)))
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    def __init__(self, file: BinaryIO, schema: pa.Schema, rows_at_once: int, **options: Any):
+        import pyarrow.parquet as pq
+
+        self.schema = schema
+        self._rows_at_once = rows_at_once
+        self._writer = pq.ParquetWriter(file, schema, **_STORAGE, **options)
+        self._cases: list[CaseRecord] = []
+        self._rows = 0
+
+    def append(self, case: CaseRecord) -> None:
+        self._cases.append(case)
+        self._rows += self.rows(case)
+        if self._rows >= self._rows_at_once:
+            self._write()
+
+    def close(self) -> None:
+        if self._cases:
+            self._write()
+        self._writer.close()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(
+            pa.Table.from_arrays(self.arrays(self._cases), schema=self.schema),
+            row_group_size=max(self._rows, 1),
+        )
+        self._cases, self._rows = [], 0
+
+    def rows(self, case: CaseRecord) -> int:
+        raise NotImplementedError
+
+    def arrays(self, cases: Sequence[CaseRecord]) -> list[Any]:
+        raise NotImplementedError
 
 
-def _groups(cases: Sequence[CaseRecord], what: str) -> Iterator[Sequence[CaseRecord]]:
-    start, rows = 0, 0
-    for end, case in enumerate(cases):
-        if rows >= _ROWS_AT_ONCE:
-            yield cases[start:end]
-            start, rows = end, 0
-        rows += len(getattr(case, what)["step"])
-    if start < len(cases):
-        yield cases[start:]
+class _CaseGroups(_Groups):
+    """Row groups of ``cases.parquet``."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, _case_schema(), _CASES_AT_ONCE)
+
+    def rows(self, case: CaseRecord) -> int:
+        return 1
+
+    def arrays(self, cases: Sequence[CaseRecord]) -> list[Any]:
+        import pyarrow as pa
+
+        rows = [_case_row(case) for case in cases]
+        return [
+            pa.array([row[name] for row in rows], self.schema.field(name).type)
+            for name in CASE_COLUMNS
+        ]
+
+
+class _RowGroups(_Groups):
+    """Row groups of ``steps.parquet`` or of ``nodes.parquet``."""
+
+    def __init__(self, file: BinaryIO, what: str) -> None:
+        self._what = what
+        self._columns = STEP_COLUMNS if what == "steps" else NODE_COLUMNS
+        schema = _row_schema(self._columns)
+        floats = [name for name, dtype in self._columns.items() if "f" in dtype]
+        super().__init__(
+            file,
+            schema,
+            _ROWS_AT_ONCE,
+            # Probabilities hardly repeat: in bytes they compress better than as a dictionary.
+            use_dictionary=[name for name in schema.names if name not in floats],
+            use_byte_stream_split=floats,
+        )
+
+    def rows(self, case: CaseRecord) -> int:
+        return len(getattr(case, self._what)["step"])
+
+    def arrays(self, cases: Sequence[CaseRecord]) -> list[Any]:
+        import pyarrow as pa
+
+        counts = [self.rows(case) for case in cases]
+        arrays = [_labels([getattr(case, key) for case in cases], counts) for key in KEY_COLUMNS]
+        for name, dtype in self._columns.items():
+            column = np.concatenate([getattr(case, self._what)[name] for case in cases])
+            arrays.append(pa.array(np.ascontiguousarray(column, dtype)))
+        return arrays
 
 
 def _labels(values: Sequence[str], counts: Sequence[int]) -> Any:
