@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -142,15 +143,133 @@ def chains_of_several_lengths(facts: KernelFacts, *, seed: int = 0) -> list[Draf
     return chains_of_all_lengths(facts, range(17), seed=seed, support=3)
 
 
-def wide_tables(facts: KernelFacts, vocabulary: int) -> list[DraftTable]:
-    """Drafts over a few ids of a large vocabulary: its ends, and around powers of two."""
-    marks = {0, 1, vocabulary // 2, vocabulary - 1}
-    marks |= {m for m in (1023, 1024, 32_767, 65_536) if m < vocabulary - 1}
-    ids = sorted(marks)[-5:] if vocabulary > 70_000 else sorted(marks)[:4]
+def several_fixtures(
+    facts: KernelFacts, *, seed: int = 0, longest: int = 3
+) -> list[tuple[Fixture, list[DraftTable]]]:
+    """Fixtures of several shapes with every draft of each, for kernels whose output is judged.
+
+    Args:
+        facts: Of the kernel.
+        seed: Of their laws.
+        longest: Chain; one of each length is made.
+    """
+    found = []
+    for number, (name, (p, q)) in enumerate(
+        drawn_pairs(4, seed, support=2 + (longest < 4)).items()
+    ):
+        if facts.shape is Shape.CHAIN:
+            shapes = [chain(length) for length in range(longest + 1)]
+        else:
+            shapes = [(-1, -1, 0), (-1, 0, -1), (-1, -1, 1)]
+        if facts.shape is Shape.TREE and facts.level_order:
+            shapes.remove((-1, 0, -1))
+        if not facts.ragged:
+            shapes = shapes[-1:]
+        for parents in shapes:
+            made = turning(
+                f"{name}, {number}", np.array(p), np.array(q), parents, proposals=facts.proposals
+            )
+            found.append((made, list(drafts(made))))
+    return found
+
+
+FORMS: dict[str, tuple[int, ...]] = {
+    "eight siblings": (-1,) * 8,
+    "two of every node": (-1, -1, 0, 0, 1, 1, 2, 2),
+    "children of later siblings": (-1, -1, -1, 2, 2, 2, 5, 5),
+    "depth six": (-1, -1, 0, 2, 3, 4, 5, 5),
+    "depth first": (-1, 0, 1, 1, -1, 4, 0, -1),
+    "siblings apart": (-1, 0, -1, 0, -1, 2, 0, 2),
+}
+"""Trees of eight nodes, for one batch; the last two do not stand level by level."""
+
+_NOT_BY_LEVELS = ("depth first", "siblings apart")
+
+
+def trees_of_many_forms(
+    facts: KernelFacts, *, seed: int = 0, copies: int = 4, support: int = 9
+) -> list[DraftTable]:
+    """Trees of eight nodes, every node with laws of its own.
+
+    Drawn siblings are mostly those that the target wants less than the draft model does, so that a
+    second one is seldom kept. Of every second copy they stand in the order of p/q: the first are
+    rejected, and a later one is what is left to keep.
+
+    Args:
+        facts: Of the kernel.
+        seed: Of their laws and tokens.
+        copies: Of each form.
+        support: Ids, more than siblings.
+    """
+    random = np.random.default_rng(seed)
+    forms = {
+        name: parents
+        for name, parents in FORMS.items()
+        if not (facts.level_order and name in _NOT_BY_LEVELS)
+    }
+    tables = []
+    for copy, (name, parents) in itertools.product(range(copies), forms.items()):
+        target = random.dirichlet(np.full(support, 0.7), len(parents) + 1)
+        share = random.uniform(0.2, 0.6)
+        noise = random.dirichlet(np.ones(support), len(parents) + 1)
+        draft = (1 - share) * target + share * noise
+        ordered = copy % 2 == 1 and not facts.deterministic
+        tokens = (
+            _by_ratio(parents, target, draft)
+            if ordered
+            else _drafted(facts, parents, draft, random)
+        )
+        tables.append(
+            DraftTable(
+                tokens=tokens,
+                target=target,
+                draft=draft,
+                parents=parents,
+                proposals=facts.proposals,
+                name=name,
+            )
+        )
+    return tables
+
+
+def _by_ratio(parents: tuple[int, ...], target: np.ndarray, draft: np.ndarray) -> tuple[int, ...]:
+    """Siblings from the lowest p/q to the highest, spread over all ids."""
+    tokens: list[int] = []
+    for node, parent in enumerate(parents):
+        order = np.argsort(target[parent + 1] / draft[parent + 1])
+        siblings = parents.count(parent)
+        place = parents[:node].count(parent)
+        step = (len(order) - 1) / max(1, siblings - 1)
+        tokens.append(int(order[round(place * step) if siblings > 1 else len(order) // 2]))
+    return tuple(tokens)
+
+
+def _drafted(
+    facts: KernelFacts, parents: tuple[int, ...], draft: np.ndarray, random: np.random.Generator
+) -> tuple[int, ...]:
+    """Tokens as the draft model proposes them."""
+    tokens: list[int] = []
+    for node, parent in enumerate(parents):
+        law = draft[parent + 1].copy()
+        earlier = [tokens[other] for other in range(node) if parents[other] == parent]
+        if facts.proposals is not ProposalLaw.INDEPENDENT:
+            law[earlier] = 0
+        if facts.deterministic:
+            tokens.append(int(law.argmax()))
+        else:
+            tokens.append(int(random.choice(len(law), p=law / law.sum())))
+    return tuple(tokens)
+
+
+def wide_fixture(facts: KernelFacts, vocabulary: int) -> Fixture:
+    """Laws over a few ids of a large vocabulary: its ends, and around powers of two."""
+    last = vocabulary - 1
+    marks = [mark for mark in (0, 1023, 1024, 32_767, 65_536, vocabulary // 2) if mark < last]
+    ids = sorted({*marks[-4:], last})
     random = np.random.default_rng(vocabulary)
     target, draft = random.dirichlet(np.ones(len(ids)), 2) * 0.9 + 0.1 / len(ids)
     shape = chain(1) if facts.shape is Shape.CHAIN else (-1, -1)
-    fixture = turning(
+    return turning(
         f"{vocabulary} ids",
         target,
         draft,
@@ -159,8 +278,19 @@ def wide_tables(facts: KernelFacts, vocabulary: int) -> list[DraftTable]:
         ids=ids,
         vocabulary=vocabulary + (8 if vocabulary < 100 else 0),
     )
-    found = list(drafts(fixture))
-    return found[: 2 if vocabulary > 10_000 or facts.one_row else 12]
+
+
+def wide_tables(facts: KernelFacts, vocabulary: int) -> list[DraftTable]:
+    """Drafts of `wide_fixture`: of large vocabularies the two that are rejected most often."""
+    found = list(drafts(wide_fixture(facts, vocabulary)))
+    if vocabulary > 10_000 or facts.one_row:
+        found.sort(
+            key=lambda table: min(
+                1.0, table.target[0, table.tokens[0]] / max(1e-9, table.draft[0, table.tokens[0]])
+            )
+        )
+        return found[:2]
+    return found[:12]
 
 
 def dense_table(facts: KernelFacts, vocabulary: int) -> DraftTable:

@@ -9,15 +9,33 @@ import numpy as np
 import torch
 
 from draftproof.conformance.check_result import Finding, Status
-from draftproof.kernels.adversarial import chains_of_all_lengths
+from draftproof.kernels.adversarial import (
+    chains_of_all_lengths,
+    several_fixtures,
+    trees_of_many_forms,
+)
 from draftproof.kernels.calling import KernelError, Reading, Tables, called, named
 from draftproof.kernels.contract import Kernel, Shape
 from draftproof.kernels.examination import Examination
-from draftproof.kernels.sampling import Source, given_draft
+from draftproof.kernels.sampling import Sampled, Source, completed, given_draft
 from draftproof.kernels.tables import DraftTable
-from draftproof.kernels.wrapping import POISONS, alone, beside, repadded, shuffled
+from draftproof.kernels.wrapping import (
+    POISONS,
+    after,
+    beside,
+    in_batches,
+    last_of,
+    relaid,
+    repadded,
+    shuffled,
+)
 
 ROWS = 256
+
+SIZES = (1, 2, 9, 33, 129)
+"""Rows of a call: one, few, and one more than a block has."""
+
+_STRIDES = "the arguments do not lie one after another in memory"
 
 _ONE_ROW = Finding(
     status=Status.NOT_AVAILABLE, lines=("the kernel takes one row a call: it has no batch",)
@@ -30,8 +48,17 @@ def row_order(examination: Examination) -> Finding:
 
 
 def rows_alone(examination: Examination) -> Finding:
-    """A row alone in its batch emits the same tokens."""
-    return _compared(examination, "alone", [(alone(examination.kernel), "")], rows=64)
+    """A row alone, or in a batch of any size and at its end, emits the same tokens."""
+    kernel = examination.kernel
+    ways: list[tuple[Kernel, str]] = []
+    if examination.exact:
+        ways = [(in_batches(kernel, size), f"calls are of {size} rows") for size in SIZES]
+    else:
+        ways = [
+            (last_of(kernel, size), f"each is the last of {size}" if size > 1 else "each is alone")
+            for size in SIZES
+        ]
+    return _compared(examination, "in other batches", ways, rows=130, each=1000)
 
 
 def neighbours(examination: Examination) -> Finding:
@@ -41,6 +68,7 @@ def neighbours(examination: Examination) -> Finding:
         for last in (True, False):
             place = "after all rows" if last else "before every row"
             ways.append((beside(examination.kernel, poison, last=last), f"{name} stand {place}"))
+        ways.append((after(examination.kernel, poison), f"{name} were in the call before"))
     return _compared(examination, "beside other rows", ways)
 
 
@@ -62,6 +90,12 @@ def padding(examination: Examination) -> Finding:
         for token in tokens
     ]
     return _compared(examination, "with other padding", ways, padded=True)
+
+
+def layout(examination: Examination) -> Finding:
+    """Nothing depends on how the arguments lie in memory; a kernel may refuse other strides."""
+    way = (relaid(examination.kernel), _STRIDES)
+    return _compared(examination, "with other strides", [way], refusable=True)
 
 
 def inputs_unchanged(examination: Examination) -> Finding:
@@ -105,6 +139,8 @@ def _mixed(examination: Examination, *, padded: bool = False) -> list[DraftTable
     if facts.shape is Shape.CHAIN and facts.ragged:
         lengths = range(1, 5) if padded else range(5)
         return chains_of_all_lengths(facts, lengths, seed=examination.seed, copies=4)
+    if facts.shape is Shape.TREE and facts.ragged:
+        return trees_of_many_forms(facts, seed=examination.seed, copies=3)
     shape = examination.tables[-1].parents
     return [table for table in examination.tables if table.parents == shape]
 
@@ -115,7 +151,9 @@ def _compared(
     ways: list[tuple[Kernel, str]],
     *,
     rows: int = ROWS,
+    each: int = 0,
     padded: bool = False,
+    refusable: bool = False,
 ) -> Finding:
     """The kernel called as it is and other ways: the same tokens, or else the same law."""
     facts = examination.facts
@@ -123,8 +161,8 @@ def _compared(
         return _ONE_ROW
     tables = _mixed(examination, padded=padded)
     if examination.exact:
-        return _same_tokens(examination, tables, how, ways, rows)
-    return _same_law(examination, tables, how, ways)
+        return _same_tokens(examination, tables, how, ways, rows, refusable)
+    return _same_law(examination, tables, how, ways, each, refusable)
 
 
 def _same_tokens(
@@ -133,6 +171,7 @@ def _same_tokens(
     how: str,
     ways: list[tuple[Kernel, str]],
     rows: int,
+    refusable: bool,
 ) -> Finding:
     facts = examination.facts
     batch = Tables(tables, facts)
@@ -157,7 +196,7 @@ def _same_tokens(
         try:
             other = tokens(kernel)
         except KernelError as error:
-            if "NaN" in what or "nan" in what:
+            if refusable or "NaN" in what or "nan" in what:
                 notes.append(f"where {what}: {error}")
                 continue
             problems.append(f"{how}, where {what}: {error}" if what else f"{how}: {error}")
@@ -200,36 +239,47 @@ def named_ids(batch: Tables, reading: Reading, row: int) -> tuple[int | str, ...
 
 
 def _same_law(
-    examination: Examination, tables: list[DraftTable], how: str, ways: list[tuple[Kernel, str]]
+    examination: Examination,
+    tables: list[DraftTable],
+    how: str,
+    ways: list[tuple[Kernel, str]],
+    each: int,
+    refusable: bool,
 ) -> Finding:
     facts = examination.facts
-    if facts.rule == "any":
-        return Finding(
-            status=Status.NOT_AVAILABLE,
-            lines=("it draws by itself and no rule is declared: its rows have no known law",),
-        )
     problems, notes, places = [], [], 0
-    each = max(8192, examination.rows // 50)
+    each = each or max(8192, examination.rows // 50)
     alpha = examination.alpha / len(ways)
-    if how == "alone":
-        each = 1000
+
+    def counted(kernel: Kernel, seed: int) -> Sampled:
+        if facts.rule == "any":
+            drafts = several_fixtures(facts, seed=examination.seed)
+            return completed(kernel, facts, drafts, rows=each, alpha=alpha, seed=seed)
+        return given_draft(kernel, facts, tables, rows=each, alpha=alpha, seed=seed)
+
     for number, (kernel, what) in enumerate(ways):
         seed = examination.seed + 7 * number
         try:
-            found = given_draft(kernel, facts, tables, rows=each, alpha=alpha, seed=seed)
+            found = counted(kernel, seed)
         except KernelError as error:
-            if "NaN" in what or "nan" in what:
+            if refusable or "NaN" in what or "nan" in what:
                 notes.append(f"where {what}: {error}")
             else:
                 problems.append(f"{how}: {error}")
             continue
         places += found.evidence.rows
         if found.evidence.rejects:
-            where = f", where rows {what}," if what else ""
+            where = f", where {what}," if what else ""
             form = f": {found.malformed[1]}" if found.malformed else ""
+            law = "target" if facts.rule == "any" else "rule"
             problems.append(
-                f"{how}{where} the law of {found.evidence.rows:,} rows is not the rule's{form}"
+                f"{how}{where} the law of {found.evidence.rows:,} rows is not the {law}'s{form}"
             )
+            if counted(examination.kernel, seed).evidence.rejects:
+                problems[-1] += (
+                    "; nor is it where nothing is changed: the batch is not what matters"
+                )
+                break
     return Finding(
         status=Status.FAILED if problems else Status.PASSED if places else Status.NOT_TRIED,
         n=places,

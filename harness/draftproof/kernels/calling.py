@@ -50,7 +50,7 @@ class Tables:
     """Tables as tensors, from which rows of a call are picked.
 
     Args:
-        tables: Of one shape, or chains of several lengths where the kernel takes them.
+        tables: Chains, of several lengths where the kernel takes them, or trees of as many nodes.
         facts: Of the kernel.
         places: At least as many as the longest chain has.
         vocabulary: At least as large as the tables'.
@@ -88,6 +88,8 @@ class Tables:
         self.target, self.draft = target.to(device), draft.to(device)
         self.tokens = tokens.to(device)
         self.greedy = torch.tensor([table.greedy for table in tables], device=device)
+        trees = [table.parents for table in tables] if facts.shape is Shape.TREE else []
+        self.parents = torch.tensor(trees, dtype=torch.int64, device=device)
 
     def as_given(self) -> list[DraftTable]:
         """The tables with their laws as the kernel is given them: rounded to its dtype."""
@@ -124,10 +126,9 @@ class Tables:
         target, tokens = self.target[pick], self.tokens[pick]
         draft = None if self.facts.deterministic else self.draft[pick]
         if self.facts.shape is Shape.TREE:
-            parents = torch.tensor([self.tables[0].parents], device=device)
             return TreeCall(
                 tokens=tokens,
-                parents=parents.expand(len(pick), -1).contiguous(),
+                parents=self.parents[pick],
                 draft_probabilities=draft,
                 target_probabilities=target,
                 uniforms=coins,

@@ -129,21 +129,29 @@ class TreeCall:
     def paths(self) -> torch.Tensor:
         """``[rows, leaves, depth + 1]`` retrieve indices: 0 for the root, node + 1, padded by −1.
 
-        Every row must have the same tree.
+        Rows with fewer leaves than others end in paths of −1 alone.
         """
-        parents: list[int] = self.parents[0].tolist()
-        leaves = [node for node in range(len(parents)) if node not in parents]
-        routes: list[list[int]] = []
-        for leaf in leaves:
-            route, node = [], leaf
-            while node >= 0:
-                route.append(node + 1)
-                node = parents[node]
-            routes.append([0, *reversed(route)])
-        depth = max(map(len, routes))
-        padded = [route + [-1] * (depth - len(route)) for route in routes]
-        table = torch.tensor(padded, device=self.parents.device)
-        return table[None].expand(len(self.parents), -1, -1)
+        trees = [tuple(row) for row in self.parents.tolist()]
+        routes = {tree: _routes(tree) for tree in set(trees)}
+        leaves = max(len(found) for found in routes.values())
+        depth = max(len(route) for found in routes.values() for route in found)
+        tables = {}
+        for tree, found in routes.items():
+            padded = [route + [-1] * (depth - len(route)) for route in found]
+            tables[tree] = padded + [[-1] * depth] * (leaves - len(found))
+        return torch.tensor([tables[tree] for tree in trees], device=self.parents.device)
+
+
+def _routes(parents: tuple[int, ...]) -> list[list[int]]:
+    """The path to each leaf: 0 for the root, node + 1."""
+    routes: list[list[int]] = []
+    for leaf in (node for node in range(len(parents)) if node not in parents):
+        route, node = [], leaf
+        while node >= 0:
+            route.append(node + 1)
+            node = parents[node]
+        routes.append([0, *reversed(route)])
+    return routes or [[0]]
 
 
 Call = ChainCall | TreeCall
@@ -183,7 +191,8 @@ class KernelFacts:
         dtype: Of the probabilities and uniforms: float64, float32, bfloat16 or float16.
         device: Where tensors lie.
         padding_token: What stands beyond a row's drafted tokens.
-        ragged: Whether rows may be of different lengths.
+        ragged: Whether rows may be of different lengths, or have different trees.
+        level_order: Whether the nodes of a tree must stand level by level, siblings side by side.
         greedy_rows: Whether it takes soft laws of greedy rows, and their argmax by itself.
         one_row: Whether it takes one row a call only.
         changes_inputs: Whether it may write to its arguments.
@@ -198,6 +207,7 @@ class KernelFacts:
     device: str = "cpu"
     padding_token: int = 0
     ragged: bool = True
+    level_order: bool = False
     greedy_rows: bool = False
     one_row: bool = False
     changes_inputs: bool = False

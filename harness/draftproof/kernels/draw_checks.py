@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import torch
+from scipy.stats import binom, chi2
 
 from draftproof.conformance.check_result import Finding, Status
+from draftproof.kernels.adversarial import dense_table
 from draftproof.kernels.calling import Reading, Tables, called
-from draftproof.kernels.contract import RandomSource
+from draftproof.kernels.chance import ROWS, open_table
+from draftproof.kernels.contract import END, RandomSource
 from draftproof.kernels.evidence import TOLERANCES, Evidence, Null
 from draftproof.kernels.examination import Examination
 from draftproof.kernels.judge import EmittedLaw, rule_law
-from draftproof.kernels.sampling import Source, place
-from draftproof.kernels.tables import DraftTable, chain, drafts, turning
+from draftproof.kernels.sampling import Source
 
-ROWS = 512
 MOST_DRAWS = 200_000
+
+FLAT = 400
+"""Ids of the table on which two rows seldom emit the same."""
+
+CALLS = 200
+"""Of 64 rows, whose counts are compared."""
+
+LAGS = (1, 2, 3, 4, 7, 16, 64, 100, 256)
+"""How far rows stand apart whose tokens are looked at together."""
 
 _UNIFORMS = Finding(
     status=Status.NOT_AVAILABLE, lines=("it draws nothing: its uniforms are given to it",)
 )
-
-
-def _table(examination: Examination) -> DraftTable:
-    """A table on which coin and correction are both open."""
-    shape = chain(1) if examination.facts.shape == "chain" else (-1, -1)
-    fixture = turning(
-        "open",
-        np.array([0.3, 0.3, 0.4]),
-        np.array([0.6, 0.2, 0.2]),
-        shape,
-        proposals=examination.facts.proposals,
-    )
-    return next(iter(drafts(fixture)))
 
 
 def same_seed(examination: Examination) -> Finding:
@@ -40,7 +39,7 @@ def same_seed(examination: Examination) -> Finding:
     facts = examination.facts
     if facts.randomness is not RandomSource.GENERATOR:
         return _UNIFORMS if examination.exact else _no_generator()
-    batch = Tables([_table(examination)], facts)
+    batch = Tables([open_table(examination.facts)], facts)
     rows = np.zeros(1 if facts.one_row else ROWS, np.int64)
 
     def tokens(seed: int) -> np.ndarray:
@@ -71,43 +70,41 @@ def same_seed(examination: Examination) -> Finding:
 
 
 def draws(examination: Examination) -> Finding:
-    """The given generator is drawn from, and torch's own is left alone."""
-    facts = examination.facts
-    if facts.randomness is not RandomSource.GENERATOR:
-        return _UNIFORMS if examination.exact else _no_generator()
-    table = _table(examination)
-    batch = Tables([table], facts)
-    rows = np.zeros(1 if facts.one_row else ROWS, np.int64)
-    generator = torch.Generator(facts.device)
-    generator.manual_seed(3)
-    start = generator.get_state()
-    own = torch.get_rng_state()
-    called(examination.kernel, batch.call(rows, None, generator))
-    problems = []
-    if not torch.equal(own, torch.get_rng_state()):
-        problems.append("torch's own generator was drawn from, although another was given")
-    if torch.equal(start, generator.get_state()):
-        problems.append(
-            "the generator that was given is in the state that it was in: not drawn from"
-        )
-    lines = []
-    count = _count(start, generator) if facts.device == "cpu" else None
-    told: dict[str, object] = {}
-    if count is not None:
-        told["draws_a_row"] = count / len(rows)
-        lines.append(f"{count / len(rows):.3g} uniforms' worth of draws a row")
-        if count < len(rows) and not problems:
-            problems.append(
-                f"{count} draws for {len(rows)} rows with a coin each: rows share their draws"
-            )
+    """Its chance is what it is given, or its own: nothing is seeded, no call repeats another."""
+    facts, chance = examination.facts, examination.chance
+    rows = 2 * (ROWS // 8 if facts.one_row else ROWS)
+    told: dict[str, object] = {"seeds": list(chance.seeded), "draws_from": list(chance.drawn)}
+    problems = [] if chance.problem is None else [chance.problem]
+    lines = [f"draws from {' and '.join(chance.drawn)}"] if chance.drawn else []
+    if facts.randomness is RandomSource.GENERATOR and facts.device == "cpu" and not problems:
+        count, asked = _draw_count(examination)
+        if count is not None:
+            told["draws_a_row"] = count / asked
+            lines.append(f"{count / asked:.3g} uniforms' worth of draws a row")
+            if count < asked:
+                problems.append(
+                    f"{count} draws for {asked} rows with a coin each: rows share their draws"
+                )
     return Finding(
         status=Status.FAILED if problems else Status.PASSED,
         n=1,
-        places=len(rows),
+        places=rows,
         place="rows",
         lines=(*problems, *lines),
         facts=told,
     )
+
+
+def _draw_count(examination: Examination) -> tuple[int | None, int]:
+    """The draws of one call from the generator that it is given, and its rows."""
+    facts = examination.facts
+    rows = np.zeros(1 if facts.one_row else ROWS, np.int64)
+    generator = torch.Generator(facts.device)
+    generator.manual_seed(3)
+    start = generator.get_state()
+    batch = Tables([open_table(facts)], facts)
+    called(examination.kernel, batch.call(rows, None, generator))
+    return _count(start, generator), len(rows)
 
 
 def _count(start: torch.Tensor, used: torch.Generator) -> int | None:
@@ -130,47 +127,13 @@ def independence(examination: Examination) -> Finding:
     facts = examination.facts
     if examination.exact:
         return _UNIFORMS
-    if facts.rule == "any":
-        return Finding(
-            status=Status.NOT_AVAILABLE, lines=("no rule is declared: rows have no known law",)
-        )
-    table = _table(examination)
-    batch = Tables([table], facts)
-    given = batch.as_given()[0]
-    law = rule_law(facts.rule, given)
-    null = Null.of(_pairs(law), {}, (), TOLERANCES[facts.dtype])
-    source = Source(facts, examination.seed + 11)
-    problems, rows = [], 0
-    size = 400 if facts.one_row else 4096
-    tests = {
-        name: Evidence([null], (), alpha=examination.alpha / 3, tolerance=TOLERANCES[facts.dtype])
-        for name in ("rows side by side", "rows half a batch apart", "the same row of two calls")
-    }
-    for _ in range(3):
-        first, second = (
-            batch.run(examination.kernel, np.zeros(size, np.int64), None, source.generator)
-            for _ in range(2)
-        )
-        rows += 2 * size
-        half = size // 2
-        pairs = {
-            "rows side by side": (_part(first, slice(0, None, 2)), _part(first, slice(1, None, 2))),
-            "rows half a batch apart": (
-                _part(second, slice(0, half)),
-                _part(second, slice(half, 2 * half)),
-            ),
-            "the same row of two calls": (first, second),
-        }
-        for name, (one, other) in pairs.items():
-            counts = np.zeros(len(null.law))
-            for row in range(len(one.tokens)):
-                counts[place(null, (*one.emission(row), -9, *other.emission(row)))] += 1
-            tests[name].add(0, counts)
-    problems = [
-        f"{name} are not independent (e-value 10^{test.value / np.log(10):.1f})"
-        for name, test in tests.items()
-        if test.rejects
-    ]
+    problems, rows = _shared(examination)
+    if not facts.one_row:
+        more, counted = _spread(examination)
+        problems, rows = [*problems, *more], rows + counted
+    if facts.rule != "any":
+        more, counted = _dependent(examination)
+        problems, rows = [*problems, *more], rows + counted
     return Finding(
         status=Status.FAILED if problems else Status.PASSED,
         n=rows,
@@ -180,8 +143,145 @@ def independence(examination: Examination) -> Finding:
     )
 
 
-def _part(reading: Reading, rows: slice) -> Reading:
-    return Reading(tokens=reading.tokens[rows])
+def _dependent(examination: Examination) -> tuple[list[str], int]:
+    """Pairs of rows whose joint law is not that of two independent ones, and the rows asked."""
+    facts = examination.facts
+    batch = Tables([open_table(facts)], facts)
+    law = rule_law(facts.rule, batch.as_given()[0])
+    null = Null.of(_pairs(law), {}, (), TOLERANCES[facts.dtype])
+    source = Source(facts, examination.seed + 11)
+    size = 400 if facts.one_row else 4096
+    half = size // 2
+    names = {
+        "the same row of two calls": 0,
+        "a row of one call and the last but as many of the next": -1,
+        "rows half a batch apart": half,
+        "the first rows and the last, in the opposite order": -2,
+        **{f"rows {lag} apart" if lag > 1 else "rows side by side": lag for lag in LAGS},
+    }
+    alpha = examination.alpha / (2 * len(names))
+    tests = {
+        name: Evidence([null], (), alpha=alpha, tolerance=TOLERANCES[facts.dtype]) for name in names
+    }
+    index = {emission: place for place, emission in enumerate(null.emissions)}
+    for _ in range(3):
+        first, second = (
+            _emissions(
+                batch.run(examination.kernel, np.zeros(size, np.int64), None, source.generator)
+            )
+            for _ in range(2)
+        )
+        for name, lag in names.items():
+            if lag == 0:
+                pairs = zip(first, second, strict=True)
+            elif lag == -1:
+                pairs = zip(first, reversed(second), strict=True)
+            elif lag == -2:
+                pairs = zip(second[:half], second[: half - 1 : -1], strict=False)
+            else:
+                # Every row in one pair at most, so that pairs are independent.
+                starts = [at for at in range(size - lag) if (at // lag) % 2 == 0]
+                pairs = zip(
+                    (first[at] for at in starts), (first[at + lag] for at in starts), strict=True
+                )
+            counts = np.zeros(len(null.law))
+            for one, other in pairs:
+                counts[index.get((*one, -9, *other), len(null.emissions))] += 1
+            tests[name].add(0, counts)
+    problems = [
+        f"{name} are not independent (e-value 10^{test.value / np.log(10):.1f})"
+        for name, test in tests.items()
+        if test.rejects
+    ]
+    return problems, 6 * size
+
+
+def _spread(examination: Examination) -> tuple[list[str], int]:
+    """Whether calls differ in how often they emit the same, as much as independent rows do."""
+    facts = examination.facts
+    batch = Tables([open_table(facts)], facts)
+    source = Source(facts, examination.seed + 13)
+    size = 64
+    calls = [
+        _emissions(batch.run(examination.kernel, np.zeros(size, np.int64), None, source.generator))
+        for _ in range(CALLS)
+    ]
+    likeliest, _ = Counter(emission for call in calls for emission in call).most_common(1)[0]
+    counts = np.array([call.count(likeliest) for call in calls])
+    share = counts.mean() / size
+    if share == 1:
+        return [], CALLS * size
+    statistic = float(((counts - counts.mean()) ** 2).sum() / (size * share * (1 - share)))
+    # The law of the statistic is nearly this one: a tenth of α makes up for the difference.
+    alpha = examination.alpha / 20
+    ratio = statistic / (CALLS - 1)
+    problems = []
+    if chi2.cdf(statistic, CALLS - 1) < alpha:
+        problems.append(
+            f"calls differ in how often they emit the same by {ratio:.2g} times the variance of "
+            "independent rows: rows of a call are spread evenly, not drawn"
+        )
+    elif chi2.sf(statistic, CALLS - 1) < alpha:
+        problems.append(
+            f"calls differ in how often they emit the same by {ratio:.2g} times the variance of "
+            "independent rows: rows of a call share draws"
+        )
+    return problems, CALLS * size
+
+
+def _emissions(reading: Reading) -> list[tuple[int, ...]]:
+    return [tuple(token for token in row if token != END) for row in reading.tokens.tolist()]
+
+
+def _shared(examination: Examination) -> tuple[list[str], int]:
+    """Distances at which rows emit the same far more often than rows do at random.
+
+    Of two calls together, on a table where two rows seldom agree; so that any distance may be
+    looked at, those between the calls among them.
+    """
+    facts = examination.facts
+    batch = Tables([dense_table(facts, FLAT)], facts)
+    source = Source(facts, examination.seed + 12)
+    size = 300 if facts.one_row else 2048
+    calls = [
+        batch.run(examination.kernel, np.zeros(size, np.int64), None, source.generator)
+        for _ in range(2)
+    ]
+    width = max(call.tokens.shape[1] for call in calls)
+    tokens = np.concatenate(
+        [
+            np.pad(c.tokens, ((0, 0), (0, width - c.tokens.shape[1])), constant_values=END)
+            for c in calls
+        ]
+    )
+    _, codes, amounts = np.unique(tokens, axis=0, return_inverse=True, return_counts=True)
+    codes, rows = codes.ravel(), len(tokens)
+    # Twice the rate at which any two rows agree: more than chance makes of it at any distance.
+    rate = min(1.0, 2 * float((amounts * (amounts - 1)).sum()) / (rows * (rows - 1)))
+    alpha = examination.alpha / (4 * rows)
+    problems = []
+    for lag in range(1, rows - 20):
+        # Two sets of pairs, in each of which no row stands twice.
+        own = np.flatnonzero(codes[lag:] == codes[:-lag])
+        for part in (0, 1):
+            pairs = int(((np.arange(rows - lag) // lag) % 2 == part).sum())
+            same = int(((own // lag) % 2 == part).sum())
+            if same > 3 and binom.sf(same - 1, pairs, rate) < alpha:
+                where = "" if lag < size else ", of one call and the next"
+                problems.append(
+                    f"rows {lag} apart{where} emit the same in {same:,} of {pairs:,} pairs (at "
+                    f"random in about {pairs * rate / 2:.0f}): they share their draws"
+                )
+                break
+        if len(problems) == 3:
+            break
+    mirrored = int((codes[:size] == codes[size:][::-1]).sum())
+    if mirrored > 3 and binom.sf(mirrored - 1, size, rate) < examination.alpha / 4:
+        problems.append(
+            f"a call emits in the opposite order what the call before did, in {mirrored:,} of "
+            f"{size:,} rows: they share their draws"
+        )
+    return problems, rows
 
 
 def _pairs(law: EmittedLaw) -> EmittedLaw:

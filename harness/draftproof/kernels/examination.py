@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from draftproof.kernels.adversarial import all_drafts
+from draftproof.kernels.chance import Chance, chance_of
 from draftproof.kernels.contract import Kernel, KernelFacts, RandomSource
 from draftproof.kernels.laws import Measured, measure_all
 from draftproof.kernels.tables import DraftTable, Fixture
@@ -47,6 +48,15 @@ class Examination:
     def tolerance(self) -> float:
         """How far its exact law may be off."""
         return TOLERANCES[self.facts.dtype]
+
+    @cached_property
+    def chance(self) -> Chance:
+        """Where its chance comes from, found once.
+
+        Raises:
+            KernelError: The kernel raised, or returned what no kernel may return.
+        """
+        return chance_of(self.kernel, self.facts)
 
     @cached_property
     def drafts(self) -> list[tuple[Fixture, list[DraftTable]]]:

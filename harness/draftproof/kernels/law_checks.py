@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from draftproof.conformance.check_result import Finding, Status
-from draftproof.kernels.calling import Tables, malformed, named
+from draftproof.kernels.calling import named
 from draftproof.kernels.diagnosis import Suspect, discrepancy, suspect
 from draftproof.kernels.evidence import smallest_share
 from draftproof.kernels.examination import Examination
 from draftproof.kernels.faults import NAMES, fault_laws
-from draftproof.kernels.judge import EmittedLaw, completed_law, rule_law, sequence, target_law
-from draftproof.kernels.laws import Measured, grouped, largest_gap, local
+from draftproof.kernels.judge import EmittedLaw, rule_law
+from draftproof.kernels.laws import Measured, largest_gap
 from draftproof.kernels.regression import fails_exactly, pasteable, smallest
-from draftproof.kernels.sampling import Sampled, completed, given_draft, impossible
-from draftproof.kernels.tables import DraftTable, Fixture
+from draftproof.kernels.sampling import Sampled, completed, given_draft
+from draftproof.kernels.tables import DraftTable
 
 NO_UNIFORMS = Finding(
     status=Status.NOT_AVAILABLE,
@@ -76,6 +75,7 @@ def law_finding(
             lines=(
                 "what a row emits is no function of its own laws and uniforms: the same rows in "
                 "another order emit other tokens",
+                *([] if examination.chance.problem is None else [examination.chance.problem]),
             ),
         )
     resolved = len(tables) - len(measured.unresolved)
@@ -209,115 +209,21 @@ def exact_power(examination: Examination, measured: Measured) -> dict[str, float
     }
 
 
-def lossless_output(examination: Examination) -> Finding:
-    """Over all drafts, the emitted tokens and the target's own continuation follow its law."""
-    if not examination.exact:
-        return NO_UNIFORMS
-    measured = examination.measured
-    worst = 0.0
-    problem, judged, places, position = "", 0, 0, 0
-    for fixture, tables in examination.drafts:
-        part = range(position, position + len(tables))
-        position += len(tables)
-        if measured.unresolved & set(part):
-            continue
-        law = _over_drafts(
-            fixture, [measured.tables[i] for i in part], measured.laws[part.start : part.stop]
-        )
-        gaps = np.abs(law - target_law(fixture))
-        if gaps.max() > 2 * examination.tolerance and not problem:
-            # What was not found by a coarse search must not count as a fault.
-            again = examination.measure(tables, fine=6)
-            law = _over_drafts(fixture, again.tables, again.laws)
-            gaps = np.abs(law - target_law(fixture))
-        judged, places = judged + 1, places + len(gaps)
-        if gaps.max() > max(worst, 2 * examination.tolerance):
-            worst = float(gaps.max())
-            where = int(np.argmax(gaps))
-            tokens = sequence(where, fixture.support, fixture.depth + 1)
-            problem = (
-                f"fixture '{fixture.name}': the tokens {tuple(fixture.ids[t] for t in tokens)} "
-                f"come with probability {law[where]:.9g}; under the target they have "
-                f"{target_law(fixture)[where]:.9g}: the output is not the target's"
-            )
-    if not judged:
-        return Finding(status=Status.NOT_TRIED, lines=("no fixture was resolved",))
-    return Finding(
-        status=Status.FAILED if problem else Status.PASSED,
-        n=judged,
-        places=places,
-        place="continuations",
-        lines=(problem,) if problem else (),
-    )
-
-
-def _over_drafts(
-    fixture: Fixture, tables: Sequence[DraftTable], laws: Sequence[EmittedLaw]
-) -> np.ndarray:
-    total = sum(table.weight for table in tables)
-    return completed_law(
-        fixture, ((table.weight / total, law) for table, law in zip(tables, laws, strict=True))
-    )
-
-
-def edge_coins(examination: Examination) -> Finding:
-    """With uniforms of 0 and of the largest below 1, no impossible token is emitted."""
-    if not examination.exact:
-        return NO_UNIFORMS
-    facts = examination.facts
-    top = 1 - 2.0**-53 if facts.dtype == "float64" else 1 - 2.0**-24
-    problems: list[str] = []
-    rows = 0
-    tables = examination.tables[:: 4 if facts.one_row else 1]
-    for group in grouped(tables, facts):
-        batch = Tables([tables[index] for index in group], facts)
-        given, coins = batch.as_given(), batch.coins
-        random = np.random.default_rng(examination.seed)
-        points = [list(row) for row in itertools.product((0.0, top), repeat=min(coins, 3))]
-        fixed = np.array([row + [0.5] * (coins - len(row)) for row in points])
-        single = np.repeat(random.random((1, coins)), 2 * coins, 0)
-        single[np.arange(2 * coins), np.arange(2 * coins) // 2] = [0.0, top] * coins
-        every = np.concatenate([fixed, single])
-        at = np.repeat(np.arange(len(given)), len(every))
-        uniforms = np.tile(every, (len(given), 1))
-        reading = batch.run(examination.kernel, at, uniforms)
-        rows += len(at)
-        for row in range(len(at)):
-            table = given[at[row]]
-            one = local(
-                type(reading)(
-                    tokens=reading.tokens[row : row + 1],
-                    accepted=None if reading.accepted is None else reading.accepted[row : row + 1],
-                ),
-                batch.ids,
-                table,
-            )
-            emitted = one.emission(0)
-            wrong = malformed(one, table, 0) or impossible(table, emitted)
-            if wrong is not None:
-                ends = [f"{value:.9g}" for value in uniforms[row]]
-                problems.append(
-                    f"with uniforms {', '.join(ends)}: {wrong} (fixture '{table.name}', draft "
-                    f"{named(table, table.tokens)})"
-                )
-    return Finding(
-        status=Status.FAILED if problems else Status.PASSED,
-        n=rows,
-        places=rows,
-        place="ends of coins",
-        lines=(
-            *problems[:_SHOWN],
-            *([f"and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []),
-        ),
-    )
-
-
 def counted_law(examination: Examination) -> Finding:
     """Rows of every table mixed in one batch follow the law, by a test that may stop early."""
     measured = examination.measured if examination.exact else None
     if measured is not None and not measured.unresolved:
         return Finding(
             status=Status.NOT_AVAILABLE, lines=("its law was computed; nothing needs counting",)
+        )
+    chance = examination.chance
+    if chance.constant or chance.seeded:
+        # Repeated draws are no sample: whatever fault they looked like would be a wrong name.
+        return Finding(
+            status=Status.FAILED,
+            lines=(
+                f"its rows are not drawn anew, so that their law is not counted: {chance.problem}",
+            ),
         )
     return sampled_finding(examination, *sampled(examination))
 

@@ -68,13 +68,14 @@ class Batches:
     Args:
         tables: In their order.
         facts: Of the kernel.
+        places: Of a call, at least.
     """
 
-    def __init__(self, tables: Sequence[DraftTable], facts: KernelFacts) -> None:
+    def __init__(self, tables: Sequence[DraftTable], facts: KernelFacts, places: int = 0) -> None:
         self.given: list[DraftTable] = list(tables)
         self.groups: list[tuple[np.ndarray, Tables, Coder]] = []
         for members in _together(tables, facts):
-            batch = Tables([tables[index] for index in members], facts)
+            batch = Tables([tables[index] for index in members], facts, places=places)
             width = max(tables[index].depth for index in members) + 2
             self.groups.append((np.array(members), batch, Coder(len(batch.ids), width)))
             for index, table in zip(members, batch.as_given(), strict=True):
@@ -111,13 +112,14 @@ class Batches:
 
 
 def _together(tables: Sequence[DraftTable], facts: KernelFacts) -> list[list[int]]:
-    """Groups as large as the kernel takes them: chains of all lengths in one, if it can."""
-    if facts.shape is Shape.CHAIN and facts.ragged:
-        groups: dict[bool, list[int]] = {}
-        for index, table in enumerate(tables):
-            groups.setdefault(table.vocabulary > 4 * len(table.ids), []).append(index)
-        return list(groups.values())
-    return grouped(tables, facts)
+    """Groups that one call takes: chains of all lengths, or trees of as many nodes."""
+    if not facts.ragged:
+        return grouped(tables, facts)
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for index, table in enumerate(tables):
+        nodes = len(table) if facts.shape is Shape.TREE else 0
+        groups.setdefault((nodes, table.vocabulary > 4 * len(table.ids)), []).append(index)
+    return list(groups.values())
 
 
 def given_draft(
@@ -128,6 +130,7 @@ def given_draft(
     rows: int,
     alpha: float,
     seed: int = 0,
+    places: int = 0,
 ) -> Sampled:
     """Test the law of emissions given the draft, on rows of all tables mixed.
 
@@ -138,11 +141,12 @@ def given_draft(
         rows: The most to draw.
         alpha: A right kernel is rejected with at most this probability.
         seed: Of the order of rows and of what the kernel is given.
+        places: Of a call, at least.
 
     Raises:
         KernelError: It raised, or returned what no kernel may return.
     """
-    batches = Batches(tables, facts)
+    batches = Batches(tables, facts, places)
     given, tolerance = batches.given, TOLERANCES[facts.dtype]
     nulls = [
         Null.of(rule_law(facts.rule, table), fault_laws(facts.rule, table), NAMES, tolerance)

@@ -11,7 +11,14 @@ import torch
 from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.examined import Examined, chosen, claim_of
 from draftproof.errors import DraftproofError
-from draftproof.kernels import batch_checks, draw_checks, law_checks, width_checks
+from draftproof.kernels import (
+    batch_checks,
+    draw_checks,
+    edges,
+    law_checks,
+    output_law,
+    width_checks,
+)
 from draftproof.kernels.calling import Tables
 from draftproof.kernels.examination import Examination
 from draftproof.kernels.sampling import Source
@@ -19,20 +26,22 @@ from draftproof.kernels.sampling import Source
 Check = Callable[[Examination], Finding]
 
 CHECKS: dict[str, Check] = {
-    "law given the draft": law_checks.exact_law,
-    "law of the output": law_checks.lossless_output,
-    "ends of coins": law_checks.edge_coins,
-    "law by counting": law_checks.counted_law,
-    "same seed": draw_checks.same_seed,
     "draws": draw_checks.draws,
+    "law given the draft": law_checks.exact_law,
+    "law of the output": output_law.lossless_output,
+    "ends of coins": edges.edge_coins,
+    "law by counting": law_checks.counted_law,
+    "drafts of 0 to 16 tokens": width_checks.lengths,
+    "trees of eight nodes": width_checks.forms,
+    "same seed": draw_checks.same_seed,
     "independence": draw_checks.independence,
     "order of rows": batch_checks.row_order,
     "rows alone": batch_checks.rows_alone,
     "neighbours": batch_checks.neighbours,
     "padding": batch_checks.padding,
+    "layout in memory": batch_checks.layout,
     "inputs unchanged": batch_checks.inputs_unchanged,
     "greedy rows": width_checks.greedy_rows,
-    "drafts of 0 to 16 tokens": width_checks.lengths,
     "vocabularies": width_checks.vocabularies,
     "half precision": width_checks.half_precision,
 }

@@ -46,17 +46,63 @@ def shuffled(kernel: Kernel, seed: int) -> Kernel:
 
 def alone(kernel: Kernel) -> Kernel:
     """The kernel on one row a call."""
+    return in_batches(kernel, 1)
+
+
+def in_batches(kernel: Kernel, size: int) -> Kernel:
+    """The kernel on so many rows a call; the last call has those that are left."""
 
     def wrapped(call: Call, /) -> Any:
         parts = []
-        for row in range(call.target_probabilities.shape[0]):
-            here = slice(row, row + 1)
+        for first in range(0, call.target_probabilities.shape[0], size):
+            here = slice(first, first + size)
             parts.append(kernel(mapped(call, lambda t, here=here: t[here])))  # type: ignore[misc]
-        if isinstance(parts[0], tuple):
-            return tuple(_stacked([part[i] for part in parts]) for i in range(len(parts[0])))
-        return _stacked(parts)
+        return _joined(parts)
 
     return wrapped
+
+
+def last_of(kernel: Kernel, size: int) -> Kernel:
+    """Every row as the last one of a call of so many, after the rows before it."""
+
+    def wrapped(call: Call, /) -> Any:
+        rows = call.target_probabilities.shape[0]
+        parts = []
+        for row in range(rows):
+            order = torch.arange(row - size + 1, row + 1) % rows
+            returned = kernel(mapped(call, lambda t, order=order: t[order.to(t.device)]))  # type: ignore[misc]
+            parts.append(picked(returned, torch.tensor([size - 1])))
+        return _joined(parts)
+
+    return wrapped
+
+
+def after(kernel: Kernel, change: Change) -> Kernel:
+    """The kernel, called on changed rows before it is called on those that count."""
+
+    def wrapped(call: Call, /) -> Any:
+        kernel(change(mapped(call, torch.clone)))
+        return kernel(call)
+
+    return wrapped
+
+
+def relaid(kernel: Kernel) -> Kernel:
+    """The kernel on the same values, which do not lie one after another in memory."""
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        wide = torch.zeros((*values.shape, 2), dtype=values.dtype, device=values.device)
+        wide[..., 1] = 1
+        wide[..., 0] = values
+        return wide[..., 0]
+
+    return lambda call: kernel(mapped(call, spread))
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], tuple):
+        return tuple(_stacked([part[i] for part in parts]) for i in range(len(parts[0])))
+    return _stacked(parts)
 
 
 def _stacked(parts: list[Any]) -> torch.Tensor:
