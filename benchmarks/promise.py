@@ -43,7 +43,7 @@ from draftproof.replay.notes import recording_notes
 from draftproof.replay.timing import measure_costs
 from draftproof.report.page.sweep import write_sweep_page
 from draftproof.shapes import KAryShape
-from draftproof.statistics.bootstrap import Resampling
+from draftproof.statistics.resampling import Resampling
 
 WAYS = ("plain", "advised", "default")
 

@@ -27,9 +27,9 @@ from draftproof.engines.measuring import Bench
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.environment import hardware, versions
 from draftproof.shapes import parse_tree
-from draftproof.statistics.bootstrap import Resampling, resampled_totals
 from draftproof.statistics.metrics import METRICS
 from draftproof.statistics.replicates import Replicates
+from draftproof.statistics.resampling import Resampling, resampled_totals
 from draftproof.statistics.sums import prompt_sums
 from draftproof.trace import Verdict
 

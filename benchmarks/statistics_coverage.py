@@ -24,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from draftproof.statistics import RatioSums, Resampling, stratified_estimates
 from draftproof.statistics.association import NodePairs, average_ranks, spearman
-from draftproof.statistics.bootstrap import ANY, SHARE, resampled_totals
+from draftproof.statistics.bootstrap import ANY, SHARE
 from draftproof.statistics.costs import cost_estimates
 from draftproof.statistics.dependence import figures, task_or_depth
 from draftproof.statistics.logistic import CellTables
+from draftproof.statistics.resampling import resampled_totals
 from draftproof.statistics.sums import DEPTH_TOTALS, TOTALS, PromptSums
 
 BEGIN, END = "<!-- coverage:begin -->", "<!-- coverage:end -->"

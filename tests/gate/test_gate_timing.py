@@ -9,8 +9,8 @@ from scipy.stats import binomtest
 from draftproof.gate import Outcome, compare, judge_alone, measured_run, parse_gate
 from draftproof.gate.judging import decide
 from draftproof.gate.timing import judge_speed
-from draftproof.statistics.bootstrap import Resampling
 from draftproof.statistics.costs import costs
+from draftproof.statistics.resampling import Resampling
 
 GATE = parse_gate("speedup:-10%")
 

@@ -17,7 +17,7 @@ from draftproof.replay.notes import recording_notes
 from draftproof.replay.storage import load_recording
 from draftproof.report.files import write_text
 from draftproof.report.metrics_json import strict_json
-from draftproof.statistics.bootstrap import Resampling
+from draftproof.statistics.resampling import Resampling
 
 _DESCRIPTION = """\
 Chooses, by domain, the draft model and the tree that commit the most tokens a second, by replaying

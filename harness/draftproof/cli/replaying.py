@@ -20,7 +20,7 @@ from draftproof.replay.recorded import Recording
 from draftproof.replay.storage import load_recording
 from draftproof.report.metrics_json import strict_json
 from draftproof.shapes import NO_TREE, LookupShape, parse_tree
-from draftproof.statistics.bootstrap import Resampling
+from draftproof.statistics.resampling import Resampling
 
 _DESCRIPTION = """\
 What each tree would have kept of the recorded trajectories, without a model: steps and tokens are

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from draftproof.statistics.resampling import Resampling, unit_sums, units_of
+
 DRAWS = 10_000
 """Random exchanges of labels, and resamples; where there are fewer exchanges, each is taken."""
 
@@ -194,13 +196,14 @@ def relabelled(sums: PairedSums, which: np.ndarray | None = None) -> tuple[Momen
     products = _products(sums)
     if which is not None and 2 ** np.count_nonzero(which) <= DRAWS:
         products = products[which]
+    products = _in_units(products)
     exchanged, complete = _exchanges(len(products))
     return _multiplied(exchanged, products), complete
 
 
 def redrawn(sums: PairedSums) -> Moments:
     """The moments of `DRAWS` resamples of the prompts, each ``[DRAWS]``."""
-    products = _products(sums)
+    products = _in_units(_products(sums))
     return _multiplied(_resamples(len(products)), products)
 
 
@@ -228,6 +231,16 @@ def _products(sums: PairedSums) -> np.ndarray:
     c, d = sums.numerator_now, sums.denominator_now
     columns = (a, b, c, d, a * a, a * b, b * b, c * c, c * d, d * d, a * c, a * d, b * c, b * d)
     return np.stack(columns, axis=1)
+
+
+def _in_units(products: np.ndarray) -> np.ndarray:
+    """The products of prompts, or of the groups that very many are exchanged and drawn in.
+
+    Exchanges of whole groups are among those of prompts, so a test with them is as exact.
+    """
+    if not len(products):
+        return products
+    return unit_sums(products, units_of(len(products), "", Resampling()))
 
 
 def _multiplied(weights: np.ndarray, products: np.ndarray) -> Moments:

@@ -35,7 +35,8 @@ from draftproof.replay.what_if import (
     sweep_points,
 )
 from draftproof.shapes import KAryShape
-from draftproof.statistics.bootstrap import Estimate, Resampling
+from draftproof.statistics.bootstrap import Estimate
+from draftproof.statistics.resampling import Resampling
 
 DEFAULT = Candidate(draft="", shape=KAryShape(3, 2))
 """The tree that suites use without being told; beside the first draft model."""

@@ -12,14 +12,9 @@ import numpy as np
 from draftproof.errors import UsageError
 from draftproof.replay.candidates import Candidate, Sweep
 from draftproof.replay.choosing import Choice
-from draftproof.statistics.bootstrap import (
-    Estimate,
-    RatioSums,
-    Resampling,
-    resampled_totals,
-    stratified_estimates,
-)
+from draftproof.statistics.bootstrap import Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.replicates import Replicates
+from draftproof.statistics.resampling import Resampling, resampled_totals
 
 FOLDS = 5
 """Parts of the prompts; each is priced under what was chosen on the others."""

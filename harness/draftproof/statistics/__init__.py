@@ -6,7 +6,7 @@ Needs numpy and scipy only: a saved run is analysed without torch.
 from __future__ import annotations
 
 from draftproof.statistics.accuracy import Accuracy, Share, accuracy
-from draftproof.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from draftproof.statistics.bootstrap import Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.coupling import Coupling, Couplings, coupling
 from draftproof.statistics.dependence import TaskOrDepth, WaldTest
 from draftproof.statistics.findings import Finding, FindingVerdict
@@ -15,6 +15,7 @@ from draftproof.statistics.metrics import DEPTH_METRICS, ENTROPY_METRIC, METRICS
 from draftproof.statistics.ordering import DomainOrder
 from draftproof.statistics.peers import PEERS, Peer, PeerValue, as_peers
 from draftproof.statistics.positions import PositionProfile, PositionRange
+from draftproof.statistics.resampling import Resampling
 from draftproof.statistics.study import Study, study
 from draftproof.statistics.summary import (
     DepthSummary,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Resampling, resample_weights
 from draftproof.statistics.replicates import FEW_PROMPTS, Replicates
+from draftproof.statistics.resampling import Resampling, resample_weights, units_of
 from draftproof.trace import CaseRecord, Verdict
 
 BINS = 32
@@ -72,13 +72,14 @@ def spearman(pairs: NodePairs, domain: str, resampling: Resampling) -> Replicate
         Spearman 1904, with average ranks for ties.
     """
     value = float(_correlation(average_ranks(pairs.x), average_ranks(pairs.y)))
-    tables = prompt_tables(pairs)
+    units = units_of(pairs.prompts, domain, resampling)
+    tables = prompt_tables(pairs, units)
     coarse = float(table_spearman(tables.sum(axis=0)[None])[0])
     replicates = np.full(resampling.resamples, np.nan)
     if pairs.prompts >= FEW_PROMPTS:
         step = max(1, _CELLS_AT_ONCE // max(1, tables[0].size))
         flat = tables.reshape(len(tables), -1)
-        for rows, weights in resample_weights(pairs.prompts, domain, resampling):
+        for rows, weights in resample_weights(len(tables), domain, resampling):
             for start in range(0, len(weights), step):
                 drawn = (weights[start : start + step] @ flat).reshape(-1, *tables.shape[1:])
                 at = slice(rows.start + start, rows.start + start + len(drawn))
@@ -107,13 +108,19 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     return np.asarray((ends - (counts - 1) / 2)[inverse], np.float64)
 
 
-def prompt_tables(pairs: NodePairs) -> np.ndarray:
-    """``[prompts, bins of x, bins of y]`` how many nodes of each prompt fall in each bin."""
+def prompt_tables(pairs: NodePairs, units: np.ndarray) -> np.ndarray:
+    """``[units, bins of x, bins of y]`` how many nodes of each unit fall in each bin.
+
+    Args:
+        pairs: The nodes.
+        units: ``[prompts]`` the unit that each prompt is resampled with.
+    """
     x, y = _binned(pairs.x), _binned(pairs.y)
     width, height = int(x.max(initial=0)) + 1, int(y.max(initial=0)) + 1
-    cell = (pairs.prompt * width + x) * height + y
-    counts = np.bincount(cell, minlength=pairs.prompts * width * height)
-    return counts.reshape(pairs.prompts, width, height).astype(np.float64)
+    count = int(units.max(initial=-1)) + 1
+    cell = (units[pairs.prompt] * width + x) * height + y
+    counts = np.bincount(cell, minlength=count * width * height)
+    return counts.reshape(count, width, height).astype(np.float64)
 
 
 def table_spearman(tables: np.ndarray) -> np.ndarray:

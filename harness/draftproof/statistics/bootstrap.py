@@ -8,13 +8,13 @@ equal prompts leave open is in `draftproof.statistics.small_samples`.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from draftproof.statistics.resampling import Resampling, resampled_totals
 from draftproof.statistics.small_samples import (
     degrees_of_freedom,
     heaviest_share,
@@ -24,7 +24,6 @@ from draftproof.statistics.small_samples import (
 from draftproof.statistics.studentized import Moments, moments, studentized_interval
 
 _NAN = float("nan")
-_DRAWS_AT_ONCE = 1 << 22
 _RATIOS_AT_ONCE = 128
 ANY = (0.0, float("inf"))
 """Least and largest value of a ratio of which nothing else is known."""
@@ -59,21 +58,6 @@ class Estimate:
     reason: str = ""
     design_effect: float = _NAN
     effective_n: float = _NAN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resampling:
-    """How intervals are made.
-
-    Attributes:
-        resamples: Number of resamples.
-        level: Coverage that the interval aims at.
-        seed: Seeds the resamples; those of a stratum depend on its name too, and on nothing else.
-    """
-
-    resamples: int = 10_000
-    level: float = 0.95
-    seed: int = 0
 
 
 class RatioSums(NamedTuple):
@@ -168,49 +152,6 @@ def _with_products(sums: RatioSums) -> np.ndarray:
     """``[prompts, 5 · ratios]``: a, b, a², ab, b², of which totals are moments."""
     a, b = sums.numerators, sums.denominators
     return np.hstack([a, b, a * a, a * b, b * b])
-
-
-def resampled_totals(sums: np.ndarray, stratum: str, resampling: Resampling) -> np.ndarray:
-    """The totals of each resample of a stratum's prompts.
-
-    Args:
-        sums: ``[prompts, columns]`` per-prompt sums.
-        stratum: Its name; two strata are resampled independently of each other.
-        resampling: Number of resamples and seed.
-
-    Returns:
-        float64 ``[resamples, columns]``.
-    """
-    totals = np.zeros((resampling.resamples, sums.shape[1]))
-    if len(sums):
-        for rows, weights in resample_weights(len(sums), stratum, resampling):
-            totals[rows] = weights @ sums
-    return totals
-
-
-def stratum_seed(stratum: str, resampling: Resampling) -> list[int]:
-    """What seeds the draws of a stratum: the resampling's own seed, and the stratum's name."""
-    digest = hashlib.sha256(stratum.encode()).digest()
-    return [resampling.seed, int.from_bytes(digest[:8], "little")]
-
-
-def resample_weights(
-    prompts: int, stratum: str, resampling: Resampling
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """How often each resample of a stratum draws each of its prompts.
-
-    Yields:
-        The rows of the resamples, and their weights, float64 ``[rows, prompts]``.
-    """
-    generator = np.random.default_rng(stratum_seed(stratum, resampling))
-    at_once = max(1, _DRAWS_AT_ONCE // prompts)
-    for start in range(0, resampling.resamples, at_once):
-        rows = slice(start, min(start + at_once, resampling.resamples))
-        count = rows.stop - start
-        drawn = generator.integers(0, prompts, (count, prompts))
-        drawn += np.arange(0, count * prompts, prompts)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=count * prompts)
-        yield rows, weights.reshape(count, prompts).astype(np.float64)
 
 
 def bounded_estimate(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import ANY, Estimate, Resampling, resampled_totals
+from draftproof.statistics.bootstrap import ANY, Estimate
 from draftproof.statistics.replicates import Replicates
+from draftproof.statistics.resampling import Resampling, resampled_totals
 from draftproof.trace import CaseRecord, Verdict
 
 _NAN = float("nan")

@@ -7,13 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import (
-    SHARE,
-    Estimate,
-    RatioSums,
-    Resampling,
-    stratified_estimates,
-)
+from draftproof.statistics.bootstrap import SHARE, Estimate, RatioSums, stratified_estimates
+from draftproof.statistics.resampling import Resampling
 from draftproof.trace import CaseRecord, Columns, Verdict
 
 _ABSENT = "no drafted position with a known overlap was reached"

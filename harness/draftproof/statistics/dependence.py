@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import SHARE, Estimate, Resampling, resampled_totals
+from draftproof.statistics.bootstrap import SHARE, Estimate
 from draftproof.statistics.logistic import (
     CellTables,
     clustered_covariance,
@@ -17,6 +17,7 @@ from draftproof.statistics.logistic import (
     marginal_means,
 )
 from draftproof.statistics.replicates import FEW_PROMPTS, Replicates
+from draftproof.statistics.resampling import Resampling, resampled_totals
 from draftproof.statistics.sums import PromptSums
 
 PARTS = ("domain", "depth", "domain_given_depth", "depth_given_domain")

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import (
-    SHARE,
-    Estimate,
-    RatioSums,
-    Resampling,
-    stratified_estimates,
-)
+from draftproof.statistics.bootstrap import SHARE, Estimate, RatioSums, stratified_estimates
+from draftproof.statistics.resampling import Resampling
 from draftproof.trace import CaseRecord, Verdict
 
 ENTROPY_EDGES = (0.0, 0.05, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import (
-    SHARE,
-    Estimate,
-    RatioSums,
-    Resampling,
-    stratified_estimates,
-)
+from draftproof.statistics.bootstrap import SHARE, Estimate, RatioSums, stratified_estimates
+from draftproof.statistics.resampling import Resampling
 from draftproof.statistics.sums import PromptSums
 
 _ABSENT = "no step was taken"

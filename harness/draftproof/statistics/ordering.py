@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import Resampling, resampled_totals, stratum_seed
 from draftproof.statistics.metrics import RatioMetric
 from draftproof.statistics.replicates import FEW_PROMPTS, narrowing
+from draftproof.statistics.resampling import Resampling, resampled_totals, stratum_seed
 from draftproof.statistics.small_samples import degrees_of_freedom, heaviest_share
 from draftproof.statistics.sums import PromptSums
 

@@ -7,15 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from draftproof.statistics.bootstrap import (
-    SHARE,
-    Estimate,
-    RatioSums,
-    Resampling,
-    resampled_totals,
-    stratified_estimates,
-)
+from draftproof.statistics.bootstrap import SHARE, Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.replicates import Replicates
+from draftproof.statistics.resampling import Resampling, resampled_totals
 from draftproof.trace import CaseRecord, Verdict
 
 EDGES = (1, 17, 33, 65, 129, 257, 513)

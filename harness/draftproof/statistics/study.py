@@ -9,7 +9,7 @@ import numpy as np
 
 from draftproof.data.prompt import DOMAINS
 from draftproof.statistics.association import entropy_and_acceptance, spearman
-from draftproof.statistics.bootstrap import Estimate, Resampling, stratified_estimates
+from draftproof.statistics.bootstrap import Estimate, stratified_estimates
 from draftproof.statistics.coupling import Couplings, coupling
 from draftproof.statistics.dependence import TaskOrDepth, task_or_depth
 from draftproof.statistics.findings import Evidence, Finding, findings
@@ -17,6 +17,7 @@ from draftproof.statistics.metrics import ENTROPY_METRIC, METRICS, RatioMetric
 from draftproof.statistics.ordering import DomainOrder, domain_order
 from draftproof.statistics.positions import PositionProfile, position_profile
 from draftproof.statistics.replicates import Replicates
+from draftproof.statistics.resampling import Resampling
 from draftproof.statistics.summary import (
     domain_ratio_sums,
     in_domain_order,

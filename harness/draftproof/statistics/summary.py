@@ -9,7 +9,7 @@ import numpy as np
 
 from draftproof.data.prompt import DOMAINS
 from draftproof.statistics.accuracy import Accuracy, accuracy
-from draftproof.statistics.bootstrap import Estimate, RatioSums, Resampling, stratified_estimates
+from draftproof.statistics.bootstrap import Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.identities import check_figures
 from draftproof.statistics.metrics import (
     DEPTH_METRICS,
@@ -18,6 +18,7 @@ from draftproof.statistics.metrics import (
     RatioMetric,
     study_length,
 )
+from draftproof.statistics.resampling import Resampling
 from draftproof.statistics.sums import PromptSums, prompt_sums
 from draftproof.trace import CaseRecord, Verdict
 

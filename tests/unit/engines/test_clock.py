@@ -13,8 +13,8 @@ from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.recording import StepRecorder
 from draftproof.shapes import parse_tree
-from draftproof.statistics.bootstrap import Resampling
 from draftproof.statistics.costs import clock_problem, costs
+from draftproof.statistics.resampling import Resampling
 from draftproof.trace import CaseRecord
 
 PAUSE = 0.1

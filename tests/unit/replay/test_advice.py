@@ -19,7 +19,7 @@ from draftproof.replay.crossfit import cross_fit, folds
 from draftproof.replay.notes import recording_notes
 from draftproof.replay.recorded import Recording
 from draftproof.shapes import ChainShape, KAryShape, StaticShape, parse_tree
-from draftproof.statistics.bootstrap import Resampling
+from draftproof.statistics.resampling import Resampling
 
 LIMITS = Limits(nodes=8, depth=4, ranks=4)
 FEW = Resampling(resamples=200)

@@ -20,8 +20,8 @@ from draftproof.statistics.association import (
     spearman,
     table_spearman,
 )
-from draftproof.statistics.bootstrap import resample_weights
 from draftproof.statistics.replicates import expanded_tail
+from draftproof.statistics.resampling import resample_weights
 from draftproof.trace import CaseRecord, Verdict
 
 
@@ -75,7 +75,7 @@ def test_the_interval_is_that_of_a_bootstrap_that_ranks_every_resample_anew():
 
 def test_tables_have_the_ranks_of_their_bins():
     pairs = clustered()
-    tables = prompt_tables(pairs)
+    tables = prompt_tables(pairs, np.arange(pairs.prompts))
     assert tables.sum() == len(pairs.x)
     assert tables.shape[0] == pairs.prompts
     # The third that are 1 share one bin, with nothing else in it.

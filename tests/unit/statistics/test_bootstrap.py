@@ -9,7 +9,8 @@ import pytest
 import scipy.stats
 
 from draftproof.statistics import RatioSums, Resampling, stratified_estimates
-from draftproof.statistics.bootstrap import SHARE, resampled_totals
+from draftproof.statistics.bootstrap import SHARE
+from draftproof.statistics.resampling import resampled_totals
 
 ABSENT = ["nothing to divide by"]
 
