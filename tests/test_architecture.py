@@ -24,6 +24,7 @@ LAYERS = (
         "tree",
         "transfer",
         "categorical",
+        "column_slices",
         "continuation",
         "randomness",
         "draw_log",

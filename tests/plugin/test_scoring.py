@@ -127,7 +127,7 @@ def test_scores_survive_a_resumed_run(scored, pytester):
 def test_each_score_has_its_own_column_and_files_without_them_are_read(tmp_path):
     import pyarrow.parquet as pq
 
-    from draftproof.report import columns
+    from draftproof.report import columns, stored
     from draftproof.trace import CaseRecord, Verdict
 
     cases = [
@@ -146,7 +146,7 @@ def test_each_score_has_its_own_column_and_files_without_them_are_read(tmp_path)
             getattr(columns, f"write_{name}")(file, cases)
 
     def scores():
-        found = columns.read_cases(tmp_path)
+        found = stored.read_cases(tmp_path)
         return [(case.plain_score, case.speculative_score) for case in found]
 
     assert scores() == [(1.0, 0.0), (0.0, 1.0), (None, None)]

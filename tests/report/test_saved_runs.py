@@ -12,8 +12,9 @@ import pytest
 
 from draftproof.errors import TraceError
 from draftproof.journal import Journal
-from draftproof.report import JOURNAL_FILE, load_run, point_latest, write_report
+from draftproof.report import JOURNAL_FILE, load_run, point_latest, stored, write_report
 from draftproof.report import columns as report_columns
+from draftproof.statistics import prompt_sums
 from draftproof.trace import (
     NODE_COLUMNS,
     STEP_COLUMNS,
@@ -96,6 +97,83 @@ def test_a_run_comes_back_bit_for_bit(
     assert saved.run == run_info
     assert len(saved.cases) == len(cases)
     assert all(same_record(*pair) for pair in zip(saved.cases, cases, strict=True))
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Treats every run as one that is too large to be read whole, in small row groups."""
+    monkeypatch.setattr(report_columns, "_ROWS_AT_ONCE", 60)
+    monkeypatch.setattr(report_columns, "_CASES_AT_ONCE", 3)
+    monkeypatch.setattr(stored, "WHOLE_ROWS", 0)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 28])
+def test_a_large_run_comes_back_bit_for_bit(
+    tmp_path, make_cases, run_info, same_record, monkeypatch, large, kept
+):
+    monkeypatch.setattr(stored, "_KEPT_BYTES", kept)
+    cases = odd_cases(make_cases())
+    write_report(tmp_path, run_info, cases)
+    saved = load_run(tmp_path)
+    assert all(same_record(*pair) for pair in zip(saved.cases, cases, strict=True))
+    # Nobody may write into what other cases are read from.
+    with pytest.raises(ValueError, match="read-only"):
+        saved.cases[0].nodes["accepted"][0] = True
+
+
+def test_of_a_large_run_little_is_kept_in_memory(
+    tmp_path, make_cases, run_info, monkeypatch, large
+):
+    monkeypatch.setattr(stored, "_KEPT_BYTES", 1000)
+    write_report(tmp_path, run_info, make_cases(prompts=40, steps=20))
+    cases = load_run(tmp_path).cases
+    table = cases[0].nodes.table
+    assert not table._kept
+    for case in cases:
+        for name in case.nodes:
+            case.nodes[name]
+        assert sum(column.nbytes for column in table._kept.values()) == table._bytes <= 1000
+
+
+def test_summing_a_large_run_reads_each_row_group_once(
+    tmp_path, make_cases, run_info, monkeypatch, large
+):
+    # In memory, in the order of ids and in the reverse: the same sums.
+    cases = make_cases(prompts=20, steps=10)[::-1]
+    write_report(tmp_path, run_info, cases)
+    saved = load_run(tmp_path).cases
+    reads = []
+    whole = stored.StoredTable._read
+
+    def counted(self, group, name):
+        reads.append((self.path.name, group, name))
+        return whole(self, group, name)
+
+    monkeypatch.setattr(stored.StoredTable, "_read", counted)
+    monkeypatch.setattr(stored, "_KEPT_BYTES", 40_000)
+    found, expected = prompt_sums(saved), prompt_sums(cases[::-1])
+    assert found.case_ids == expected.case_ids
+    for name in found.totals:
+        np.testing.assert_array_equal(found.totals[name], expected.totals[name])
+    for name in found.by_depth:
+        np.testing.assert_array_equal(found.by_depth[name], expected.by_depth[name])
+    assert len(reads) == len(set(reads)) > 40
+
+
+def test_a_corrupt_page_of_a_large_run_is_named_when_it_is_read(
+    tmp_path, make_cases, run_info, large
+):
+    write_report(tmp_path, run_info, make_cases(prompts=40, steps=20))
+    path = tmp_path / "nodes.parquet"
+    group = pq.ParquetFile(path).metadata.row_group(3)
+    index = {group.column(i).path_in_schema: i for i in range(group.num_columns)}
+    column = group.column(index["target_entropy"])
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 1] ^= 0x10
+    path.write_bytes(data)
+    cases = load_run(tmp_path).cases
+    with pytest.raises(TraceError, match=r"nodes.parquet is corrupt"):
+        [case.nodes["target_entropy"] for case in cases]
 
 
 @pytest.mark.parametrize("cases", [[], [CaseRecord(

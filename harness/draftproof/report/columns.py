@@ -1,17 +1,18 @@
-"""The Parquet files of a run: their columns, how they are written, how they are read.
+"""The Parquet files of a run: their columns, and how they are written.
 
 pyarrow is imported by the functions that need it, so that importing this module costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
+from draftproof.column_slices import joined, length_of
 from draftproof.errors import TraceError
 from draftproof.trace import (
     ADDED_COLUMNS,
@@ -19,12 +20,7 @@ from draftproof.trace import (
     SCHEMA_VERSION,
     STEP_COLUMNS,
     CaseRecord,
-    DecodedOutput,
     Fork,
-    Verdict,
-    arrivals_from,
-    counts_from,
-    verdict_from,
 )
 
 if TYPE_CHECKING:
@@ -146,49 +142,8 @@ def _write_all(groups: _Groups, cases: Iterable[CaseRecord]) -> None:
     groups.close()
 
 
-def read_cases(directory: Path) -> tuple[CaseRecord, ...]:
-    """The records of the three files of a folder, bit for bit as they were written.
-
-    Raises:
-        TraceError: A file is missing, corrupt, of a newer schema version, or not of the same run
-            as the others; the message names it.
-    """
-    rows = _read_table(directory / CASES_FILE, _case_schema).to_pylist()
-    case_ids = [row["case_id"] for row in rows]
-    steps = _read_rows(
-        directory / STEPS_FILE, STEP_COLUMNS, case_ids, [row["steps"] for row in rows]
-    )
-    nodes = _read_rows(
-        directory / NODES_FILE, NODE_COLUMNS, case_ids, [row["nodes"] for row in rows]
-    )
-    try:
-        return tuple(
-            CaseRecord(
-                case_id=row["case_id"],
-                domain=row["domain"],
-                prompt_tokens=row["prompt_tokens"],
-                verdict=Verdict(row["verdict"]),
-                message=row["message"],
-                plain=_output(row, "plain"),
-                speculative=_output(row, "speculative"),
-                forks=tuple(Fork(**fork) for fork in row["forks"] or ()),
-                contradictions=tuple(row["contradictions"] or ()),
-                steps=case_steps,
-                nodes=case_nodes,
-                draws=dict(row["draws"]),
-                counts=counts_from(row["counts"]),
-                plain_score=_known(row["plain_score"]),
-                speculative_score=_known(row["speculative_score"]),
-                plain_verdict=verdict_from(row["plain_verdict"]),
-            )
-            for row, case_steps, case_nodes in zip(rows, steps, nodes, strict=True)
-        )
-    except (TypeError, ValueError) as error:
-        raise _corrupt(directory / CASES_FILE, str(error)) from error
-
-
-def _case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
-    """The columns of cases as a schema version has them."""
+def case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
+    """The columns of ``cases.parquet`` as a schema version has them."""
     import pyarrow as pa
 
     text, label = pa.string(), pa.dictionary(pa.int32(), pa.string())
@@ -215,13 +170,39 @@ def _case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
 
-def _row_schema(columns: dict[str, str]) -> pa.Schema:
+def row_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """The columns of ``steps.parquet`` or ``nodes.parquet``: `KEY_COLUMNS`, then these."""
     import pyarrow as pa
 
     label = pa.dictionary(pa.int32(), pa.string())
     fields = [(name, label) for name in KEY_COLUMNS]
     fields += [(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in columns.items()]
     return _versioned(pa.schema(fields))
+
+
+def schema_version(path: Path, found: pa.Schema) -> int:
+    """The schema version that a file was written with.
+
+    Raises:
+        TraceError: It has none, or a newer one.
+    """
+    stored = (found.metadata or {}).get(_VERSION_KEY)
+    if stored is None or not stored.isdigit():
+        raise TraceError(f"{path} was not written by draftproof")
+    if int(stored) > SCHEMA_VERSION:
+        raise TraceError(
+            f"{path} has schema version {int(stored)}, and this draftproof reads up to "
+            f"{SCHEMA_VERSION}; install a newer one"
+        )
+    return int(stored)
+
+
+def absent_columns(found: pa.Schema, version: int) -> frozenset[str]:
+    """The columns that a file may lack: those that came after its version, or later within it."""
+    absent = _OPTIONAL_CASE_COLUMNS - set(found.names)
+    if version < _ADDED_SINCE:
+        absent |= ADDED_COLUMNS | _ADDED_CASE_COLUMNS
+    return absent
 
 
 def _versioned(schema: pa.Schema) -> pa.Schema:
@@ -235,8 +216,8 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         "prompt_tokens": case.prompt_tokens,
         "verdict": str(case.verdict),
         "message": case.message,
-        "steps": len(case.steps["step"]),
-        "nodes": len(case.nodes["step"]),
+        "steps": length_of(case.steps),
+        "nodes": length_of(case.nodes),
         "forks": [asdict(fork) for fork in case.forks],
         "contradictions": case.contradictions,
         "draws": list(case.draws.items()),
@@ -253,23 +234,6 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         row[f"{name}_engine"] = None if output is None else output.engine
         row[f"{name}_arrivals"] = None if output is None else output.arrivals
     return row
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else value
-
-
-def _output(row: dict[str, Any], name: str) -> DecodedOutput | None:
-    if row[f"{name}_token_ids"] is None:
-        return None
-    return DecodedOutput(
-        token_ids=tuple(row[f"{name}_token_ids"]),
-        stop_reason=row[f"{name}_stop_reason"],
-        seconds=row[f"{name}_seconds"],
-        untold_seconds=_known(row[f"{name}_untold_seconds"]),
-        engine=row[f"{name}_engine"] or "",
-        arrivals=arrivals_from(row[f"{name}_arrivals"]),
-    )
 
 
 class _Groups:
@@ -315,7 +279,7 @@ class _CaseGroups(_Groups):
     """Row groups of ``cases.parquet``."""
 
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, _case_schema(), _CASES_AT_ONCE)
+        super().__init__(file, case_schema(), _CASES_AT_ONCE)
 
     def rows(self, case: CaseRecord) -> int:
         return 1
@@ -336,7 +300,7 @@ class _RowGroups(_Groups):
     def __init__(self, file: BinaryIO, what: str) -> None:
         self._what = what
         self._columns = STEP_COLUMNS if what == "steps" else NODE_COLUMNS
-        schema = _row_schema(self._columns)
+        schema = row_schema(self._columns)
         floats = [name for name, dtype in self._columns.items() if "f" in dtype]
         super().__init__(
             file,
@@ -348,7 +312,7 @@ class _RowGroups(_Groups):
         )
 
     def rows(self, case: CaseRecord) -> int:
-        return len(getattr(case, self._what)["step"])
+        return length_of(getattr(case, self._what))
 
     def arrays(self, cases: Sequence[CaseRecord]) -> list[Any]:
         import pyarrow as pa
@@ -356,7 +320,7 @@ class _RowGroups(_Groups):
         counts = [self.rows(case) for case in cases]
         arrays = [_labels([getattr(case, key) for case in cases], counts) for key in KEY_COLUMNS]
         for name, dtype in self._columns.items():
-            column = np.concatenate([getattr(case, self._what)[name] for case in cases])
+            column = joined([getattr(case, self._what) for case in cases], name)
             arrays.append(pa.array(np.ascontiguousarray(column, dtype)))
         return arrays
 
@@ -368,90 +332,3 @@ def _labels(values: Sequence[str], counts: Sequence[int]) -> Any:
     code = {value: index for index, value in enumerate(distinct)}
     codes = np.repeat(np.array([code[value] for value in values], np.int32), counts)
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(distinct, pa.string()))
-
-
-def _read_table(path: Path, schema_of: Callable[[int], pa.Schema]) -> pa.Table:
-    """A file's table, with what its schema version lacks as NaN or null."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            found = file.schema_arrow
-            version = _version(path, (found.metadata or {}).get(_VERSION_KEY))
-            schema = schema_of(version)
-            added = _OPTIONAL_CASE_COLUMNS - set(found.names)
-            if version < _ADDED_SINCE:
-                added |= ADDED_COLUMNS | _ADDED_CASE_COLUMNS
-            expected = pa.schema([field for field in schema if field.name not in added])
-            if not found.equals(expected):
-                raise _corrupt(path, f"its columns are not {', '.join(expected.names)}")
-            return _with_unknown(file.read(), schema)
-    except FileNotFoundError as error:
-        raise TraceError(f"{path} is missing; restore it, or run the suites again") from error
-    except (OSError, pa.ArrowException) as error:
-        raise _corrupt(path, str(error).splitlines()[0]) from error
-
-
-def _with_unknown(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns that an older version lacks, as NaN or null."""
-    import pyarrow as pa
-
-    def column(field: pa.Field) -> Any:
-        if field.name in table.column_names:
-            return table.column(field.name)
-        unknown = np.nan if pa.types.is_floating(field.type) else None
-        return pa.array([unknown] * table.num_rows, field.type)
-
-    return pa.Table.from_arrays([column(field) for field in schema], schema=schema)
-
-
-def _version(path: Path, stored: bytes | None) -> int:
-    if stored is None or not stored.isdigit():
-        raise TraceError(f"{path} was not written by draftproof")
-    if int(stored) > SCHEMA_VERSION:
-        raise TraceError(
-            f"{path} has schema version {int(stored)}, and this draftproof reads up to "
-            f"{SCHEMA_VERSION}; install a newer one"
-        )
-    return int(stored)
-
-
-def _read_rows(
-    path: Path, columns: dict[str, str], case_ids: Sequence[str], counts: Sequence[int]
-) -> list[dict[str, np.ndarray]]:
-    table = _read_table(path, lambda version: _row_schema(columns)).unify_dictionaries()
-    if table.num_rows != sum(counts):
-        raise _corrupt(path, f"{table.num_rows} rows, and {CASES_FILE} says {sum(counts)}")
-    ends = np.cumsum(counts, dtype=np.int64)
-    starts = ends - np.asarray(counts, np.int64)
-    _check_order(path, table, case_ids, starts, ends)
-    arrays = {
-        name: table.column(name).to_numpy().astype(dtype, copy=False)
-        for name, dtype in columns.items()
-    }
-    return [
-        {name: array[start:end] for name, array in arrays.items()}
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
-def _check_order(
-    path: Path, table: pa.Table, case_ids: Sequence[str], starts: np.ndarray, ends: np.ndarray
-) -> None:
-    """Every case's rows are together and in the order of cases."""
-    column = table.column("case_id")
-    if not column.num_chunks:
-        return
-    codes = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
-    code = {value: index for index, value in enumerate(column.chunk(0).dictionary.to_pylist())}
-    expected = np.repeat([code.get(case_id, -1) for case_id in case_ids], ends - starts)
-    if not np.array_equal(codes, expected):
-        raise _corrupt(path, f"its rows are not in the order of {CASES_FILE}")
-
-
-def _corrupt(path: Path, problem: str) -> TraceError:
-    return TraceError(
-        f"{path} is corrupt or of another run ({problem}); restore the report, or remove its "
-        "Parquet files to read the run's journal beside them"
-    )

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from draftproof.column_slices import length_of
+from draftproof.statistics.batches import node_columns
 from draftproof.statistics.replicates import FEW_PROMPTS, Replicates
 from draftproof.statistics.resampling import Resampling, resample_weights, units_of
 from draftproof.trace import CaseRecord, Verdict
@@ -35,18 +37,25 @@ class NodePairs(NamedTuple):
 
 
 def entropy_and_acceptance(cases: Sequence[CaseRecord]) -> NodePairs:
-    """Draft entropy and acceptance probability of every node that has both, by prompt."""
-    measured = sorted(
-        (case for case in cases if case.verdict is not Verdict.ERROR), key=lambda case: case.case_id
-    )
-    counts = [len(case.nodes["step"]) for case in measured]
-    prompt = np.repeat(np.arange(len(measured)), counts)
+    """Draft entropy and acceptance probability of every node that has both, by prompt.
 
-    def column(name: str) -> np.ndarray:
-        parts = [case.nodes[name] for case in measured]
-        return np.concatenate([np.empty(0), *parts]).astype(np.float64)
-
-    x, y = column("draft_entropy"), column("acceptance_probability")
+    Nodes are read in the order in which they lie, and stand in that of their prompts' ids.
+    """
+    measured = [case for case in cases if case.verdict is not Verdict.ERROR]
+    order = sorted(range(len(measured)), key=lambda row: measured[row].case_id)
+    counts = np.array([length_of(case.nodes) for case in measured], np.int64)
+    starts = np.empty(len(measured), np.int64)
+    starts[order] = np.cumsum(counts[order]) - counts[order]
+    prompt = np.repeat(np.arange(len(measured)), counts[order])
+    x, y = np.empty(len(prompt)), np.empty(len(prompt))
+    done = 0
+    for part in node_columns(measured, ("draft_entropy", "acceptance_probability")):
+        own = slice(done, done + len(part.cases))
+        first = np.cumsum(counts[own]) - counts[own]
+        at = np.arange(len(part.case_of_node)) + (starts[own] - first)[part.case_of_node]
+        x[at] = part.columns["draft_entropy"]
+        y[at] = part.columns["acceptance_probability"]
+        done = own.stop
     known = ~(np.isnan(x) | np.isnan(y))
     return NodePairs(prompt[known], len(measured), x[known], y[known])
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from draftproof.column_slices import joined, length_of
 from draftproof.errors import TraceError
 from draftproof.trace import CaseRecord
 
@@ -49,28 +51,75 @@ class Batch:
     nodes: dict[str, np.ndarray]
 
 
+BATCH_ROWS = 1 << 20
+"""Rows looked at at once: enough to be fast, few enough to fit anywhere (about 100 MB)."""
+
+
+class NodeColumns(NamedTuple):
+    """Some node columns of several cases, end to end.
+
+    Attributes:
+        cases: The cases.
+        case_of_node: ``[nodes]`` index of each node's case among these.
+        columns: By name, each ``[nodes]``.
+    """
+
+    cases: Sequence[CaseRecord]
+    case_of_node: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
 def batches(cases: Sequence[CaseRecord], max_rows: int) -> Iterator[Batch]:
     """The cases in order, in batches of about `max_rows` nodes and steps, at least one case each.
 
     Raises:
         TraceError: A case's columns are not a trace; the message names the case and the rule.
     """
+    for part in _parts(cases, max_rows):
+        yield _batch(part)
+
+
+def node_columns(cases: Sequence[CaseRecord], names: Sequence[str]) -> Iterator[NodeColumns]:
+    """Some node columns of the cases in order, about `BATCH_ROWS` rows at once.
+
+    Raises:
+        TraceError: They cannot be read.
+    """
+    for part in _parts(cases, BATCH_ROWS):
+        counts = [length_of(case.nodes) for case in part]
+        yield NodeColumns(
+            part,
+            np.repeat(np.arange(len(part)), counts),
+            {name: joined([case.nodes for case in part], name) for name in names},
+        )
+
+
+def rows_by_domain(cases: Sequence[CaseRecord], domains: Sequence[str]) -> dict[str, np.ndarray]:
+    """By domain, the rows of its cases among all, in the order of their ids."""
+    rows: dict[str, list[int]] = {domain: [] for domain in domains}
+    for row in sorted(range(len(cases)), key=lambda row: cases[row].case_id):
+        if (domain := cases[row].domain) in rows:
+            rows[domain].append(row)
+    return {domain: np.array(own, np.intp) for domain, own in rows.items()}
+
+
+def _parts(cases: Sequence[CaseRecord], max_rows: int) -> Iterator[Sequence[CaseRecord]]:
     start, rows = 0, 0
     for end, case in enumerate(cases):
-        size = len(case.steps["step"]) + len(case.nodes["step"])
+        size = length_of(case.steps) + length_of(case.nodes)
         if end > start and rows + size > max_rows:
-            yield _batch(cases[start:end])
+            yield cases[start:end]
             start, rows = end, 0
         rows += size
     if start < len(cases):
-        yield _batch(cases[start:])
+        yield cases[start:]
 
 
 def _batch(cases: Sequence[CaseRecord]) -> Batch:
-    steps = {name: np.concatenate([case.steps[name] for case in cases]) for name in _STEP_COLUMNS}
-    nodes = {name: np.concatenate([case.nodes[name] for case in cases]) for name in _NODE_COLUMNS}
-    step_counts = np.array([len(case.steps["step"]) for case in cases])
-    node_counts = np.array([len(case.nodes["step"]) for case in cases])
+    steps = {name: joined([case.steps for case in cases], name) for name in _STEP_COLUMNS}
+    nodes = {name: joined([case.nodes for case in cases], name) for name in _NODE_COLUMNS}
+    step_counts = np.array([length_of(case.steps) for case in cases])
+    node_counts = np.array([length_of(case.nodes) for case in cases])
     index = np.arange(len(cases))
     first_step = np.cumsum(step_counts) - step_counts
     case_of_step = np.repeat(index, step_counts)

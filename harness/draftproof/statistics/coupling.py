@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from draftproof.column_slices import length_of
+from draftproof.statistics.batches import node_columns
 from draftproof.statistics.bootstrap import SHARE, Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.resampling import Resampling
 from draftproof.trace import CaseRecord, Columns, Verdict
@@ -58,10 +60,11 @@ def coupling(cases: Sequence[CaseRecord], resampling: Resampling | None = None) 
         theorem 3.5, attains it token by token.
     """
     measured = [case for case in cases if case.verdict is not Verdict.ERROR]
-    if not any(len(case.nodes["node"]) for case in measured):
+    if not any(length_of(case.nodes) for case in measured):
         return None
-    if any((case.nodes["sibling_rank"] > 0).any() for case in measured):
-        return None
+    for part in node_columns(measured, ("sibling_rank",)):
+        if (part.columns["sibling_rank"] > 0).any():
+            return None
     domains = dict.fromkeys(case.domain for case in measured)
     strata = {
         domain: _sums([case.nodes for case in measured if case.domain == domain])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from draftproof.statistics.batches import node_columns, rows_by_domain
 from draftproof.statistics.bootstrap import SHARE, Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.resampling import Resampling
 from draftproof.trace import CaseRecord, Verdict
@@ -46,17 +47,14 @@ def entropy_profile(
         resampling: Number of resamples, level and seed.
     """
     size = len(ENTROPY_EDGES)
+    measured = [case for case in cases if case.verdict is not Verdict.ERROR]
+    sums = _sums(measured)
     strata: dict[str, RatioSums] = {}
     entropies: dict[str, np.ndarray] = {}
-    for domain in domains:
-        measured = [
-            case
-            for case in sorted(cases, key=lambda case: case.case_id)
-            if case.domain == domain and case.verdict is not Verdict.ERROR
-        ]
-        sums = np.stack([_case_sums(case) for case in measured] or [np.zeros((4, size))])
-        strata[domain] = RatioSums(sums[:, 1], sums[:, 0], sums[:, 2])
-        entropies[domain] = sums[:, 3].sum(axis=0)
+    for domain, rows in rows_by_domain(measured, domains).items():
+        own = sums[rows] if len(rows) else np.zeros((1, 4, size))
+        strata[domain] = RatioSums(own[:, 1], own[:, 0], own[:, 2])
+        entropies[domain] = own[:, 3].sum(axis=0)
     found = stratified_estimates(strata, [_ABSENT] * size, resampling, [SHARE] * size).by_stratum
     ends = (*ENTROPY_EDGES[1:], float("inf"))
     return {
@@ -74,16 +72,19 @@ def entropy_profile(
     }
 
 
-def _case_sums(case: CaseRecord) -> np.ndarray:
-    """``[4, ranges]``: nodes, Σ of their acceptance probabilities, Σ of squares, Σ of entropies."""
-    entropy = case.nodes["draft_entropy"].astype(np.float64)
-    value = case.nodes["acceptance_probability"].astype(np.float64)
-    known = ~np.isnan(entropy) & ~np.isnan(value)
-    entropy, value = entropy[known], value[known]
-    cells = np.clip(np.searchsorted(ENTROPY_EDGES, entropy, "right") - 1, 0, None)
-    return np.stack(
-        [
-            np.bincount(cells, weights=weights, minlength=len(ENTROPY_EDGES))
+def _sums(cases: Sequence[CaseRecord]) -> np.ndarray:
+    """``[cases, 4, ranges]``: nodes, Σ acceptance probabilities, their squares, entropies."""
+    size = len(ENTROPY_EDGES)
+    found = [np.empty((0, 4, size))]
+    for part in node_columns(cases, ("draft_entropy", "acceptance_probability")):
+        entropy = part.columns["draft_entropy"].astype(np.float64)
+        value = part.columns["acceptance_probability"].astype(np.float64)
+        known = ~np.isnan(entropy) & ~np.isnan(value)
+        case, entropy, value = part.case_of_node[known], entropy[known], value[known]
+        ranges = np.clip(np.searchsorted(ENTROPY_EDGES, entropy, "right") - 1, 0, None)
+        sums = [
+            np.bincount(case * size + ranges, weights=weights, minlength=len(part.cases) * size)
             for weights in (np.ones_like(value), value, value**2, entropy)
         ]
-    )
+        found.append(np.stack([each.reshape(-1, size) for each in sums], axis=1))
+    return np.concatenate(found)

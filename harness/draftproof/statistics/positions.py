@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from draftproof.statistics.batches import node_columns, rows_by_domain
 from draftproof.statistics.bootstrap import SHARE, Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.replicates import Replicates
 from draftproof.statistics.resampling import Resampling, resampled_totals
@@ -64,18 +65,15 @@ def position_profile(
         resampling: Number of resamples, level and seed.
     """
     cells = len(EDGES) + 2
+    measured = [
+        case for case in cases if case.verdict is not Verdict.ERROR and case.speculative is not None
+    ]
+    sums = _sums(measured)
     strata: dict[str, RatioSums] = {}
-    for domain in domains:
-        measured = [
-            case
-            for case in sorted(cases, key=lambda case: case.case_id)
-            if case.domain == domain
-            and case.verdict is not Verdict.ERROR
-            and case.speculative is not None
-        ]
-        if measured:
-            sums = np.stack([_case_sums(case) for case in measured])
-            strata[domain] = RatioSums(sums[:, 1], sums[:, 0], sums[:, 2])
+    for domain, rows in rows_by_domain(measured, domains).items():
+        if len(rows):
+            own = sums[rows]
+            strata[domain] = RatioSums(own[:, 1], own[:, 0], own[:, 2])
     found = stratified_estimates(strata, [_ABSENT] * cells, resampling, [SHARE] * cells).pooled
     ranges = tuple(
         PositionRange(
@@ -94,26 +92,32 @@ def position_profile(
     )
 
 
-def _case_sums(case: CaseRecord) -> np.ndarray:
-    """``[3, cells]``: how many nodes, Σ of their acceptance probabilities, and Σ of squares.
+def _sums(cases: Sequence[CaseRecord]) -> np.ndarray:
+    """``[cases, 3, cells]``: how many nodes, Σ of their acceptance probabilities, Σ of squares.
 
     The cells are the ranges, then the early and the late half.
     """
-    output_length = len(case.speculative.token_ids) if case.speculative else 0
-    position = case.nodes["position"].astype(np.int64) - case.prompt_tokens
-    value = case.nodes["acceptance_probability"].astype(np.float64)
-    known = ~np.isnan(value)
-    position, value = position[known], value[known]
-    ranges = np.clip(np.searchsorted(EDGES, position, "right") - 1, 0, None)
-    halves = len(EDGES) + (2 * position >= output_length)
-    cells = np.concatenate([ranges, halves])
-    values = np.concatenate([value, value])
-    return np.stack(
-        [
-            np.bincount(cells, weights=weights, minlength=len(EDGES) + 2)
+    size = len(EDGES) + 2
+    found = [np.empty((0, 3, size))]
+    for part in node_columns(cases, ("position", "acceptance_probability")):
+        prompts = np.array([case.prompt_tokens for case in part.cases], np.int64)
+        lengths = np.array(
+            [len(case.speculative.token_ids) if case.speculative else 0 for case in part.cases]
+        )
+        value = part.columns["acceptance_probability"].astype(np.float64)
+        known = ~np.isnan(value)
+        case, value = part.case_of_node[known], value[known]
+        position = part.columns["position"][known].astype(np.int64) - prompts[case]
+        ranges = np.clip(np.searchsorted(EDGES, position, "right") - 1, 0, None)
+        halves = len(EDGES) + (2 * position >= lengths[case])
+        cells = np.concatenate([case * size + ranges, case * size + halves])
+        values = np.concatenate([value, value])
+        sums = [
+            np.bincount(cells, weights=weights, minlength=len(part.cases) * size)
             for weights in (np.ones_like(values), values, values**2)
         ]
-    )
+        found.append(np.stack([each.reshape(-1, size) for each in sums], axis=1))
+    return np.concatenate(found)
 
 
 def _difference(strata: dict[str, RatioSums], resampling: Resampling) -> Estimate:

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from draftproof.errors import TraceError
-from draftproof.statistics.batches import Batch, batches
+from draftproof.statistics.batches import BATCH_ROWS, Batch, batches
 from draftproof.statistics.count_identities import check_counts, step_bounds
 from draftproof.trace import CaseRecord, Verdict
-
-BATCH_ROWS = 1 << 20
-"""Rows summed at once: enough to be fast, few enough to fit anywhere (about 100 MB)."""
 
 TOTALS = (
     "steps",
@@ -114,31 +112,30 @@ def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
     Raises:
         TraceError: A case's columns are not a trace, or an id occurs twice.
     """
-    measured = sorted(
-        (case for case in cases if case.verdict is not Verdict.ERROR), key=lambda case: case.case_id
-    )
-    for before, case in pairwise(measured):
-        if before.case_id == case.case_id:
-            raise TraceError(f"case {case.case_id} occurs twice; its prompt would count twice")
-    depths = max((_deepest(case) for case in measured), default=0)
+    measured = [case for case in cases if case.verdict is not Verdict.ERROR]
+    # Read in the order in which they lie, which may be on disk, and put in order afterwards.
+    order = sorted(range(len(measured)), key=lambda row: measured[row].case_id)
+    for before, after in pairwise(order):
+        if measured[before].case_id == measured[after].case_id:
+            raise TraceError(
+                f"case {measured[after].case_id} occurs twice; its prompt would count twice"
+            )
     flat: list[dict[str, np.ndarray]] = []
     deep: list[dict[str, np.ndarray]] = []
     for batch in batches(measured, BATCH_ROWS):
         flat.append(_totals(batch))
-        deep.append(_depth_totals(batch, depths))
+        deep.append(_depth_totals(batch))
     totals = {
         name: np.concatenate([np.empty(0), *(sums[name] for sums in flat)]) for name in TOTALS
     }
+    by_depth = _of_all_depths(deep, totals["steps"])
     most_steps = _add_counts(totals, measured)
     return PromptSums(
-        case_ids=tuple(case.case_id for case in measured),
-        domains=tuple(case.domain for case in measured),
-        totals=totals,
-        by_depth={
-            name: np.concatenate([np.empty((0, depths)), *(sums[name] for sums in deep)])
-            for name in DEPTH_TOTALS
-        },
-        most_steps=most_steps,
+        case_ids=tuple(measured[row].case_id for row in order),
+        domains=tuple(measured[row].domain for row in order),
+        totals={name: column[order] for name, column in totals.items()},
+        by_depth={name: column[order] for name, column in by_depth.items()},
+        most_steps=most_steps[order],
     )
 
 
@@ -242,13 +239,11 @@ def _totals(batch: Batch) -> dict[str, np.ndarray]:
     }
 
 
-def _deepest(case: CaseRecord) -> int:
-    columns = (case.nodes["depth"], case.steps["depth"], case.steps["accepted_length"])
-    return max(int(column.max(initial=0)) for column in columns)
-
-
-def _depth_totals(batch: Batch, depths: int) -> dict[str, np.ndarray]:
+def _depth_totals(batch: Batch) -> dict[str, np.ndarray]:
+    """`DEPTH_TOTALS` of a batch down to its own largest depth, but the one that others give."""
     lengths = batch.steps["accepted_length"]
+    deepest = (batch.nodes["depth"], batch.steps["depth"], lengths)
+    depths = max(int(column.max(initial=0)) for column in deepest)
     cell = batch.case_of_node * depths + batch.nodes["depth"] - 1
     probability, known = _known_probability(batch)
 
@@ -258,7 +253,6 @@ def _depth_totals(batch: Batch, depths: int) -> dict[str, np.ndarray]:
     cell_of_step = batch.case_of_step * (depths + 1) + lengths
     exactly = _counted(cell_of_step, None, batch.cases * (depths + 1))
     exactly = exactly.reshape(batch.cases, depths + 1)
-    at_least = np.cumsum(exactly[:, ::-1], axis=1)[:, ::-1]
     return {
         "nodes": by_depth(),
         "known_nodes": by_depth(known),
@@ -266,9 +260,29 @@ def _depth_totals(batch: Batch, depths: int) -> dict[str, np.ndarray]:
         "acceptance_probability_squares": by_depth(probability**2),
         "ranked_nodes": by_depth(batch.nodes["target_rank"] >= 0),
         "greedy_matches": by_depth(batch.nodes["target_rank"] == 0),
-        "steps_at_least": at_least[:, 1:],
-        "steps_at_least_previous": at_least[:, :-1],
+        "steps_at_least": np.cumsum(exactly[:, ::-1], axis=1)[:, ::-1][:, 1:],
     }
+
+
+def _of_all_depths(parts: Sequence[dict[str, np.ndarray]], steps: np.ndarray) -> dict[str, Any]:
+    """`DEPTH_TOTALS`, each ``[cases, depths]``, of batches that end at depths of their own."""
+    depths = max((part["nodes"].shape[1] for part in parts), default=0)
+    found = {
+        name: np.concatenate(
+            [
+                np.empty((0, depths)),
+                *(
+                    np.pad(part[name], ((0, 0), (0, depths - part[name].shape[1])))
+                    for part in parts
+                ),
+            ]
+        )
+        for name in DEPTH_TOTALS
+        if name != "steps_at_least_previous"
+    }
+    at_least = np.hstack([steps[:, None], found["steps_at_least"]])
+    found["steps_at_least_previous"] = at_least[:, :-1]
+    return found
 
 
 def _known_probability(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
