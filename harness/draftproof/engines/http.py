@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from socket import SHUT_RDWR
+from typing import Any, ClassVar
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -17,13 +22,18 @@ from urllib3.exceptions import (
 )
 
 from draftproof.engines.server_events import events_of
-from draftproof.errors import EngineError
+from draftproof.errors import EngineError, clean_text
 
 _BUSY = {429, 500, 502, 503, 504}
 """Statuses that another try may change."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 8.0
 _SHOWN = 200
+_MOST_BYTES = 64 << 20
+"""Of one answer: more than an output of any context's length takes, with what is told of it."""
+_BLOCK = 1 << 16
+_PATIENCE = 10.0
+"""An answer may take as long in all as that many silences that would end it."""
 
 
 class Server:
@@ -36,12 +46,15 @@ class Server:
 
     Args:
         url: Its address, to which paths are added.
-        timeout: Seconds without a byte after which it is taken to hang.
+        timeout: Seconds without a byte after which it is taken to hang. A whole answer may take ten
+            times as long.
         retries: How often a request is sent again.
         headers: Sent with every request.
         connections: Kept open; more are opened where more requests are in flight.
         pause: Waits so many seconds.
     """
+
+    most_bytes: ClassVar[int] = _MOST_BYTES
 
     def __init__(
         self,
@@ -58,7 +71,17 @@ class Server:
         self._retries = retries
         self._headers = dict(headers or {})
         self._pause = pause
+        self._longest = _PATIENCE * timeout
+        # A server may also send the head of its answer a byte at a time.
         self._pool = urllib3.PoolManager(maxsize=connections)
+        longest = {"longest": self._longest}
+        self._pool.pool_classes_by_scheme = {
+            scheme: type(f"{pool.__name__}WithinTime", (pool,), {"ConnectionCls": connection})
+            for scheme, pool, connection in (
+                ("http", urllib3.HTTPConnectionPool, type("_", (_PlainConnection,), longest)),
+                ("https", urllib3.HTTPSConnectionPool, type("_", (_SafeConnection,), longest)),
+            )
+        }
         self._failed_with = ""
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +94,7 @@ class Server:
         text = self._answer("POST", path, body)
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EngineError(f"{self.url}{path} answered with no JSON: {_shown(text)}") from error
         if not isinstance(values, dict):
             raise EngineError(f"{self.url}{path} answered with no JSON object: {_shown(text)}")
@@ -95,7 +118,7 @@ class Server:
             except _MayPassError as failure:
                 self._wait_or_raise(path, attempt, failure)
         try:
-            yield from events_of(response, began)
+            yield from events_of(self._blocks(response, path, began), began)
             self._failed_with = ""
         except ReadTimeoutError as error:
             raise self._hangs(path) from error
@@ -135,7 +158,8 @@ class Server:
 
     def _tried(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
         """The answer to one try; raises like `_opened`."""
-        content = self._content(self._opened(method, path, body), path)
+        began = time.perf_counter()
+        content = self._content(self._opened(method, path, body), path, began)
         self._failed_with = ""
         return content
 
@@ -159,6 +183,8 @@ class Server:
                 preload_content=False,
             )
         except ReadTimeoutError as error:
+            if isinstance(error.__cause__, _LateError):
+                raise self._late(path) from error
             raise self._hangs(path) from error
         except (NewConnectionError, ConnectTimeoutError, ProtocolError) as error:
             raise _MayPassError(f"cannot be reached: {error}") from error
@@ -166,7 +192,7 @@ class Server:
             raise self._error(f"{self.url}{path}: {error}") from error
         if response.status == 200:
             return response
-        content = self._content(response, path)
+        content = self._content(response, path, time.perf_counter())
         if response.status in _BUSY:
             raise _MayPassError(
                 f"answered {response.status}: {_shown(content)}",
@@ -181,9 +207,40 @@ class Server:
         is_other = before and before != failed_with
         return EngineError(f"{problem}; before that it {before}" if is_other else problem)
 
-    def _content(self, response: urllib3.BaseHTTPResponse, path: str) -> bytes:
+    def _blocks(
+        self, response: urllib3.BaseHTTPResponse, path: str, began: float
+    ) -> Iterator[bytes]:
+        """An answer's bytes as they come, of which there may only be so many, for so long.
+
+        Raises:
+            EngineError: There are more, or they take longer; or they are compressed, which nobody
+                asked for, and can unpack to any size.
+            HTTPError: The answer was cut.
+        """
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise self._error(
+                f"{self.url}{path} answered in {clean_text(encoding[:_SHOWN])}, which was not "
+                "asked for; turn compression off in the server or the proxy before it"
+            )
+        size = 0
+        while found := response.read1(_BLOCK, decode_content=False):
+            size += len(found)
+            if size > self.most_bytes:
+                raise self._error(
+                    f"{self.url}{path} answered with more than {self.most_bytes:,} bytes, which no "
+                    "output takes; check url= and what the server serves"
+                )
+            if time.perf_counter() - began > self._longest:
+                raise self._late(path)
+            yield found
+
+    def _content(self, response: urllib3.BaseHTTPResponse, path: str, began: float) -> bytes:
+        is_whole = False
         try:
-            return response.read()
+            content = b"".join(self._blocks(response, path, began))
+            is_whole = True
+            return content
         except ReadTimeoutError as error:
             raise self._hangs(path) from error
         except HTTPError as error:
@@ -191,7 +248,10 @@ class Server:
                 f"{self.url}{path}: the answer was cut: {error}", f"cut its answer: {error}"
             ) from error
         finally:
-            response.release_conn()
+            if is_whole:
+                response.release_conn()
+            else:
+                response.close()
 
     def _refused(self, status: int, content: bytes, path: str) -> EngineError:
         hint = (
@@ -206,6 +266,14 @@ class Server:
         self._failed_with = ""
         return error
 
+    def _late(self, path: str) -> EngineError:
+        failed_with = f"sent no whole answer within {self._longest:g} s"
+        return self._error(
+            f"{self.url}{path} {failed_with}; it drips, or needs --spec-engine-option "
+            "timeout=SECONDS, of which a whole answer has ten times as many",
+            failed_with,
+        )
+
     def _hangs(self, path: str) -> EngineError:
         failed_with = f"sent nothing for {self._timeout:g} s"
         return self._error(
@@ -213,6 +281,53 @@ class Server:
             "timeout=SECONDS",
             failed_with,
         )
+
+
+class _LateError(TimeoutError):
+    """The head of an answer took too long in all."""
+
+
+class _WithinTime:
+    """A connection on which the head of an answer comes within a time, however it is cut up."""
+
+    sock: Any
+    longest: ClassVar[float]
+
+    def getresponse(self) -> Any:
+        """As `HTTPConnection`; raises `_LateError` where the time is over."""
+        late = threading.Event()
+        sock = self.sock
+
+        def give_up() -> None:
+            late.set()
+            with suppress(OSError):
+                sock.shutdown(SHUT_RDWR)
+
+        watch = threading.Timer(self.longest, give_up)
+        watch.daemon = True
+        watch.start()
+        response = None
+        try:
+            response = super().getresponse()  # type: ignore[misc]
+        except Exception:
+            # What a connection that was shut down in between raises, or returns, says nothing.
+            if not late.is_set():
+                raise
+        finally:
+            watch.cancel()
+        if late.is_set():
+            if response is not None:
+                response.close()
+            raise _LateError("the head of the answer drips")
+        return response
+
+
+class _PlainConnection(_WithinTime, HTTPConnection):
+    """Without encryption."""
+
+
+class _SafeConnection(_WithinTime, HTTPSConnection):
+    """With it."""
 
 
 class _MayPassError(Exception):
@@ -229,11 +344,12 @@ class _MayPassError(Exception):
 
 def _seconds(header: str | None) -> float:
     try:
-        return float(header or 0)
+        seconds = float(header or 0)
     except ValueError:
         return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _shown(content: bytes) -> str:
-    text = content.decode("utf-8", errors="replace").strip()
+    text = content[: 8 * _SHOWN].decode("utf-8", errors="replace").strip()
     return repr(text[:_SHOWN] + ("…" if len(text) > _SHOWN else ""))

@@ -41,7 +41,10 @@ class ServerSettings:
     draft_length: int | None = setting(
         "tokens in the server's longest draft, where its answers do not say", None
     )
-    timeout: float = setting("seconds without a byte after which it is taken to hang", 120.0)
+    timeout: float = setting(
+        "seconds without a byte after which it is taken to hang; an answer has ten times as many",
+        120.0,
+    )
     retries: int = setting("how often a request is sent again to a busy or absent server", 3)
     dtype: str | None = setting(
         "type that the server computes in, by which near-ties are judged; the judge's if not given",

@@ -1,5 +1,9 @@
 """Requests to a server that fails in every way it can."""
 
+import gzip
+import time
+import tracemalloc
+
 import pytest
 from fake_server import cut, hang, send, serving, vanish
 
@@ -151,4 +155,105 @@ def test_a_failure_is_forgotten_when_the_server_answers_again():
         with pytest.raises(EngineError) as failed:
             server.post("/x", {})
         assert "before that" not in str(failed.value)
+        server.close()
+
+
+@pytest.mark.parametrize("pause", ["nan", "inf", "-inf", "1e999", "-5", "soon"])
+def test_no_header_makes_a_pause_that_is_none(pause):
+    def busy(handler):
+        handler.send_response(429)
+        handler.send_header("Retry-After", pause)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serving(in_turn(busy, {"fine": True})) as fake:
+        server, waited = client(fake.url)
+        assert server.post("/x", {}) == {"fine": True}
+        assert waited == [0.5]
+        server.close()
+
+
+def _asked(server, way):
+    return list(server.events("/x", {})) if way == "events" else getattr(server, way)("/x")
+
+
+WAYS = ["get", "events"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_not_read_to_its_end(way, status, monkeypatch):
+    """Whether it declares its size or not, and whether the server calls it a success or a fault."""
+    monkeypatch.setattr(Server, "most_bytes", 1 << 20)
+
+    def endless(handler):
+        handler.send_response(status)
+        handler.end_headers()
+        handler.close_connection = True
+        try:
+            while True:
+                handler.wfile.write(b"data: " + b"x" * (1 << 16))
+        except OSError:
+            pass
+
+    with serving(in_turn(endless)) as fake:
+        server, _ = client(fake.url, timeout=5)
+        tracemalloc.start()
+        with pytest.raises(EngineError, match="more than 1,048,576 bytes"):
+            _asked(server, way)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 8 << 20
+        server.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_answer_that_unpacks_to_more_is_not_unpacked(way):
+    packed = gzip.compress(gzip.compress(bytes(64 << 20)))
+
+    def bomb(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip, gzip")
+        handler.send_header("Content-Length", str(len(packed)))
+        handler.end_headers()
+        handler.wfile.write(packed)
+
+    with serving(in_turn(bomb)) as fake:
+        server, _ = client(fake.url)
+        with pytest.raises(EngineError, match="gzip, gzip, which was not asked for"):
+            _asked(server, way)
+        server.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_answer_that_drips_comes_to_an_end(way, part):
+    """Each byte comes in time, and the answer never does."""
+
+    def drip(handler):
+        handler.close_connection = True
+        sent = b"HTTP/1.1 200 OK\r\n" + (b"X-Slow: " if part == "head" else b"\r\n")
+        try:
+            handler.wfile.write(sent)
+            for _ in range(400):
+                handler.wfile.write(b"x")
+                time.sleep(0.01)
+        except OSError:
+            pass
+
+    with serving(in_turn(drip)) as fake:
+        server, _ = client(fake.url, timeout=0.05)
+        with pytest.raises(EngineError, match=r"no whole answer within 0\.5 s; it drips"):
+            _asked(server, way)
+        assert len(fake.asked) == 1
+        server.close()
+
+
+@pytest.mark.parametrize("way", ["post", "events"])
+def test_json_of_any_depth_is_no_answer(way):
+    deep = "[" * 200_000
+    with serving(in_turn(deep if way == "post" else f"data: {deep}\n\n")) as fake:
+        server, _ = client(fake.url)
+        with pytest.raises(EngineError, match="no JSON"):
+            server.post("/x", {}) if way == "post" else _asked(server, way)
         server.close()
