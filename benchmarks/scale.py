@@ -6,7 +6,7 @@
 ``make`` writes a synthetic run of the study's trees (depth 3, branching 2; 14 nodes a step), case
 by case: 252 nodes a prompt, four domains, an acceptance that differs between domains and prompts.
 Its numbers say nothing about any model. ``measure`` runs commands on such runs, each in a process
-of its own, and prints wall seconds and the peak of resident memory.
+of its own, and prints wall and processor seconds, and the peak of resident memory.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def make(directory: Path, nodes: int) -> None:
     print(f"{directory}: {prompts:,} prompts, {prompts * STEPS * 14:,} nodes")
 
 
-def measured(command: str, directory: Path) -> tuple[float, float]:
-    """Wall seconds and peak GiB of resident memory of a command on a run.
+def measured(command: str, directory: Path) -> tuple[float, float, float]:
+    """Wall seconds, processor seconds and peak GiB of resident memory of a command on a run.
 
     Raises:
         SystemExit: The command failed.
@@ -165,7 +165,7 @@ def measured(command: str, directory: Path) -> tuple[float, float]:
     seconds = time.perf_counter() - start
     if status:
         raise SystemExit(f"{' '.join(arguments)} failed ({status})")
-    return seconds, usage.ru_maxrss / 2**20
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
 def measure(directories: list[Path], commands: list[str], *, write: bool) -> None:
@@ -178,9 +178,10 @@ def measure(directories: list[Path], commands: list[str], *, write: bool) -> Non
         nodes = pq.ParquetFile(directory / NODES_FILE).metadata.num_rows
         prompts = pq.ParquetFile(directory / CASES_FILE).metadata.num_rows
         for command in commands:
-            seconds, peak = measured(command, directory)
+            seconds, processor, peak = measured(command, directory)
             rows.append(
-                f"| `draftproof {command}` | {prompts:,} | {nodes:,} | {seconds:.1f} | {peak:.2f} "
+                f"| `draftproof {command}` | {prompts:,} | {nodes:,} | {seconds:.1f} | "
+                f"{processor:.1f} | {peak:.2f} "
                 f"| {os.cpu_count()} × {platform.machine()} | {platform.python_version()}, "
                 f"{np.__version__}, {pyarrow.__version__} |"
             )

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +34,22 @@ examples:
 exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 4 a
 name, an option or a folder that cannot be used, 7 no gate failed and one is inconclusive.
 """
+
+
+_HANDLERS = {
+    "metrics": "commands.metrics",
+    "study": "commands.study",
+    "report": "commands.report",
+    "compare": "comparing.compare",
+    "verify": "verifying.verify",
+    "record": "recording.record",
+    "replay": "replaying.replay",
+    "advise": "advising.advise",
+    "verify-kernel": "kernels.verify_kernel",
+    "selftest": "selftesting.selftest",
+    "docs": "documents.docs",
+}
+"""What runs each command: a module beside this one, imported for its own commands only."""
 
 
 class _StoreOnce(argparse.Action):
@@ -64,6 +81,13 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (draftproof --help lists commands and options)")
 
 
+def _handler(command: str) -> Callable[[argparse.Namespace], str | Result]:
+    module, name = _HANDLERS[command].split(".")
+    found: Callable[[argparse.Namespace], str | Result]
+    found = getattr(import_module(f"draftproof.cli.{module}"), name)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -75,42 +99,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
         what its gates came to.
     """
-    from draftproof.cli import (
-        advising,
-        commands,
-        comparing,
-        documents,
-        kernels,
-        recording,
-        replaying,
-        selftesting,
-        verifying,
-    )
-
-    handlers: dict[str, Callable[[argparse.Namespace], str | Result]] = {
-        "metrics": commands.metrics,
-        "study": commands.study,
-        "report": commands.report,
-        "compare": comparing.compare,
-        "verify": verifying.verify,
-        "record": recording.record,
-        "replay": replaying.replay,
-        "advise": advising.advise,
-        "verify-kernel": kernels.verify_kernel,
-        "selftest": selftesting.selftest,
-        "docs": documents.docs,
-    }
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         name = next((word for word in words if not word.startswith("-")), None)
-        if name is not None and name not in handlers:
-            raise unknown_value("draftproof", name, handlers)
+        if name is not None and name not in _HANDLERS:
+            raise unknown_value("draftproof", name, _HANDLERS)
         arguments = build_parser().parse_args(words)
         if arguments.command is None:
-            raise UsageError(f"draftproof: give a command: {', '.join(handlers)}; or --help")
+            raise UsageError(f"draftproof: give a command: {', '.join(_HANDLERS)}; or --help")
         # As it was typed: what a command writes names the command.
         arguments.typed = shlex.join(["draftproof", *words])
-        result = handlers[arguments.command](arguments)
+        result = _handler(arguments.command)(arguments)
     except DraftproofError as error:
         print(error, file=sys.stderr)
         return USAGE_EXIT_CODE

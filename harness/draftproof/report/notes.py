@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from draftproof.column_slices import length_of
 from draftproof.config import RunConfig
 from draftproof.data.prompt import DOMAINS
 from draftproof.errors import UsageError
@@ -19,6 +20,7 @@ from draftproof.report.labels import OVERALL
 from draftproof.report.run_info import RunInfo
 from draftproof.shapes import TreeShape, parse_tree
 from draftproof.statistics import GroupSummary, RunSummary
+from draftproof.statistics.batches import step_columns
 from draftproof.statistics.counters import CaseCounters, case_counters
 from draftproof.trace import CaseRecord, Verdict
 
@@ -241,8 +243,7 @@ def _smaller(asked: TreeShape, cases: Sequence[CaseRecord]) -> list[str]:
     measured = [case for case in cases if case.verdict is not Verdict.ERROR]
     if not measured:
         return []
-    nodes = np.concatenate([case.steps["nodes"] for case in measured]).astype(np.int64)
-    roots = np.concatenate([case.steps["root_position"] for case in measured]).astype(np.int64)
+    nodes, roots = _nodes_and_roots(measured)
     fewer = nodes < asked.most_nodes
     if not fewer.any():
         return []
@@ -270,13 +271,22 @@ def _shorter(asked: int, counters: Sequence[CaseCounters]) -> list[str]:
     ]
 
 
+def _nodes_and_roots(cases: Sequence[CaseRecord]) -> tuple[np.ndarray, np.ndarray]:
+    """``[steps]`` nodes drafted and position of the root, of every step."""
+    parts = list(step_columns(cases, ("nodes", "root_position")))
+    nodes, roots = (
+        np.concatenate([part.columns[name] for part in parts]).astype(np.int64)
+        for name in ("nodes", "root_position")
+    )
+    return nodes, roots
+
+
 def _ended(cases: Sequence[CaseRecord]) -> list[str]:
     """Whether no step from some place on had a draft, in any output."""
-    told = [c for c in cases if c.verdict is not Verdict.ERROR and len(c.steps["step"])]
+    told = [c for c in cases if c.verdict is not Verdict.ERROR and length_of(c.steps)]
     if not told:
         return []
-    nodes = np.concatenate([case.steps["nodes"] for case in told])
-    roots = np.concatenate([case.steps["root_position"] for case in told]).astype(np.int64)
+    nodes, roots = _nodes_and_roots(told)
     last = int(roots[nodes > 0].max(initial=-1))
     after = int((roots > last).sum())
     if after < max(ENDED_STEPS, ENDED_SHARE * len(roots)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,18 +124,19 @@ class StoredTable:
         with _naming(path):
             _, self._unknown = _checked(path, self._file, lambda version: row_schema(columns))
         metadata = self._file.metadata
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self._starts = np.cumsum([0, *sizes])
+        groups = range(metadata.num_row_groups)
+        sizes: list[int] = [metadata.row_group(group).num_rows for group in groups]
+        self._starts: list[int] = [0, *accumulate(sizes)]
         self._kept: OrderedDict[tuple[int, str], np.ndarray] = OrderedDict()
         self._bytes = 0
         self._is_whole = len(self) <= WHOLE_ROWS
         if self._is_whole:
             for name in self.names:
-                for group in range(len(sizes)):
+                for group in groups:
                     self._column(group, name)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """``[stop − start]`` the rows of a column; not to be written to.
@@ -146,11 +149,11 @@ class StoredTable:
             raise KeyError(name)
         if stop <= start:
             return np.empty(0, self._types[name])
-        first = int(np.searchsorted(self._starts, start, "right")) - 1
+        first = bisect_right(self._starts, start) - 1
         if stop <= self._starts[first + 1]:
             begin = self._starts[first]
             return self._column(first, name)[start - begin : stop - begin]
-        last = int(np.searchsorted(self._starts, stop, "left")) - 1
+        last = bisect_left(self._starts, stop) - 1
         whole = [self._column(group, name) for group in range(first, last + 1)]
         begin = self._starts[first]
         return np.concatenate(whole)[start - begin : stop - begin]
@@ -165,7 +168,7 @@ class StoredTable:
         Raises:
             TraceError: They are not.
         """
-        for group, (begin, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
+        for group, (begin, end) in enumerate(pairwise(self._starts)):
             first = int(np.searchsorted(ends, begin, "right"))
             last = int(np.searchsorted(ends, end, "left"))
             own = slice(first, last + 1)
@@ -183,7 +186,7 @@ class StoredTable:
             return kept
         kind = self._types[name]
         if name in self._unknown:
-            size = int(self._starts[group + 1] - self._starts[group])
+            size = self._starts[group + 1] - self._starts[group]
             array = np.full(size, np.nan, kind)
         else:
             array = self._read(group, name).to_numpy().astype(kind, copy=False)

@@ -52,7 +52,7 @@ def entropy_and_acceptance(cases: Sequence[CaseRecord]) -> NodePairs:
     for part in node_columns(measured, ("draft_entropy", "acceptance_probability")):
         own = slice(done, done + len(part.cases))
         first = np.cumsum(counts[own]) - counts[own]
-        at = np.arange(len(part.case_of_node)) + (starts[own] - first)[part.case_of_node]
+        at = np.arange(len(part.case_of_row)) + (starts[own] - first)[part.case_of_row]
         x[at] = part.columns["draft_entropy"]
         y[at] = part.columns["acceptance_probability"]
         done = own.stop

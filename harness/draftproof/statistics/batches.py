@@ -55,18 +55,23 @@ BATCH_ROWS = 1 << 20
 """Rows looked at at once: enough to be fast, few enough to fit anywhere (about 100 MB)."""
 
 
-class NodeColumns(NamedTuple):
-    """Some node columns of several cases, end to end.
+class CaseColumns(NamedTuple):
+    """Some step or node columns of several cases, end to end.
 
     Attributes:
         cases: The cases.
-        case_of_node: ``[nodes]`` index of each node's case among these.
-        columns: By name, each ``[nodes]``.
+        counts: ``[cases]`` rows of each.
+        columns: By name, each ``[rows]``.
     """
 
     cases: Sequence[CaseRecord]
-    case_of_node: np.ndarray
+    counts: np.ndarray
     columns: dict[str, np.ndarray]
+
+    @property
+    def case_of_row(self) -> np.ndarray:
+        """``[rows]`` index of each row's case among these."""
+        return np.repeat(np.arange(len(self.cases)), self.counts)
 
 
 def batches(cases: Sequence[CaseRecord], max_rows: int) -> Iterator[Batch]:
@@ -79,18 +84,31 @@ def batches(cases: Sequence[CaseRecord], max_rows: int) -> Iterator[Batch]:
         yield _batch(part)
 
 
-def node_columns(cases: Sequence[CaseRecord], names: Sequence[str]) -> Iterator[NodeColumns]:
+def node_columns(cases: Sequence[CaseRecord], names: Sequence[str]) -> Iterator[CaseColumns]:
     """Some node columns of the cases in order, about `BATCH_ROWS` rows at once.
 
     Raises:
         TraceError: They cannot be read.
     """
+    return _columns(cases, "nodes", names)
+
+
+def step_columns(cases: Sequence[CaseRecord], names: Sequence[str]) -> Iterator[CaseColumns]:
+    """Some step columns of the cases in order, likewise.
+
+    Raises:
+        TraceError: They cannot be read.
+    """
+    return _columns(cases, "steps", names)
+
+
+def _columns(cases: Sequence[CaseRecord], what: str, names: Sequence[str]) -> Iterator[CaseColumns]:
     for part in _parts(cases, BATCH_ROWS):
-        counts = [length_of(case.nodes) for case in part]
-        yield NodeColumns(
+        columns = [getattr(case, what) for case in part]
+        yield CaseColumns(
             part,
-            np.repeat(np.arange(len(part)), counts),
-            {name: joined([case.nodes for case in part], name) for name in names},
+            np.array([length_of(each) for each in columns], np.int64),
+            {name: joined(columns, name) for name in names},
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from draftproof.statistics.batches import rows_by_domain, step_columns
 from draftproof.statistics.bootstrap import ANY, Estimate
 from draftproof.statistics.replicates import Replicates
 from draftproof.statistics.resampling import Resampling, resampled_totals
@@ -54,14 +55,9 @@ def costs(
         resampling: Number of resamples, level and seed.
     """
     problem = clock_problem(cases)
-    strata = {}
-    for domain in domains:
-        measured = [
-            sums
-            for case in sorted(cases, key=lambda case: case.case_id)
-            if case.domain == domain and (sums := _case_sums(case)) is not None
-        ]
-        strata[domain] = np.array(measured).reshape(-1, _COLUMNS)
+    measured = [case for case in cases if _is_timed(case)]
+    sums = _sums(measured)
+    strata = {domain: sums[rows] for domain, rows in rows_by_domain(measured, domains).items()}
     return cost_estimates(strata, resampling, problem)
 
 
@@ -152,21 +148,35 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if len(known) else 0.0
 
 
-def _case_sums(case: CaseRecord) -> tuple[float, ...] | None:
-    """Plain seconds and tokens, speculative seconds and tokens, seconds drafting and verifying."""
+def _is_timed(case: CaseRecord) -> bool:
+    """Whether a case has both outputs, with a token each, and the seconds that they took."""
     plain, speculative = case.plain, case.speculative
     if case.verdict is Verdict.ERROR or plain is None or speculative is None:
-        return None
-    if not all(output.token_ids and output.seconds > 0 for output in (plain, speculative)):
-        return None
-    return (
-        plain.seconds,
-        len(plain.token_ids),
-        speculative.seconds,
-        len(speculative.token_ids),
-        float(case.steps["draft_seconds"].sum(dtype=np.float64)),
-        float(case.steps["verify_seconds"].sum(dtype=np.float64)),
-    )
+        return False
+    return all(output.token_ids and output.seconds > 0 for output in (plain, speculative))
+
+
+def _sums(cases: Sequence[CaseRecord]) -> np.ndarray:
+    """``[cases, 6]``: seconds and tokens, plain and speculative; seconds drafting, verifying."""
+    outputs = [
+        (output.seconds, len(output.token_ids))
+        for case in cases
+        for output in (case.plain, case.speculative)
+        if output is not None
+    ]
+    phases = [np.empty((0, 2))]
+    for part in step_columns(cases, ("draft_seconds", "verify_seconds")):
+        ends = np.cumsum(part.counts).tolist()
+        seconds = [part.columns[name] for name in ("draft_seconds", "verify_seconds")]
+        phases.append(
+            np.array(
+                [
+                    [float(each[start:stop].sum(dtype=np.float64)) for each in seconds]
+                    for start, stop in zip([0, *ends], ends, strict=False)
+                ]
+            )
+        )
+    return np.hstack([np.array(outputs, np.float64).reshape(-1, 4), np.concatenate(phases)])
 
 
 def _costs(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from draftproof.column_slices import length_of
+from draftproof.statistics.batches import step_columns
 from draftproof.statistics.count_identities import check_counts, step_bounds
 from draftproof.trace import CaseRecord, Counts, DecodedOutput, Verdict
 
@@ -61,36 +63,48 @@ def case_counters(cases: Sequence[CaseRecord]) -> list[CaseCounters]:
 
     Counters that contradict themselves or the output are left out, as they are of every figure.
     """
-    counters = []
-    for case in sorted(cases, key=lambda case: case.case_id):
+    counters: list[tuple[str, CaseCounters]] = []
+    told: list[CaseRecord] = []
+    for case in cases:
         output = case.speculative
         if case.verdict is Verdict.ERROR or output is None:
             continue
         if case.counts is None:
             # Without a step, more than prefill's token is an output whose steps are not told.
-            if len(case.steps["step"]) or len(output.token_ids) <= 1:
-                counters.append(_of_steps(case, output))
+            if length_of(case.steps) or len(output.token_ids) <= 1:
+                told.append(case)
         elif (found := _of_counts(case.counts, case, output)) is not None:
-            counters.append(found)
-    return counters
+            counters.append((case.case_id, found))
+    counters.extend(_of_steps(told))
+    return [found for _, found in sorted(counters, key=lambda pair: pair[0])]
 
 
-def _of_steps(case: CaseRecord, output: DecodedOutput) -> CaseCounters:
-    accepted, committed, drafted, depth = (
-        case.steps[name].astype(np.int64)
-        for name in ("accepted_length", "committed_tokens", "nodes", "depth")
-    )
-    return CaseCounters(
-        steps=len(accepted),
-        most_steps=len(accepted),
-        drafted_steps=int(np.count_nonzero(drafted)),
-        drafted=int(drafted.sum()),
-        accepted=int(accepted.sum()),
-        output_tokens=len(output.token_ids),
-        stopped=output.stop_reason == "stop_token",
-        lengths=tuple(np.bincount(accepted[drafted > 0]).tolist()),
-        told=StepFacts(accepted=accepted, committed=committed, drafted=drafted, depth=depth),
-    )
+def _of_steps(cases: Sequence[CaseRecord]) -> Iterator[tuple[str, CaseCounters]]:
+    names = ("accepted_length", "committed_tokens", "nodes", "depth")
+    for part in step_columns(cases, names):
+        columns = [part.columns[name].astype(np.int64) for name in names]
+        ends = np.cumsum(part.counts).tolist()
+        for case, start, stop in zip(part.cases, [0, *ends], ends, strict=False):
+            accepted, committed, drafted, depth = (column[start:stop] for column in columns)
+            with_draft = drafted > 0
+            output = case.speculative
+            assert output is not None
+            yield (
+                case.case_id,
+                CaseCounters(
+                    steps=stop - start,
+                    most_steps=stop - start,
+                    drafted_steps=int(np.count_nonzero(with_draft)),
+                    drafted=int(drafted.sum()),
+                    accepted=int(accepted.sum()),
+                    output_tokens=len(output.token_ids),
+                    stopped=output.stop_reason == "stop_token",
+                    lengths=tuple(np.bincount(accepted[with_draft]).tolist()),
+                    told=StepFacts(
+                        accepted=accepted, committed=committed, drafted=drafted, depth=depth
+                    ),
+                ),
+            )
 
 
 def _of_counts(counts: Counts, case: CaseRecord, output: DecodedOutput) -> CaseCounters | None:

@@ -80,7 +80,7 @@ def _sums(cases: Sequence[CaseRecord]) -> np.ndarray:
         entropy = part.columns["draft_entropy"].astype(np.float64)
         value = part.columns["acceptance_probability"].astype(np.float64)
         known = ~np.isnan(entropy) & ~np.isnan(value)
-        case, entropy, value = part.case_of_node[known], entropy[known], value[known]
+        case, entropy, value = part.case_of_row[known], entropy[known], value[known]
         ranges = np.clip(np.searchsorted(ENTROPY_EDGES, entropy, "right") - 1, 0, None)
         sums = [
             np.bincount(case * size + ranges, weights=weights, minlength=len(part.cases) * size)

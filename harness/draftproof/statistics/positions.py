@@ -106,7 +106,7 @@ def _sums(cases: Sequence[CaseRecord]) -> np.ndarray:
         )
         value = part.columns["acceptance_probability"].astype(np.float64)
         known = ~np.isnan(value)
-        case, value = part.case_of_node[known], value[known]
+        case, value = part.case_of_row[known], value[known]
         position = part.columns["position"][known].astype(np.int64) - prompts[case]
         ranges = np.clip(np.searchsorted(EDGES, position, "right") - 1, 0, None)
         halves = len(EDGES) + (2 * position >= lengths[case])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -107,6 +108,7 @@ def _findings(
     correlations: Mapping[str, Replicates],
     resampling: Resampling,
 ) -> tuple[Finding, ...]:
+    @cache
     def lengths(level: float) -> dict[str, Estimate]:
         acceptance = _by_domain(sums, ACCEPTANCE, DOMAINS, replace(resampling, level=level))
         return {

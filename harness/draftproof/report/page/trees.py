@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from draftproof.column_slices import length_of
 from draftproof.report.page.failures import fork_steps
 from draftproof.report.texts import Texts
 from draftproof.statistics import in_domain_order
@@ -101,16 +102,16 @@ def shown_cases(cases: Sequence[CaseRecord], limit: int = VIEWER_NODES) -> list[
     turns += [case for turn in zip_longest(*rest) for case in turn if case is not None]
     kept, nodes = [], 0
     for case in turns:
-        if nodes + len(case.nodes["step"]) <= limit:
+        if nodes + length_of(case.nodes) <= limit:
             kept.append(case)
-            nodes += len(case.nodes["step"])
+            nodes += length_of(case.nodes)
     return sorted(kept, key=lambda case: (domains.index(case.domain), case.case_id))
 
 
 def _has_trees(case: CaseRecord) -> bool:
     """Whether every node of its steps was recorded: not all engines tell them."""
-    nodes = int(case.steps["nodes"].sum())
-    return case.speculative is not None and nodes == len(case.nodes["step"]) > 0
+    nodes = length_of(case.nodes)
+    return case.speculative is not None and nodes == int(case.steps["nodes"].sum()) > 0
 
 
 def _differs(case: CaseRecord) -> bool:
@@ -133,8 +134,8 @@ def _described(case: CaseRecord, output: np.ndarray, texts: Texts) -> Mapping[st
         "cut": len(prompt) > SHOWN_PROMPT,
         "promptTokens": case.prompt_tokens,
         "stop": case.speculative.stop_reason if case.speculative else "",
-        "steps": len(case.steps["step"]),
-        "nodes": len(case.nodes["step"]),
+        "steps": length_of(case.steps),
+        "nodes": length_of(case.nodes),
         "tokens": len(output),
     }
 
