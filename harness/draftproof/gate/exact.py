@@ -45,6 +45,21 @@ _STEP = np.dtype(
 )
 
 
+_STEP_FACTS = ("step", "depth", "accepted_length", "committed_tokens", "root_position")
+_NODE_FACTS = (
+    "step",
+    "parent",
+    "token_id",
+    "sibling_rank",
+    "target_rank",
+    "reached",
+    "accepted",
+    "target_probability",
+    "draft_probability",
+)
+"""The columns that facts of steps are made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepFacts:
     """A case's steps in a few bytes each.
@@ -138,7 +153,9 @@ class FirstDifference:
 
 def step_facts(case: CaseRecord) -> StepFacts:
     """The facts of a case's steps."""
-    steps, nodes = case.steps, case.nodes
+    # Read once a case: of a saved run, every look-up of a column goes to its file.
+    steps = {name: case.steps[name] for name in _STEP_FACTS}
+    nodes = {name: case.nodes[name] for name in _NODE_FACTS}
     rows = np.zeros(len(steps["step"]), _STEP)
     ends = np.searchsorted(nodes["step"], steps["step"], side="right")
     starts = np.searchsorted(nodes["step"], steps["step"], side="left")

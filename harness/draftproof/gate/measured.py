@@ -93,7 +93,10 @@ def measured_run(
     """
     ordered = sorted(cases, key=lambda case: case.case_id)
     measured = [case for case in ordered if case.verdict is not Verdict.ERROR]
-    sums = prompt_sums(measured)
+    # Nodes are read in the order in which they lie.
+    as_they_lie = [case for case in cases if case.verdict is not Verdict.ERROR]
+    sums = prompt_sums(as_they_lie)
+    facts = {case.case_id: step_facts(case) for case in as_they_lie}
     return MeasuredRun(
         name=name,
         run=run,
@@ -102,7 +105,7 @@ def measured_run(
         totals={total: sums.totals[total] for total in TOTALS},
         most_steps=sums.most_steps,
         seconds=_seconds(measured),
-        steps={case.case_id: step_facts(case) for case in measured},
+        steps={case.case_id: facts[case.case_id] for case in measured},
         errors={case.case_id: case.domain for case in ordered if case.verdict is Verdict.ERROR},
         different=tuple(case.case_id for case in ordered if case.verdict is Verdict.ALGORITHMIC),
         contradictory=tuple(case.case_id for case in measured if case.contradictions),

@@ -245,11 +245,11 @@ class _Groups:
         self.schema = schema
         self._rows_at_once = rows_at_once
         self._writer = pq.ParquetWriter(file, schema, **_STORAGE, **options)
-        self._cases: list[CaseRecord] = []
+        self._cases: list[Any] = []
         self._rows = 0
 
     def append(self, case: CaseRecord) -> None:
-        self._cases.append(case)
+        self._cases.append(self.kept(case))
         self._rows += self.rows(case)
         if self._rows >= self._rows_at_once:
             self._write()
@@ -269,9 +269,15 @@ class _Groups:
         self._cases, self._rows = [], 0
 
     def rows(self, case: CaseRecord) -> int:
+        """How many rows a case has."""
         raise NotImplementedError
 
-    def arrays(self, cases: Sequence[CaseRecord]) -> list[Any]:
+    def kept(self, case: CaseRecord) -> Any:
+        """What is kept of a case until its row group is written."""
+        raise NotImplementedError
+
+    def arrays(self, cases: Sequence[Any]) -> list[Any]:
+        """The columns of a row group."""
         raise NotImplementedError
 
 
@@ -284,12 +290,14 @@ class _CaseGroups(_Groups):
     def rows(self, case: CaseRecord) -> int:
         return 1
 
-    def arrays(self, cases: Sequence[CaseRecord]) -> list[Any]:
+    def kept(self, case: CaseRecord) -> dict[str, Any]:
+        return _case_row(case)
+
+    def arrays(self, cases: Sequence[dict[str, Any]]) -> list[Any]:
         import pyarrow as pa
 
-        rows = [_case_row(case) for case in cases]
         return [
-            pa.array([row[name] for row in rows], self.schema.field(name).type)
+            pa.array([row[name] for row in cases], self.schema.field(name).type)
             for name in CASE_COLUMNS
         ]
 
@@ -313,6 +321,9 @@ class _RowGroups(_Groups):
 
     def rows(self, case: CaseRecord) -> int:
         return length_of(getattr(case, self._what))
+
+    def kept(self, case: CaseRecord) -> CaseRecord:
+        return case
 
     def arrays(self, cases: Sequence[CaseRecord]) -> list[Any]:
         import pyarrow as pa
