@@ -79,7 +79,9 @@ def test_a_right_kernels_chance_is_right(name, drawn):
     assert NUMPY not in chance.seeded
 
 
-@pytest.mark.parametrize("name", ["period", "third-row", "systematic", "calls-share"])
+@pytest.mark.parametrize(
+    "name", ["period", "third-row", "systematic", "calls-share", "match-small-batch-own"]
+)
 def test_shared_draws_are_seen_at_any_distance(name):
     assert finding(name, "independence").status is Status.FAILED
 

@@ -4,7 +4,7 @@ import pytest
 from profiles import IS_NIGHTLY
 
 from draftproof.conformance.check_result import Status
-from draftproof.kernels.adversarial import adversarial_pairs
+from draftproof.kernels.adversarial import adversarial_pairs, drawn_pairs, trees_of_many_forms
 from draftproof.kernels.contract import declared
 from draftproof.kernels.diagnosis import suspect
 from draftproof.kernels.examination import Examination
@@ -48,7 +48,8 @@ def test_a_lossless_kernel_passes(name):
 
 def test_there_are_thirty_faults_and_the_batch_ones_among_them():
     assert set(QUICK) <= set(CATALOGUE)
-    assert len(FAULTS) >= 60
+    assert len(FAULTS) >= 140
+    assert len(CONTROLS) >= 30
     assert {"neighbours-law", "longest-length", "masked-by-product"} <= set(FAULTS)
     assert {"sampler-match", "one-hot-on-sampled", "block", "other-coins"} <= set(CONTROLS)
 
@@ -69,7 +70,27 @@ POINTS_TO = {
     "rejected-keeps-mass": "the correction is drawn from p, not from what is left of it",
     "drawn-lenient": "the coin is lenient: min(1, p / 0.9 q)",
     "greedy-sampled": "greedy rows are sampled",
+    "hot-bonus": "the bonus is drawn at a higher temperature",
+    "last-id-lost": "the last id is never drawn",
+    "not-normalised": "the residual is not normalised: what it lacks goes to the last id",
 }
+OF_TREES = {
+    "tree-one-coin": "one uniform is used for every coin of a row",
+    "tree-parent": "the node after a kept one counts as its child",
+    "tree-first-child": "only the first child of a node is looked at",
+    "tree-roots-law": "every node reads the target's law after the root",
+    "tree-narrowed": "q is narrowed for later siblings, which were drawn with replacement",
+    "tree-not-conditional": "what is left of p is not normalised between siblings; of nothing the "
+    "last id is drawn",
+    "tree-unnormalised": "what is left of p is not normalised between siblings",
+    "tree-duplicates": "a sibling of the same token is not looked at",
+    "tree-three-siblings": "no more than three siblings are looked at",
+    "tree-in-order": "siblings that do not stand side by side are not looked at",
+    "tree-roots-draft": "every node reads the draft model's law after the root",
+}
+ROUGHLY = ("tree-parent", "tree-first-child", "tree-unnormalised")
+"""These planted kernels do something else besides on some of the tables."""
+
 BY_OTHER_MEANS = ("drawn-lenient", "greedy-sampled")
 
 
@@ -95,6 +116,33 @@ def test_the_evidence_points_to_the_fault(name):
     assert fault.name == POINTS_TO[name]
     assert fault.explained > 0.9999
     assert fault.share == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", OF_TREES)
+def test_the_evidence_points_to_a_fault_of_trees(name):
+    planted = CATALOGUE[name]
+    facts = declared(object(), **planted.facts)
+    laws = [
+        (pair, p, q)
+        for pair, (p, q) in [*adversarial_pairs().items(), *drawn_pairs(3, 1).items()]
+        if len(p) > 2
+    ][-8:]
+    tables = [
+        table
+        for pair, p, q in laws
+        for parents in ((-1, -1), (-1, -1, -1), (-1, -1, 0), (-1, -1, 1))
+        for table in list(drafts(turning(pair, p, q, parents, proposals=facts.proposals)))[::3]
+    ]
+    if name not in ROUGHLY:
+        tables += trees_of_many_forms(facts, copies=2)
+    measured = measure_all(planted.make(), facts, tables)
+    found = [
+        (table, rule_law(facts.rule, table), law)
+        for table, law in zip(measured.tables, measured.laws, strict=True)
+    ]
+    fault = suspect(facts.rule, found)
+    assert fault.name == OF_TREES[name]
+    assert fault.explained > (0.5 if name in ROUGHLY else 0.999)
 
 
 @pytest.mark.parametrize(

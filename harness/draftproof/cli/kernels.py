@@ -212,17 +212,44 @@ def _processor(arguments: argparse.Namespace, function: Any) -> Result:
 
 
 def _selftest(arguments: argparse.Namespace) -> Result:
+    from draftproof.environment import hardware, versions
     from draftproof.kernels.planted.catalogue import scores
 
-    wrong = faults = controls = 0
-    for score in scores(arguments.planted, rows=min(arguments.rows, 300_000)):
+    require_file("--json", arguments.json)
+    rows = min(arguments.rows, 300_000)
+    told = []
+    for score in scores(arguments.planted, rows=rows):
         planted = score.planted
-        faults, controls = faults + (not planted.lossless), controls + planted.lossless
-        wrong += not score.right
         caught = ", ".join(score.caught_by) or "nothing"
         verdict = "" if score.right else "  WRONG"
         print(f"{planted.id:<24} {planted.title:<60} {caught}{verdict}", flush=True)
         if score.suspected:
             print(f"{'':<24} points to: {score.suspected[0]}", flush=True)
-    text = f"\n{faults} faults and {controls} lossless controls: {wrong} judged wrongly"
+        told.append(
+            {
+                "id": planted.id,
+                "title": planted.title,
+                "source": planted.source,
+                "lossless": planted.lossless,
+                "randomness": planted.facts.get("randomness", "uniforms"),
+                "shape": planted.facts.get("shape", "chain"),
+                "caught_by": list(score.caught_by),
+                "points_to": list(score.suspected[:1]),
+                "seconds": round(sum(check.seconds for check in score.checks), 2),
+            }
+        )
+    wrong = sum(entry["lossless"] == bool(entry["caught_by"]) for entry in told)
+    controls = sum(bool(entry["lossless"]) for entry in told)
+    if arguments.json is not None:
+        document = {
+            "command": arguments.typed,
+            "rows": rows,
+            "versions": versions(),
+            "hardware": hardware(),
+            "kernels": told,
+        }
+        write_text(arguments.json, strict_json(document))
+    text = (
+        f"\n{len(told) - controls} faults and {controls} lossless controls: {wrong} judged wrongly"
+    )
     return Result(text, FAULT_EXIT_CODE if wrong else 0)

@@ -92,14 +92,14 @@ class Tables:
         self.parents = torch.tensor(trees, dtype=torch.int64, device=device)
 
     def as_given(self) -> list[DraftTable]:
-        """The tables with their laws as the kernel is given them: rounded to its dtype."""
+        """The tables as the kernel is given them: laws rounded to its dtype, ids of the batch."""
         given = []
         for row, table in enumerate(self.tables):
             ids = torch.tensor(table.ids)
             steps = len(table) + 1
             target = self.target[row, :steps].cpu().double()[:, ids].numpy()
             draft = self.draft[row, :steps].cpu().double()[:, ids].numpy()
-            given.append(replace(table, target=target, draft=draft))
+            given.append(replace(table, target=target, draft=draft, vocabulary=self.vocabulary))
         return given
 
     def call(

@@ -14,6 +14,9 @@ from draftproof.kernels.faults import fault_laws
 from draftproof.kernels.judge import EmittedLaw
 from draftproof.kernels.tables import DraftTable
 
+NEAR = 0.6
+"""The part of a difference that a fault explains, for it to be told as the nearest one."""
+
 
 class Site(StrEnum):
     """Where an emitted token comes from."""
@@ -167,8 +170,13 @@ class Suspect:
     @property
     def sentence(self) -> str:
         """In words."""
-        if self.explained < 0.9:
+        if self.explained < NEAR:
             return "none of the named faults has such a law"
+        if self.explained < 0.9:
+            return (
+                f"none of the named faults has this law; the nearest, which explains "
+                f"{self.explained:.0%} of the difference, is: {self.name}"
+            )
         how = "exactly" if self.explained > 0.9999 and abs(self.share - 1) < 1e-3 else "most like"
         acting = "" if abs(self.share - 1) < 0.02 else f", at a share of {self.share:.3g}"
         return f"the law is {how} that of this fault: {self.name}{acting}"

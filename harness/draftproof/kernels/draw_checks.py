@@ -6,16 +6,14 @@ from collections import Counter
 
 import numpy as np
 import torch
-from scipy.stats import binom, chi2
+from scipy.stats import binom, chi2_contingency, norm
 
 from draftproof.conformance.check_result import Finding, Status
 from draftproof.kernels.adversarial import dense_table
 from draftproof.kernels.calling import Reading, Tables, called
 from draftproof.kernels.chance import ROWS, open_table
 from draftproof.kernels.contract import END, RandomSource
-from draftproof.kernels.evidence import TOLERANCES, Evidence, Null
 from draftproof.kernels.examination import Examination
-from draftproof.kernels.judge import EmittedLaw, rule_law
 from draftproof.kernels.sampling import Source
 
 MOST_DRAWS = 200_000
@@ -23,8 +21,8 @@ MOST_DRAWS = 200_000
 FLAT = 400
 """Ids of the table on which two rows seldom emit the same."""
 
-CALLS = 200
-"""Of 64 rows, whose counts are compared."""
+SPREAD = {2: 1000, 5: 600, 64: 200}
+"""Rows of a call, and how many such calls are compared by their counts."""
 
 LAGS = (1, 2, 3, 4, 7, 16, 64, 100, 256)
 """How far rows stand apart whose tokens are looked at together."""
@@ -124,16 +122,9 @@ def _count(start: torch.Tensor, used: torch.Generator) -> int | None:
 
 def independence(examination: Examination) -> Finding:
     """Rows of one batch, and calls after one another, are independent."""
-    facts = examination.facts
     if examination.exact:
         return _UNIFORMS
-    problems, rows = _shared(examination)
-    if not facts.one_row:
-        more, counted = _spread(examination)
-        problems, rows = [*problems, *more], rows + counted
-    if facts.rule != "any":
-        more, counted = _dependent(examination)
-        problems, rows = [*problems, *more], rows + counted
+    problems, rows = dependence(examination)
     return Finding(
         status=Status.FAILED if problems else Status.PASSED,
         n=rows,
@@ -143,12 +134,20 @@ def independence(examination: Examination) -> Finding:
     )
 
 
+def dependence(examination: Examination) -> tuple[list[str], int]:
+    """In which ways rows of a kernel that draws by itself are not independent, and rows asked."""
+    ways = [_shared]
+    if not examination.facts.one_row:
+        ways += [_spread]
+    ways += [_dependent]
+    found = [way(examination) for way in ways]
+    return [problem for problems, _ in found for problem in problems], sum(n for _, n in found)
+
+
 def _dependent(examination: Examination) -> tuple[list[str], int]:
-    """Pairs of rows whose joint law is not that of two independent ones, and the rows asked."""
+    """Pairs of rows whose emissions go together, by a χ² test of independence, and rows asked."""
     facts = examination.facts
     batch = Tables([open_table(facts)], facts)
-    law = rule_law(facts.rule, batch.as_given()[0])
-    null = Null.of(_pairs(law), {}, (), TOLERANCES[facts.dtype])
     source = Source(facts, examination.seed + 11)
     size = 400 if facts.one_row else 4096
     half = size // 2
@@ -159,11 +158,9 @@ def _dependent(examination: Examination) -> tuple[list[str], int]:
         "the first rows and the last, in the opposite order": -2,
         **{f"rows {lag} apart" if lag > 1 else "rows side by side": lag for lag in LAGS},
     }
-    alpha = examination.alpha / (2 * len(names))
-    tests = {
-        name: Evidence([null], (), alpha=alpha, tolerance=TOLERANCES[facts.dtype]) for name in names
+    pairs: dict[str, Counter[tuple[tuple[int, ...], tuple[int, ...]]]] = {
+        name: Counter() for name in names
     }
-    index = {emission: place for place, emission in enumerate(null.emissions)}
     for _ in range(3):
         first, second = (
             _emissions(
@@ -173,60 +170,79 @@ def _dependent(examination: Examination) -> tuple[list[str], int]:
         )
         for name, lag in names.items():
             if lag == 0:
-                pairs = zip(first, second, strict=True)
+                pairs[name].update(zip(first, second, strict=True))
             elif lag == -1:
-                pairs = zip(first, reversed(second), strict=True)
+                pairs[name].update(zip(first, reversed(second), strict=True))
             elif lag == -2:
-                pairs = zip(second[:half], second[: half - 1 : -1], strict=False)
+                pairs[name].update(zip(second[:half], second[: half - 1 : -1], strict=False))
             else:
                 # Every row in one pair at most, so that pairs are independent.
                 starts = [at for at in range(size - lag) if (at // lag) % 2 == 0]
-                pairs = zip(
-                    (first[at] for at in starts), (first[at + lag] for at in starts), strict=True
-                )
-            counts = np.zeros(len(null.law))
-            for one, other in pairs:
-                counts[index.get((*one, -9, *other), len(null.emissions))] += 1
-            tests[name].add(0, counts)
-    problems = [
-        f"{name} are not independent (e-value 10^{test.value / np.log(10):.1f})"
-        for name, test in tests.items()
-        if test.rejects
-    ]
+                pairs[name].update((first[at], first[at + lag]) for at in starts)
+    # The tail of χ² is a nearly right one: a tenth of α makes up for the difference.
+    alpha = examination.alpha / (20 * len(names))
+    problems = []
+    for name, counts in pairs.items():
+        p_value = _p_value(counts)
+        if p_value < alpha:
+            problems.append(f"{name} are not independent (p = {p_value:.1g})")
     return problems, 6 * size
+
+
+def _p_value(pairs: Counter[tuple[tuple[int, ...], tuple[int, ...]]]) -> float:
+    """Of independence; what is emitted in less than 5% of pairs counts as one."""
+    marginal: Counter[tuple[int, ...]] = Counter()
+    for emissions, amount in pairs.items():
+        for emission in emissions:
+            marginal[emission] += amount
+    least = 0.1 * pairs.total()
+    frequent = [emission for emission, amount in marginal.items() if amount >= least]
+    place = {emission: index for index, emission in enumerate(frequent)}
+    table = np.zeros((len(frequent) + 1, len(frequent) + 1))
+    for (one, other), amount in pairs.items():
+        table[place.get(one, -1), place.get(other, -1)] += amount
+    table = table[table.sum(1) >= least / 2][:, table.sum(0) >= least / 2]
+    if min(table.shape) < 2:
+        return 1.0
+    return float(chi2_contingency(table, correction=False).pvalue)
 
 
 def _spread(examination: Examination) -> tuple[list[str], int]:
     """Whether calls differ in how often they emit the same, as much as independent rows do."""
+    problems, asked = [], 0
+    for size, calls in SPREAD.items():
+        problem = _spread_of(examination, size, calls)
+        problems += [] if problem is None else [problem]
+        asked += size * calls
+    return problems, asked
+
+
+def _spread_of(examination: Examination, size: int, calls: int) -> str | None:
     facts = examination.facts
     batch = Tables([open_table(facts)], facts)
-    source = Source(facts, examination.seed + 13)
-    size = 64
-    calls = [
+    source = Source(facts, examination.seed + 13 + size)
+    emitted = [
         _emissions(batch.run(examination.kernel, np.zeros(size, np.int64), None, source.generator))
-        for _ in range(CALLS)
+        for _ in range(calls)
     ]
-    likeliest, _ = Counter(emission for call in calls for emission in call).most_common(1)[0]
-    counts = np.array([call.count(likeliest) for call in calls])
+    likeliest, _ = Counter(one for call in emitted for one in call).most_common(1)[0]
+    counts = np.array([call.count(likeliest) for call in emitted])
     share = counts.mean() / size
     if share == 1:
-        return [], CALLS * size
-    statistic = float(((counts - counts.mean()) ** 2).sum() / (size * share * (1 - share)))
-    # The law of the statistic is nearly this one: a tenth of α makes up for the difference.
-    alpha = examination.alpha / 20
-    ratio = statistic / (CALLS - 1)
-    problems = []
-    if chi2.cdf(statistic, CALLS - 1) < alpha:
-        problems.append(
-            f"calls differ in how often they emit the same by {ratio:.2g} times the variance of "
-            "independent rows: rows of a call are spread evenly, not drawn"
-        )
-    elif chi2.sf(statistic, CALLS - 1) < alpha:
-        problems.append(
-            f"calls differ in how often they emit the same by {ratio:.2g} times the variance of "
-            "independent rows: rows of a call share draws"
-        )
-    return problems, CALLS * size
+        return None
+    own = size * share * (1 - share)
+    squares = float(((counts - counts.mean()) ** 2).sum() / own)
+    # A square of a binomial count has mean 1 and this variance; their sum is nearly normal.
+    variance = 2 + (1 - 6 * share * (1 - share)) / own
+    away = (squares - (calls - 1)) / np.sqrt(calls * variance)
+    # A tenth of α makes up for the difference.
+    if 2 * norm.sf(abs(away)) >= examination.alpha / (20 * len(SPREAD)):
+        return None
+    how = "share draws" if away > 0 else "are spread evenly, not drawn"
+    return (
+        f"calls of {size} rows differ in how often they emit the same by {squares / calls:.2g} "
+        f"times the variance of independent rows: rows of a call {how}"
+    )
 
 
 def _emissions(reading: Reading) -> list[tuple[int, ...]]:
@@ -282,14 +298,6 @@ def _shared(examination: Examination) -> tuple[list[str], int]:
             f"{size:,} rows: they share their draws"
         )
     return problems, rows
-
-
-def _pairs(law: EmittedLaw) -> EmittedLaw:
-    return {
-        (*one, -9, *other): share * second
-        for one, share in law.items()
-        for other, second in law.items()
-    }
 
 
 def _no_generator() -> Finding:

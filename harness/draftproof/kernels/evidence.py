@@ -172,6 +172,11 @@ class Evidence:
         value = float(self._named[fault, share])
         return self.names[int(fault)], SHARES[int(share)], value
 
+    @property
+    def unnamed(self) -> float:
+        """The logarithm of the likelihood ratio of laws that no name was given, over all tables."""
+        return float(self._dirichlet.sum(0).max())
+
     def worst_table(self) -> int:
         """The table whose own counts speak loudest."""
         return int(np.argmax(self._dirichlet.max(1)))

@@ -116,35 +116,60 @@ def flashinfer_chain_speculative_sampling(call: ChainCall) -> torch.Tensor:
 
 
 @declare(shape="tree", rule="point-mass", device="cuda")
-def sglang_tree_speculative_sampling_target_only(call: TreeCall) -> torch.Tensor:
+def sglang_tree_speculative_sampling_target_only(call: TreeCall) -> Any:
     """`sgl_kernel.tree_speculative_sampling_target_only`: deterministic trees, on a GPU."""
     from sgl_kernel import (  # type: ignore[import-not-found]
         tree_speculative_sampling_target_only,
     )
 
     assert call.uniforms is not None
-    rows, nodes = call.tokens.shape
-    device, width = call.tokens.device, nodes + 1
-    candidates = torch.nn.functional.pad(call.tokens, (1, 0)).contiguous()
-    index = torch.arange(rows * width, device=device).reshape(rows, width)
-    predicts = torch.full((rows * width,), -1, dtype=torch.int32, device=device)
-    accepted = torch.full((rows, width), -1, dtype=torch.int32, device=device)
-    lengths = torch.zeros(rows, dtype=torch.int32, device=device)
+    width = call.tokens.shape[1] + 1
+    tree = _SglangTree(call)
     tree_speculative_sampling_target_only(
-        predicts=predicts,
-        accept_index=accepted,
-        accept_token_num=lengths,
-        candidates=candidates,
-        retrive_index=index,
-        retrive_next_token=call.first_children(),
-        retrive_next_sibling=call.next_siblings(),
+        **tree.arguments,
         uniform_samples=call.uniforms[:, :width].contiguous(),
-        uniform_samples_for_final_sampling=call.uniforms[:, nodes].contiguous(),
+        uniform_samples_for_final_sampling=call.uniforms[:, width - 1].contiguous(),
         target_probs=call.target_probabilities.contiguous(),
         draft_probs=torch.zeros_like(call.target_probabilities),
         threshold_single=1.0,
         threshold_acc=1.0,
         deterministic=True,
     )
-    kept = accepted.long()
-    return torch.where(kept >= 0, predicts.long()[kept.clamp_min(0)], -1)
+    return tree.emitted()
+
+
+@declare(shape="tree", rule="point-mass", device="cuda")
+def sglang_verify_tree_greedy(call: TreeCall) -> Any:
+    """`sgl_kernel.verify_tree_greedy`: the argmax of every node is verified, on a GPU.
+
+    Its law is the rule's where the target's laws are one-hot, and nowhere else.
+    """
+    from sgl_kernel import verify_tree_greedy
+
+    tree = _SglangTree(call)
+    verify_tree_greedy(**tree.arguments, target_predict=call.target_probabilities.argmax(-1))
+    return tree.emitted()
+
+
+class _SglangTree:
+    """The arguments that both of SGLang's functions take, and what they write their results to."""
+
+    def __init__(self, call: TreeCall) -> None:
+        rows, nodes = call.tokens.shape
+        device, width = call.tokens.device, nodes + 1
+        index = torch.arange(rows * width, device=device).reshape(rows, width)
+        self.arguments = {
+            "predicts": torch.full((rows * width,), -1, dtype=torch.int32, device=device),
+            "accept_index": torch.full((rows, width), -1, dtype=torch.int32, device=device),
+            "accept_token_num": torch.zeros(rows, dtype=torch.int32, device=device),
+            "candidates": torch.nn.functional.pad(call.tokens, (1, 0)).contiguous(),
+            "retrive_index": index,
+            "retrive_next_token": call.first_children(),
+            "retrive_next_sibling": call.next_siblings(),
+        }
+
+    def emitted(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The emitted tokens, and the accepted lengths that were written."""
+        kept = self.arguments["accept_index"].long()
+        tokens = self.arguments["predicts"].long()[kept.clamp_min(0)]
+        return torch.where(kept >= 0, tokens, -1), self.arguments["accept_token_num"]

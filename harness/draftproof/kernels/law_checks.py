@@ -8,7 +8,9 @@ import numpy as np
 
 from draftproof.conformance.check_result import Finding, Status
 from draftproof.kernels.calling import named
-from draftproof.kernels.diagnosis import Suspect, discrepancy, suspect
+from draftproof.kernels.contract import RandomSource
+from draftproof.kernels.diagnosis import NEAR, Suspect, discrepancy, suspect
+from draftproof.kernels.draw_checks import dependence
 from draftproof.kernels.evidence import smallest_share
 from draftproof.kernels.examination import Examination
 from draftproof.kernels.faults import NAMES, fault_laws
@@ -24,7 +26,7 @@ NO_UNIFORMS = Finding(
 )
 
 _BLAMED = 40
-"""The smallest failing tables, which are looked at closely and compared with the named faults."""
+"""Failing tables that are looked at closely and compared with the named faults, at most."""
 
 _SHOWN = 4
 """Problems of one kind that are told; the others are counted."""
@@ -43,11 +45,18 @@ def exact_law(examination: Examination) -> Finding:
     failing = wrong_tables(examination, measured)
     if failing:
         # What was not found by a coarse search must not count as a fault.
-        failing = sorted(failing, key=lambda index: measured.tables[index].size)[:_BLAMED]
+        failing = _smallest_and_others(failing, measured)
         again = examination.measure([measured.tables[index] for index in failing], fine=6)
         still = set(wrong_tables(examination, again))
         failing = [index for place, index in enumerate(failing) if place in still]
     return law_finding(examination, measured, failing)
+
+
+def _smallest_and_others(failing: Sequence[int], measured: Measured) -> list[int]:
+    """Half of those to be looked at are the smallest ones; the others are of all sizes."""
+    ordered = sorted(failing, key=lambda index: measured.tables[index].size)
+    small, others = ordered[: _BLAMED // 2], ordered[_BLAMED // 2 :]
+    return [*small, *others[:: max(1, -(-2 * len(others) // _BLAMED))]]
 
 
 def wrong_tables(examination: Examination, measured: Measured) -> list[int]:
@@ -89,7 +98,8 @@ def law_finding(
     if failing:
         forms = dict(reversed(measured.malformed))
         pairs = [(tables[i], rule_law(facts.rule, tables[i]), measured.laws[i]) for i in failing]
-        lines = [*_blame(examination, pairs, forms, failing, told), *lines]
+        right = _right_tables(facts.rule, measured, failing)
+        lines = [*_blame(examination, pairs, right, forms, failing, told), *lines]
         lines.append(_regression(examination, tables[failing[0]], list(pairs)))
         told["failing_tables"] = len(failing)  # of those that were looked at closely
         return Finding(
@@ -127,6 +137,7 @@ def law_finding(
 def _blame(
     examination: Examination,
     pairs: list[tuple[DraftTable, EmittedLaw, EmittedLaw]],
+    right: list[tuple[DraftTable, EmittedLaw, EmittedLaw]],
     forms: dict[int, str],
     failing: Sequence[int],
     told: dict[str, object],
@@ -148,10 +159,27 @@ def _blame(
             f"(fixture '{table.name}', draft {named(table, table.tokens)}; the largest difference "
             f"of {gaps[worst]:.3g} exceeds {examination.tolerance:g})"
         )
-    found_fault = suspect(examination.facts.rule, pairs[:_BLAMED])
+    # A fault that would show where the law is right is not the one.
+    found_fault = suspect(examination.facts.rule, [*pairs[:_BLAMED], *right])
     _tell(examination, found_fault, told)
-    lines.append(f"{found_fault.sentence} (by the {len(failing)} smallest tables that differ)")
+    if ill is None or found_fault.explained >= NEAR:
+        lines.append(f"{found_fault.sentence} (by {len(failing)} tables that differ)")
     return lines
+
+
+def _right_tables(
+    rule: str, measured: Measured, failing: Sequence[int]
+) -> list[tuple[DraftTable, EmittedLaw, EmittedLaw]]:
+    """Some of the tables whose law is right, with that law, spread over all of them."""
+    wrong = {*failing, *measured.unresolved, *(index for index, _ in measured.malformed)}
+    found = []
+    for index in range(0, len(measured.tables), max(1, len(measured.tables) // (3 * _BLAMED))):
+        if index in wrong:
+            continue
+        expected = rule_law(rule, measured.tables[index])
+        if largest_gap(expected, measured.laws[index]) < 1e-5:
+            found.append((measured.tables[index], expected, expected))
+    return found[: 2 * _BLAMED]
 
 
 def _shown(table: DraftTable, index: int, forms: dict[int, str]) -> str:
@@ -297,6 +325,9 @@ def _sampled_blame(
     examination: Examination, found: Sampled, given: bool, told: dict[str, object]
 ) -> list[str]:
     evidence, lines = found.evidence, []
+    dependent = examination.facts.randomness is not RandomSource.UNIFORMS and bool(
+        dependence(examination)[0]
+    )
     worst = evidence.worst_table()
     best = evidence.named_best()
     if given:
@@ -310,7 +341,11 @@ def _sampled_blame(
                 f"'{table.name}', draft {named(table, table.tokens)}, "
                 f"{int(evidence.counts[worst].sum()):,} rows)"
             )
-    if best is not None and best[2] >= evidence.bar:
+    if dependent:
+        lines.append("rows are not independent (see 'independence'), so that this may be no law")
+    elif best is None or best[2] < max(evidence.bar, 0.9 * evidence.unnamed):
+        lines.append("none of the named faults explains the rows")
+    else:
         told["suspect"] = best[0]
         examination.suspected.append(best[0])
         acting = "" if best[1] == 1 else f", at a share of {best[1]:g}"

@@ -189,7 +189,7 @@ def pasteable(table: DraftTable, name: str, facts: dict[str, object]) -> str:
         form += f'        proposals="{table.proposals}",\n'
     if table.greedy:
         form += "        greedy=True,\n"
-    if table.ids != tuple(range(len(table.ids))):
+    if table.ids != tuple(range(table.vocabulary)):
         form += f"        ids={table.ids},\n        vocabulary={table.vocabulary},\n"
     given = "".join(f', {key}="{value}"' for key, value in facts.items())
     return (
