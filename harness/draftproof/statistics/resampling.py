@@ -113,7 +113,7 @@ def resample_weights(
         return
     weights = _kept(units, seed, resamples)
     for rows in _blocks(units, resamples):
-        yield rows, weights[rows].astype(np.float64)
+        yield rows, weights[rows]
 
 
 def _blocks(units: int, resamples: int) -> Iterator[slice]:
@@ -132,10 +132,13 @@ def _drawn(units: int, seed: tuple[int, ...], resamples: int) -> Iterator[tuple[
         yield rows, weights.reshape(count, units).astype(np.float64)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _kept(units: int, seed: tuple[int, ...], resamples: int) -> np.ndarray:
-    """uint16 ``[resamples, units]``; every figure of a stratum is of the same draws."""
-    weights = np.empty((resamples, units), np.uint16)
+    """float64 ``[resamples, units]``, 80 MB at most by default: a domain's draws, for every figure.
+
+    Small integers would take less, and longer than the product to be converted for each figure.
+    """
+    weights = np.empty((resamples, units))
     for rows, block in _drawn(units, seed, resamples):
         weights[rows] = block
     weights.flags.writeable = False
