@@ -41,6 +41,22 @@ def test_noise_larger_than_the_margin_gives_a_warning_and_no_verdict():
     assert few.reason == "3 paired ratios do not bound their median; at least 6 are needed"
 
 
+@pytest.mark.parametrize(("prompts", "noise"), [(12, 0.4), (24, 0.45), (50, 0.5), (5, 0.01)])
+def test_a_slowdown_beyond_all_noise_fails_although_the_noise_is_large(prompts, noise):
+    found = judged(0.4, noise, prompts=prompts, seed=3)
+    assert found.change.high - found.change.low > 2 * 0.1 or prompts < 6
+    assert found.change.high < -0.1 or prompts < 6
+    assert found.outcome is Outcome.FAIL
+    assert found.reason == ""
+
+
+def test_noise_alone_fails_no_more_often_than_alpha_and_passes_never():
+    found = [judged(0.9, 0.6, prompts=12, seed=[2, run]) for run in range(300)]
+    assert {each.outcome for each in found} == {Outcome.FAIL, Outcome.NO_VERDICT}
+    fails = sum(each.outcome is Outcome.FAIL for each in found)
+    assert binomtest(fails, 300, 0.05, "greater").pvalue > 1e-3
+
+
 def test_the_change_is_the_median_of_paired_ratios():
     before = np.array([1.0, 2.0, 4.0, 2.0, 3.0, 1.0, 2.0])
     now = before * np.array([0.9, 0.95, 1.0, 1.05, 1.1, 0.2, 9.0])

@@ -33,8 +33,8 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """The prompts decide neither."""
     NO_VERDICT = "no verdict"
-    """Seconds whose noise is larger than the margin, or nothing to compare: a warning beside other
-    gates."""
+    """Seconds whose noise is larger than the margin and that are not beyond it for certain, or
+    nothing to compare: a warning beside other gates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,8 @@ class Judgement:
         reason: Why there is no verdict, or what an outcome rests on; else empty.
         alike: Where all prompts have one figure and a bound is not it: the chance that a prompt has
             it, at most, if the mean is the bound; else 0.
+        noisy: Whether the noise of seconds is larger than the margin. It then does not pass, and
+            where it does not fail there is no verdict.
     """
 
     gate: Gate
@@ -74,6 +76,7 @@ class Judgement:
     prompts_to_decide: int | None = None
     reason: str = ""
     alike: float = 0.0
+    noisy: bool = False
 
     @property
     def rose(self) -> bool:
@@ -254,7 +257,11 @@ def decide(judgements: Sequence[Judgement], alpha: float) -> list[Judgement]:
         if judgement.outcome is Outcome.NO_VERDICT:
             decided.append(judgement)
         elif next(adjusted) <= alpha:
-            decided.append(replace(judgement, outcome=Outcome.FAIL))
+            # Beyond the margin in spite of its noise.
+            reason = "" if judgement.noisy else judgement.reason
+            decided.append(replace(judgement, outcome=Outcome.FAIL, reason=reason))
+        elif judgement.noisy:
+            decided.append(replace(judgement, outcome=Outcome.NO_VERDICT))
         elif judgement.p_pass <= alpha:
             decided.append(replace(judgement, outcome=Outcome.PASS))
         else:

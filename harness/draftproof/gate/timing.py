@@ -41,8 +41,9 @@ def judge_speed(
 
     Returns:
         p-values of the median of now ÷ before by the sign test, which is exact for any
-        distribution of noise; `Outcome.NO_VERDICT` where half the interval is wider than the
-        margin, or where there is none.
+        distribution of noise. Where half the interval is wider than the margin, or where there is
+        no interval, it may fail but not pass (`Judgement.noisy`): noise hides that a change is
+        small, not that it is large.
 
     Source:
         Conover 1999, chapter 3: tests and intervals of quantiles by binomial counts
@@ -64,19 +65,20 @@ def judge_speed(
     noise = (change.high - change.low) / 2
     found = replace(found, change=change, reason="")
     margin = min(gate.fall, gate.rise)
+    decidable = _decidable(found, ratios, 1.0)
     if math.isinf(noise):
-        return replace(
-            found,
-            reason=f"{len(ratios)} paired ratios do not bound their median; at least "
-            f"{fewest_to_bound(level)} are needed",
+        why = (
+            f"{len(ratios)} paired ratios do not bound their median; at least "
+            f"{fewest_to_bound(level)} are needed"
         )
-    if noise > margin:
-        return replace(
-            found,
-            reason=f"the noise of {len(ratios)} paired ratios (±{noise:.1%}) is larger than the "
-            f"margin ({margin:.1%}); measure on a quieter machine, or more prompts",
+    elif noise > margin:
+        why = (
+            f"the noise of {len(ratios)} paired ratios (±{noise:.1%}) is larger than the margin "
+            f"({margin:.1%}); measure on a quieter machine, or more prompts"
         )
-    return _decidable(found, ratios, 1.0)
+    else:
+        return decidable
+    return replace(decidable, p_pass=1.0, noisy=True, reason=why)
 
 
 def judge_speedup(gate: Gate, scope: str, now: np.ndarray, level: float) -> Judgement:

@@ -8,6 +8,7 @@ equal prompts leave open is in `draftproof.statistics.small_samples`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,8 +17,11 @@ import numpy as np
 
 from draftproof.statistics.resampling import Resampling, resampled_totals
 from draftproof.statistics.small_samples import (
+    ONE_IN_FIVE,
     degrees_of_freedom,
     heaviest_share,
+    likeness,
+    missing,
     moment_interval,
     unseen_share,
 )
@@ -31,6 +35,8 @@ SHARE = (0.0, 1.0)
 """Those of a rate."""
 LEAST_PROMPTS = 3
 """Prompts below which no interval is given: two have one difference between them."""
+ALIKE = math.inf
+"""Of prompts that do not differ at all."""
 BOOTSTRAP_PROMPTS = 7
 """Prompts from which a ratio is resampled. With fewer, many resamples have hardly any spread of
 their own to divide by; the interval is then made of the variance alone."""
@@ -67,11 +73,15 @@ class RatioSums(NamedTuple):
         numerators: Σ x over a prompt's observations.
         denominators: How many there are.
         squares: Σ x², for the design effect; None if it is not asked for.
+        noise: The variance of each numerator if a prompt's observations were independent, to tell
+            prompts that differ from such as look different by chance (`own_noise`); None where
+            that is not known: then prompts are alike only if they do not differ at all.
     """
 
     numerators: np.ndarray
     denominators: np.ndarray
     squares: np.ndarray | None = None
+    noise: np.ndarray | None = None
 
 
 class StratifiedEstimates(NamedTuple):
@@ -91,8 +101,9 @@ def stratified_estimates(
 
     From `BOOTSTRAP_PROMPTS` prompts on in every stratum it is a bootstrap-t interval, and with
     fewer the one of `moment_interval`. Either has the degrees of freedom that prompts of unequal
-    weight leave, and the jackknife's standard error. Strata whose prompts are all alike add what
-    others may be (`unseen_share`). ``docs/statistics.md`` has the coverage of all that.
+    weight leave, and the jackknife's standard error. Strata add
+    what prompts may be that are unlike those drawn (`unseen_share`), as far as these look all alike
+    (`likeness`). ``docs/statistics.md`` has the coverage of all that.
 
     The pooled ratio is that of all prompts' sums. Its resamples draw as many prompts of every
     stratum as there are (stratified): how many prompts a domain has is decided by who runs the
@@ -144,8 +155,7 @@ def stratified_estimates(
 
 
 def _columns(sums: RatioSums, block: slice) -> RatioSums:
-    squares = None if sums.squares is None else sums.squares[:, block]
-    return RatioSums(sums.numerators[:, block], sums.denominators[:, block], squares)
+    return RatioSums(*(None if column is None else column[:, block] for column in sums))
 
 
 def _with_products(sums: RatioSums) -> np.ndarray:
@@ -196,7 +206,10 @@ def _estimates(
         prompts = _Prompts(
             weights=[sums.denominators[:, i] for sums in strata],
             ratios=[float(own.ratio[0, i]) for own, _ in totals],
-            alike=[bool(own.of(i).variance[0] == 0) for own, _ in totals],
+            alike=[
+                _likeness(sums, float(own.of(i).variance[0]), i)
+                for sums, (own, _) in zip(strata, totals, strict=True)
+            ],
             jackknife_variance=float(jackknife[i]),
         )
         estimate = _estimate(prompts, sample.of(i), draws.of(i), absent, bounds, level)
@@ -213,13 +226,14 @@ class _Prompts(NamedTuple):
     Attributes:
         weights: ``[prompts]`` of each stratum, their denominators.
         ratios: Of each stratum; NaN where no prompt has the figure.
-        alike: Whether all prompts of a stratum have its ratio.
+        alike: How far the prompts of a stratum look all alike, 0 to 1 (`likeness`); `ALIKE` where
+            they are.
         jackknife_variance: Of the ratio over all strata.
     """
 
     weights: list[np.ndarray]
     ratios: list[float]
-    alike: list[bool]
+    alike: list[float]
     jackknife_variance: float
 
 
@@ -299,20 +313,32 @@ def _beyond(
         prompts: By stratum.
         possible: The least and the largest value of the ratio.
         level: Coverage of the interval.
-        alike: Whether this is asked of strata alone whose prompts are all alike; else of all.
+        alike: Whether this is asked of strata as far as their prompts look alike; else of all.
     """
     below, above = (value - ends[0]) ** 2, (ends[1] - value) ** 2
     total = sum(float(weights.sum()) for weights in prompts.weights)
-    for weights, ratio, are_alike in zip(
+    carrying = sum(int(np.count_nonzero(weights)) for weights in prompts.weights)
+    for weights, ratio, look_alike in zip(
         prompts.weights, prompts.ratios, prompts.alike, strict=True
     ):
         own = float(weights.sum())
-        if own > 0 and (are_alike or not alike):
+        if own > 0 and (look_alike or not alike):
             share = own / total * unseen_share(int(np.count_nonzero(weights)), level)
+            if alike and look_alike < ALIKE:
+                share *= look_alike * missing(carrying, ONE_IN_FIVE)
             # A stratum at a bound has no room beyond it, however nothing bounds the other side.
             below += (share * room) ** 2 if (room := ratio - possible[0]) > 0 else 0.0
             above += (share * room) ** 2 if (room := possible[1] - ratio) > 0 else 0.0
     return value - below**0.5, value + above**0.5
+
+
+def _likeness(sums: RatioSums, variance: float, ratio: int) -> float:
+    """`likeness` of a stratum's prompts in one ratio."""
+    weights = sums.denominators[:, ratio]
+    if sums.noise is None or not weights.any():
+        return ALIKE if variance == 0 else 0.0
+    noise = float(sums.noise[:, ratio].sum()) / float(weights.sum()) ** 2
+    return ALIKE if variance == 0 else likeness(variance, noise, int(np.count_nonzero(weights)))
 
 
 def _bounded_by(ends: tuple[float, float], *others: tuple[float, float]) -> tuple[float, float]:

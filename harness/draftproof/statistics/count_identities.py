@@ -130,6 +130,34 @@ def check_accepted(
     return [*_called(accepted, counts)]
 
 
+def longest_told(counts: Counts) -> int:
+    """The most tokens that a draft has, as far as counters tell.
+
+    Where they do not say, it is the mean draft, rounded up; and `ASSUMED_LONGEST_DRAFT` where there
+    is less than a drafted token a step and steps without a draft are not told apart: some steps
+    then had none, and nothing says how long the others' were.
+
+    Example:
+        >>> longest_told(Counts(drafted=40, accepted=9, steps=10, longest_draft=4))
+        4
+        >>> longest_told(Counts(drafted=40, accepted=4, steps=10, lengths=(7, 2, 1)))
+        2
+        >>> longest_told(Counts(drafted=40, accepted=4, steps=10))
+        4
+        >>> longest_told(Counts(drafted=8, accepted=4, steps=10))
+        64
+    """
+    if counts.longest_draft is not None:
+        return counts.longest_draft
+    if counts.lengths is not None:
+        return _largest(counts.lengths)
+    drafts, _ = _drafts(counts)
+    if not counts.drafted:
+        return 0
+    is_known = drafts and (counts.drafted_steps is not None or counts.drafted >= drafts)
+    return -(-counts.drafted // drafts) if drafts and is_known else ASSUMED_LONGEST_DRAFT
+
+
 def _whole(counts: Counts) -> Iterator[str]:
     numbers = {
         name: getattr(counts, name)

@@ -37,17 +37,18 @@ class RatioMetric:
     ceiling: float = 1.0
     adds_depth: bool = False
 
-    def bounds(self, deepest: float) -> tuple[float, float]:
+    def bounds(self, deepest: float, most: float = math.inf) -> tuple[float, float]:
         """The least and the largest value it can have.
 
         Args:
             deepest: Depth of the deepest draft of the run; infinite where nobody tells.
+            most: What a draft of the run's shape leaves possible, as far as that is known.
 
         Example:
             >>> next(m for m in METRICS if m.name == "block_efficiency").bounds(3)
             (1.0, 4.0)
         """
-        return self.floor, self.ceiling + deepest if self.adds_depth else self.ceiling
+        return self.floor, min(most, self.ceiling + deepest if self.adds_depth else self.ceiling)
 
 
 _NO_STEP = "no step was taken, or the engine does not tell steps"

@@ -7,6 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+ONE_IN_FIVE = 0.2
+"""How common a kind of prompt is that intervals reckon with although no prompt drawn is of it."""
+ONE_IN_TEN = 0.1
+"""The same for floors and ceilings of a gate: to pass is to claim more than an interval does."""
+_SURE = 0.05
+"""Chance that a kind is missing from which on it is reckoned with the less."""
+
 
 def degrees_of_freedom(weights: Sequence[np.ndarray]) -> float:
     """How many degrees of freedom a standard error over prompts has.
@@ -72,6 +79,68 @@ def unseen_share(prompts: int, level: float) -> float:
         (0.708, 0.071)
     """
     return float(1 - ((1 - level) / 2) ** (1 / prompts))
+
+
+def own_noise(numerators: np.ndarray, denominators: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """The variance of each prompt's Σ x if its observations x were independent: Σ (x − mean x)².
+
+    Args:
+        numerators: ``[prompts]`` Σ x over a prompt's observations.
+        denominators: ``[prompts]`` how many there are.
+        squares: ``[prompts]`` Σ x².
+
+    Example:
+        >>> own_noise(np.array([3.0]), np.array([4.0]), np.array([3.0])).tolist()
+        [0.75]
+    """
+    count = np.where(denominators > 0, denominators, 1.0)
+    return np.maximum(squares - numerators**2 / count, 0.0)
+
+
+def likeness(variance: float, noise: float, prompts: int) -> float:
+    """How far prompts look all alike: 1 where their own noise explains how much they differ.
+
+    A few prompts of which some have one node more or less kept than others say as little of how far
+    other prompts may be as prompts that are the same in every node: both only say how many others
+    can be (`unseen_share`). Where prompts differ by more than the noise of their observations, the
+    spread is told by them, and the less is added, as the square of noise ÷ spread.
+
+    Args:
+        variance: Of a ratio, over prompts; above 0.
+        noise: The same if all observations were independent and of one law, whatever the prompt.
+        prompts: How many there are: so many vary by chance up to the 95% point of χ² ÷ (n − 1).
+
+    Returns:
+        0 where observations have no noise and prompts differ, up to 1.
+
+    Example:
+        >>> likeness(1.0, 1.0, 6), likeness(1.0, 0.0, 6)
+        (1.0, 0.0)
+        >>> round(likeness(10.0, 1.0, 6), 3)
+        0.049
+    """
+    from scipy.special import chdtri
+
+    degrees = max(1, prompts - 1)
+    by_chance = noise * float(chdtri(degrees, 0.05)) / degrees
+    return min(1.0, by_chance / variance) ** 2
+
+
+def missing(prompts: int, kind: float) -> float:
+    """How far it must be reckoned with that a kind of prompt is not among those drawn, 0 to 1.
+
+    Args:
+        prompts: How many were drawn.
+        kind: Share of prompts that are of it.
+
+    Returns:
+        1 as long as all of it may be missing with a chance of more than 5%; then as much of that.
+
+    Example:
+        >>> missing(13, ONE_IN_FIVE), round(missing(20, ONE_IN_FIVE), 2), missing(28, ONE_IN_TEN)
+        (1.0, 0.23, 1.0)
+    """
+    return min(1.0, float((1 - kind) ** prompts) / _SURE)
 
 
 def moment_interval(

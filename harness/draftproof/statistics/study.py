@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -154,6 +155,6 @@ def _by_domain(
         domain: domain_ratio_sums(metric, sums, np.flatnonzero(domain_of == domain))
         for domain in domains
     }
-    bounds = [metric.bounds(sums.deepest)]
+    bounds = [metric.bounds(sums.deepest, sums.ceilings.get(metric.name, math.inf))]
     found = stratified_estimates(strata, [metric.absent], resampling, bounds).by_stratum
     return {domain: estimates[0] for domain, estimates in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +20,7 @@ from draftproof.statistics.metrics import (
     study_length,
 )
 from draftproof.statistics.resampling import Resampling
+from draftproof.statistics.small_samples import own_noise
 from draftproof.statistics.sums import PromptSums, prompt_sums
 from draftproof.trace import CaseRecord, Verdict
 
@@ -139,12 +141,12 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
     domains = in_domain_order(case.domain for case in cases)
     domain_of = np.array(sums.domains, dtype=object)
     members = {domain: np.flatnonzero(domain_of == domain) for domain in domains}
-    columns, metrics = _ratio_columns(sums)
+    columns, metrics, bounds = _ratio_columns(sums)
     estimates = stratified_estimates(
         {domain: _rows(columns, rows) for domain, rows in members.items()},
         [metric.absent for metric in metrics],
         resampling,
-        [metric.bounds(sums.deepest) for metric in metrics],
+        bounds,
     )
     return RunSummary(
         domains={
@@ -208,9 +210,14 @@ def in_domain_order(domains: Iterable[str]) -> tuple[str, ...]:
 
 def ratio_sums(metric: RatioMetric, sums: Mapping[str, np.ndarray]) -> RatioSums:
     """What a metric is made of, each ``[prompts, 1]``."""
-    numerator = sums[metric.numerator]
+    numerator, denominator = sums[metric.numerator], sums[metric.denominator]
     squares = sums[metric.squares] if metric.squares else numerator
-    return RatioSums(numerator[:, None], sums[metric.denominator][:, None], squares[:, None])
+    noise = own_noise(numerator, denominator, squares)
+    # Where an engine tells no steps, lengths scatter as counts of rare events do, at least.
+    noise = np.where(
+        np.isnan(squares), np.maximum(0, numerator - metric.floor * denominator), noise
+    )
+    return RatioSums(numerator[:, None], denominator[:, None], squares[:, None], noise[:, None])
 
 
 def domain_ratio_sums(metric: RatioMetric, sums: PromptSums, rows: np.ndarray) -> RatioSums:
@@ -218,26 +225,34 @@ def domain_ratio_sums(metric: RatioMetric, sums: PromptSums, rows: np.ndarray) -
     return _rows(ratio_sums(metric, sums.totals), rows)
 
 
-def _ratio_columns(sums: PromptSums) -> tuple[RatioSums, list[RatioMetric]]:
-    """Each ``[prompts, ratios]``: `METRICS`, their prompt means, then every depth's."""
+def _ratio_columns(
+    sums: PromptSums,
+) -> tuple[RatioSums, list[RatioMetric], list[tuple[float, float]]]:
+    """`METRICS`, their prompt means, every depth's, each ``[prompts, ratios]``; and the bounds."""
     parts = [ratio_sums(metric, sums.totals) for metric in METRICS]
-    metrics = list(METRICS)
-    for metric, part in zip(METRICS, list(parts), strict=True):
+    metrics = [*METRICS, *METRICS]
+    for part in list(parts):
         has = part.denominators > 0
-        means = np.divide(part.numerators, part.denominators, out=np.zeros(has.shape), where=has)
-        parts.append(RatioSums(means, has.astype(np.float64), means**2))
-        metrics.append(metric)
+        count = np.where(has, part.denominators, 1.0)
+        means = np.where(has, part.numerators / count, 0.0)
+        noise = None if part.noise is None else part.noise / count**2
+        parts.append(RatioSums(means, has.astype(np.float64), means**2, noise))
+    bounds = [
+        metric.bounds(sums.deepest, sums.ceilings.get(metric.name, math.inf)) for metric in metrics
+    ]
     for depth in range(sums.depths):
         at_depth = {name: column[:, depth] for name, column in sums.by_depth.items()}
         at_depth["steps"] = sums.totals["steps"]
         parts += [ratio_sums(metric, at_depth) for metric in DEPTH_METRICS]
         metrics += DEPTH_METRICS
-    return RatioSums(*(np.hstack(side) for side in zip(*parts, strict=True))), metrics
+        for metric in DEPTH_METRICS:
+            most = sums.ceilings_by_depth.get(metric.name)
+            bounds.append(metric.bounds(sums.deepest, math.inf if most is None else most[depth]))
+    return RatioSums(*(np.hstack(side) for side in zip(*parts, strict=True))), metrics, bounds
 
 
 def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
-    squares = None if columns.squares is None else columns.squares[rows]
-    return RatioSums(columns.numerators[rows], columns.denominators[rows], squares)
+    return RatioSums(*(None if column is None else column[rows] for column in columns))
 
 
 def _with_study_length(estimates: Sequence[Estimate], depth: int) -> dict[str, Estimate]:

@@ -6,7 +6,7 @@ One pass over the columns; what is kept does not grow with the number of steps o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +14,11 @@ import numpy as np
 
 from draftproof.errors import TraceError
 from draftproof.statistics.batches import BATCH_ROWS, Batch, batches
-from draftproof.statistics.count_identities import check_counts, step_bounds
+from draftproof.statistics.count_identities import (
+    check_counts,
+    longest_told,
+    step_bounds,
+)
 from draftproof.trace import CaseRecord, Verdict
 
 TOTALS = (
@@ -73,6 +77,11 @@ class PromptSums:
         most_steps: ``[prompts]`` float64: the most steps there can have been. More than ``steps``
             only where an engine tells its counters and no steps
             (`draftproof.statistics.count_identities.step_bounds`): ``steps`` are then the fewest.
+        told_deepest: The longest draft of an engine that counts no steps, as it tells or as is
+            assumed (`draftproof.statistics.count_identities.longest_told`); 0 where there is none.
+        ceilings: What some figures cannot be above, by name in
+            `draftproof.statistics.metrics.METRICS`: the most of any drafted tree.
+        ceilings_by_depth: Likewise of `DEPTH_METRICS`, each ``[depths]``.
     """
 
     case_ids: tuple[str, ...]
@@ -80,6 +89,9 @@ class PromptSums:
     totals: Mapping[str, np.ndarray]
     by_depth: Mapping[str, np.ndarray]
     most_steps: np.ndarray
+    told_deepest: float = 0.0
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    ceilings_by_depth: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def depths(self) -> int:
@@ -88,15 +100,8 @@ class PromptSums:
 
     @property
     def deepest(self) -> float:
-        """What no accepted length is above: the largest depth of any draft.
-
-        Of an engine that tells counters and no steps, the most tokens drafted a step in any case,
-        which no mean over its steps can pass.
-        """
-        steps, drafted = self.totals["steps"], self.totals["drafted"]
-        counted = np.divide(drafted, steps, out=np.zeros(len(steps)), where=steps > 0)
-        untold = np.isnan(self.totals["accepted_squares"])
-        return max(float(self.depths), float(counted[untold].max(initial=0.0)))
+        """What no accepted length is above: the largest depth of any draft."""
+        return max(float(self.depths), self.told_deepest)
 
 
 def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
@@ -122,20 +127,24 @@ def prompt_sums(cases: Sequence[CaseRecord]) -> PromptSums:
             )
     flat: list[dict[str, np.ndarray]] = []
     deep: list[dict[str, np.ndarray]] = []
+    most: list[tuple[float, np.ndarray]] = []
     for batch in batches(measured, BATCH_ROWS):
         flat.append(_totals(batch))
         deep.append(_depth_totals(batch))
+        most.append((_most_accepted(batch), _most_matches(batch)))
     totals = {
         name: np.concatenate([np.empty(0), *(sums[name] for sums in flat)]) for name in TOTALS
     }
     by_depth = _of_all_depths(deep, totals["steps"])
-    most_steps = _add_counts(totals, measured)
+    most_steps, told_deepest = _add_counts(totals, measured)
     return PromptSums(
         case_ids=tuple(measured[row].case_id for row in order),
         domains=tuple(measured[row].domain for row in order),
         totals={name: column[order] for name, column in totals.items()},
         by_depth={name: column[order] for name, column in by_depth.items()},
         most_steps=most_steps[order],
+        told_deepest=told_deepest,
+        **_ceilings(most, by_depth["nodes"].shape[1], totals),
     )
 
 
@@ -167,7 +176,77 @@ def first_child_path(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, length, 0.0), known
 
 
-def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> np.ndarray:
+def _ceilings(
+    most: Sequence[tuple[float, np.ndarray]], depths: int, totals: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """`PromptSums.ceilings` and `PromptSums.ceilings_by_depth`, from those of the batches.
+
+    Args:
+        most: Of each batch, what `_most_accepted` and `_most_matches` say.
+        depths: The largest depth of all.
+        totals: `TOTALS`; where an engine tells no steps, accepted ÷ drafted is bounded by 1 alone.
+    """
+    matches = np.zeros(1 + depths)
+    for _, found in most:
+        matches[: len(found)] = np.maximum(matches[: len(found)], found)
+    accepted = max((found for found, _ in most), default=0.0)
+    if np.isnan(totals["accepted_squares"]).any():
+        accepted = 1.0
+    matches[matches == 0] = 1.0
+    return {
+        "ceilings": {
+            "acceptance_rate_drafted": accepted or 1.0,
+            "greedy_match": float(matches[0]),
+        },
+        "ceilings_by_depth": {"greedy_match": matches[1:]},
+    }
+
+
+def _most_accepted(batch: Batch) -> float:
+    """The largest depth ÷ nodes of any draft: what no accepted ÷ drafted is above; 0 of none."""
+    nodes = batch.steps["nodes"]
+    drafted = nodes > 0
+    return float((batch.steps["depth"][drafted] / nodes[drafted]).max(initial=0.0))
+
+
+def _most_matches(batch: Batch) -> np.ndarray:
+    """The largest share of greedy matches that any draft can have, 0 where there is none.
+
+    Siblings are different tokens, of which one at most is the target's most probable one: so it is
+    the share of families. Where more of a draft's nodes are matches, siblings are drawn with
+    replacement and may all be the same token: then it is 1.
+
+    Returns:
+        ``[1 + depths of the batch]``: in a whole draft, and at each depth.
+    """
+    steps, depths = len(batch.case_of_step), int(batch.nodes["depth"].max(initial=0))
+    cell = batch.step_of_node * depths + batch.nodes["depth"] - 1
+
+    def by_step_and_depth(which: np.ndarray) -> np.ndarray:
+        return _counted(cell, which, steps * depths).reshape(steps, depths)
+
+    nodes, families, matches = (
+        by_step_and_depth(which)
+        for which in (
+            np.ones(len(cell)),
+            batch.nodes["sibling_rank"] == 0,
+            batch.nodes["target_rank"] == 0,
+        )
+    )
+    repeat = bool((matches > families).any())
+    most = np.zeros(1 + depths)
+    for column, above, below in (
+        (slice(0, 1), families.sum(axis=1, keepdims=True), nodes.sum(axis=1, keepdims=True)),
+        (slice(1, None), families, nodes),
+    ):
+        share = np.divide(above, below, out=np.zeros(below.shape), where=below > 0)
+        most[column] = share.max(axis=0, initial=0.0)
+    return np.where(most > 0, 1.0, 0.0) if repeat else most
+
+
+def _add_counts(
+    totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]
+) -> tuple[np.ndarray, float]:
     """Add the totals of cases whose engine tells its counters and no steps.
 
     Counters that contradict themselves or the output are in no total: no figure made of them would
@@ -175,12 +254,13 @@ def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> n
     output's first token, which prefill decides, is in no step.
 
     Returns:
-        ``[cases]`` the most steps there can have been.
+        ``[cases]`` the most steps there can have been; and the longest draft of such engines.
 
     Mutates:
         `totals`.
     """
     most_steps = totals["steps"].copy()
+    longest = 0
     for row, case in enumerate(cases):
         counts, output = case.counts, case.speculative
         if counts is None or output is None:
@@ -188,6 +268,7 @@ def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> n
         tokens, by_text = len(output.token_ids), output.stop_reason == "stop_string"
         if case.contradictions or check_counts(counts, tokens, by_text=by_text):
             continue
+        longest = max(longest, longest_told(counts))
         fewest, most_steps[row] = step_bounds(counts, tokens, by_text=by_text)
         totals["steps"][row] = fewest
         totals["drafted"][row] = counts.drafted
@@ -196,7 +277,7 @@ def _add_counts(totals: dict[str, np.ndarray], cases: Sequence[CaseRecord]) -> n
         totals["committed_tokens"][row] = max(tokens - 1, fewest)
         for name in ("accepted_squares", "committed_squares"):
             totals[name][row] = np.nan
-    return most_steps
+    return most_steps, longest
 
 
 def _totals(batch: Batch) -> dict[str, np.ndarray]:
