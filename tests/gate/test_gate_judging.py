@@ -23,6 +23,7 @@ from draftproof.gate.judging import (
 )
 from draftproof.gate.paired import PairedSums
 from draftproof.gate.planning import fewest_to_fail
+from draftproof.statistics.small_samples import own_noise
 
 ALPHA = 0.05
 
@@ -342,3 +343,56 @@ def test_the_detectable_change_is_the_one_that_is_seen_four_times_in_five():
         seen += judge(gate, "code", pair, 0.95, interval=False).p_fail <= level
     assert 0.71 <= seen / 200 <= 0.88
     assert math.isinf(detectable(error, 5, level))
+
+
+def of_rates(gate, kept, of, *, interval=True):
+    """What a floor says of prompts by how many of their nodes were kept."""
+    kept, of = np.asarray(kept, float), np.asarray(of, float)
+    pair = PairedSums.beside_bound(kept, of, gate.bound)
+    noise = own_noise(kept, of, kept)
+    found = judge(gate, "code", pair, 0.95, interval=interval, deepest=3, noise=noise)
+    return decide([found], ALPHA)[0]
+
+
+def test_prompts_that_are_nearly_alike_are_judged_as_such_that_are():
+    """Worse figures, of which half the prompts have one node less, do not pass where better do."""
+    gate, of = parse_gate("acceptance_rate_reached:>=0.9"), np.full(8, 60)
+    alike = of_rates(gate, of, of)
+    nearly = of_rates(gate, [60] * 4 + [59] * 4, of)
+    assert (alike.outcome, nearly.outcome) == (Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE)
+    assert nearly.p_pass >= alike.p_pass
+    assert nearly.interval_now[0] <= alike.interval_now[0]
+    assert nearly.reason.startswith("these prompts differ by no more than chance")
+    assert nearly.prompts_to_decide == pytest.approx(alike.prompts_to_decide, abs=3)
+    # Where prompts differ by more than chance, they say themselves how far others may be.
+    differing = of_rates(gate, [60, 54, 60, 50, 60, 59, 52, 60] * 8, np.full(64, 60))
+    assert differing.outcome is Outcome.PASS
+    assert differing.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "usual", "hard", "share"),
+    [
+        ("acceptance_rate_reached:>=0.95", 0.99, 0.3, 0.06),
+        ("acceptance_rate_reached:>=0.95", 0.99, 0.3, 0.15),
+        ("acceptance_rate:<=0.05", 0.01, 0.9, 0.10),
+    ],
+)
+@pytest.mark.parametrize("prompts", [6, 12, 25])
+def test_a_kind_of_prompt_that_is_missing_lets_no_floor_pass(text, usual, hard, share, prompts):
+    """The mean is beyond the bound by a few hard prompts; 200 samples, most of them without one."""
+    gate, passed = parse_gate(text), 0
+    for run in range(200):
+        generator = np.random.default_rng([4, prompts, run])
+        rate = np.where(generator.random(prompts) < share, hard, usual)
+        kept = generator.binomial(60, rate)
+        found = of_rates(gate, kept, np.full(prompts, 60), interval=False)
+        passed += found.outcome is Outcome.PASS
+    assert binomtest(passed, 200, ALPHA, "greater").pvalue > 1e-3
+
+
+def test_floors_below_what_all_prompts_have_are_passed_by_enough_of_them():
+    gate = parse_gate("acceptance_rate_reached:>=0.8")
+    kept = np.random.default_rng(0).binomial(60, 0.9, 40)
+    assert of_rates(gate, kept[:8], np.full(8, 60)).outcome is Outcome.INCONCLUSIVE
+    assert of_rates(gate, kept, np.full(40, 60)).outcome is Outcome.PASS

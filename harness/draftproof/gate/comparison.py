@@ -34,6 +34,7 @@ from draftproof.gate.judging import (
 from draftproof.gate.measured import MeasuredRun
 from draftproof.gate.paired import PairedSums
 from draftproof.gate.timing import judge_speed, judge_speedup, speculative_speeds, speedups
+from draftproof.statistics.small_samples import own_noise
 from draftproof.statistics.summary import in_domain_order
 
 SHOWN = tuple(
@@ -344,11 +345,14 @@ def _judged_alone(gate: Gate, scope: str, case_ids: list[str], now: MeasuredRun)
     ratio = RATIOS[gate.metric]
     above, below = (now.totals[name][rows] for name in (ratio.numerator, ratio.denominator))
     most_steps = now.most_steps[rows]
+    squares = now.totals[ratio.squares][rows] if ratio.squares else above
+    noise = own_noise(above, below, squares)
+    known = None if np.isnan(noise).any() else noise
 
     def against_bound(below: np.ndarray) -> Judgement:
         assert gate.bound is not None
         sums = PairedSums.beside_bound(above, below, gate.bound)
-        return judge(gate, scope, sums, LEVEL, deepest=now.deepest)
+        return judge(gate, scope, sums, LEVEL, deepest=now.deepest, noise=known)
 
     if ratio.denominator != "steps" or np.array_equal(below, most_steps):
         return against_bound(below)

@@ -13,7 +13,13 @@ from scipy.special import ndtri, stdtrit
 from draftproof.gate.change import Change, ChangeTest, smallest_p
 from draftproof.gate.expression import RATIOS, Gate
 from draftproof.gate.paired import DRAWS, PairedSums
-from draftproof.statistics.small_samples import unseen_share
+from draftproof.statistics.small_samples import (
+    ONE_IN_FIVE,
+    ONE_IN_TEN,
+    likeness,
+    missing,
+    unseen_share,
+)
 
 ALPHA = 0.05
 LEVEL = 0.95
@@ -102,6 +108,7 @@ def judge(
     *,
     interval: bool = True,
     deepest: float = math.inf,
+    noise: np.ndarray | None = None,
 ) -> Judgement:
     """What the prompts say of one gate, before all gates are taken together.
 
@@ -115,6 +122,8 @@ def judge(
         level: Coverage of the printed interval.
         interval: Whether to find it; without, only the outcome can be trusted.
         deepest: Depth of the deepest draft, which bounds lengths; infinite where nobody tells.
+        noise: Of a floor or a ceiling, ``[prompts]`` the variance of each numerator if a prompt's
+            observations were independent; None where that is not known.
     """
     bounds = RATIOS[gate.metric].bounds(deepest)
     test = ChangeTest(sums, relative=gate.relative)
@@ -134,10 +143,14 @@ def judge(
         # What so many prompts could show at most: one prompt that is the same shows nothing.
         same = "no prompt differs" if gate.bound is None else "every prompt is at the bound"
         return replace(found, p_pass=smallest_p(sums.prompts), reason=same)
-    alike = _chance_of_alike(gate, bounds, sums)
-    at_end = alike**sums.prompts
+    is_alike, likely = _alike(sums), _likeness(sums, noise)
+    alike = _chance_of_alike(gate, bounds, sums) if is_alike or likely else 0.0
+    weight = 1.0 if is_alike else likely * missing(sums.prompts, ONE_IN_TEN)
+    at_end = weight * alike**sums.prompts
     if alike and math.isfinite(found.change.low + found.change.high):
-        found = replace(found, change=_beyond_those_alike(bounds, sums, found.change, level))
+        weight = 1.0 if is_alike else likely * missing(sums.prompts, ONE_IN_FIVE)
+        wider = _beyond_those_alike(bounds, sums, found.change, weight, level)
+        found = replace(found, change=wider)
     fail, within = [], []
     if math.isfinite(gate.fall):
         at = test.p_values(-gate.fall)
@@ -148,9 +161,16 @@ def judge(
         fail.append(max(at.greater, at_end))
         within.append(max(at.less, at_end))
     p_fail = min(1.0, len(fail) * min(fail))
-    reason = "nothing says how far other prompts may be from these, which are all alike"
+    reason = ""
+    if is_alike and alike == 1:
+        reason = "nothing says how far other prompts may be from these, which are all alike"
+    elif max(within) == at_end:
+        reason = (
+            "these prompts differ by no more than chance, so that they do not say how far others "
+            "may be, and a kind of prompt that is not among them may bring the figure to the bound"
+        )
     return replace(
-        found, p_fail=p_fail, p_pass=max(within), alike=alike, reason=reason if alike == 1 else ""
+        found, p_fail=p_fail, p_pass=max(within), alike=alike if at_end else 0.0, reason=reason
     )
 
 
@@ -172,13 +192,16 @@ def _chance_of_alike(gate: Gate, bounds: tuple[float, float], sums: PairedSums) 
 
     Where prompts are all alike, there is no spread to judge by. Is a rate 0 in every prompt, and
     its mean the bound, then a prompt is still at 0 with a chance of at most 1 − bound, where all
-    others are at 1. 0 where prompts differ, or the gate is about a change.
+    others are at 1. 0 where the gate is about a change.
     """
-    if gate.bound is None or not _alike(sums):
+    if gate.bound is None or gate.bound == sums.now:
         return 0.0
     least, most = bounds
     other = most if gate.bound > sums.now else least
-    return 1.0 if math.isinf(other) else (gate.bound - other) / (sums.now - other)
+    if math.isinf(other):
+        return 1.0
+    # Where the bound is beyond what the figure can be, no prompts bring the mean to it.
+    return 0.0 if sums.now == other else max(0.0, (gate.bound - other) / (sums.now - other))
 
 
 def _alike(sums: PairedSums) -> bool:
@@ -188,13 +211,34 @@ def _alike(sums: PairedSums) -> bool:
     return bool(np.allclose(carried.numerator_now, expected, rtol=1e-12, atol=0))
 
 
+def _likeness(sums: PairedSums, noise: np.ndarray | None) -> float:
+    """How far prompts that differ look alike (`draftproof.statistics.small_samples.likeness`)."""
+    carried = sums.carrying
+    n, below = sums.prompts, float(carried.denominator_now.sum())
+    if noise is None or n < 2 or not below:
+        return 0.0
+    rest = carried.numerator_now - sums.now * carried.denominator_now
+    variance = n / (n - 1) * float((rest**2).sum()) / below**2
+    return likeness(variance, float(noise.sum()) / below**2, n) if variance else 0.0
+
+
 def _beyond_those_alike(
-    bounds: tuple[float, float], sums: PairedSums, change: Change, level: float
+    bounds: tuple[float, float], sums: PairedSums, change: Change, weight: float, level: float
 ) -> Change:
-    """The interval with what prompts may be that are unlike those drawn, as in reports."""
-    share = unseen_share(sums.prompts, level)
-    low, high = (change.value + share * (end - sums.now) for end in bounds)
-    return change._replace(low=low, high=high)
+    """The interval with what prompts may be that are unlike those drawn, as in reports.
+
+    Args:
+        bounds: The least and the largest value of the figure.
+        sums: What it is made of.
+        change: With the interval without them.
+        weight: How far they are reckoned with, 0 to 1.
+        level: Coverage of the interval.
+    """
+    share = weight * unseen_share(sums.prompts, level)
+    least, most = (share * (end - sums.now) if share else 0.0 for end in bounds)
+    below = math.hypot(change.value - change.low, least)
+    above = math.hypot(change.high - change.value, most)
+    return change._replace(low=change.value - below, high=change.value + above)
 
 
 def _why_no_figure(gate: Gate, sums: PairedSums) -> str:
@@ -319,7 +363,7 @@ def prompts_to_decide(judgement: Judgement, alpha: float, tests: int) -> int | N
     spread = change.error * math.sqrt(judgement.prompts)
     wanted = float(((-ndtri(level) + ndtri(POWER)) * spread / abs(room)) ** 2)
     if judgement.alike:
-        wanted = math.log(level) / math.log(judgement.alike)
+        wanted = max(wanted, math.log(level) / math.log(judgement.alike))
     if wanted > MOST_PROMPTS:
         return None
     return max(needed, judgement.prompts + 1, math.ceil(wanted))

@@ -11,6 +11,7 @@ import scipy.stats
 from draftproof.statistics import RatioSums, Resampling, stratified_estimates
 from draftproof.statistics.bootstrap import SHARE
 from draftproof.statistics.resampling import resampled_totals
+from draftproof.statistics.small_samples import own_noise
 
 ABSENT = ["nothing to divide by"]
 
@@ -362,3 +363,54 @@ def test_prompts_that_do_not_carry_a_figure_do_not_count():
     found = stratified_estimates({"a": common}, ABSENT, bounds=[SHARE]).pooled[0]
     assert not found.reason
     assert 0.0 <= found.low < 0.5 < found.high <= 1.0
+
+
+def interval(kept, of=60):
+    """The interval of prompts by how many of their nodes were kept."""
+    kept = np.asarray(kept, float)
+    below = np.full(len(kept), float(of))
+    noise = own_noise(kept, below, kept)
+    sums = RatioSums(kept[:, None], below[:, None], kept[:, None], noise[:, None])
+    return stratified_estimates({"code": sums}, ABSENT, bounds=[SHARE]).pooled[0]
+
+
+@pytest.mark.parametrize(
+    ("alike", "nearly"),
+    [([0] * 6, [0] * 5 + [1]), ([60] * 4, [60] * 3 + [59]), ([60] * 12, [60] * 6 + [59] * 6)],
+)
+def test_there_is_no_cliff_between_prompts_that_are_alike_and_nearly_so(alike, nearly):
+    one, other = interval(alike), interval(nearly)
+    assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.02)
+
+
+def test_prompts_that_differ_by_more_than_chance_say_themselves_how_far_others_are():
+    kept = [60, 20, 55, 31, 48, 12, 60, 44, 25, 58]
+    noise_unknown = ratio_sums(kept, [60] * 10)
+    (plain,) = stratified_estimates({"code": noise_unknown}, ABSENT, bounds=[SHARE]).pooled
+    found = interval(kept)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.004)
+
+
+def test_of_many_prompts_no_common_kind_is_missing():
+    kept = np.random.default_rng(3).binomial(60, 0.7, 60)
+    sums = ratio_sums(kept, [60] * 60)
+    (plain,) = stratified_estimates({"code": sums}, ABSENT, bounds=[SHARE]).pooled
+    found = interval(kept)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-4)
+
+
+@pytest.mark.parametrize("prompts", [3, 4, 6, 9, 12])
+def test_intervals_cover_where_a_hard_kind_of_prompt_may_be_missing(prompts):
+    """15% of prompts have the rate .3 and all others .99; 200 samples."""
+    truth, covered = 0.15 * 0.3 + 0.85 * 0.99, 0
+    for run in range(200):
+        generator = np.random.default_rng([5, prompts, run])
+        rate = np.where(generator.random(prompts) < 0.15, 0.3, 0.99)
+        kept = generator.binomial(60, rate).astype(float)
+        below = np.full(prompts, 60.0)
+        noise = own_noise(kept, below, kept)
+        sums = RatioSums(kept[:, None], below[:, None], kept[:, None], noise[:, None])
+        few = Resampling(resamples=400, seed=run)
+        (found,) = stratified_estimates({"code": sums}, ABSENT, few, [SHARE]).pooled
+        covered += found.low <= truth <= found.high
+    assert covered >= 0.9 * 200

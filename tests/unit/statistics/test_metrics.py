@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from draftproof.errors import TraceError
+from draftproof.report.reading import load_run
 from draftproof.statistics import DEPTH_METRICS, METRICS, Resampling, prompt_sums, summarise, sums
 from draftproof.statistics.batches import batches
 from draftproof.statistics.identities import check_figures
@@ -519,6 +521,58 @@ def test_of_counters_alone_no_length_is_above_what_a_step_drafts(counts, ceiling
     found = summarise(cases, FEW).overall.metrics
     assert found["accepted_length"].low < found["accepted_length"].high <= ceiling
     assert 1 <= found["block_efficiency"].low < found["block_efficiency"].high <= ceiling + 1
+
+
+@pytest.mark.parametrize(
+    ("told", "ceiling"),
+    [
+        # 14 nodes a step, of a tree that is 3 deep; one kept in an output.
+        ([Counts(steps=60, drafted_steps=60, drafted=840, accepted=1, longest_draft=3)] * 6, 3),
+        # Drafts of 4 in one step of five, all kept: what is drafted a step bounds nothing.
+        ([Counts(steps=20, drafted_steps=4, drafted=16, accepted=16)] * 6, 4),
+    ],
+)
+def test_of_counters_alone_the_longest_draft_is_the_bound(told, ceiling):
+    cases = [
+        replace(
+            case(f"c{i}", []),
+            counts=counts,
+            speculative=DecodedOutput(
+                token_ids=(1,) * (counts.steps + counts.accepted + 1),
+                stop_reason="length",
+                seconds=1.0,
+            ),
+        )
+        for i, counts in enumerate(told)
+    ]
+    found = summarise(cases, FEW).overall.metrics
+    # Prompts that are all alike: 46% of others may keep all that is drafted.
+    value, high = found["accepted_length"].value, found["accepted_length"].high
+    assert high == pytest.approx(value + 0.4593 * (ceiling - value), rel=1e-3)
+
+
+def test_no_interval_of_a_real_run_is_above_what_its_tree_can_give():
+    """Trees 3x2 of 14 nodes: 3 are kept at most, and of two siblings one is the target's argmax."""
+    report = Path(__file__).parents[3] / "reports" / "qwen2.5-coder-0.5b-to-1.5b"
+    summary = summarise(load_run(report).cases, FEW)
+    for group in (summary.overall, *summary.domains.values()):
+        assert group.metrics["acceptance_rate_drafted"].high <= 3 / 14
+        assert group.metrics["greedy_match"].high <= 0.5
+        for depth in group.depth_profile:
+            assert depth.metrics["greedy_match"].high <= 0.5
+    # They are bounds that matter: without them an end is beyond.
+    value = summary.domains["code"].metrics["acceptance_rate_drafted"].value
+    assert value > 0.9 * 3 / 14
+
+
+def test_siblings_that_may_be_the_same_token_may_all_be_matches():
+    def ceiling(ranks):
+        siblings = [(-1, 0.5, rank, True, rank == 0) for rank in ranks]
+        return prompt_sums([case("a", [(1, 2, siblings)])]).ceilings["greedy_match"]
+
+    assert ceiling([1, 0]) == 0.5
+    assert ceiling([1, 2, 0]) == pytest.approx(1 / 3)
+    assert ceiling([0, 0]) == 1
 
 
 def test_metric_names_are_those_of_the_report():
