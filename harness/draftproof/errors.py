@@ -35,6 +35,10 @@ class ModelError(DraftproofError):
     """A model or a tokenizer cannot be loaded, or the two models do not fit together."""
 
 
+class TemplateError(ModelError):
+    """A chat template that no prompt can be shaped by: every case of a run would meet it."""
+
+
 class DataError(DraftproofError):
     """A data set is missing, empty, unreachable or not laid out as expected."""
 

@@ -50,6 +50,9 @@ def test_another_tokenizer_is_listed(run):
     [
         ("config", {"limit": 50}),
         ("config", {"data_dir": "/elsewhere"}),
+        ("config", {"jsonl": "/elsewhere/prompts.jsonl"}),
+        ("config", {"draw_log": "/elsewhere", "engine_timeout": 5.0}),
+        ("config", {"promises": {"code": {}}}),
         ("config", {"target": "/the/same/weights/in/another/folder"}),
         ("config", {"dtype": "float32"}),
         ("versions", {"python": "3.11.9"}),
@@ -59,7 +62,9 @@ def test_another_tokenizer_is_listed(run):
     ],
 )
 def test_what_does_not_move_a_figure_is_not(run, part, changes):
-    run = replace(run, config={**run.config, "dtype": "auto"}, prompts={"a/0": "11"})
+    places = {"jsonl": "/here", "draw_log": "/here", "data_dir": "/here"}
+    own = {**places, "dtype": "auto", "engine_timeout": 600.0, "promises": {"chat": {}}}
+    run = replace(run, config={**run.config, **own}, prompts={"a/0": "11"})
     assert mismatches(run, with_(run, part, **changes)) == []
 
 

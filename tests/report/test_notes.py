@@ -9,7 +9,13 @@ import pytest
 
 from draftproof.report import terminal_report
 from draftproof.report.markdown import markdown_report
-from draftproof.report.notes import PromptCount, prompt_counts, prompt_lines, run_notes
+from draftproof.report.notes import (
+    SHOWN_AS_ZERO,
+    PromptCount,
+    prompt_counts,
+    prompt_lines,
+    run_notes,
+)
 from draftproof.report.page import PageSource
 from draftproof.report.page.document import page_html
 from draftproof.statistics import Resampling, study, summarise
@@ -121,6 +127,26 @@ def test_drafts_that_end_where_their_length_is_not_fixed(run, make_cases):
     assert "all that are at positions above 44 of the sequence" in line
     assert (
         notes(stopping, [with_steps(case, nodes=[2, 14, 2, 14, 2]) for case in make_cases()]) == []
+    )
+
+
+def test_many_steps_without_a_draft_are_said(run, make_cases):
+    lookup = replace(run, config={**run.config, "tree": "lookup:14"})
+    assert notes(lookup, [with_steps(case, nodes=[0, 14, 2, 0, 14]) for case in make_cases()]) == [
+        "nothing was drafted in 16 of 40 steps of outputs that had drafts"
+    ]
+
+
+def test_lengths_next_to_nothing_are_said_although_a_rate_is_not_printed_as_zero(run, make_cases):
+    cases = [with_steps(case, accepted_length=0, committed_tokens=1) for case in make_cases()]
+    kept = np.array([0, 1, 0, 0, 0])
+    cases[0] = with_steps(cases[0], accepted_length=kept, committed_tokens=kept + 1)
+    rate = summarise(cases, FEW).overall.metrics["acceptance_rate_drafted"].value
+    assert rate > SHOWN_AS_ZERO
+    drafted = sum(int(case.steps["nodes"].sum()) for case in cases)
+    assert (
+        f"overall: 1 of {drafted} drafted tokens was accepted: speculation only cost time"
+        in notes(run, cases)
     )
 
 

@@ -26,10 +26,12 @@ class DraftLimits:
     Attributes:
         nodes: Its nodes.
         depth: Its depth: the most drafted tokens that a step can keep.
+        bonus: Whether a step makes one token more where all of its draft is kept.
     """
 
     nodes: int | None = None
     depth: int | None = None
+    bonus: bool = True
 
 
 def draft_limits(described: Mapping[str, Any]) -> DraftLimits:
@@ -38,20 +40,22 @@ def draft_limits(described: Mapping[str, Any]) -> DraftLimits:
     Args:
         described: `Engine.describe`: ``tree``, a text as ``--spec-tree`` takes it, or
             ``draft_length``, the tokens of the longest draft; an engine may say neither.
+            ``bonus_token`` is False of one that draws no token after a draft that is kept whole.
 
     Example:
         >>> draft_limits({"tree": "3x2"})
-        DraftLimits(nodes=14, depth=3)
+        DraftLimits(nodes=14, depth=3, bonus=True)
         >>> draft_limits({"draft_length": 5})
-        DraftLimits(nodes=5, depth=5)
+        DraftLimits(nodes=5, depth=5, bonus=True)
     """
+    bonus = described.get("bonus_token") is not False
     try:
         shape = parse_tree(described["tree"])
     except (KeyError, AttributeError, TypeError, UsageError):
         length = described.get("draft_length")
         known = length if isinstance(length, int) and length > 0 else None
-        return DraftLimits(nodes=known, depth=known)
-    return DraftLimits(nodes=shape.most_nodes, depth=shape.deepest)
+        return DraftLimits(nodes=known, depth=known, bonus=bonus)
+    return DraftLimits(nodes=shape.most_nodes, depth=shape.deepest, bonus=bonus)
 
 
 def limited(counts: Counts | None, limits: DraftLimits) -> Counts | None:
@@ -80,7 +84,9 @@ def told_counts_problems(generation: Generation, limits: DraftLimits) -> list[st
         return beyond
     by_text = generation.stop_reason == "stop_string"
     tokens = len(generation.token_ids)
-    problems = check_counts(counts, tokens, by_text=by_text, most_nodes=limits.nodes)
+    problems = []
+    if limits.bonus or generation.steps is None:
+        problems = check_counts(counts, tokens, by_text=by_text, most_nodes=limits.nodes)
     if generation.steps is not None:
         problems += check_told_steps(counts, generation.steps)
     if generation.accepted is not None:

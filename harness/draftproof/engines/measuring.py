@@ -253,6 +253,7 @@ class Bench:
             top_down=facts is not None and facts.top_down,
             in_order=facts is not None and facts.in_order,
             tells_steps=speculative.steps is not None,
+            bonus=self._limits.bonus,
         )
         told = told_counts_problems(speculative, self._limits)
         return replace(record, contradictions=tuple(dict.fromkeys([*broken, *told])))

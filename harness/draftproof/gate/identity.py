@@ -9,11 +9,23 @@ from draftproof.report.context import AT_ONCE
 from draftproof.report.run_info import RunInfo
 
 NOT_SETTINGS = frozenset(
-    {"data_dir", "limit", "check_state", "tie_tolerance", "batch", "concurrency"}
+    {
+        "data_dir",
+        "jsonl",
+        "limit",
+        "check_state",
+        "tie_tolerance",
+        "batch",
+        "concurrency",
+        "draw_log",
+        "engine_timeout",
+        "promises",
+    }
 )
 """Settings that do not move a case's figures: where the prompts lie, how many there are (cases are
 compared one by one, and their texts by hash), whether state is verified on the way, how outputs are
-judged, and how many are decoded at once, which moves seconds alone."""
+judged, how many are decoded at once, which moves seconds alone, where draws are written, how long
+an engine may take, and what was promised."""
 
 VERSIONS = ("python", "torch", "transformers", "tokenizers", "numpy")
 """Libraries whose version can move a number. draftproof's own is not among them, nor is that of an

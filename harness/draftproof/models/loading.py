@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from draftproof.config import BUILTIN, NO_DRAFT, SPREAD, RunConfig
-from draftproof.errors import ModelError
+from draftproof.errors import ModelError, TemplateError
 from draftproof.models.checkpoint import commit, content_hash, load_model, load_tokenizer
 from draftproof.models.families import family_notes
 from draftproof.models.generation_notes import generation_notes
@@ -101,17 +101,26 @@ class ModelPair:
         template = self.tokenizer.get_chat_template()
         require_repeatable(template)
         try:
-            shaped = self.tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=True,
-                chat_template=without_clock(template),
+            shaped, again = (
+                self.tokenizer.apply_chat_template(
+                    list(messages),
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    chat_template=without_clock(template),
+                )
+                for _ in range(2)
             )
         except Exception as error:  # a template can fail in any way that Python can
             raise ModelError(
                 f"the target's chat template cannot be rendered: {type(error).__name__}: {error}; "
                 "repair chat_template.jinja beside the tokenizer"
             ) from error
+        if shaped != again:
+            raise TemplateError(
+                "the target's chat template makes other text of the same messages each time, so "
+                "that outputs could not be compared; take what it draws or counts out of "
+                "chat_template.jinja beside the tokenizer"
+            )
         return str(shaped)
 
     def decode(self, token_ids: Sequence[int]) -> str:

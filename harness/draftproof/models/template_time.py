@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from jinja2 import Environment
 
-from draftproof.errors import ModelError
+from draftproof.errors import TemplateError
 
 TEMPLATE_TIME = datetime(2024, 7, 26, 12, tzinfo=UTC)
 """When it is, for chat templates that say so: the date that Llama 3's have where there is no clock.
@@ -26,7 +26,8 @@ def require_repeatable(template: str) -> None:
         template: Jinja, as the tokenizer has it.
 
     Raises:
-        ModelError: It uses the filter `random` or the function `lipsum`, all that Jinja draws with.
+        TemplateError: It uses the filter `random` or the function `lipsum`, all that Jinja draws
+            with.
     """
     if "random" not in template and "lipsum" not in template:
         return
@@ -40,7 +41,7 @@ def require_repeatable(template: str) -> None:
         is_filter = before[1] in ("|", "filter") and (kind, text) == ("name", "random")
         is_mapped = kind == "string" and text[1:-1] == "random" and ("name", "map") in code
         if is_filter or is_mapped or ((kind, text) == ("name", "lipsum") and before[1] != "."):
-            raise ModelError(
+            raise TemplateError(
                 f"the target's chat template draws at random (Jinja's '{text.strip(_QUOTES)}'): "
                 "one prompt would be other tokens each time, and outputs could not be compared; "
                 "write what it should say into chat_template.jinja beside the tokenizer"

@@ -13,7 +13,13 @@ from draftproof.config import BUILTIN, NO_DRAFT
 from draftproof.data.encoding import prompt_ids
 from draftproof.data.fingerprint import prompt_digest, token_digest
 from draftproof.data.prompt import Prompt
-from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, error_text, is_out_of_memory
+from draftproof.errors import (
+    USAGE_EXIT_CODE,
+    DraftproofError,
+    TemplateError,
+    error_text,
+    is_out_of_memory,
+)
 from draftproof.plugin.case import Case
 from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
@@ -247,6 +253,8 @@ class Speculation:
             if self._keep_prompts or prompt.prompt_id.startswith(f"{BUILTIN}/"):
                 record = replace(record, prompt_text=prompt.text)
             return self._keep(case, record)
+        except TemplateError as error:
+            _stop(case.node, error)
         except Exception as error:
             self._beside = None
             self._keep(

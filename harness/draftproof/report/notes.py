@@ -26,6 +26,10 @@ from draftproof.trace import CaseRecord, Verdict
 
 SHOWN_AS_ZERO = 0.0005
 """Acceptance rates below this are printed as .000."""
+KEPT_NEARLY_NOTHING = 0.05
+"""Accepted length below which a step commits hardly more than plain decoding does."""
+OFTEN_EMPTY = 0.1
+"""Share of steps without a draft from which on it is said, of an engine that tells its steps."""
 NEARLY = 0.9
 """Share of a draft's asked length from which on an engine's drafts count as that long: the last one
 of an output is counted as far as the output shows what became of it."""
@@ -211,16 +215,21 @@ def speculation_lines(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRec
     elif asked is not None and asked.is_fixed:
         lines += _smaller(asked, cases)
     if not any("positions" in line for line in lines):
-        lines += _ended(cases)
+        lines += _ended(cases) or _often_empty(cases)
     return lines + _other_tree(run, counters)
 
 
 def _accepted_nothing(summary: RunSummary) -> list[str]:
-    """Groups whose acceptance rate is printed as .000; the whole run alone where it is all."""
+    """Groups of which next to nothing was accepted; the whole run alone where it is all.
+
+    That is a rate that is printed as .000, or steps that keep less than a token in twenty: with
+    trees of many nodes a rate ÷ drafted says little.
+    """
     kept = {
         name: (round(rate.value * rate.n), rate.n)
         for name, group in _groups(summary).items()
         if (rate := group.metrics["acceptance_rate_drafted"]).value < SHOWN_AS_ZERO
+        or group.metrics["accepted_length"].value < KEPT_NEARLY_NOTHING
     }
     if OVERALL in kept:
         kept = {OVERALL: kept[OVERALL]}
@@ -236,6 +245,16 @@ def _without_drafts(counters: Sequence[CaseCounters]) -> list[str]:
     if not empty:
         return []
     return [f"nothing was drafted for {empty} of {len(counters)} outputs"]
+
+
+def _often_empty(cases: Sequence[CaseRecord]) -> list[str]:
+    """How many steps had no draft, of outputs that had some, where these are many."""
+    told = [case.steps["nodes"] for case in cases if case.verdict is not Verdict.ERROR]
+    nodes = np.concatenate([np.empty(0), *(own for own in told if own.any())])
+    empty = int((nodes == 0).sum())
+    if not empty or empty < OFTEN_EMPTY * len(nodes):
+        return []
+    return [f"nothing was drafted in {empty} of {len(nodes)} steps of outputs that had drafts"]
 
 
 def _smaller(asked: TreeShape, cases: Sequence[CaseRecord]) -> list[str]:

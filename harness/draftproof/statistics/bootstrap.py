@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,15 @@ class RatioSums(NamedTuple):
     squares: np.ndarray | None = None
     noise: np.ndarray | None = None
 
+    def at(self, index: Any) -> RatioSums:
+        """The sums at an index of the arrays: some prompts, or some ratios."""
+        return RatioSums(
+            self.numerators[index],
+            self.denominators[index],
+            None if self.squares is None else self.squares[index],
+            None if self.noise is None else self.noise[index],
+        )
+
 
 class StratifiedEstimates(NamedTuple):
     """Estimates of every ratio, by stratum and over all strata."""
@@ -133,7 +142,7 @@ def stratified_estimates(
     for start in range(0, len(absent), _RATIOS_AT_ONCE):
         block = slice(start, start + _RATIOS_AT_ONCE)
         facts = list(zip(absent[block], bounds[block], strict=True))
-        part = {name: _columns(sums, block) for name, sums in strata.items()}
+        part = {name: sums.at((slice(None), block)) for name, sums in strata.items()}
         totals: list[tuple[Moments, Moments]] = []
         for name, sums in part.items():
             columns = _with_products(sums)
@@ -152,10 +161,6 @@ def stratified_estimates(
     return StratifiedEstimates(
         {name: tuple(estimates) for name, estimates in by_stratum.items()}, tuple(pooled)
     )
-
-
-def _columns(sums: RatioSums, block: slice) -> RatioSums:
-    return RatioSums(*(None if column is None else column[:, block] for column in sums))
 
 
 def _with_products(sums: RatioSums) -> np.ndarray:

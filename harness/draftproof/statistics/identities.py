@@ -27,6 +27,7 @@ def check_identities(
     top_down: bool = True,
     in_order: bool = True,
     tells_steps: bool = True,
+    bonus: bool = True,
 ) -> list[str]:
     """Every metric identity that a case breaks; none of a sound one.
 
@@ -43,6 +44,7 @@ def check_identities(
         in_order: Whether it tries siblings in the order in which they were proposed, and none after
             a kept one.
         tells_steps: Whether the engine tells its steps; else nothing is asked of them.
+        bonus: Whether a step makes one token more where all of its draft is kept.
 
     Returns:
         A line each, with the step or the node and the rule; empty for a case in error.
@@ -55,7 +57,7 @@ def check_identities(
         return []
     broken = [*_output(record), *_verdict(record), *_counts(record)]
     if tells_steps:
-        broken = [*_steps(record), *_made(record), *_seconds(record), *broken]
+        broken = [*_steps(record, bonus=bonus), *_made(record), *_seconds(record), *broken]
     if len(record.nodes["step"]):
         shape = list(_shape(record))
         broken += shape
@@ -107,7 +109,7 @@ def _where(bad: np.ndarray, what: str, rule: str) -> Iterator[str]:
         yield f"{what} {rows[0]}: {rule}{more}"
 
 
-def _steps(record: CaseRecord) -> Iterator[str]:
+def _steps(record: CaseRecord, *, bonus: bool) -> Iterator[str]:
     steps = {name: column.astype(np.float64) for name, column in record.steps.items()}
     accepted, committed = steps["accepted_length"], steps["committed_tokens"]
     yield from _where(
@@ -129,9 +131,18 @@ def _steps(record: CaseRecord) -> Iterator[str]:
     yield from _where(
         committed > accepted + 1, "step", "more tokens committed than accepted length + 1"
     )
-    yield from _where(
-        committed[:-1] < accepted[:-1] + 1, "step", "truncated, and it is not the last step"
-    )
+    extra = np.ones(len(accepted))
+    rule = "truncated, and it is not the last step"
+    whole = (accepted == steps["depth"]) & (accepted > 0)
+    short = committed < accepted + 1
+    if not bonus:
+        extra[whole] = 0
+    elif (whole & short)[:-1].any() and not (~whole & short)[:-1].any():
+        rule += (
+            " (an engine that draws no token after a draft that is kept whole says so: bonus_token "
+            "False in what it describes)"
+        )
+    yield from _where((committed < accepted + extra)[:-1], "step", rule)
     roots = steps["root_position"]
     if len(roots):
         yield from _where(

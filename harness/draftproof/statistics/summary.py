@@ -143,7 +143,7 @@ def summarise(cases: Sequence[CaseRecord], resampling: Resampling | None = None)
     members = {domain: np.flatnonzero(domain_of == domain) for domain in domains}
     columns, metrics, bounds = _ratio_columns(sums)
     estimates = stratified_estimates(
-        {domain: _rows(columns, rows) for domain, rows in members.items()},
+        {domain: columns.at(rows) for domain, rows in members.items()},
         [metric.absent for metric in metrics],
         resampling,
         bounds,
@@ -222,7 +222,7 @@ def ratio_sums(metric: RatioMetric, sums: Mapping[str, np.ndarray]) -> RatioSums
 
 def domain_ratio_sums(metric: RatioMetric, sums: PromptSums, rows: np.ndarray) -> RatioSums:
     """What a metric of some prompts is made of, each ``[prompts, 1]``."""
-    return _rows(ratio_sums(metric, sums.totals), rows)
+    return ratio_sums(metric, sums.totals).at(rows)
 
 
 def _ratio_columns(
@@ -249,10 +249,6 @@ def _ratio_columns(
             most = sums.ceilings_by_depth.get(metric.name)
             bounds.append(metric.bounds(sums.deepest, math.inf if most is None else most[depth]))
     return RatioSums(*(np.hstack(side) for side in zip(*parts, strict=True))), metrics, bounds
-
-
-def _rows(columns: RatioSums, rows: np.ndarray) -> RatioSums:
-    return RatioSums(*(None if column is None else column[rows] for column in columns))
 
 
 def _with_study_length(estimates: Sequence[Estimate], depth: int) -> dict[str, Estimate]:

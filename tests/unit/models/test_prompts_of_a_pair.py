@@ -7,7 +7,7 @@ from checkpoints import save_checkpoint, tokenizer
 from transformers import GenerationConfig
 
 from draftproof.config import RunConfig, Sampling
-from draftproof.errors import ModelError
+from draftproof.errors import ModelError, TemplateError
 from draftproof.models.generation_notes import generation_notes
 from draftproof.models.loading import load_pair
 from draftproof.models.template_time import require_repeatable, without_clock
@@ -67,6 +67,14 @@ def test_a_template_that_draws_at_random_is_refused(tmp_path, template, name):
     folder = save_checkpoint(tmp_path / "model", chat_template=template)
     pair = load_pair(RunConfig(target=str(folder), draft=str(folder), device="cpu"))
     with pytest.raises(ModelError, match=f"draws at random .Jinja's '{name}'.*chat_template.jinja"):
+        pair.encode("c d")
+
+
+def test_a_template_that_is_other_text_each_time_is_refused_however_it_does_that(tmp_path):
+    hidden = "{% set f = 'ran' ~ 'dom' %}{{ [range(90000)|list]|map(f)|first }}"
+    folder = save_checkpoint(tmp_path / "model", chat_template=hidden)
+    pair = load_pair(RunConfig(target=str(folder), draft=str(folder), device="cpu"))
+    with pytest.raises(TemplateError, match="makes other text of the same messages each time"):
         pair.encode("c d")
 
 

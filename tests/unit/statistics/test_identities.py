@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from study_traces import study_run
 
+from draftproof.engines.draft_limits import draft_limits
 from draftproof.statistics import check_identities
 from draftproof.trace import NODE_COLUMNS, CaseRecord, DecodedOutput, Verdict, empty_columns
 
@@ -126,7 +127,23 @@ def test_truncation_before_the_last_step_is_named(sound):
     row = int(np.flatnonzero(sound.steps["accepted_length"][:-1] > 0)[0])
     accepted = sound.steps["accepted_length"][row]
     broken = check_identities(edit(sound, "steps", "committed_tokens", row, accepted))
-    assert says(broken, "step", "truncated, and it is not the last step")
+    assert any("truncated, and it is not the last step" in line for line in broken)
+
+
+def test_an_engine_without_a_bonus_token_says_so_and_breaks_nothing(sound):
+    """A draft that was kept whole makes no token more; one that was not still does."""
+    whole = sound.steps["accepted_length"] == sound.steps["depth"]
+    rows = np.flatnonzero(whole[:-1] & (sound.steps["accepted_length"][:-1] > 0))
+    assert len(rows)
+    record = edit(sound, "steps", "committed_tokens", rows, lambda committed: committed - 1)
+    hint = "says so: bonus_token False"
+    assert any("truncated" in line and hint in line for line in check_identities(record))
+    assert not any("truncated" in line for line in check_identities(record, bonus=False))
+    less = int(sound.steps["depth"][rows[0]]) - 1
+    record = edit(sound, "steps", "accepted_length", rows[0], less)
+    record = edit(record, "steps", "committed_tokens", rows[0], less)
+    assert any("truncated" in line for line in check_identities(record, bonus=False))
+    assert draft_limits({"draft_length": 4, "bonus_token": False}).bonus is False
 
 
 def kept(nodes):
