@@ -331,9 +331,13 @@ def _beyond(
             share = own / total * unseen_share(int(np.count_nonzero(weights)), level)
             if alike and look_alike < ALIKE:
                 share *= look_alike * missing(carrying, ONE_IN_FIVE)
+            rooms = np.array([ratio - possible[0], possible[1] - ratio])
+            if alike and look_alike < ALIKE:
+                # What nothing bounds is not estimable where prompts are alike; else they bound it.
+                rooms[np.isinf(rooms)] = 0.0
             # A stratum at a bound has no room beyond it, however nothing bounds the other side.
-            below += (share * room) ** 2 if (room := ratio - possible[0]) > 0 else 0.0
-            above += (share * room) ** 2 if (room := possible[1] - ratio) > 0 else 0.0
+            ways = np.where(rooms > 0, share * np.where(rooms > 0, rooms, 0.0), 0.0) ** 2
+            below, above = below + float(ways[0]), above + float(ways[1])
     return value - below**0.5, value + above**0.5
 
 

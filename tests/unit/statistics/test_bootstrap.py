@@ -391,6 +391,19 @@ def test_prompts_that_differ_by_more_than_chance_say_themselves_how_far_others_a
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.004)
 
 
+def test_what_nothing_bounds_stays_estimable_where_prompts_nearly_look_alike():
+    """As entropies are, whose largest value is not told: 50 prompts that differ by chance."""
+    generator = np.random.default_rng(7)
+    observed = generator.exponential(1.0, (50, 40))
+    above, squares = observed.sum(axis=1), (observed**2).sum(axis=1)
+    below = np.full(50, 40.0)
+    noise = own_noise(above, below, squares)
+    sums = RatioSums(above[:, None], below[:, None], squares[:, None], noise[:, None])
+    (found,) = stratified_estimates({"code": sums}, ABSENT).pooled
+    assert found.reason == ""
+    assert 0.8 < found.low < found.value < found.high < 1.2
+
+
 def test_of_many_prompts_no_common_kind_is_missing():
     kept = np.random.default_rng(3).binomial(60, 0.7, 60)
     sums = ratio_sums(kept, [60] * 60)
