@@ -91,6 +91,13 @@ def test_the_table_of_data_sets_is_that_of_the_code():
     assert updated(page) == page
 
 
+def test_the_figures_of_kernels_are_those_of_committed_runs():
+    """When it fails: python docs/make_kernels.py."""
+    updated = runpy.run_path(str(ROOT / "docs" / "make_kernels.py"))["updated"]
+    page = (ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
+    assert updated(page) == page
+
+
 def test_the_options_of_the_data_page_are_understood():
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     for text in re.findall(r"--spec-prompts ([^\s`]+)", page):
