@@ -152,7 +152,9 @@ def _binned(values: np.ndarray) -> np.ndarray:
     # A value that is an edge, as one that many nodes share (acceptance probability 1), has a bin of
     # its own.
     doubled = np.searchsorted(edges, values, "left") + np.searchsorted(edges, values, "right")
-    return np.asarray(np.unique(doubled, return_inverse=True)[1])
+    # Bins without a value are left out; nothing is sorted for it.
+    present = np.bincount(doubled) > 0
+    return np.asarray((np.cumsum(present) - 1)[doubled])
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
