@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
 
@@ -28,7 +29,8 @@ def score_code(output: str, *, prompt: str, answer: str, limits: Limits | None =
 
 def run_completion(output: str, *, prompt: str, answer: str, limits: Limits | None = None) -> Ended:
     """How the test of a completion ended; see `score_code`."""
-    return run_python(f"{completed(output, prompt)}\n\n{answer}\n", limits)
+    program = future_first(f"{completed(output, prompt)}\n\n{answer}\n")
+    return run_python(program, limits)
 
 
 def completed(output: str, prompt: str) -> str:
@@ -63,6 +65,39 @@ def completed(output: str, prompt: str) -> str:
         if _parses(prompt + "\n" + indented):
             return prompt + "\n" + indented
     return (prompt + body).rstrip()
+
+
+def future_first(program: str) -> str:
+    r"""A program with its ``from __future__`` lines where Python takes them: before all others.
+
+    A model that writes a file of its own begins it with them; what it was given stands before that.
+
+    Example:
+        >>> print(future_first("x = 1\nfrom __future__ import annotations\ny: No = 2"))
+        from __future__ import annotations
+        x = 1
+        pass
+        y: No = 2
+    """
+    if "__future__" not in program:
+        return program
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            body = ast.parse(program).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return program
+    lines = program.encode().split(b"\n")
+    moved = []
+    for found in body:
+        if isinstance(found, ast.ImportFrom) and found.module == "__future__":
+            first, last = found.lineno - 1, (found.end_lineno or found.lineno) - 1
+            end = lines[last][found.end_col_offset or 0 :]
+            lines[first : last + 1] = [
+                lines[first][: found.col_offset] + b"pass" + end,
+                *[b""] * (last - first),
+            ]
+            moved.append(ast.unparse(found).encode())
+    return b"\n".join([*moved, *lines]).decode()
 
 
 def _body(code: str) -> str:

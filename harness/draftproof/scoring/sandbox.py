@@ -70,12 +70,14 @@ class Ended:
         reason: ``passed``, ``failed``, ``too slow`` or ``too much output``.
         output: What it printed, as far as the limit goes.
         isolation: How it was run.
+        filtered: Whether system calls that no such program needs were refused.
     """
 
     passed: bool
     reason: str
     output: str
     isolation: Isolation
+    filtered: bool
 
 
 def run_python(program: str, limits: Limits | None = None, *, namespaces: bool = True) -> Ended:
@@ -98,7 +100,8 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
     token, marker = secrets.token_hex(16), secrets.token_hex(16)
     with (
         tempfile.TemporaryDirectory(prefix="draftproof-", ignore_cleanup_errors=True) as folder,
-        _pipe() as (result, told),
+        _pipe() as (result, answered),
+        _pipe() as (way, told),
     ):
         Path(folder, "root").mkdir()
         settings = {
@@ -109,7 +112,8 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
             "python": os.path.realpath(sys.executable),
             "token": token,
             "marker": marker,
-            "result": told,
+            "result": answered,
+            "told": told,
             "cpu_seconds": limits.cpu_seconds,
             "memory_bytes": limits.memory_bytes,
             "processes": limits.processes,
@@ -121,7 +125,7 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=(told,),
+            pass_fds=(answered, told),
             start_new_session=True,
             cwd=folder,
             env={},
@@ -130,12 +134,10 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
             output, reason = _watch(supervisor, program.encode("utf-8", "replace"), limits)
         finally:
             _end(supervisor, marker)
-        os.set_blocking(result, False)
-        answer = b""
-        with contextlib.suppress(BlockingIOError):
-            answer = os.read(result, 4096)
+        answer, taken = _written(result), _written(way)
     text = output.decode("utf-8", "replace")
-    if inside.REFUSED in answer or not answer:
+    # Told by what runs the program, which the program itself has no way to.
+    if inside.REFUSED in taken or not taken:
         raise DraftproofError(
             f"code was not executed: no sandbox can be made here ({text.strip()})"
         )
@@ -144,9 +146,8 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
         passed=passed,
         reason=reason or ("passed" if passed else "failed"),
         output=text,
-        isolation=(
-            Isolation.NAMESPACES if answer.startswith(inside.ISOLATED) else Isolation.LIMITS
-        ),
+        isolation=(Isolation.NAMESPACES if taken.startswith(inside.ISOLATED) else Isolation.LIMITS),
+        filtered=inside.FILTERED in taken,
     )
 
 
@@ -156,11 +157,17 @@ def sandbox_line() -> str:
     Raises:
         DraftproofError: It cannot be run at all.
     """
-    if run_python("pass").isolation is Isolation.NAMESPACES:
-        return "outputs that are code are executed in namespaces of their own, without network"
+    ended = run_python("pass")
+    calls = "a filter of system calls" if ended.filtered else "no filter of system calls"
+    if ended.isolation is Isolation.NAMESPACES:
+        return (
+            "outputs that are code are executed in namespaces of their own, without network, "
+            f"with {calls}"
+        )
+    reached = "files" if ended.filtered else "files and network"
     return (
         "WARNING: the kernel permits no namespaces here, so outputs that are code are executed "
-        "under limits only, with this user's files and network in reach; see `draftproof docs "
+        f"under limits and {calls}, with this user's {reached} in reach; see `draftproof docs "
         "security`"
     )
 
@@ -218,6 +225,15 @@ def _sweep(marker: str) -> None:
         with contextlib.suppress(OSError):
             if wanted in entry.read_bytes().split(b"\0"):
                 os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
+def _written(pipe: int) -> bytes:
+    """What a pipe holds by now."""
+    os.set_blocking(pipe, False)
+    try:
+        return os.read(pipe, 4096)
+    except BlockingIOError:
+        return b""
 
 
 @contextlib.contextmanager

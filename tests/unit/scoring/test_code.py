@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,14 @@ RIGHT = {
     "a body in a fence": "```python\n    return sum(numbers)\n```",
     "a body with an escape that Python warns of": "    '\\d'\n    return sum(numbers)\n",
     "a body in a fence, not indented": "```python\nreturn sum(numbers)\n```",
+    "a file of its own that begins with the future": "```python\nfrom __future__ import (\n"
+    "    annotations,\n)\nimport os\ndef total(numbers: Unheard) -> Of:\n"
+    "    return sum(numbers)\n```",
+    "a main block with tests of its own": "```python\ndef total(numbers):\n"
+    "    return sum(numbers)\n\nif __name__ == '__main__':\n    import unittest\n"
+    "    unittest.main()\n```",
+    "a main block that asks": "```python\ndef total(numbers):\n    return sum(numbers)\n\n"
+    "if __name__ == '__main__':\n    print(total([int(input())]))\n```",
     "a helper and the function": "```python\ndef add(a, b):\n    return a + b\n\n"
     "def total(numbers):\n    result = 0\n    for n in numbers:\n"
     "        result = add(result, n)\n    return result\n```",
@@ -90,8 +100,9 @@ def test_what_is_not_scored_has_no_score():
     assert score_pair("7", "8", prompt="p", answer="7", scoring="number") == (1.0, 0.0)
 
 
-def test_the_published_solutions_pass_and_empty_ones_fail():
-    """Every 16th problem of HumanEval, to be quick; DRAFTPROOF_ALL=1 runs all 164."""
+@pytest.fixture
+def problems():
+    """Every 16th problem of HumanEval, to be quick; DRAFTPROOF_ALL=1 gives all 164."""
     folder = Path(os.environ.get("DRAFTPROOF_DATA", Path(__file__).parents[4] / "shared" / "data"))
     path = folder / "humaneval" / "HumanEval.jsonl.gz"
     if not path.is_file():
@@ -102,7 +113,11 @@ def test_the_published_solutions_pass_and_empty_ones_fail():
     rows = [json.loads(line) for line in lines]
     step = 1 if os.environ.get("DRAFTPROOF_ALL") else 16
     prompts = load_prompts("code", source="humaneval", data_dir=folder)
-    for row, prompt in list(zip(rows, prompts, strict=True))[::step]:
+    return list(zip(rows, prompts, strict=True))[::step]
+
+
+def test_the_published_solutions_pass_and_empty_ones_fail(problems):
+    for row, prompt in problems:
         right, wrong = (
             score(body, prompt=prompt.text, answer=prompt.answer, scoring="code", execute_code=True)
             for body in (row["canonical_solution"], "    raise NotImplementedError")
@@ -110,3 +125,44 @@ def test_the_published_solutions_pass_and_empty_ones_fail():
         assert (right, wrong) == (1.0, 0.0), prompt.prompt_id
         fenced = f"Sure!\n```python\n{row['prompt']}{row['canonical_solution']}```\n"
         assert completed(fenced, prompt.text).count(f"def {row['entry_point']}(") == 2
+
+
+OWN_HARNESS = """
+import sys
+problem_and_completion = sys.stdin.read()
+sys.stdin.close()
+exec(problem_and_completion, {})
+"""
+MAIN = "\n\nif __name__ == '__main__':\n    import unittest\n    unittest.main()\n"
+CHANGES = (
+    ("the solution", lambda body: body),
+    ("with a main block", lambda body: body.rstrip("\n") + MAIN),
+    ("a sum for a difference", lambda body: body.replace(" + ", " - ", 1)),
+    ("another comparison", lambda body: body.replace(" < ", " <= ", 1).replace(" > ", " >= ", 1)),
+    ("a truth turned around", lambda body: body.replace("True", "False", 1)),
+    ("a number more", lambda body: body.replace("1", "2", 1)),
+    ("a line less", lambda body: "\n".join(body.rstrip().split("\n")[:-1]) + "\n"),
+)
+
+
+def test_scores_are_those_of_the_data_sets_own_harness(problems):
+    """Its program, in its words: the prompt, the completion, the test and the call of the test."""
+    scores = []
+    for row, prompt in problems:
+        for name, change in CHANGES:
+            body = change(row["canonical_solution"])
+            program = f"{row['prompt']}{body}\n{row['test']}\ncheck({row['entry_point']})"
+            command = [sys.executable, "-I", "-c", OWN_HARNESS]
+            try:
+                ran = subprocess.run(
+                    command, input=program.encode(), timeout=10, check=False, capture_output=True
+                )
+                theirs = float(ran.returncode == 0)
+            except subprocess.TimeoutExpired:
+                theirs = 0.0
+            ours = score(
+                body, prompt=prompt.text, answer=prompt.answer, scoring="code", execute_code=True
+            )
+            assert ours == theirs, f"{prompt.prompt_id}, {name}"
+            scores.append(theirs)
+    assert 2 * len(problems) <= sum(scores) < len(scores)

@@ -337,8 +337,8 @@ assert libc.connect(handle, address, len(address)) == 0, ctypes.get_errno()
 
 def test_there_is_no_network_below_python_either(run, server):
     port, callers = server
-    if not run.namespaces:
-        pytest.skip("without namespaces, code that avoids Python's socket module has the network")
+    if not run.namespaces and os.uname().machine not in inside.MACHINES:
+        pytest.skip("without both, code that avoids Python's socket module has the network")
     assert not run(RAW_CONNECT.replace("PORT", str(port))).passed
     time.sleep(0.2)
     assert callers == []
@@ -467,3 +467,98 @@ def test_a_user_without_roots_rights_has_namespaces_too():
     assert "namespaces passed 65534 ['program.py']" in done.stdout
     assert "processes 4" in done.stdout or "processes 5" in done.stdout
     assert left_over() == []
+
+
+CALLED = """
+import ctypes, platform
+libc = ctypes.CDLL(None, use_errno=True)
+column = ["x86_64", "aarch64"].index(platform.machine())
+def call(numbers, *arguments):
+    ctypes.set_errno(0)
+    found = libc.syscall(ctypes.c_long(numbers[column]), *map(ctypes.c_ulong, arguments))
+    return found, ctypes.get_errno()
+"""
+filtered = pytest.mark.skipif(
+    os.uname().machine not in inside.MACHINES, reason="no filter of system calls for this machine"
+)
+
+
+@filtered
+def test_system_calls_that_no_program_needs_are_refused(run):
+    """Each by its number: shared memory, keys, namespaces, mounts, other processes, sockets."""
+    ended = run(f"{CALLED}\nfor name, numbers in {inside.REFUSED_CALLS!r}.items():\n"
+                "    print(name, *call(numbers, 0, 0, 0, 0, 0, 0))")  # fmt: skip
+    assert ended.passed, ended.output
+    assert ended.filtered
+    assert [line for line in ended.output.splitlines() if not line.endswith(" -1 1")] == []
+    assert len(ended.output.splitlines()) == len(inside.REFUSED_CALLS)
+
+
+@filtered
+@pytest.mark.parametrize("space", [0x20000, 0x02000000, 0x10000000, 0x20000000, 0x40000000])
+def test_no_process_is_started_in_a_namespace_of_its_own(run, space):
+    ended = run(f"{CALLED}\nfound = call({inside.CLONE}, {space} | 17, 0, 0, 0, 0)\n"
+                "if found[0] == 0:\n    import os; os._exit(0)\n"
+                "print(*found, *call((435, 435), 0, 0))")  # fmt: skip
+    assert (ended.passed, ended.output) == (True, "-1 1 -1 38\n")
+
+
+@filtered
+def test_threads_and_processes_are_started_as_ever(run):
+    ended = run("""
+        import os, threading
+        threading.Thread(target=print, args=("thread",)).start()
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+    """)
+    assert ended.passed, ended.output
+
+
+def _segments():
+    path = Path("/proc/sysvipc/shm")
+    return path.read_text() if path.exists() else ""
+
+
+@filtered
+def test_shared_memory_neither_escapes_the_limit_nor_stays_behind(run):
+    before = _segments()
+    ended = run("""
+        import ctypes, os
+        libc = ctypes.CDLL(None)
+        made = [libc.shmget(0, 8 << 20, 0o1600) for _ in range(40)]
+        print(max(made))
+        try:
+            os.memfd_create("x")
+        except OSError:
+            print("none")
+    """)
+    assert ended.output == "-1\nnone\n"
+    assert _segments() == before
+
+
+@pytest.mark.parametrize("text", [inside.REFUSED, inside.LIMITED, inside.FILTERED, b"NR"])
+def test_a_program_cannot_say_that_there_is_no_sandbox(run, text):
+    """It writes to every descriptor it has, and fails: that is a failure, not a missing sandbox."""
+    ended = run(f"""
+        import os
+        for descriptor in range(3, 64):
+            try:
+                os.write(descriptor, {text!r})
+            except OSError:
+                pass
+        assert False
+    """)
+    assert (ended.passed, ended.reason) == (False, "failed")
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["if __name__ == '__main__':\n    import unittest; unittest.main()",
+     "if __name__ == '__main__':\n    print(int(input()))",
+     "import dataclasses\n@dataclasses.dataclass\nclass A:\n    a: 'int' = 1\nassert A().a == 1",
+     "import pickle\nclass A: pass\nassert type(pickle.loads(pickle.dumps(A()))) is A"],
+)  # fmt: skip
+def test_no_program_is_the_main_one(run, program):
+    ended = run(program)
+    assert ended.passed, ended.output
