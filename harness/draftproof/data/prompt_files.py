@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import zlib
@@ -13,6 +12,7 @@ from typing import Any
 
 from draftproof.data.json_lines import json_lines
 from draftproof.data.record import Row
+from draftproof.data.unpacking import parquet_rows, unpacked
 from draftproof.errors import DataError
 
 FORMATS = (
@@ -56,10 +56,7 @@ def _numbered(path: Path, rows: Any) -> _Placed:
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
+        return unpacked(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not text ({error}); {FORMATS} are read") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -75,13 +72,11 @@ def _rows_of_array(path: Path, text: str) -> list[Any]:
 
 def _rows_of_parquet(path: Path) -> list[Any]:
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        rows: list[Any] = pyarrow.parquet.read_table(path).to_pylist()
+        return list(parquet_rows(path))
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
-    return rows
 
 
 def _rows_of_folder(path: Path) -> Iterator[Any]:

@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.data.record import Row
+from draftproof.data.unpacking import require_size
 from draftproof.errors import DataError
 
 OLDEST_MAJOR_RELEASE = 4
 """The first major release of `datasets` that cannot run a script shipped with a data set."""
-
-LARGEST_BYTES = 1 << 30
-"""No data set here is near it: a file that unpacks to more is not what it says it is."""
 
 _SUFFIXES = (".json", ".jsonl", ".gz", ".parquet")
 _REVISION_IN_URL = re.compile(r"@([0-9a-f]{40})/")
@@ -48,7 +46,7 @@ def read_local(path: Path, *, split: str, field: str | None = None) -> list[Row]
         DataError: The file is empty or corrupt, or cannot be read.
     """
     datasets = _datasets()
-    _require_size(path)
+    require_size(path)
     try:
         with tempfile.TemporaryDirectory(
             prefix="draftproof-", ignore_cleanup_errors=True
@@ -177,19 +175,6 @@ def _commit_of(found: Any) -> str | None:
     sources = getattr(getattr(found, "info", None), "download_checksums", None) or ()
     commits = {match[1] for source in sources if (match := _REVISION_IN_URL.search(str(source)))}
     return commits.pop() if len(commits) == 1 else None
-
-
-def _require_size(path: Path) -> None:
-    """Refuse a file that unpacks to more than any data set here, before anything unpacks it."""
-    size = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            while block := file.read(1 << 20):
-                size += len(block)
-                if size > LARGEST_BYTES:
-                    raise DataError(f"{path}: unpacks to more than {LARGEST_BYTES:,} bytes")
-    except (OSError, EOFError, zlib.error):
-        return  # said in full by what reads it
 
 
 def _what_is_wrong(path: Path, field: str | None) -> str | None:

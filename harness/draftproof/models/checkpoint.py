@@ -19,13 +19,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from transformers.utils.hub import cached_file
 
 from draftproof.errors import ModelError
 from draftproof.models.gguf_contents import complete_gguf, read_gguf, require_known_tensors
 from draftproof.models.gptq import gptq_format, load_gptq
 from draftproof.models.processor import free_bytes, is_slow_in, slow_note
-from draftproof.models.source import ModelSource, SourceKind
+from draftproof.models.source import ModelSource, SourceKind, require_safe_names
 from draftproof.models.stored_weights import (
     require_language_model,
     require_no_loss,
@@ -197,6 +198,7 @@ def _load_plain(
         arguments["quantization_config"] = GgufConfig(dequantize=True)
     else:
         arguments["use_safetensors"] = True
+        _require_safe_index(source)
     model, loading = _AUTO.from_pretrained(
         source.location,
         dtype=dtype,
@@ -221,6 +223,25 @@ def _load_plain(
             note(line)
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _require_safe_index(source: ModelSource) -> None:
+    """Refuse a hub model whose index of shards names other files than safetensors.
+
+    Raises:
+        ModelError: It does.
+    """
+    if source.kind is SourceKind.HUB:
+        name = SAFE_WEIGHTS_INDEX_NAME
+        index = cached_file(
+            source.location,
+            name,
+            revision=source.revision,
+            _raise_exceptions_for_missing_entries=False,
+        )
+        if index is not None:
+            content = Path(index).read_text(encoding="utf-8", errors="replace")
+            require_safe_names(content, f"{name} of {source.name}")
 
 
 def _gguf_file(source: ModelSource) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from draftproof.assets import asset_path
 from draftproof.config import BUILTIN, BUILTIN_SMALL
-from draftproof.errors import ModelError
+from draftproof.errors import ModelError, clean_text
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?")
 _GGUF_MAGIC = b"GGUF"
@@ -30,6 +31,7 @@ _SETTINGS = (
     "vocab.txt",
 )
 """Files beside the weights of which each can change what a model puts out."""
+_SHARD = re.compile(r"[^/\\\x00-\x1f]+\.safetensors")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -126,6 +128,42 @@ def _check_gguf(path: Path, option: str) -> None:
         )
 
 
+def require_safe_names(content: str, index: str) -> None:
+    """Refuse an index of shards that names anything but safetensors files beside it.
+
+    Whatever reads the weights takes the names from it, and opens a pickle that it names as one.
+
+    Args:
+        content: Of the index.
+        index: What errors call it.
+
+    Raises:
+        ModelError: It is no index, or names another file.
+    """
+    try:
+        named = list(json.loads(content)["weight_map"].values())
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} has no weight_map; download it again") from error
+    for name in named:
+        if not isinstance(name, str) or not _SHARD.fullmatch(name):
+            raise ModelError(
+                f"{index} names {clean_text(str(name))!r} for its weights, which is no safetensors "
+                "file beside it; do not load this checkpoint unless you trust who made it: convert "
+                "it to safetensors in one folder"
+            )
+
+
+def _check_indices(path: Path, option: str) -> None:
+    for index in sorted(path.glob("*.index.json")):
+        # The index of pickled weights is not read where there are others.
+        if index.name.endswith(".safetensors.index.json"):
+            try:
+                content = index.read_text(encoding="utf-8", errors="replace")
+            except OSError as error:
+                raise ModelError(f"{option}: cannot read {index}: {error.strerror}") from error
+            require_safe_names(content, f"{option}: {index}")
+
+
 def _check_folder(path: Path, option: str) -> None:
     if (path / "adapter_config.json").is_file():
         raise ModelError(
@@ -137,6 +175,7 @@ def _check_folder(path: Path, option: str) -> None:
             f"{option}: the folder {path} has no config.json, so it is not a model; give the "
             "folder that save_pretrained wrote"
         )
+    _check_indices(path, option)
     if any(path.glob("*.safetensors")):
         return
     if any(file for pattern in _PICKLED for file in path.glob(pattern)):

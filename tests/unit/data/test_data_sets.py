@@ -267,7 +267,7 @@ def test_no_web_is_one_line_that_names_local_files(monkeypatch: pytest.MonkeyPat
 def test_a_small_file_that_unpacks_to_too_much_is_refused(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("draftproof.data.reading.LARGEST_BYTES", 100)
+    monkeypatch.setattr("draftproof.data.unpacking.LARGEST_BYTES", 100)
     with pytest.raises(DataError, match=r"HumanEval\.jsonl\.gz.* unpacks to more than 100 bytes"):
         load_prompts("code", source="real", data_dir=data_folder)
 

@@ -12,6 +12,7 @@ from draftproof.data.encoding import prompt_ids
 from draftproof.data.fingerprint import prompt_digest
 from draftproof.data.own import own_records
 from draftproof.data.prompt import Prompt
+from draftproof.data.reading import read_local
 from draftproof.errors import DataError
 from draftproof.models.loading import load_pair
 
@@ -201,3 +202,30 @@ def test_what_is_asked_is_part_of_a_prompts_digest():
         )
     }
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl.gz", "json.gz", "csv.gz"])
+def test_a_small_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, ending):
+    """In Parquet, one text may stand for any number of rows, and no size that it states says so."""
+    monkeypatch.setattr("draftproof.data.unpacking.LARGEST_BYTES", 4 << 20)
+    path = tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        text = pyarrow.array(["x" * 100_000]).take(pyarrow.array([0] * 2000))
+        pyarrow.parquet.write_table(pyarrow.table({"prompt": text}), path, compression="zstd")
+    else:
+        path.write_bytes(gzip.compress(bytes(8 << 20)))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError, match=r"rows\..* unpacks to more than 4,194,304 bytes"):
+        own_records(path, {})
+    with pytest.raises(DataError, match=r"unpacks to more than 4,194,304 bytes"):
+        read_local(path, split="test")
+
+
+def test_very_many_empty_rows_of_parquet_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("draftproof.data.unpacking.LARGEST_BYTES", 4 << 20)
+    path = tmp_path / "rows.parquet"
+    table = pyarrow.table({"prompt": pyarrow.nulls(1_000_000, pyarrow.string())})
+    pyarrow.parquet.write_table(table, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="unpacks to more than"):
+        own_records(path, {})

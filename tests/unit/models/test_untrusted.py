@@ -8,7 +8,9 @@ from checkpoints import save_checkpoint
 
 from draftproof.config import RunConfig
 from draftproof.errors import ModelError
+from draftproof.models import checkpoint
 from draftproof.models.loading import load_pair
+from draftproof.models.source import ModelSource, SourceKind
 
 MODEL_CODE = """
 from pathlib import Path
@@ -106,6 +108,44 @@ def test_a_pickle_beside_safetensors_is_left_alone(tmp_path):
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Harmful(str(mark))))
     load_pair(config(folder))
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["pytorch_model.bin", "../elsewhere/model.safetensors", "/tmp/model.safetensors", 3, None,
+     "sub/model.safetensors", "model.safetensors\x1b[2J.bin", ".safetensors"],
+)  # fmt: skip
+def test_an_index_that_names_anything_but_safetensors_beside_it_is_refused(tmp_path, named):
+    """A pickle that it names is opened, whatever safetensors lie beside it."""
+    folder, mark = save_checkpoint(tmp_path / "own"), tmp_path / "mark"
+    (weights,) = folder.glob("*.safetensors")
+    weights.rename(folder / "decoy.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Harmful(str(mark))))
+    index = {"metadata": {}, "weight_map": {"a": "decoy.safetensors", "model.norm.weight": named}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(
+        ModelError, match=r"index\.json names .* no safetensors file beside"
+    ) as said:
+        load_pair(config(folder))
+    assert "\x1b" not in str(said.value)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": []}', "[" * 100_000])
+def test_an_index_that_is_none_is_refused(tmp_path, content):
+    folder = save_checkpoint(tmp_path / "own")
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match="has no weight_map; download it again"):
+        load_pair(config(folder))
+
+
+def test_the_index_of_a_model_on_the_hub_is_looked_at_before_what_it_names(tmp_path, monkeypatch):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
+    monkeypatch.setattr(checkpoint, "cached_file", lambda *_, **__: str(index))
+    source = ModelSource("org/model", SourceKind.HUB, "org/model")
+    with pytest.raises(ModelError, match=r"org/model names 'pytorch_model\.bin'"):
+        checkpoint._require_safe_index(source)
 
 
 TEMPLATES = [
