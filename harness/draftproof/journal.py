@@ -8,6 +8,7 @@ over is not read as another figure.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -73,12 +74,17 @@ class Journal:
                 _drop_torn_line(path)
         elif path.exists():
             path.write_bytes(b"")
-        self._file = path.open("a", encoding="utf-8")
-        if self._file.tell() == 0 or found != fingerprint:
+        # Unbuffered: a line that did not fit on the disk is taken back, not kept for later.
+        self._file = path.open("ab", buffering=0)
+        if self._file.seek(0, os.SEEK_END) == 0 or found != fingerprint:
             self._write({"kind": self._kind, "schema_version": SCHEMA_VERSION, "run": run})
 
     def append(self, record: CaseRecord) -> None:
-        """Write one case, flushed to the operating system before returning."""
+        """Write one case, on the disk before returning.
+
+        Raises:
+            TraceError: It cannot be written; the file is as it was.
+        """
         self._write(record.to_json())
 
     def close(self) -> None:
@@ -92,10 +98,28 @@ class Journal:
         self.close()
 
     def _write(self, values: dict[str, Any]) -> None:
-        line = json.dumps(values, separators=(",", ":"))
-        self._file.write((_summed(line) if self._kind == _KIND else line) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write a line whole, or leave the file as it was.
+
+        Raises:
+            TraceError: The disk is full, or the file cannot be written for another reason.
+            ValueError: A number is none that JSON has.
+        """
+        line = json.dumps(values, separators=(",", ":"), allow_nan=False)
+        data = ((_summed(line) if self._kind == _KIND else line) + "\n").encode("ascii")
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) or 0 :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise TraceError(
+                f"cannot write the journal {self.path}: {error.strerror or error}; what it held "
+                "before is still in it. Free space, and go on with the same --report-dir and "
+                "--spec-resume"
+            ) from error
 
 
 def was_begun(path: Path) -> bool:

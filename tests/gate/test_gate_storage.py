@@ -1,6 +1,8 @@
 """Baselines on disk: whole, small, and refused where they are not what they should be."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from draftproof.errors import DraftproofError, TraceError, UsageError
 from draftproof.gate import Storage, compare
-from draftproof.report import write_report
+from draftproof.report import load_run, write_report
 from draftproof.statistics.sums import TOTALS
 
 
@@ -194,3 +196,63 @@ def test_a_baseline_of_an_older_version_is_ordered_when_it_is_read(storage, earl
     for name in TOTALS:
         assert np.array_equal(read.totals[name], earlier.totals[name], equal_nan=True)
     assert read.errors == {"chat/lost": ""}
+
+
+def _files(storage):
+    return sorted(path.name for path in storage.folder.rglob("*"))
+
+
+@pytest.mark.parametrize("failing", range(12))
+def test_a_disk_that_is_full_at_any_write_leaves_the_old_baseline_whole(
+    storage, earlier, monkeypatch, failing
+):
+    """Its traces too: half of them new would be compared with as if they were the old run's."""
+    storage.save("main", earlier, traces=True)
+    less = replace(earlier, run=replace(earlier.run, name="second"))
+    files = _files(storage)
+    left = [failing]
+    fsync = os.fsync
+
+    def full(descriptor):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    if failing < WRITES:
+        with pytest.raises(DraftproofError, match="No space left"):
+            storage.save("main", less, traces=True)
+        assert _files(storage) == files
+    else:
+        storage.save("main", less, traces=True)
+        assert len(_files(storage)) == len(files)
+    found = storage.load("main")
+    assert found.run.name == ("second" if failing >= WRITES else earlier.run.name)
+    assert load_run(*storage.folder.glob("main-*/")).run.name == found.run.name
+    assert found.traces
+
+
+WRITES = 8
+"""Files of a baseline with its traces."""
+
+
+def test_a_baseline_of_an_earlier_version_finds_its_traces(storage, earlier):
+    path = storage.save("main", earlier, traces=True)
+    (folder,) = storage.folder.glob("main-*")
+    folder.rename(storage.folder / "main")
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "traces": True}))
+    assert storage.load("main").traces
+    storage.save("main", earlier, traces=False)
+    assert _files(storage) == ["main.json"]
+    assert storage.load("main").traces == {}
+
+
+@pytest.mark.parametrize("named", ["../elsewhere", "/etc", "", ".", 3, None])
+def test_no_baseline_leads_out_of_its_folder(storage, earlier, named):
+    path = storage.save("main", earlier, traces=False)
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "traces": named}))
+    assert storage.load("main").traces == {}
+    storage.save("main", earlier, traces=False)

@@ -288,3 +288,55 @@ def test_an_older_whole_report_does_not_hide_a_newer_killed_run(run, pytester, c
     assert not saved.complete
     assert saved.run.config["tree"] == "chain:2"
     assert len(saved.cases) == 2
+
+
+FULL = """
+import errno, os
+import draftproof.journal as journal
+import draftproof.report.files as files
+left = [{writes}]
+fsync = os.fsync
+def full(descriptor):
+    if left[0] == 0:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    left[0] -= 1
+    fsync(descriptor)
+os.fsync = full
+def pytest_unconfigure():
+    os.fsync = fsync
+"""
+HEADER, CASES, REPORT = 1, 3, 7
+
+
+@pytest.mark.parametrize("writes", range(HEADER + CASES + REPORT))
+def test_a_disk_that_is_full_at_any_write_loses_no_case_that_was_written(run, pytester, writes):
+    pytester.makeconftest(FULL.format(writes=writes))
+    result = run("--report", "--report-dir=out")
+    text = result.stdout.str() + result.stderr.str()
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert "No space left on device" in text
+    assert "INTERNALERROR" not in text
+    journal = pytester.path / "out" / "journal.jsonl"
+    if writes < HEADER:
+        assert not (pytester.path / "out" / "run.json").exists()
+    else:
+        # What the report lacks is where the message says it is.
+        assert f"(what was measured is in {journal.relative_to(pytester.path)})" in text
+        assert len(read_journal(journal).cases) == min(writes - HEADER, CASES)
+    pytester.makeconftest("")
+    result = run("--report", "--report-dir=out", "--spec-resume")
+    assert result.ret == 0
+    assert len(load_run(pytester.path / "out").cases) == CASES
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "link", "below a link"])
+def test_a_report_folder_that_cannot_be_is_refused_before_anything_is_loaded(run, pytester, kind):
+    if "file" in kind:
+        (pytester.path / "out").write_text("mine")
+    else:
+        (pytester.path / "out").symlink_to("nowhere")
+    result = run("--report", f"--report-dir=out{'/more' if 'below' in kind else ''}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = "out is a file" if "file" in kind else "out is a link to nowhere, which is not there"
+    result.stderr.fnmatch_lines([f"ERROR: --report-dir out*{said}*"])
+    assert "passed" not in result.stdout.str()

@@ -1,4 +1,6 @@
 import json
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -214,3 +216,38 @@ def test_columns_must_be_the_schemas():
         columns_from(STEP_COLUMNS, {name: [0] * (name == "step") for name in STEP_COLUMNS})
     with pytest.raises(TraceError, match="not those of the schema"):
         columns_from(STEP_COLUMNS, {"step": [0]})
+
+
+@pytest.mark.parametrize("room", [0, 1, 60, 200])
+def test_a_disk_that_is_full_leaves_a_whole_journal(tmp_path, room):
+    """The kernel writes what fits of a line, and refuses the rest."""
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, RUN) as journal:
+        journal.append(record("code/0"))
+        whole = path.read_bytes()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + room, before[1]))
+        try:
+            with pytest.raises(TraceError, match=r"cannot write the journal .* Free space"):
+                journal.append(record("code/1"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert path.read_bytes() == whole
+        journal.append(record("code/2"))
+    assert [case.case_id for case in read_journal(path).cases] == ["code/0", "code/2"]
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_no_number_that_json_lacks_is_written(tmp_path, seconds):
+    path = tmp_path / "journal.jsonl"
+    output = DecodedOutput(token_ids=(1,), stop_reason="length", seconds=seconds)
+    odd = CaseRecord(
+        case_id="x", domain="code", prompt_tokens=1, verdict=Verdict.IDENTICAL, plain=output
+    )
+    with Journal(path, RUN) as journal:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            journal.append(odd)
+        journal.append(record())
+    assert len(read_journal(path).cases) == 1

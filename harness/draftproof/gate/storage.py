@@ -7,9 +7,11 @@ import difflib
 import json
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from draftproof.errors import TraceError, UsageError
 from draftproof.gate.exact import StepFacts
 from draftproof.gate.measured import SECONDS, MeasuredRun, measured_run
 from draftproof.report.files import write_text
-from draftproof.report.reading import SavedRun, load_run
+from draftproof.report.reading import load_run
 from draftproof.report.run_info import RunInfo
 from draftproof.report.texts import Texts
 from draftproof.report.writing import write_report
@@ -74,15 +76,25 @@ class Storage:
         """
         self.check_name(name)
         path = self.folder / f"{name}.json"
-        if traces:
-            write_report(self.folder / name, run.run, list(run.traces.values()))
+        before = _traces_of(path)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            folder = Path(mkdtemp(prefix=f"{name}-", dir=self.folder)) if traces else None
         except OSError as error:
             raise UsageError(
                 f"cannot make {self.folder}: {error.strerror}; give another --spec-storage"
             ) from error
-        write_text(path, json.dumps(_to_json(run, traces=traces), allow_nan=False) + "\n")
+        kept: list[Path] = [] if folder is None else [folder]
+        try:
+            if folder is not None:
+                write_report(folder, run.run, list(run.traces.values()))
+            values = _to_json(run, traces=None if folder is None else folder.name)
+            # From here on the baseline is the new one, and the folder that it names.
+            write_text(path, json.dumps(values, allow_nan=False) + "\n")
+            kept = [old for old in before if old != folder]
+        finally:
+            for unused in kept:
+                shutil.rmtree(unused, ignore_errors=True)
         return path
 
     def load(self, name: str, *, partial: bool = False) -> MeasuredRun:
@@ -156,12 +168,12 @@ def read_baseline(path: Path) -> MeasuredRun:
         raise TraceError(f"{path} is corrupt ({error!r}); save the baseline again") from error
 
 
-def _to_json(run: MeasuredRun, *, traces: bool) -> dict[str, Any]:
+def _to_json(run: MeasuredRun, *, traces: str | None) -> dict[str, Any]:
     return {
         "kind": _KIND,
         "schema_version": SCHEMA_VERSION,
         "run": run.run.to_json(),
-        "traces": traces,
+        "traces": traces or False,
         "case_ids": list(run.case_ids),
         "domains": list(run.domains),
         "errors": dict(run.errors),
@@ -190,7 +202,7 @@ def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
         case_id: StepFacts.from_bytes(base64.b64decode(values["steps"][case_id], validate=True))
         for case_id in sorted(case_ids)
     }
-    kept = _kept(path.with_suffix("")) if values["traces"] else None
+    kept = next((load_run(folder) for folder in _traces_folders(path, values)), None)
     domains = tuple(values["domains"])
     if len(domains) != len(case_ids) or len(set(case_ids)) != len(case_ids):
         raise ValueError("its cases and domains do not fit together")
@@ -214,9 +226,22 @@ def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
     )
 
 
-def _kept(folder: Path) -> SavedRun | None:
-    """The report beside a baseline; None where it was not kept with it."""
-    return load_run(folder) if folder.is_dir() else None
+def _traces_folders(path: Path, values: Mapping[str, Any]) -> list[Path]:
+    """The report that a baseline names as its own; none where it was not kept with it."""
+    named = values.get("traces")
+    # Earlier versions had one folder for all baselines of a name.
+    folder = path.with_suffix("") if named is True else path.parent / str(named)
+    is_own = named is True or (isinstance(named, str) and bool(_NAME.fullmatch(named)))
+    return [folder] if is_own and folder.is_dir() else []
+
+
+def _traces_of(path: Path) -> list[Path]:
+    """The folders that a baseline leaves behind where it is replaced."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return _traces_folders(path, values) if values.get("kind") == _KIND else []
+    except (OSError, ValueError, AttributeError):
+        return []
 
 
 def _numbers(column: np.ndarray) -> list[float | int | None]:

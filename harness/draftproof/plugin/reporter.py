@@ -13,7 +13,7 @@ import pytest
 from draftproof.config import BUILTIN, RunConfig
 from draftproof.environment import hardware, versions
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, TraceError, UsageError
-from draftproof.journal import Journal
+from draftproof.journal import Journal, was_begun
 from draftproof.plugin.carried import attached_record, begun_case
 from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
@@ -120,7 +120,7 @@ class RunReporter:
         if not self._cases:
             return
         self._judge(session)
-        whole = self._is_whole(session)
+        whole, what = self._is_whole(session), "The report"
         try:
             self._report = write_report(
                 self._directory, self._run_info(), list(self._cases.values()), complete=whole
@@ -130,18 +130,23 @@ class RunReporter:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
             if whole:
                 (self._directory / JOURNAL_FILE).unlink(missing_ok=True)
+            what = f"The report is whole, in {_shown(self._directory)}. What goes with it"
             if given(self._config, "report_dir") is None:
                 point_latest(self._directory.parent, self._directory)
             if self._gate is not None and self._is_whole(session):
                 self._compare(session, self._gate)
-        except DraftproofError as error:
-            self._problem = str(error)
+        except (DraftproofError, OSError) as error:
+            journal = self._directory / JOURNAL_FILE
+            where = f" (what was measured is in {_shown(journal)})" if was_begun(journal) else ""
+            self._problem = f"{what} could not be written: {error}{where}"
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("draftproof")
         if self._problem:
-            terminalreporter.write_line(f"The report could not be written: {self._problem}")
+            terminalreporter.write_line(self._problem)
+        if self._report is None and self._cases:
+            return
         if self._report is None:
             terminalreporter.write_line("Nothing was measured: no test ran a case to its end.")
             return
@@ -194,19 +199,27 @@ class RunReporter:
                 self._earlier.require_same_models(self._models)
             except TraceError as error:
                 pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)
-        if record.case_id not in self._resumed:
-            if self._journal is None:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                self._journal = Journal(
-                    self._directory / JOURNAL_FILE,
-                    self._run_info().to_json(),
-                    grown_from=None if self._earlier is None else self._earlier.fingerprint,
-                )
-            self._journal.append(record)
         self._cases[record.case_id] = record
+        if record.case_id not in self._resumed:
+            try:
+                self._write(record)
+            except (DraftproofError, OSError) as error:
+                # The report may still have room for what was measured, or lie elsewhere.
+                pytest.exit(f"draftproof: {error}", returncode=pytest.ExitCode.INTERRUPTED)
         self._progress.add(record, is_reused=record.case_id in self._resumed)
         if is_first:
             self._check_models()
+
+    def _write(self, record: CaseRecord) -> None:
+        """Append a case to the journal, which is made with the first."""
+        if self._journal is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(
+                self._directory / JOURNAL_FILE,
+                self._run_info().to_json(),
+                grown_from=None if self._earlier is None else self._earlier.fingerprint,
+            )
+        self._journal.append(record)
 
     def _note_crash(self, report: pytest.TestReport) -> None:
         """A case whose worker died with it ends in an error, and no replacement tries it again."""

@@ -6,7 +6,7 @@ Needs neither torch nor transformers; pyarrow is imported when a Parquet file is
 from __future__ import annotations
 
 from draftproof.report.context import failure_lines
-from draftproof.report.files import new_report_directory, point_latest
+from draftproof.report.files import new_report_directory, point_latest, require_folder
 from draftproof.report.metrics_json import metrics_document
 from draftproof.report.page import PAGE_FILE, PageSource, open_page, write_page
 from draftproof.report.reading import JOURNAL_FILE, SavedRun, load_run
@@ -27,6 +27,7 @@ __all__ = [
     "new_report_directory",
     "open_page",
     "point_latest",
+    "require_folder",
     "terminal_report",
     "write_page",
     "write_report",

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from draftproof.errors import DraftproofError
+from draftproof.errors import DraftproofError, UsageError
 
 LATEST = "latest"
 """Name of the pointer to the last report, in the folder of reports."""
@@ -44,6 +44,38 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_atomically` for text, in UTF-8, line ends as they are."""
     write_atomically(path, lambda file: _write_all(file, text.encode("utf-8")))
+
+
+def require_folder(path: Path) -> None:
+    """Verify that files can be written in a folder, which may have to be made first.
+
+    Args:
+        path: As --report-dir gave it.
+
+    Raises:
+        UsageError: It is a file, a link to nothing, or cannot be made or written.
+    """
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise UsageError(
+                f"--report-dir {path}: {place} is a link to {place.readlink()}, which is not "
+                "there; remove the link or give another folder"
+            )
+        if place.exists():
+            if not place.is_dir():
+                raise UsageError(
+                    f"--report-dir {path}: {place} is a file; give the path of a folder"
+                )
+            break
+    probe = place / f".draftproof.{os.getpid()}.tmp"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"--report-dir {path}: nothing can be written in {place}: {error.strerror}; give "
+            "another folder"
+        ) from error
 
 
 def new_report_directory(root: Path, name: str, now: datetime) -> Path:
@@ -129,7 +161,4 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> DraftproofError:
     why = error.strerror or str(error)
-    return DraftproofError(
-        f"cannot write {path}: {why}; free space or give another --report-dir (what was "
-        "measured is still in the run's journal)"
-    )
+    return DraftproofError(f"cannot write {path}: {why}; free space, or give another --report-dir")
