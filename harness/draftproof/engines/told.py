@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from draftproof.engines.protocol import Counts, Generation
 from draftproof.errors import EngineError, TraceError, clean_text, error_text
 from draftproof.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from
 
+Value = TypeVar("Value")
+
 _MOST_TOKENS = 2**20
 """Tokens of an output, and numbers of one counter: more than any context has room for."""
+
+_MOST_CHARACTERS = 2**24
 
 _LARGEST_TOKEN_ID = 2**31 - 1
 _LARGEST_COUNT = 2**53
@@ -62,6 +66,13 @@ def checked_generation(generation: object, name: str) -> Generation:
         counts=_whole(generation.counts, name),
         steps=_columns(generation.steps, STEP_COLUMNS, "steps", name),
         nodes=_columns(generation.nodes, NODE_COLUMNS, "nodes", name),
+        accepted=_each(generation.accepted, _switch, "accepted", name),
+        draws=_draws(generation.draws, name),
+        text=_text(generation.text, name),
+        log_probabilities=_each(
+            generation.log_probabilities, _log_probability, "log_probabilities", name
+        ),
+        arrivals=_each(generation.arrivals, _arrival, "arrivals", name),
     )
 
 
@@ -118,6 +129,86 @@ def _seconds(value: object, what: str, name: str) -> float:
     if not math.isfinite(seconds):
         raise EngineError(f"{name} returned {seconds} as {what}")
     return seconds
+
+
+def _each(
+    values: Iterable[Any] | None, of: Callable[[Any], Value], what: str, name: str
+) -> tuple[Value, ...] | None:
+    """A value a token, each as it can be stored.
+
+    Raises:
+        EngineError: They are none, or too many.
+    """
+    if values is None:
+        return None
+    try:
+        found = tuple(of(value) for value in islice(values, _MOST_TOKENS + 1))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EngineError(f"{name} returned {what} that cannot be: {error_text(error)}") from error
+    if len(found) > _MOST_TOKENS:
+        raise EngineError(f"{name} returned more than {_MOST_TOKENS} values as {what}")
+    return found
+
+
+def _switch(value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError(f"a {type(value).__name__} that is neither true nor false")
+    return bool(value)
+
+
+def _log_probability(value: Any) -> float:
+    """−inf is one, of a token that the target never says."""
+    number = float(value)
+    if math.isnan(number) or number == math.inf:
+        raise ValueError(f"{number} is the logarithm of no probability")
+    return number
+
+
+def _draws(draws: object, name: str) -> dict[str, int]:
+    """Numbers of draws by purpose.
+
+    Raises:
+        EngineError: They are none.
+    """
+    try:
+        if not isinstance(draws, Mapping):
+            raise TypeError(f"a {type(draws).__name__} is no table")
+        found = {
+            clean_text(str(purpose)): operator.index(count)
+            for purpose, count in islice(draws.items(), _MOST_VALUES)
+        }
+    except TypeError as error:
+        raise EngineError(f"{name} returned draws that cannot be: {error_text(error)}") from error
+    beyond = [count for count in found.values() if not 0 <= count <= _LARGEST_COUNT]
+    if beyond:
+        raise EngineError(f"{name} counted {_number(beyond[0])} draws, which none can")
+    return found
+
+
+def _text(text: object, name: str) -> str | None:
+    """The output as the engine decodes it, as it is but for what no file holds.
+
+    Raises:
+        EngineError: It is no text, or too long to be an output.
+    """
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise EngineError(f"{name} returned a {type(text).__name__} as the output's text")
+    if len(text) > _MOST_CHARACTERS:
+        raise EngineError(f"{name} returned a text of {len(text)} characters for one output")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _arrival(piece: Any) -> tuple[float, int]:
+    """When a piece of an answer arrived, and how many tokens it brought."""
+    seconds, tokens = piece
+    seconds, tokens = float(seconds), operator.index(tokens)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} seconds")
+    if not 0 <= tokens <= _MOST_TOKENS:
+        raise ValueError(f"{_number(tokens)} tokens in one piece")
+    return seconds, tokens
 
 
 def _columns(

@@ -1,6 +1,8 @@
 """Whatever an engine does, its case ends with a reason."""
 
+import itertools
 import json
+import math
 import threading
 import traceback
 from dataclasses import replace
@@ -13,6 +15,7 @@ from draftproof.config import RunConfig
 from draftproof.engines.guarded import GuardedEngine
 from draftproof.engines.measuring import Bench
 from draftproof.engines.protocol import Capability, Generation
+from draftproof.engines.told import checked_generation
 from draftproof.errors import EngineError, NumericsError
 from draftproof.trace import Counts, Verdict
 
@@ -370,3 +373,45 @@ def test_an_engine_that_does_not_close_fails_nothing(monkeypatch):
     engine = Scripted(returning(GOOD))
     engine.close = lambda: threading.Event().wait(2)
     GuardedEngine(engine, timeout=5).close()
+
+
+TOLD = {
+    "accepted": [3, (2,), ("yes",), (None,), itertools.repeat(True), "no"],
+    "log_probabilities": [1.5, (float("nan"),), (float("inf"),), ("x",), (None,), (10**400,),
+                          itertools.repeat(-1.0)],
+    "arrivals": [3, (1,), ((1.0,),), ((float("nan"), 1),), ((float("inf"), 1),), ((1.0, -1),),
+                 ((1.0, 10**30),), ((1.0, 1.5),), itertools.repeat((1.0, 1))],
+    "draws": [None, 3, [1], {"accept": -1}, {"accept": 10**30}, {"accept": 1.5},
+              {"accept": float("nan")}],
+    "text": [3, b"x", ["x"], "x" * (2**24 + 1)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "place"), [(field, i) for field, values in TOLD.items() for i in range(len(values))]
+)
+def test_nothing_that_no_file_holds_passes_the_door(field, place):
+    with pytest.raises(EngineError, match=r"^mine (returned|counted) "):
+        checked_generation(replace(GOOD, **{field: TOLD[field][place]}), "mine")
+
+
+def test_what_passes_the_door_is_plain_and_can_be_written():
+    found = checked_generation(
+        replace(
+            GOOD,
+            accepted=np.array([True, False]),
+            log_probabilities=np.array([-1.5, -np.inf], np.float32),
+            arrivals=[[np.float32(0.5), np.int64(2)]],
+            draws={"accept \ud800": np.int32(3)},
+            text="a \ud800 b\r\n\x00",
+        ),
+        "mine",
+    )
+    assert found.accepted == (True, False)
+    assert found.log_probabilities == (-1.5, -math.inf)
+    assert found.arrivals == ((0.5, 2),)
+    assert found.draws == {"accept \\ud800": 3}
+    assert found.text == "a \\ud800 b\r\n\x00"
+    plain = (found.accepted, found.arrivals, found.draws, found.text)
+    json.dumps(plain, allow_nan=False).encode()
+    assert {type(value) for value in found.accepted or ()} == {bool}
