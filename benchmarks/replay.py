@@ -89,13 +89,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="builtin")
     parser.add_argument("--draft", default="builtin")
-    parser.add_argument("--limit", type=int, default=50)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=50, help="prompts a domain")
     parser.add_argument("--trees", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     config = RunConfig(
-        target=options.target, draft=options.draft, limit=options.limit, tree=SHAPE, check_state=0.0
+        target=options.target,
+        draft=options.draft,
+        dtype=options.dtype,
+        max_new_tokens=options.max_new_tokens,
+        limit=options.limit,
+        tree=SHAPE,
+        check_state=0.0,
     )
     models = load_models(config, (options.draft,), print)
     prompts = prompts_of(config)
@@ -111,7 +119,7 @@ def main():
     live, probed = node_rates(models, config, prompts[:: max(1, len(prompts) // 8)], options.rounds)
     machine, installed = hardware(), versions()
     row = (
-        f"| {options.target} | {options.draft} | {len(recording.cases)} × "
+        f"| {Path(options.target).name} | {Path(options.draft).name} | {len(recording.cases)} × "
         f"{tokens / len(recording.cases):.0f} | {record_seconds:.0f} | {size:.0f} | "
         f"{count / seconds:,.0f} | {live:,.0f} | {probed:,.0f} | {probed / live:.1f} | "
         f"{machine['torch_threads']} × {machine['cpu']} | {installed['torch']}, "
