@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 from plugin_sources import SUITE
@@ -98,6 +99,27 @@ def test_a_change_that_leaves_the_output_alone_fails_and_is_located(report, pyte
     result = report(self_draft, "--spec-compare=main")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["COMPARISON: *"])
+
+
+def test_junit_has_what_the_gates_said(report, pytester, self_draft):
+    pytester.makepyfile(test_letters=MANY)
+    assert report(self_draft, "--spec-save=main").ret == 0
+    pytester.makeconftest(FORGETFUL)
+    report(
+        self_draft,
+        "--spec-compare=main",
+        "--spec-fail=acceptance_rate:-0.02",
+        "--spec-fail=accepted_length:<=2.5",
+        "--junitxml=junit.xml",
+    )
+    tree = ElementTree.parse(pytester.path / "junit.xml")
+    found = {each.get("name"): each.get("value") for each in tree.iter("property")}
+    assert found["draftproof.gates"] == "fail"
+    assert found["draftproof.gate.1"] == "acceptance_rate_drafted:-0.02@letters"
+    assert found["draftproof.gate.1.outcome"] == "fail"
+    assert float(found["draftproof.gate.1.high"]) < -0.02
+    assert found["draftproof.gate.2.outcome"] == "pass"
+    assert "draftproof.gate.2.change" not in found
 
 
 def test_inconclusive_is_an_exit_code_of_its_own(report, pytester, self_draft):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,18 +16,58 @@ from draftproof.statistics import Estimate, GroupSummary
 from draftproof.statistics.counters import case_counters
 from draftproof.trace import CaseRecord, Verdict
 
+if TYPE_CHECKING:
+    from draftproof.gate import Comparison
+
 Properties = Iterator[tuple[str, str]]
 
 PREFIX = "draftproof"
 
 
-def add_properties(config: pytest.Config, report: Report) -> None:
-    """Add a report's figures to the test suite of ``--junitxml``; nothing is done without it."""
-    for plugin in config.pluginmanager.get_plugins():
-        add = getattr(plugin, "add_global_property", None)
-        if callable(add):
-            for name, value in suite_properties(report):
-                add(name, value)
+def add_properties(config: pytest.Config, properties: Properties) -> None:
+    """Add properties to the test suite of ``--junitxml``; nothing is done without it."""
+    adders = [
+        add
+        for plugin in config.pluginmanager.get_plugins()
+        if callable(add := getattr(plugin, "add_global_property", None))
+    ]
+    for name, value in properties if adders else ():
+        for add in adders:
+            add(name, value)
+
+
+def gate_properties(comparison: Comparison | None, problem: str = "") -> Properties:
+    """What the gates say, all together and one by one.
+
+    Args:
+        comparison: What was judged, or None.
+        problem: Why nothing could be.
+
+    Yields:
+        ``draftproof.gates`` (pass, fail, inconclusive or no verdict), and for each gate and scope
+        ``draftproof.gate.1`` (such as ``acceptance_rate:-0.02@code``) with ``.outcome``, ``.now``,
+        ``.change``, ``.low``, ``.high`` and ``.reason``, as far as there are any.
+    """
+    if problem:
+        yield f"{PREFIX}.gates", "error"
+        yield f"{PREFIX}.gates.reason", problem
+    if comparison is None or comparison.outcome is None:
+        return
+    yield f"{PREFIX}.gates", str(comparison.outcome)
+    for index, judgement in enumerate(comparison.judgements, start=1):
+        prefix = f"{PREFIX}.gate.{index}"
+        text = judgement.gate.text
+        yield prefix, text if "@" in text else f"{text}@{judgement.scope}"
+        yield f"{prefix}.outcome", str(judgement.outcome)
+        figures = {"now": judgement.now}
+        if judgement.gate.bound is None:
+            change = judgement.change
+            figures |= {"change": change.value, "low": change.low, "high": change.high}
+        for name, value in figures.items():
+            if math.isfinite(value):
+                yield f"{prefix}.{name}", f"{value:.6g}"
+        if judgement.reason:
+            yield f"{prefix}.reason", judgement.reason
 
 
 def suite_properties(report: Report) -> Properties:

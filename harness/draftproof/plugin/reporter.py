@@ -17,7 +17,7 @@ from draftproof.journal import Journal, was_begun
 from draftproof.plugin.carried import attached_record, begun_case
 from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
-from draftproof.plugin.junit import add_properties
+from draftproof.plugin.junit import add_properties, gate_properties, suite_properties
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import Progress, print_line
 from draftproof.plugin.resuming import Unfinished
@@ -125,7 +125,7 @@ class RunReporter:
             self._report = write_report(
                 self._directory, self._run_info(), list(self._cases.values()), complete=whole
             )
-            add_properties(self._config, self._report)
+            add_properties(self._config, suite_properties(self._report))
             if self._report.problem:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
             if whole:
@@ -170,6 +170,7 @@ class RunReporter:
             code = gate.finish(self._run_info(), list(self._cases.values()), self._directory)
         except (UsageError, TraceError) as error:
             self._gate_problem, code = str(error), USAGE_EXIT_CODE
+        add_properties(self._config, gate_properties(gate.comparison, self._gate_problem))
         if session.exitstatus == pytest.ExitCode.OK and code:
             session.exitstatus = code
 
