@@ -101,10 +101,16 @@ class Journal:
         """Write a line whole, or leave the file as it was.
 
         Raises:
-            TraceError: The disk is full, or the file cannot be written for another reason.
-            ValueError: A number is none that JSON has.
+            TraceError: The disk is full, the file cannot be written for another reason, or a number
+                is none that JSON has.
         """
-        line = json.dumps(values, separators=(",", ":"), allow_nan=False)
+        try:
+            line = json.dumps(values, separators=(",", ":"), allow_nan=False)
+        except ValueError as error:
+            raise TraceError(
+                f"cannot write to the journal {self.path} what JSON has no value for ({error}); "
+                "what it held before is still in it"
+            ) from error
         data = ((_summed(line) if self._kind == _KIND else line) + "\n").encode("ascii")
         end = self._file.seek(0, os.SEEK_END)
         try:

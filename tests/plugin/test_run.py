@@ -228,3 +228,11 @@ def test_a_limit_chooses_among_a_suites_own_prompts_too(run, pytester, metrics):
     assert said in (pytester.path / "out" / "summary.md").read_text()
     assert said not in (pytester.path / "whole" / "summary.md").read_text()
     assert metrics()["overall"]["prompts"] == 2
+
+
+def test_no_domain_is_called_as_the_figures_of_all_are(run, pytester):
+    source = SUITE.replace('suite("letters"', 'suite("overall"')
+    pytester.makepyfile(test_letters=source)
+    result = run("--report", "--report-dir=out")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*'overall': a domain cannot be called 'overall'*"])

@@ -247,7 +247,7 @@ def test_no_number_that_json_lacks_is_written(tmp_path, seconds):
         case_id="x", domain="code", prompt_tokens=1, verdict=Verdict.IDENTICAL, plain=output
     )
     with Journal(path, RUN) as journal:
-        with pytest.raises(ValueError, match="not JSON compliant"):
+        with pytest.raises(TraceError, match="not JSON compliant"):
             journal.append(odd)
         journal.append(record())
     assert len(read_journal(path).cases) == 1

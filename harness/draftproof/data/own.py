@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from draftproof.data.conversations import as_text, content_of, in_own_keys
-from draftproof.data.prompt import SCORINGS, Prompt
+from draftproof.data.prompt import SCORINGS, Prompt, domain_problem
 from draftproof.data.prompt_files import read_prompt_file
 from draftproof.data.record import Record, Row, check_records, text_in
 from draftproof.data.rows import turns
@@ -89,6 +89,8 @@ def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
     else:
         raise ValueError("no 'prompt' in this line")
     domain = _word(named, "domain", OWN_PROMPTS)
+    if problem := domain_problem(domain):
+        raise ValueError(problem)
     answer = _answer(named)
     scoring = None
     if answer is not None:

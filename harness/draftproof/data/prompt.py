@@ -12,6 +12,10 @@ SCORINGS: tuple[str, ...] = ("number", "label", "code")
 """How an output can be compared with an answer (see `draftproof.scoring`)."""
 
 
+OVERALL = "overall"
+"""What reports call the figures of all domains together; no domain may have this name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """A prompt with a stable identity.
@@ -41,6 +45,21 @@ class Prompt:
     earlier: tuple[str, ...] = ()
     messages: str = ""
     token_ids: tuple[int, ...] = ()
+
+
+def domain_problem(domain: str) -> str:
+    """Why a name cannot be a domain's; empty if it can.
+
+    Example:
+        >>> domain_problem("sql")
+        ''
+    """
+    if domain != OVERALL:
+        return ""
+    return (
+        f"a domain cannot be called '{OVERALL}', as reports call the figures of all domains "
+        "together; give it another name"
+    )
 
 
 def turn_id(prompt_id: str, turn: int) -> str:

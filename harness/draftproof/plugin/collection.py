@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from draftproof.config import RunConfig
 from draftproof.data import DOMAINS, OTHER, Prompt, PromptSource, prompts_fingerprint
 from draftproof.data.load import load_domain
+from draftproof.data.prompt import domain_problem
 from draftproof.data.sample import sample_indices
 from draftproof.errors import DraftproofError, UsageError
 from draftproof.plugin.options import given
@@ -63,8 +65,8 @@ def suite_prompts(
     """
     if prompts is not None:
         own = own_prompts(domain, prompts)
-        noted = config.stash.setdefault(OWN_PROMPTS, {}).setdefault(domain, [])
-        noted += [prompt for prompt in own if prompt not in noted]
+        noted = config.stash.setdefault(OWN_PROMPTS, {})
+        noted[domain] = list(dict.fromkeys([*noted.get(domain, ()), *own]))
         return _limited(config, own, own_limit(config))
     loaded = config.stash.setdefault(PROMPTS, {})
     if domain not in loaded:
@@ -166,7 +168,7 @@ def own_prompts(domain: str, prompts: Sequence[str | Prompt]) -> list[Prompt]:
     """Prompts given in a suite, with ids made for those that are plain texts.
 
     Raises:
-        UsageError: There are none, or two share an id.
+        UsageError: There are none, two share an id, or one's domain cannot be called so.
 
     Example:
         >>> own_prompts("sql", ["List all users."])[0].prompt_id
@@ -180,10 +182,12 @@ def own_prompts(domain: str, prompts: Sequence[str | Prompt]) -> list[Prompt]:
     ]
     if not made:
         raise UsageError(f"the suite '{domain}' has no prompts")
-    ids = [prompt.prompt_id for prompt in made]
-    for prompt_id in ids:
-        if ids.count(prompt_id) > 1:
+    for prompt_id, count in Counter(prompt.prompt_id for prompt in made).items():
+        if count > 1:
             raise UsageError(f"the suite '{domain}' has two prompts with the id '{prompt_id}'")
+    for name in {domain, *(prompt.domain for prompt in made)}:
+        if problem := domain_problem(name):
+            raise UsageError(f"the suite '{domain}': {problem}")
     return made
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from draftproof.data.prompt import OVERALL as OVERALL
+
 
 class Label(NamedTuple):
     """How a column is headed.
@@ -68,7 +70,7 @@ DESIGN_EFFECT = Label("design effect", "design\neffect", 1)
 EFFECTIVE = Label("effective sample size", "effective\nsample", 0)
 PROMPT_MEAN = "mean of prompts"
 
-DOMAIN, OVERALL, DEPTH = "domain", "overall", "depth"
+DOMAIN, DEPTH = "domain", "depth"
 PROMPTS, STEPS, NODES = "prompts", "steps", "nodes"
 VERDICTS = "verdicts"
 
