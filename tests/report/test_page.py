@@ -320,3 +320,18 @@ def test_the_library_is_vega_lite_with_its_embedding(page):
     script = gzip.decompress(base64.b64decode(page.text["library"])).decode()
     assert "vegaEmbed" in script
     assert "</script" not in script.lower()
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "a.b[0]", "</script>"])
+def test_charts_are_drawn_whatever_a_domain_is_called(cases, run_facts, name):
+    """Vega itself draws them, which looks domains up as keys of objects."""
+    import vl_convert
+
+    renamed = [replace(case, domain=name) if case.domain == "chat" else case for case in cases]
+    page = Page(page_html(make_source(run_facts, renamed)))
+    drawn = 0
+    for figure in page.data["figures"]:
+        spec = json.loads(re.sub(r"theme:\w+", "#336699", json.dumps(figure["spec"])))
+        svg = vl_convert.vegalite_to_svg({"data": {"values": figure["rows"]}, **spec})
+        drawn += svg.count("<path") > 5
+    assert drawn == len(page.data["figures"]) > 5

@@ -342,6 +342,40 @@ def _names_axis() -> Spec:
     return {"grid": False, "ticks": False, "domain": False, "labelPadding": 10, "labelLimit": 240}
 
 
+def drawable(values: Any) -> Any:
+    """Data and specifications in which no text is the name of what every JavaScript object has.
+
+    Vega looks values up as keys of objects: a domain called ``constructor`` blanks every chart.
+    Such a text is followed by a space of no width.
+
+    Example:
+        >>> drawable([{"domain": "constructor"}])[0]["domain"] == "constructor\u200b"
+        True
+    """
+    if isinstance(values, dict):
+        return {key: drawable(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [drawable(value) for value in values]
+    return f"{values}\u200b" if values in OF_EVERY_OBJECT else values
+
+
+OF_EVERY_OBJECT = (
+    "__defineGetter__",
+    "__defineSetter__",
+    "__lookupGetter__",
+    "__lookupSetter__",
+    "__proto__",
+    "constructor",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+)
+"""Names of `Object.prototype` (ECMA-262, section 20.1.3)."""
+
+
 def domain_colours(names: Sequence[str]) -> dict[str, str]:
     """The colour of each domain: the study's have the same in every run; overall is ink.
 

@@ -45,7 +45,8 @@
   }
 
   function shown(value) {
-    return value === null || value === undefined ? "" : String(value);
+    // Without the space of no width that keeps a name apart from those of every object.
+    return value === null || value === undefined ? "" : String(value).replace(/\u200b$/, "");
   }
 
   function csv(figure) {
