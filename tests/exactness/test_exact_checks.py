@@ -1,5 +1,6 @@
 """The exact checks of ``draftproof verify``: the right parts pass, wrong ones are named."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from draftproof.conformance.check_result import Status
 from draftproof.conformance.subject import Subject
 from draftproof.drafting import lookup, static_tree
 from draftproof.drafting.chain import ChainDrafter
+from draftproof.drafting.sampled_tree import SampledTreeDrafter
 from draftproof.sampling import TokenLaw
 from draftproof.shapes import parse_tree
 from draftproof.stopping import Stopping, StopReason
@@ -132,3 +134,23 @@ def test_what_raises_is_a_finding_on_the_part(only):
     only("chain:2")
     line = problem(exact_checks.exact_outputs(subject(Raises())))
     assert "ZeroDivisionError: residual" in line
+
+
+def test_a_drafter_that_has_not_seen_the_last_token(only, monkeypatch):
+    """Seen at a prompt of the other parity, where the tables depend on it."""
+    only("sampled:1x2")
+    right = SampledTreeDrafter.draft
+
+    def stale(self, sequence, room, law, randomness):
+        return right(self, (*sequence[:-1], 0), room, law, randomness)
+
+    monkeypatch.setattr(SampledTreeDrafter, "draft", stale)
+    assert problem(exact_checks.exact_drafts(subject())).startswith("the draft")
+
+
+def test_cases_that_cannot_be_followed_are_counted(only, monkeypatch):
+    only("chain:2")
+    monkeypatch.setattr(exact_checks, "_BUDGET", 5)
+    finding = exact_checks.exact_outputs(subject())
+    assert finding.status is Status.PASSED
+    assert re.search(r"^\d+ cases have more than 5 branches a step", "\n".join(finding.lines))

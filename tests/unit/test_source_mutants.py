@@ -3,9 +3,12 @@
 import ast
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from draftproof.errors import StateError
+from draftproof.selftest import random_faults
 from draftproof.selftest.random_faults import Ending, RandomFault, summary, table
 from draftproof.selftest.source_mutants import (
     SourceMutant,
@@ -87,4 +90,26 @@ def test_the_table_counts_by_file_and_names_survivors():
     assert "| a.py | 1 | 1 | 0 | 0 | 0 |" in text
     assert "| all | 2 | 1 | 0 | 0 | 1 |" in text
     assert "- b.py:9: 1 becomes 2 (`b.py:7`)" in text
-    assert summary(faults, 5).startswith("1 of 2 changes of the source (seed 5) did not pass")
+    assert summary(faults, 5).startswith(
+        "of 2 changes of the source (seed 5) 1 were caught by a check, 0 ended in an error"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "says"),
+    [(1, "✗ greedy output   failed  3", "caught: greedy output"), (4, "no such file", "no such")],
+)
+def test_nothing_is_said_of_changes_where_the_source_itself_does_not_pass(
+    monkeypatch, code, out, says
+):
+    """A setup that is broken would count every change as caught."""
+    ended = SimpleNamespace(stdout=out, stderr="", returncode=code)
+    monkeypatch.setattr(random_faults.subprocess, "run", lambda *a, **k: ended)
+    with pytest.raises(StateError, match=f"does not pass on the source as it is .*{says}"):
+        random_faults.require_sound()
+    monkeypatch.setattr(
+        random_faults.subprocess,
+        "run",
+        lambda *a, **k: SimpleNamespace(stdout="✓ all", stderr="", returncode=0),
+    )
+    random_faults.require_sound()

@@ -137,13 +137,15 @@ def selftest(arguments: argparse.Namespace) -> Result:
 
 def _random(arguments: argparse.Namespace) -> Result:
     """Examine a sample of changes of the source; survivors do not make the exit code 1."""
-    from draftproof.selftest.random_faults import examine, summary, table
+    from draftproof.selftest.random_faults import examine, require_sound, summary, table
     from draftproof.selftest.source_mutants import every_mutant, sample
 
     require_file("--markdown", arguments.markdown)
     mutants = sample(every_mutant(), arguments.random, arguments.seed)
     if arguments.list:
         return Result("\n".join(f"{mutant.name:<32} {mutant}" for mutant in mutants))
+    _say("verifying the source as it is")
+    require_sound()
     faults = []
     for fault in examine(mutants):
         _say(f"{fault.ending:<9} {fault.seconds:5.0f} s  {fault.mutant}  {fault.message}")

@@ -76,6 +76,7 @@ class Tally:
         places: Places examined.
         numerical: Of the outputs, those that part by rounding.
         as_plain: Of these, those that leave the judge's target as the engine's plain decoding does.
+        skipped: What could not be examined, and is said to have been left out.
         problems: What went wrong.
 
     Raises:
@@ -89,6 +90,7 @@ class Tally:
         self.places = 0
         self.numerical = 0
         self.as_plain = 0
+        self.skipped = 0
         self.problems: list[str] = []
 
     def call_places(self, place: str) -> None:

@@ -18,7 +18,9 @@ from draftproof.lossless.tables import Row, adversarial, pair_from
 from draftproof.shapes import NO_TREE, TreeShape
 from draftproof.stopping import Stopping
 
-PROMPT = (0, 1, 0)
+PROMPTS = ((0, 1, 0), (0, 1))
+"""Of either parity: the tables of small models are rolled by the last token at odd lengths alone,
+so that a draft model that has not seen it is told by one of the two."""
 _SETTINGS = (
     Sampling(temperature=1.0),
     Sampling(temperature=0.6, top_k=2),
@@ -40,6 +42,7 @@ class Case:
         stopping: Where outputs end.
         table: Name of the tables.
         rows: Target's and draft model's distribution, which contexts turn.
+        prompt: Its token ids.
         drafter: Where a drafter of the user's own is, which proposes in place of the shape.
     """
 
@@ -50,6 +53,7 @@ class Case:
     table: str
     rows: tuple[Row, Row]
     drafter: str | None = None
+    prompt: tuple[int, ...] = PROMPTS[0]
 
     def __str__(self) -> str:
         settings = ", ".join(
@@ -65,7 +69,7 @@ class Case:
         drafts = self.drafter or self.shape
         return (
             f"{drafts} with the rule {self.rule}; {settings or 'temperature 0'}; {ends}; "
-            f"prompt {list(PROMPT)}; table '{self.table}': "
+            f"prompt {list(self.prompt)}; table '{self.table}': "
             f"p = {self.rows[0].tolist()}, q = {self.rows[1].tolist()}"
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from draftproof.errors import StateError
 from draftproof.selftest.source_mutants import SourceMutant
 
 VERIFY = ("verify", "--fail-fast")
@@ -47,6 +48,24 @@ class RandomFault:
     seconds: float
 
 
+def require_sound(arguments: Sequence[str] = (), most_seconds: float = 1800.0) -> None:
+    """Verify that the source passes as it is: else every change would seem to be caught.
+
+    Args:
+        arguments: More options of ``draftproof verify``.
+        most_seconds: After so long it is ended.
+
+    Raises:
+        StateError: It does not pass here; says what it ended with.
+    """
+    ending, message = _verified([sys.executable, "-m", "draftproof.cli"], arguments, most_seconds)
+    if ending is not Ending.SURVIVED:
+        raise StateError(
+            f"`draftproof {' '.join([*VERIFY, *arguments])}` does not pass on the source as it is "
+            f"({ending}: {message}), so that nothing could be said of changes; mend that first"
+        )
+
+
 def examine(
     mutants: Iterable[SourceMutant],
     *,
@@ -63,24 +82,30 @@ def examine(
     for mutant in mutants:
         command = [sys.executable, "-m", "draftproof.selftest.mutated", mutant.name]
         start = time.perf_counter()
-        try:
-            done = subprocess.run(
-                [*command, *VERIFY, *arguments],
-                capture_output=True,
-                text=True,
-                timeout=most_seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            ending, message = Ending.ENDLESS, f"no end within {most_seconds:g} s"
-        else:
-            ending, message = _read(done)
+        ending, message = _verified(command, arguments, most_seconds)
         yield RandomFault(
             mutant=mutant,
             ending=ending,
             message=message,
             seconds=time.perf_counter() - start,
         )
+
+
+def _verified(
+    command: Sequence[str], arguments: Sequence[str], most_seconds: float
+) -> tuple[Ending, str]:
+    """How a verification by a command ended."""
+    try:
+        done = subprocess.run(
+            [*command, *VERIFY, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=most_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Ending.ENDLESS, f"no end within {most_seconds:g} s"
+    return _read(done)
 
 
 def _read(done: subprocess.CompletedProcess[str]) -> tuple[Ending, str]:
@@ -115,9 +140,11 @@ def table(faults: Sequence[RandomFault]) -> str:
 
 
 def summary(faults: Sequence[RandomFault], seed: int) -> str:
-    """How many of a sample were seen, in a sentence."""
-    survived = sum(fault.ending is Ending.SURVIVED for fault in faults)
+    """How many of a sample were seen, and how, in a sentence."""
+    counts = {ending: sum(fault.ending is ending for fault in faults) for ending in Ending}
     return (
-        f"{len(faults) - survived} of {len(faults)} changes of the source (seed {seed}) did not "
-        f"pass; {survived} survived: each is either without effect on what is promised, or a gap"
+        f"of {len(faults)} changes of the source (seed {seed}) {counts[Ending.CAUGHT]} were caught "
+        f"by a check, {counts[Ending.STOPPED]} ended in an error, {counts[Ending.ENDLESS]} did not "
+        f"end, and {counts[Ending.SURVIVED]} survived: each of these is either without effect on "
+        "what is promised, or a gap"
     )
