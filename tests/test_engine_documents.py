@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from draftproof.cli import main
 from draftproof.config import RunConfig
 from draftproof.data.load import load_prompts
 from draftproof.engines.measuring import Bench
@@ -36,7 +37,8 @@ def test_every_engine_has_its_section(text):
 
 
 def test_its_example_runs_and_is_lossless(text, tmp_path, monkeypatch):
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (example,) = (each for each in examples if "class MyEngine" in each)
     (tmp_path / "my_engine.py").write_text(example)
     monkeypatch.syspath_prepend(tmp_path)
     config = RunConfig(engine="my_engine:MyEngine", max_new_tokens=24)
@@ -63,3 +65,14 @@ def test_the_reproduction_of_a_missed_stop_string_reproduces_it(capsys):
     assert plain.endswith(module.STOP)
     assert assisted.startswith(plain)
     assert assisted != plain
+
+
+def test_its_parts_have_the_exact_law(text, tmp_path, monkeypatch, capsys):
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (example,) = (each for each in examples if "class Bushy" in each)
+    (tmp_path / "my_parts.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    check = ["--check", "greedy output", "--limit", "1", "--max-new-tokens", "8"]
+    assert main(["verify", "--drafter", "my_parts:Bushy", *check]) == 0
+    assert main(["verify", "--rule", "my_parts:MyRule", "--tree", "chain:2", *check]) == 0
+    assert "drafter my_parts:Bushy" in capsys.readouterr().out

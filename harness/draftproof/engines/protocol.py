@@ -116,7 +116,8 @@ class Generation:
         draws: Number of random draws by purpose.
         text: The output as the engine itself decodes it, a stop token at its end left out or not.
         log_probabilities: ``[tokens]`` the logarithm of each token's probability after the tokens
-            before it, in nats, of the unscaled softmax of the target's logits.
+            before it, in nats, of the unscaled softmax of the target's logits; NaN where the engine
+            does not tell it.
         arrivals: When tokens arrived, where the answer came piece by piece: of each piece that
             brought any, the seconds since the request was sent and how many tokens it brought.
     """

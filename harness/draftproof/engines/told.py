@@ -157,9 +157,9 @@ def _switch(value: Any) -> bool:
 
 
 def _log_probability(value: Any) -> float:
-    """−inf is one, of a token that the target never says."""
+    """−inf is one, of a token that the target never says; NaN where the engine does not tell it."""
     number = float(value)
-    if math.isnan(number) or number == math.inf:
+    if number == math.inf:
         raise ValueError(f"{number} is the logarithm of no probability")
     return number
 

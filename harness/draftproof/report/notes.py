@@ -228,8 +228,11 @@ def _accepted_nothing(summary: RunSummary) -> list[str]:
     kept = {
         name: (round(rate.value * rate.n), rate.n)
         for name, group in _groups(summary).items()
-        if (rate := group.metrics["acceptance_rate_drafted"]).value < SHOWN_AS_ZERO
-        or group.metrics["accepted_length"].value < KEPT_NEARLY_NOTHING
+        if (rate := group.metrics["acceptance_rate_drafted"]).n
+        and (
+            rate.value < SHOWN_AS_ZERO
+            or group.metrics["accepted_length"].value < KEPT_NEARLY_NOTHING
+        )
     }
     if OVERALL in kept:
         kept = {OVERALL: kept[OVERALL]}

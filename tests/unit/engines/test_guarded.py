@@ -377,7 +377,7 @@ def test_an_engine_that_does_not_close_fails_nothing(monkeypatch):
 
 TOLD = {
     "accepted": [3, (2,), ("yes",), (None,), itertools.repeat(True), "no"],
-    "log_probabilities": [1.5, (float("nan"),), (float("inf"),), ("x",), (None,), (10**400,),
+    "log_probabilities": [1.5, (float("inf"),), ("x",), (None,), (10**400,),
                           itertools.repeat(-1.0)],
     "arrivals": [3, (1,), ((1.0,),), ((float("nan"), 1),), ((float("inf"), 1),), ((1.0, -1),),
                  ((1.0, 10**30),), ((1.0, 1.5),), itertools.repeat((1.0, 1))],
