@@ -236,3 +236,12 @@ def test_no_domain_is_called_as_the_figures_of_all_are(run, pytester):
     result = run("--report", "--report-dir=out")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*'overall': a domain cannot be called 'overall'*"])
+
+
+def test_prompts_of_ones_own_may_hold_lists(run, pytester):
+    source = SUITE.replace(
+        'prompts=["a b c", "c b a", "d e"]',
+        'prompts=[Prompt(prompt_id="a", domain="letters", text="a b", earlier=[])]',
+    ).replace("import pytest", "import pytest\nfrom draftproof import Prompt", 1)
+    pytester.makepyfile(test_letters=source)
+    run("--report", "--report-dir=out").assert_outcomes(passed=1)

@@ -19,6 +19,7 @@ from draftproof.report import (
 from draftproof.report.context import settings_line, study_lines
 from draftproof.report.metrics_json import strict_json
 from draftproof.report.notes import prompt_counts, prompt_lines, refused_lines, run_notes
+from draftproof.report.promise_table import judged_promises
 from draftproof.report.run_info import TOY_NOTICE
 from draftproof.report.study_json import peer_json, study_json
 from draftproof.report.terminal import terminal_findings
@@ -115,13 +116,17 @@ def report(arguments: argparse.Namespace) -> str:
     if arguments.json:
         notes = run_notes(saved.run, summary, saved.cases, complete=saved.complete)
         return _json(metrics_document(summary, found, notes, saved.cases))
-    text = terminal_report(saved.run, summary, saved.cases, found, complete=saved.complete)
+    promised = judged_promises(saved.run, summary, saved.cases)
+    text = terminal_report(
+        saved.run, summary, saved.cases, found, promised=promised, complete=saved.complete
+    )
     source = PageSource(
         run=saved.run,
         cases=saved.cases,
         summary=summary,
         study=found,
         texts=saved.texts,
+        promised=promised,
         complete=saved.complete,
     )
     return text + "\n\n" + _page(saved.directory, source, is_opened=arguments.open)

@@ -267,18 +267,17 @@ class Server:
         return error
 
     def _late(self, path: str) -> EngineError:
-        failed_with = f"sent no whole answer within {self._longest:g} s"
-        return self._error(
-            f"{self.url}{path} {failed_with}; it drips, or needs --spec-engine-option "
-            "timeout=SECONDS, of which a whole answer has ten times as many",
-            failed_with,
-        )
+        so_long = f"sent no whole answer within {self._longest:g} s"
+        more = f", of which a whole answer has {_PATIENCE:g} times as many"
+        return self._timed_out(path, so_long, "drips", more)
 
     def _hangs(self, path: str) -> EngineError:
-        failed_with = f"sent nothing for {self._timeout:g} s"
+        return self._timed_out(path, f"sent nothing for {self._timeout:g} s", "hangs")
+
+    def _timed_out(self, path: str, failed_with: str, does: str, more: str = "") -> EngineError:
         return self._error(
-            f"{self.url}{path} {failed_with}; it hangs, or needs --spec-engine-option "
-            "timeout=SECONDS",
+            f"{self.url}{path} {failed_with}; it {does}, or needs --spec-engine-option "
+            f"timeout=SECONDS{more}",
             failed_with,
         )
 

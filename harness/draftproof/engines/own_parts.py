@@ -103,17 +103,17 @@ def check_own_parts(config: RunConfig) -> None:
         UsageError: One cannot be imported or called.
     """
     if is_own_part(config.rule):
-        _require_call(_RULE, config.rule, ())
+        _callable(_RULE, config.rule, ())
     if config.drafter is not None:
-        _require_call(_DRAFTER, config.drafter, (None,))
+        _callable(_DRAFTER, config.drafter, (None,))
 
 
 _OF_RULES = "name and accept; `draftproof.acceptance.AcceptanceRule` says what they are"
 _OF_DRAFTERS = "law, start, draft and commit; `draftproof.drafting.Drafter` says what they are"
 
 
-def _require_call(option: str, place: str, arguments: tuple[Any, ...]) -> None:
-    factory = located(place, option)
+def _callable(option: str, place: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    factory: Callable[..., Any] = located(place, option)
     takes = "the draft model" if arguments else "nothing"
     if not callable(factory):
         raise UsageError(
@@ -123,18 +123,18 @@ def _require_call(option: str, place: str, arguments: tuple[Any, ...]) -> None:
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):  # some callables of C do not tell
-        return
+        return factory
     try:
         signature.bind(*arguments)
     except TypeError as error:
         raise UsageError(
             f"{option} {place}: is called with {takes}, and takes {signature} ({error})"
         ) from error
+    return factory
 
 
 def _made(option: str, place: str, *arguments: Any) -> Any:
-    _require_call(option, place, arguments)
-    factory = located(place, option)
+    factory = _callable(option, place, arguments)
     try:
         return factory(*arguments)
     except DraftproofError:

@@ -164,7 +164,7 @@ def judge(
     reason = ""
     if is_alike and alike == 1:
         reason = "nothing says how far other prompts may be from these, which are all alike"
-    elif max(within) == at_end:
+    elif at_end and max(within) == at_end:
         reason = (
             "these prompts differ by no more than chance, so that they do not say how far others "
             "may be, and a kind of prompt that is not among them may bring the figure to the bound"

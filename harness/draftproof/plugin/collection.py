@@ -66,7 +66,9 @@ def suite_prompts(
     if prompts is not None:
         own = own_prompts(domain, prompts)
         noted = config.stash.setdefault(OWN_PROMPTS, {})
-        noted[domain] = list(dict.fromkeys([*noted.get(domain, ()), *own]))
+        every = [*noted.get(domain, ()), *own]
+        # By what tells prompts apart: one's own may hold lists, which have no hash.
+        noted[domain] = list({(each.prompt_id, each.text): each for each in every}.values())
         return _limited(config, own, own_limit(config))
     loaded = config.stash.setdefault(PROMPTS, {})
     if domain not in loaded:

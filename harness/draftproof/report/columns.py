@@ -5,6 +5,7 @@ pyarrow is imported by the functions that need it, so that importing this module
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -236,7 +237,7 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
     return row
 
 
-class _Groups:
+class _Groups(ABC):
     """Collects cases until their rows fill a row group."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, rows_at_once: int, **options: Any):
@@ -268,17 +269,17 @@ class _Groups:
         )
         self._cases, self._rows = [], 0
 
+    @abstractmethod
     def rows(self, case: CaseRecord) -> int:
         """How many rows a case has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kept(self, case: CaseRecord) -> Any:
         """What is kept of a case until its row group is written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arrays(self, cases: Sequence[Any]) -> list[Any]:
         """The columns of a row group."""
-        raise NotImplementedError
 
 
 class _CaseGroups(_Groups):

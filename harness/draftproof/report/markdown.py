@@ -27,7 +27,7 @@ from draftproof.report.latency_table import LATENCY_LINE, latency_table
 from draftproof.report.notes import run_notes
 from draftproof.report.promise_table import (
     PROMISE_LINE,
-    kept_promises,
+    JudgedPromise,
     promise_lines,
     promise_table,
 )
@@ -55,6 +55,7 @@ def markdown_report(
     cases: Sequence[CaseRecord],
     found: Study | None = None,
     *,
+    promised: Sequence[JudgedPromise] = (),
     complete: bool = True,
 ) -> str:
     """The text of ``summary.md``: what decides first, the rest folded away.
@@ -64,10 +65,10 @@ def markdown_report(
         summary: Its figures.
         cases: Its records, for the ids of those that failed.
         found: What it says on the study's questions, or None to leave them out.
+        promised: What its budget promised beside what was measured, if anything.
         complete: Whether the run ended.
     """
     verdicts = verdict_lines(summary.overall.verdicts)
-    promised = kept_promises(run, summary, cases)
     blocks = [
         f"# draftproof: {inline(run.name)}",
         f"{inline(settings_line(run))}, started {inline(run.started)}.",

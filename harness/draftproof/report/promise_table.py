@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from draftproof.budget import PromisedFigures
-from draftproof.config import RunConfig
 from draftproof.report.context import AT_ONCE
 from draftproof.report.labels import NOT_ESTIMABLE, Label
 from draftproof.report.run_info import RunInfo
@@ -26,7 +25,7 @@ _FIGURES = {"block_efficiency": "block efficiency", "speedup": "speedup"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptPromise:
+class JudgedPromise:
     """One promised figure of a domain and what was measured.
 
     Attributes:
@@ -52,9 +51,9 @@ class KeptPromise:
         return self.measured.high < self.promised.low or self.measured.low > self.promised.high
 
 
-def kept_promises(
+def judged_promises(
     run: RunInfo, summary: RunSummary, cases: Sequence[CaseRecord]
-) -> list[KeptPromise]:
+) -> list[JudgedPromise]:
     """What was promised and measured, by domain and figure; none in a run without a budget.
 
     Args:
@@ -62,13 +61,16 @@ def kept_promises(
         summary: Its figures.
         cases: Its records, for the seconds.
     """
-    promises = RunConfig.from_json({"promises": run.config.get("promises", {})}).promises
-    promises = tuple(each for each in promises if each.domain in summary.domains)
+    promises = [
+        PromisedFigures.from_json(domain, figures, f"{run.name}: its settings")
+        for domain, figures in run.config.get("promises", {}).items()
+        if domain in summary.domains
+    ]
     if not promises:
         return []
     by_domain, _ = costs(cases, list(summary.domains), summary.resampling)
     return [
-        KeptPromise(
+        JudgedPromise(
             domain=each.domain,
             figure=figure,
             promised=_estimate(each, figure),
@@ -82,7 +84,7 @@ def kept_promises(
     ]
 
 
-def promise_table(found: Sequence[KeptPromise]) -> Table:
+def promise_table(found: Sequence[JudgedPromise]) -> Table:
     """One row a domain and figure: promised, measured, and the difference."""
     names = ("domain", "figure", "promised", "measured", "measured ÷ promised − 1")
     return Table(
@@ -100,7 +102,7 @@ def promise_table(found: Sequence[KeptPromise]) -> Table:
     )
 
 
-def promise_lines(run: RunInfo, found: Sequence[KeptPromise]) -> list[str]:
+def promise_lines(run: RunInfo, found: Sequence[JudgedPromise]) -> list[str]:
     """What must be said of promises: those that were not kept, and what stood in the way.
 
     Example: ``the budget's promise was not kept: code: speedup 1.10 [1.05–1.16] in place of 1.55
@@ -146,5 +148,5 @@ def _shown(estimate: Estimate) -> str:
     return f"{number(estimate.value, _DECIMALS)} [{interval(estimate, _DECIMALS)}]"
 
 
-def _difference(each: KeptPromise) -> str:
+def _difference(each: JudgedPromise) -> str:
     return NOT_ESTIMABLE if math.isnan(each.difference) else f"{each.difference:+.1%}"

@@ -25,7 +25,7 @@ from draftproof.report.latency_table import LATENCY_LINE, latency_table
 from draftproof.report.notes import run_notes
 from draftproof.report.promise_table import (
     PROMISE_LINE,
-    kept_promises,
+    JudgedPromise,
     promise_lines,
     promise_table,
 )
@@ -56,6 +56,7 @@ def terminal_report(
     cases: Sequence[CaseRecord],
     found: Study | None = None,
     *,
+    promised: Sequence[JudgedPromise] = (),
     complete: bool = True,
 ) -> str:
     """The terminal's report: domains, depths, what was measured with what, and what went wrong.
@@ -65,6 +66,7 @@ def terminal_report(
         summary: Its figures.
         cases: Its records, for the ids of those that failed.
         found: What it says on the study's questions, or None to leave them out.
+        promised: What its budget promised beside what was measured, if anything.
         complete: Whether the run ended.
 
     Returns:
@@ -82,7 +84,7 @@ def terminal_report(
         blocks.append(terminal_table(scored) + "\n" + _wrapped(ACCURACY_LINE))
     if (waits := latency_table(cases)) is not None:
         blocks.append(terminal_table(waits) + "\n" + _wrapped(LATENCY_LINE))
-    if promised := kept_promises(run, summary, cases):
+    if promised:
         blocks.append(terminal_table(promise_table(promised)) + "\n" + _wrapped(PROMISE_LINE))
     if found is not None and (lines := study_lines(found)):
         blocks.append("\n".join(_wrapped(line) for line in lines))

@@ -21,6 +21,7 @@ from draftproof.report.markdown import markdown_report
 from draftproof.report.metrics_json import metrics_document, strict_json
 from draftproof.report.notes import run_notes
 from draftproof.report.page import PageSource, write_page
+from draftproof.report.promise_table import JudgedPromise, judged_promises
 from draftproof.report.reading import RUN_FILE
 from draftproof.report.run_info import RunInfo
 from draftproof.report.terminal import terminal_report
@@ -42,6 +43,7 @@ class Report:
         cases: Its records; of a case that was run again, the last.
         summary: Its figures.
         study: What it says on the study's questions.
+        promised: What its budget promised beside what was measured, if anything.
         problem: Why its page could not be made; empty where it was.
         complete: Whether the run ended.
     """
@@ -51,6 +53,7 @@ class Report:
     cases: tuple[CaseRecord, ...]
     summary: RunSummary
     study: Study
+    promised: Sequence[JudgedPromise] = ()
     problem: str = ""
     complete: bool = True
 
@@ -58,7 +61,12 @@ class Report:
     def terminal_text(self) -> str:
         """What to print."""
         return terminal_report(
-            self.run, self.summary, self.cases, self.study, complete=self.complete
+            self.run,
+            self.summary,
+            self.cases,
+            self.study,
+            promised=self.promised,
+            complete=self.complete,
         )
 
     @property
@@ -136,7 +144,8 @@ def write_derived(
     write_text(
         directory / METRICS_FILE, strict_json(metrics_document(summary, found, notes, cases))
     )
-    text = markdown_report(run, summary, cases, found, complete=complete)
+    promised = judged_promises(run, summary, cases)
+    text = markdown_report(run, summary, cases, found, promised=promised, complete=complete)
     write_text(directory / SUMMARY_FILE, text)
     report = Report(
         directory=directory,
@@ -144,12 +153,19 @@ def write_derived(
         cases=cases,
         summary=summary,
         study=found,
+        promised=promised,
         complete=complete,
     )
     if not with_page:
         return report
     source = PageSource(
-        run=run, cases=cases, summary=summary, study=found, texts=texts, complete=complete
+        run=run,
+        cases=cases,
+        summary=summary,
+        study=found,
+        texts=texts,
+        promised=promised,
+        complete=complete,
     )
     try:
         write_page(directory, source)

@@ -110,9 +110,9 @@ def stratified_estimates(
 
     From `BOOTSTRAP_PROMPTS` prompts on in every stratum it is a bootstrap-t interval, and with
     fewer the one of `moment_interval`. Either has the degrees of freedom that prompts of unequal
-    weight leave, and the jackknife's standard error. Strata add
-    what prompts may be that are unlike those drawn (`unseen_share`), as far as these look all alike
-    (`likeness`). ``docs/statistics.md`` has the coverage of all that.
+    weight leave, and the jackknife's standard error. Strata add what prompts may be that are unlike
+    those drawn (`unseen_share`), as far as these look all alike (`likeness`).
+    ``docs/statistics.md`` has the coverage of all that.
 
     The pooled ratio is that of all prompts' sums. Its resamples draw as many prompts of every
     stratum as there are (stratified): how many prompts a domain has is decided by who runs the
@@ -329,25 +329,25 @@ def _beyond(
         own = float(weights.sum())
         if own > 0 and (look_alike or not alike):
             share = own / total * unseen_share(int(np.count_nonzero(weights)), level)
+            # A stratum at a bound has no room beyond it, however nothing bounds the other side.
+            rooms = np.maximum([ratio - possible[0], possible[1] - ratio], 0.0)
             if alike and look_alike < ALIKE:
                 share *= look_alike * missing(carrying, ONE_IN_FIVE)
-            rooms = np.array([ratio - possible[0], possible[1] - ratio])
-            if alike and look_alike < ALIKE:
                 # What nothing bounds is not estimable where prompts are alike; else they bound it.
                 rooms[np.isinf(rooms)] = 0.0
-            # A stratum at a bound has no room beyond it, however nothing bounds the other side.
-            ways = np.where(rooms > 0, share * np.where(rooms > 0, rooms, 0.0), 0.0) ** 2
-            below, above = below + float(ways[0]), above + float(ways[1])
+            below, above = (np.array([below, above]) + (share * rooms) ** 2).tolist()
     return value - below**0.5, value + above**0.5
 
 
 def _likeness(sums: RatioSums, variance: float, ratio: int) -> float:
     """`likeness` of a stratum's prompts in one ratio."""
     weights = sums.denominators[:, ratio]
+    if variance == 0:
+        return ALIKE
     if sums.noise is None or not weights.any():
-        return ALIKE if variance == 0 else 0.0
+        return 0.0
     noise = float(sums.noise[:, ratio].sum()) / float(weights.sum()) ** 2
-    return ALIKE if variance == 0 else likeness(variance, noise, int(np.count_nonzero(weights)))
+    return likeness(variance, noise, int(np.count_nonzero(weights)))
 
 
 def _bounded_by(ends: tuple[float, float], *others: tuple[float, float]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,21 @@ class Planted:
     source: str = THOUGHT_OF
     facts: dict[str, Any] = field(default_factory=dict)
     lossless: bool = False
+
+
+OWN_DRAWS = {"randomness": "own"}
+"""What is declared of a kernel that draws by itself."""
+
+
+def both_ways(planted: Planted) -> tuple[Planted, Planted]:
+    """The same kernel given uniforms, and drawing by itself; the second is called ``ID-own``."""
+    own = replace(
+        planted,
+        id=f"{planted.id}-own",
+        title=f"{planted.title}, own draws",
+        facts=planted.facts | OWN_DRAWS,
+    )
+    return planted, own
 
 
 def inverse(weights: torch.Tensor, coin: torch.Tensor) -> torch.Tensor:

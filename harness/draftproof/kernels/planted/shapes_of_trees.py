@@ -9,10 +9,12 @@ import torch
 
 from draftproof.kernels.contract import TreeCall
 from draftproof.kernels.planted.parts import (
+    OWN_DRAWS,
     Planted,
     PointMassTree,
     VectorTree,
     WithoutReplacementTree,
+    both_ways,
 )
 
 
@@ -270,20 +272,15 @@ class _LastPath(PointMassTree):
 _TREE = {"shape": "tree", "rule": "multi-round"}
 _NARROW = {"shape": "tree", "rule": "without-replacement"}
 _POINT = {"shape": "tree", "rule": "point-mass"}
-_OWN = {"randomness": "own"}
 
 PLANTED = (
-    Planted(
-        id="tree-first-rows",
-        title="all rows have the first row's tree",
-        make=_FirstRowsTree,
-        facts=_TREE,
-    ),
-    Planted(
-        id="tree-first-rows-own",
-        title="all rows have the first row's tree, own draws",
-        make=_FirstRowsTree,
-        facts=_TREE | _OWN,
+    *both_ways(
+        Planted(
+            id="tree-first-rows",
+            title="all rows have the first row's tree",
+            make=_FirstRowsTree,
+            facts=_TREE,
+        )
     ),
     Planted(
         id="tree-in-order",
@@ -291,26 +288,21 @@ PLANTED = (
         make=_NeighboursInOrder,
         facts=_TREE,
     ),
-    Planted(
-        id="tree-three-siblings", title="a fourth sibling is lost", make=_ThreeSiblings, facts=_TREE
+    *both_ways(
+        Planted(
+            id="tree-three-siblings",
+            title="a fourth sibling is lost",
+            make=_ThreeSiblings,
+            facts=_TREE,
+        )
     ),
-    Planted(
-        id="tree-three-siblings-own",
-        title="a fourth sibling is lost, own draws",
-        make=_ThreeSiblings,
-        facts=_TREE | _OWN,
-    ),
-    Planted(
-        id="tree-point-siblings",
-        title="a fourth one-hot sibling is lost",
-        make=_TwoSiblings,
-        facts=_POINT,
-    ),
-    Planted(
-        id="tree-point-siblings-own",
-        title="a fourth one-hot sibling is lost, own draws",
-        make=_TwoSiblings,
-        facts=_POINT | _OWN,
+    *both_ways(
+        Planted(
+            id="tree-point-siblings",
+            title="a fourth one-hot sibling is lost",
+            make=_TwoSiblings,
+            facts=_POINT,
+        )
     ),
     Planted(
         id="tree-depth-three",
@@ -318,17 +310,13 @@ PLANTED = (
         make=_DepthOfThree,
         facts=_TREE,
     ),
-    Planted(
-        id="tree-wrong-row",
-        title="from the fifth node on the row before is read",
-        make=_LastLeafsLaw,
-        facts=_TREE,
-    ),
-    Planted(
-        id="tree-wrong-row-own",
-        title="from the fifth node on the row before is read, own draws",
-        make=_LastLeafsLaw,
-        facts=_TREE | _OWN,
+    *both_ways(
+        Planted(
+            id="tree-wrong-row",
+            title="from the fifth node on the row before is read",
+            make=_LastLeafsLaw,
+            facts=_TREE,
+        )
     ),
     Planted(
         id="tree-roots-draft", title="every node reads the root's q", make=_RootsDraft, facts=_TREE
@@ -363,17 +351,13 @@ PLANTED = (
         make=_LastRemovedOnly,
         facts=_POINT,
     ),
-    Planted(
-        id="tree-not-reset",
-        title="one-hot: rejected mass is kept for deeper nodes",
-        make=_NotReset,
-        facts=_POINT,
-    ),
-    Planted(
-        id="tree-not-reset-own",
-        title="one-hot: rejected mass is kept for deeper nodes, own draws",
-        make=_NotReset,
-        facts=_POINT | _OWN,
+    *both_ways(
+        Planted(
+            id="tree-not-reset",
+            title="one-hot: rejected mass is kept for deeper nodes",
+            make=_NotReset,
+            facts=_POINT,
+        )
     ),
     Planted(
         id="tree-short-ids",
@@ -385,7 +369,7 @@ PLANTED = (
         id="tree-short-ids-own",
         title="ids above 32,767 are lost, own draws",
         make=_ShortIds,
-        facts=_TREE | _OWN,
+        facts=_TREE | OWN_DRAWS,
     ),
     Planted(
         id="tree-wide-narrow",
@@ -393,17 +377,13 @@ PLANTED = (
         make=_ShortIdsWithout,
         facts=_NARROW,
     ),
-    Planted(
-        id="tree-half",
-        title="in half precision siblings are judged by p",
-        make=_HalfSiblings,
-        facts=_TREE,
-    ),
-    Planted(
-        id="tree-half-own",
-        title="in half precision siblings are judged by p, own draws",
-        make=_HalfSiblings,
-        facts=_TREE | _OWN,
+    *both_ways(
+        Planted(
+            id="tree-half",
+            title="in half precision siblings are judged by p",
+            make=_HalfSiblings,
+            facts=_TREE,
+        )
     ),
     Planted(
         id="tree-stops",
@@ -411,35 +391,31 @@ PLANTED = (
         make=_StopsWithFirst,
         facts=_TREE,
     ),
-    Planted(
-        id="tree-all-alike",
-        title="where all rows keep as much, the argmax ends them",
-        make=_AllAlike,
-        facts=_TREE,
-    ),
-    Planted(
-        id="tree-all-alike-own",
-        title="where all rows keep as much, the argmax ends them, own draws",
-        make=_AllAlike,
-        facts=_TREE | _OWN,
+    *both_ways(
+        Planted(
+            id="tree-all-alike",
+            title="where all rows keep as much, the argmax ends them",
+            make=_AllAlike,
+            facts=_TREE,
+        )
     ),
     Planted(
         id="tree-shared",
         title="rows share their nodes' uniforms",
         make=_SharedNodes,
-        facts=_TREE | _OWN,
+        facts=_TREE | OWN_DRAWS,
     ),
     Planted(
         id="tree-reused",
         title="a second sibling reuses the first one's draw",
         make=_ReusedSibling,
-        facts=_TREE | _OWN,
+        facts=_TREE | OWN_DRAWS,
     ),
     Planted(
         id="tree-neighbours-token",
         title="q is narrowed by the row before's token",
         make=_Backwards,
-        facts=_NARROW | _OWN,
+        facts=_NARROW | OWN_DRAWS,
     ),
     Planted(
         id="tree-deep-narrow",
@@ -460,7 +436,7 @@ PLANTED = (
         id="tree-last-path-own",
         title="one-hot: the last leaf reads the law before, own draws",
         make=_LastPath,
-        facts=_POINT | _OWN,
+        facts=_POINT | OWN_DRAWS,
     ),
 )
 """The faults."""

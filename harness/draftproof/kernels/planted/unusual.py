@@ -10,7 +10,14 @@ import torch
 
 from draftproof.kernels.contract import ChainCall, TreeCall
 from draftproof.kernels.planted.controls import SamplerMatch
-from draftproof.kernels.planted.parts import Chain, Planted, PointMassTree, VectorTree, inverse
+from draftproof.kernels.planted.parts import (
+    OWN_DRAWS,
+    Chain,
+    Planted,
+    PointMassTree,
+    VectorTree,
+    inverse,
+)
 
 
 class RowByRow(Chain):
@@ -167,7 +174,6 @@ class ChainsAlone(VectorTree):
         return super().__call__(call)
 
 
-_OWN = {"randomness": "own"}
 _POINT = {"rule": "point-mass", "randomness": "own"}
 _POINT_TREE = {"shape": "tree", "rule": "point-mass"}
 
@@ -184,23 +190,25 @@ PLANTED = (
         id="by-thinning",
         title="the correction by thinning",
         make=ByThinning,
-        facts=_OWN,
+        facts=OWN_DRAWS,
         lossless=True,
     ),
     Planted(
         id="by-multinomial",
         title="torch.multinomial, and lists with wider rows",
         make=ByMultinomial,
-        facts=_OWN,
+        facts=OWN_DRAWS,
         lossless=True,
     ),
     Planted(id="log-space", title="coins in log space", make=LogSpace, lossless=True),
-    Planted(id="numpy-draws", title="draws from numpy", make=NumpyDraws, facts=_OWN, lossless=True),
+    Planted(
+        id="numpy-draws", title="draws from numpy", make=NumpyDraws, facts=OWN_DRAWS, lossless=True
+    ),
     Planted(
         id="match-own",
         title="sampler match by its own draws, no rule declared",
         make=SamplerMatch,
-        facts={"rule": "any"} | _OWN,
+        facts={"rule": "any"} | OWN_DRAWS,
         lossless=True,
     ),
     Planted(
@@ -228,7 +236,7 @@ PLANTED = (
         id="tree-match-own",
         title="sampler match on a tree by its own draws",
         make=ByOneUniform,
-        facts=_POINT_TREE | _OWN,
+        facts=_POINT_TREE | OWN_DRAWS,
         lossless=True,
     ),
     Planted(

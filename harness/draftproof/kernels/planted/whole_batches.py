@@ -11,7 +11,7 @@ import torch
 
 from draftproof.kernels.contract import ChainCall
 from draftproof.kernels.planted.controls import GreedyChain, SamplerMatch
-from draftproof.kernels.planted.parts import Chain, Planted
+from draftproof.kernels.planted.parts import OWN_DRAWS, Chain, Planted, both_ways
 
 
 class _AllKept(Chain):
@@ -235,78 +235,62 @@ class _NoDraftsAtAll(Chain):
         return torch.nn.functional.one_hot(own.argmax(-1), own.shape[-1]).to(own.dtype)
 
 
-_OWN = {"randomness": "own"}
 _POINT = {"rule": "point-mass", "randomness": "own"}
 _GENERATOR = {"randomness": "generator"}
 
 PLANTED = (
+    *both_ways(
+        Planted(
+            id="all-kept",
+            title="where all rows keep as much, the bonus is the argmax",
+            make=_AllKept,
+        )
+    ),
+    *both_ways(
+        Planted(id="tail", title="rows beyond the last block of eight have no residual", make=_Tail)
+    ),
+    Planted(id="period", title="draws repeat after 1,000 rows", make=_Period, facts=OWN_DRAWS),
     Planted(
-        id="all-kept", title="where all rows keep as much, the bonus is the argmax", make=_AllKept
+        id="third-row", title="rows three apart share their draws", make=_ThirdRow, facts=OWN_DRAWS
     ),
     Planted(
-        id="all-kept-own",
-        title="where all rows keep as much, the bonus is the argmax, own draws",
-        make=_AllKept,
-        facts=_OWN,
-    ),
-    Planted(id="tail", title="rows beyond the last block of eight have no residual", make=_Tail),
-    Planted(
-        id="tail-own",
-        title="rows beyond the last block of eight have no residual, own draws",
-        make=_Tail,
-        facts=_OWN,
-    ),
-    Planted(id="period", title="draws repeat after 1,000 rows", make=_Period, facts=_OWN),
-    Planted(id="third-row", title="rows three apart share their draws", make=_ThirdRow, facts=_OWN),
-    Planted(
-        id="systematic", title="rows are spread evenly, not drawn", make=_Systematic, facts=_OWN
+        id="systematic",
+        title="rows are spread evenly, not drawn",
+        make=_Systematic,
+        facts=OWN_DRAWS,
     ),
     Planted(
         id="calls-share",
         title="every second call repeats the draws before, reversed",
         make=_CallsShare,
-        facts=_OWN,
+        facts=OWN_DRAWS,
     ),
-    Planted(
-        id="all-greedy",
-        title="where all rows are greedy the draft is not looked at",
-        make=_AllGreedy,
-        facts={"greedy_rows": True},
-    ),
-    Planted(
-        id="all-greedy-own",
-        title="where all rows are greedy the draft is not looked at, own draws",
-        make=_AllGreedy,
-        facts={"greedy_rows": True} | _OWN,
+    *both_ways(
+        Planted(
+            id="all-greedy",
+            title="where all rows are greedy the draft is not looked at",
+            make=_AllGreedy,
+            facts={"greedy_rows": True},
+        )
     ),
     Planted(
         id="next-rows-greed",
         title="a row has the row before's temperature, own draws",
         make=_NextRowsGreed,
-        facts={"greedy_rows": True} | _OWN,
+        facts={"greedy_rows": True} | OWN_DRAWS,
     ),
-    Planted(id="remembers", title="the call before changes the residual", make=_Remembers),
+    *both_ways(
+        Planted(id="remembers", title="the call before changes the residual", make=_Remembers)
+    ),
+    *both_ways(
+        Planted(
+            id="wide-frame", title="a frame that is wider than its rows cuts a token", make=_Wide
+        )
+    ),
+    *both_ways(Planted(id="strided", title="strides of its arguments are ignored", make=_Strided)),
     Planted(
-        id="remembers-own",
-        title="the call before changes the residual, own draws",
-        make=_Remembers,
-        facts=_OWN,
+        id="manual-seed", title="torch.manual_seed is called", make=_ManualSeed, facts=OWN_DRAWS
     ),
-    Planted(id="wide-frame", title="a frame that is wider than its rows cuts a token", make=_Wide),
-    Planted(
-        id="wide-frame-own",
-        title="a frame that is wider than its rows cuts a token, own draws",
-        make=_Wide,
-        facts=_OWN,
-    ),
-    Planted(id="strided", title="strides of its arguments are ignored", make=_Strided),
-    Planted(
-        id="strided-own",
-        title="strides of its arguments are ignored, own draws",
-        make=_Strided,
-        facts=_OWN,
-    ),
-    Planted(id="manual-seed", title="torch.manual_seed is called", make=_ManualSeed, facts=_OWN),
     Planted(
         id="manual-seed-generator",
         title="torch.manual_seed is called, a generator is given",
@@ -328,7 +312,7 @@ PLANTED = (
         id="numpy-seed",
         title="numpy's generator is seeded at every call",
         make=_NumpySeed,
-        facts=_OWN,
+        facts=OWN_DRAWS,
     ),
     Planted(
         id="numpy-global",
@@ -336,24 +320,24 @@ PLANTED = (
         make=_NumpyGlobal,
         facts=_GENERATOR,
     ),
-    Planted(id="python-seed", title="random.seed is called", make=_PythonSeed, facts=_OWN),
+    Planted(id="python-seed", title="random.seed is called", make=_PythonSeed, facts=OWN_DRAWS),
     Planted(
         id="seeded-by-tokens",
         title="draws are seeded by the drafted tokens",
         make=_SeededByTokens,
-        facts=_OWN,
+        facts=OWN_DRAWS,
     ),
     Planted(
         id="half-bonus-own",
         title="in half precision the bonus is the argmax, own draws",
         make=_Half,
-        facts=_OWN,
+        facts=OWN_DRAWS,
     ),
     Planted(
         id="zero-kept-own",
         title="at u = 0 a token with p = 0 is kept, own draws",
         make=_ZeroKept,
-        facts=_OWN,
+        facts=OWN_DRAWS,
     ),
     Planted(
         id="zero-kept-generator",
@@ -361,16 +345,12 @@ PLANTED = (
         make=_ZeroKept,
         facts=_GENERATOR,
     ),
-    Planted(
-        id="partial-block",
-        title="of 32,000 to 128,000 ids the last block is not looked at",
-        make=_PartialBlock,
-    ),
-    Planted(
-        id="partial-block-own",
-        title="of 32,000 to 128,000 ids the last block is not looked at, own draws",
-        make=_PartialBlock,
-        facts=_OWN,
+    *both_ways(
+        Planted(
+            id="partial-block",
+            title="of 32,000 to 128,000 ids the last block is not looked at",
+            make=_PartialBlock,
+        )
     ),
     Planted(
         id="partial-block-point",
@@ -378,48 +358,34 @@ PLANTED = (
         make=_PartialPoint,
         facts=_POINT,
     ),
-    Planted(
-        id="match-small-batch",
-        title="sampler match: small batches share draws",
-        make=_MatchBatch,
-        facts={"rule": "any"},
+    *both_ways(
+        Planted(
+            id="match-small-batch",
+            title="sampler match: small batches share draws",
+            make=_MatchBatch,
+            facts={"rule": "any"},
+        )
     ),
-    Planted(
-        id="match-small-batch-own",
-        title="sampler match: small batches share draws, own draws",
-        make=_MatchBatch,
-        facts={"rule": "any"} | _OWN,
+    *both_ways(
+        Planted(
+            id="match-fifth",
+            title="sampler match: the fifth token is the argmax",
+            make=_MatchShort,
+            facts={"rule": "any"},
+        )
     ),
-    Planted(
-        id="match-fifth",
-        title="sampler match: the fifth token is the argmax",
-        make=_MatchShort,
-        facts={"rule": "any"},
+    *both_ways(
+        Planted(
+            id="match-large",
+            title="sampler match: ids end at 32,766",
+            make=_MatchLarge,
+            facts={"rule": "any"},
+        )
     ),
-    Planted(
-        id="match-fifth-own",
-        title="sampler match: the fifth token is the argmax, own draws",
-        make=_MatchShort,
-        facts={"rule": "any"} | _OWN,
-    ),
-    Planted(
-        id="match-large",
-        title="sampler match: ids end at 32,766",
-        make=_MatchLarge,
-        facts={"rule": "any"},
-    ),
-    Planted(
-        id="match-large-own",
-        title="sampler match: ids end at 32,766, own draws",
-        make=_MatchLarge,
-        facts={"rule": "any"} | _OWN,
-    ),
-    Planted(id="no-drafts", title="without any draft the bonus is the argmax", make=_NoDraftsAtAll),
-    Planted(
-        id="no-drafts-own",
-        title="without any draft the bonus is the argmax, own draws",
-        make=_NoDraftsAtAll,
-        facts=_OWN,
+    *both_ways(
+        Planted(
+            id="no-drafts", title="without any draft the bonus is the argmax", make=_NoDraftsAtAll
+        )
     ),
 )
 """The faults."""

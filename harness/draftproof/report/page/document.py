@@ -22,7 +22,6 @@ from draftproof.report.page.templates import asset, render
 from draftproof.report.page.trees import shown_cases, viewer_block
 from draftproof.report.promise_table import (
     PROMISE_LINE,
-    kept_promises,
     promise_lines,
     promise_table,
 )
@@ -52,7 +51,6 @@ def write_page(directory: Path, source: PageSource) -> Path:
 def page_html(source: PageSource) -> str:
     """The page: one HTML document that asks for nothing but itself."""
     shown = figures(source)
-    promised = kept_promises(source.run, source.summary, source.cases)
     failed = failed_cases(source.cases, shown_cases(source.cases))
     return render(
         "page.html",
@@ -74,9 +72,9 @@ def page_html(source: PageSource) -> str:
         failures=failed[:SHOWN_FAILURES],
         more_failures=len(failed) - len(failed[:SHOWN_FAILURES]),
         costs=facts.cost_rows(source),
-        promises=promise_table(promised) if promised else None,
+        promises=promise_table(source.promised) if source.promised else None,
         promise_line=PROMISE_LINE,
-        promise_lines=promise_lines(source.run, promised),
+        promise_lines=promise_lines(source.run, source.promised),
         slower=slower_line(source.costs[1], source.summary.overall),
         settings=facts.settings(source.run),
         models=facts.models(source.run),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from draftproof.report.promise_table import JudgedPromise
 from draftproof.report.run_info import RunInfo
 from draftproof.report.texts import Texts
 from draftproof.statistics import RunSummary, Study, prompt_sums
@@ -25,6 +26,7 @@ class PageSource:
         summary: Its figures.
         study: What it says on the study's questions.
         texts: The text of its tokens, as far as it was kept.
+        promised: What its budget promised beside what was measured, if anything.
         complete: Whether the run ended.
     """
 
@@ -33,6 +35,7 @@ class PageSource:
     summary: RunSummary
     study: Study
     texts: Texts = field(default_factory=Texts)
+    promised: Sequence[JudgedPromise] = ()
     complete: bool = True
 
     @property
