@@ -38,7 +38,7 @@ from draftproof.lossless.evidence.decision import (
     tilt_prior,
 )
 from draftproof.lossless.evidence.observation import Stream
-from draftproof.lossless.evidence.position import TOLERANCE, denominator, locate
+from draftproof.lossless.evidence.position import RARE, TOLERANCE, Merging, denominator, locate
 from draftproof.lossless.evidence.process import (
     APPLICABLE,
     SHARES,
@@ -79,8 +79,8 @@ TOLD = ("bonus", "kept", "rejected")
 
 def ratio_tables(tables, rule, *, told=True, proposals=None, tolerance=TOLERANCE):
     """``{view: {way: Way}}``, computed by the harness's own code."""
-    positions = [
-        locate(
+    places = [
+        place(
             Observation(
                 target=tables.p[context],
                 draft=tables.q[context],
@@ -91,17 +91,17 @@ def ratio_tables(tables, rule, *, told=True, proposals=None, tolerance=TOLERANCE
                 proposals=None if proposals is None else (int(proposals[context]),),
             ),
             rule,
-            tolerance=tolerance,
-        ).position
+            tolerance,
+        )
         for context in range(tables.contexts)
     ]
     if not told:
-        return {View.TOKENS: {"unknown": way_table(positions, Stream.UNKNOWN, None)}}
+        return {View.TOKENS: {"unknown": way_table(places, Stream.UNKNOWN, None)}}
     return {
         view: {
-            "bonus": way_table(positions, Stream.BONUS, None),
+            "bonus": way_table(places, Stream.BONUS, None),
             **{
-                name: way_table(positions, drafted, kept)
+                name: way_table(places, drafted, kept)
                 for name, kept in (("kept", True), ("rejected", False))
             },
         }
@@ -112,9 +112,19 @@ def ratio_tables(tables, rule, *, told=True, proposals=None, tolerance=TOLERANCE
     }
 
 
-def way_table(positions, stream, was_kept):
+def place(observation, rule, tolerance):
+    """(position, ``[tokens]`` the outcome that each token is counted in)."""
+    merging = Merging(observation.laws, observation.proposals or (), RARE)
+    outcomes = [merging.outcome(token) for token in range(len(observation.target))]
+    return locate(observation, rule, tolerance=tolerance).position, outcomes
+
+
+def way_table(places, stream, was_kept):
     scope = {Stream.DRAFTED: 2, Stream.DRAFTED_TOKEN: 2, Stream.BONUS: 3}.get(stream, 0)
-    rows = [way_rows(at, stream, was_kept) for at in positions]
+    rows = []
+    for at, outcomes in places:
+        factors, centred, covariance, excess = way_rows(at, stream, was_kept)
+        rows.append((factors[outcomes], centred[outcomes], covariance, excess))
     return Way(scope, *(np.stack(column) for column in zip(*rows, strict=True)))
 
 

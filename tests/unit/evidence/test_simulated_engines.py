@@ -182,7 +182,10 @@ def test_the_simulated_procedures_have_the_laws_that_their_tables_say(tables, fa
 
 @pytest.mark.parametrize("rule", [DeclaredRule.REJECTION, DeclaredRule.OTHER])
 @pytest.mark.parametrize("tolerance", [1e-4, benchmark.BFLOAT16])
-def test_the_benchmark_multiplies_what_the_meter_adds(tables, rule, tolerance):
+@pytest.mark.parametrize("vocabulary", [8, 512])
+def test_the_benchmark_multiplies_what_the_meter_adds(vocabulary, rule, tolerance):
+    """With 512 ids, tokens that are rare are one outcome, and contexts differ in how many are."""
+    tables = engines.random_tables(3, vocabulary, contexts=12 if vocabulary == 8 else 3)
     engine = engines.lossless(tables, depth=2)
     told = rule is DeclaredRule.REJECTION
     ratios = benchmark.ratio_tables(tables, rule, told=told, tolerance=tolerance)

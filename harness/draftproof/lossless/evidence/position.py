@@ -170,7 +170,7 @@ def locate(
     proposals = observation.proposals or ()
     if rule is DeclaredRule.POINT_MASS and not proposals:
         rule = DeclaredRule.OTHER
-    merge = _Merging(laws, proposals, rare)
+    merge = Merging(laws, proposals, rare)
     p = merge(observation.target)
     soft_q = None if observation.draft is None else merge(observation.draft)
     q, proposed, shared = soft_q, None, None
@@ -288,7 +288,7 @@ def _null(
     return null, Joint(np.maximum(kept, null.accepted), np.maximum(rejected, null.rejected))
 
 
-class _Merging:
+class Merging:
     """Puts the tokens that are rare under every law into one outcome, the last.
 
     Args:
