@@ -9,13 +9,14 @@ import pytest
 
 from draftproof.errors import StateError
 from draftproof.selftest import random_faults
-from draftproof.selftest.random_faults import Ending, RandomFault, summary, table
 from draftproof.selftest.source_mutants import (
     SourceMutant,
     changed,
     changes,
     every_mutant,
+    same_change,
     sample,
+    sizes,
     source_of,
 )
 
@@ -49,6 +50,29 @@ def test_every_kind_of_change_is_made_once():
         changed(SOURCE, len(told))
 
 
+def test_a_sample_is_stratified_by_file_and_begins_larger_ones():
+    every = every_mutant()
+    of, first = sizes(every), sample(every, 200, seed=2)
+    assert sample(every, 60, seed=2) == first[:60]
+    assert len({mutant.file for mutant in first[: len(of)]}) == len(of), "one of each comes first"
+    drawn = sizes(first)
+    rest = sum(size**0.5 for size in of.values())
+    for file, size in of.items():
+        assert abs(drawn[file] - 200 * size**0.5 / rest) <= 2, file
+    whole = sample(every, len(every) + 1, seed=2)
+    assert set(whole) == set(every)
+    assert len(whole) == len(every)
+
+
+def test_a_change_is_found_again_where_lines_were_written_before_it():
+    old = SourceMutant("a.py", 3, 10, "< becomes <=", "if a < b:")
+    moved = SourceMutant("a.py", 9, 14, "< becomes <=", "if a < b:")
+    far = SourceMutant("a.py", 30, 90, "< becomes <=", "if a < b:")
+    other = SourceMutant("a.py", 3, 10, "< becomes <=", "if a < c:")
+    assert same_change([other, far, moved], old) is moved
+    assert same_change([other], old) is None
+
+
 def test_the_package_has_changes_in_every_part_that_is_named():
     every = every_mutant()
     assert {m.file.split("/")[0] for m in every} >= {"acceptance", "batch", "drafting", "models"}
@@ -77,22 +101,6 @@ print(draftproof.tree.__spec__.loader.__class__.__name__, draftproof.tree.__file
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("_Changed ")
-
-
-def test_the_table_counts_by_file_and_names_survivors():
-    caught = SourceMutant("a.py", 0, 3, "< becomes <=")
-    alive = SourceMutant("b.py", 7, 9, "1 becomes 2")
-    faults = [
-        RandomFault(mutant=caught, ending=Ending.CAUGHT, message="self-draft", seconds=1.0),
-        RandomFault(mutant=alive, ending=Ending.SURVIVED, message="", seconds=1.0),
-    ]
-    text = table(faults)
-    assert "| a.py | 1 | 1 | 0 | 0 | 0 |" in text
-    assert "| all | 2 | 1 | 0 | 0 | 1 |" in text
-    assert "- b.py:9: 1 becomes 2 (`b.py:7`)" in text
-    assert summary(faults, 5).startswith(
-        "of 2 changes of the source (seed 5) 1 were caught by a check, 0 ended in an error"
-    )
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,20 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "examined by `draftproof verify` at its defaults in a process of its own",
     )
     add("--seed", metavar="S", type=int, default=0, help="of --random (default: %(default)s)")
+    add(
+        "--resume",
+        metavar="FILE",
+        type=Path,
+        help="of --random: append the result of each change to this file at once, and go on from "
+        "what it holds; a larger N goes on with the same sample",
+    )
+    add(
+        "--again",
+        metavar="FILE",
+        type=Path,
+        help="in place of a sample: examine the survivors in a file of --resume again, with the "
+        "source as it is now, and append what becomes of them",
+    )
     add("--list", action="store_true", help="print the catalogue and leave")
     add("--json", metavar="FILE", type=Path, help="write the scoreboard as JSON")
     add("--markdown", metavar="FILE", type=Path, help="write the scoreboard as Markdown")
@@ -98,6 +112,8 @@ def selftest(arguments: argparse.Namespace) -> Result:
     )
     from draftproof.selftest.scoreboard import examine
 
+    if arguments.again is not None:
+        return _again(arguments)
     if arguments.random:
         return _random(arguments)
     mutants = chosen(arguments.mutants, arguments.classes)
@@ -137,23 +153,31 @@ def selftest(arguments: argparse.Namespace) -> Result:
 
 def _random(arguments: argparse.Namespace) -> Result:
     """Examine a sample of changes of the source; survivors do not make the exit code 1."""
-    from draftproof.selftest.random_faults import examine, require_sound, summary, table
-    from draftproof.selftest.source_mutants import every_mutant, sample
+    from draftproof.selftest.random_faults import examine_sample, summary, table
+    from draftproof.selftest.source_mutants import every_mutant, sample, sizes
 
     require_file("--markdown", arguments.markdown)
-    mutants = sample(every_mutant(), arguments.random, arguments.seed)
+    require_file("--resume", arguments.resume)
+    every = every_mutant()
     if arguments.list:
+        mutants = sample(every, arguments.random, arguments.seed)
         return Result("\n".join(f"{mutant.name:<32} {mutant}" for mutant in mutants))
-    _say("verifying the source as it is")
-    require_sound()
-    faults = []
-    for fault in examine(mutants):
-        _say(f"{fault.ending:<9} {fault.seconds:5.0f} s  {fault.mutant}  {fault.message}")
-        faults.append(fault)
-    text = f"{table(faults)}\n\n{summary(faults, arguments.seed)}"
+    found = examine_sample(
+        arguments.random, arguments.seed, arguments.resume, arguments.typed, _say
+    )
+    text = f"{table(found, sizes(every))}\n\n{summary(found, sizes(every), arguments.seed)}"
     if arguments.markdown is not None:
         write_text(arguments.markdown, text + "\n")
     return Result("\n" + text)
+
+
+def _again(arguments: argparse.Namespace) -> Result:
+    """Examine the survivors of an earlier sample again."""
+    from draftproof.selftest.random_faults import Ending, examine_again
+
+    found = examine_again(arguments.again, _say)
+    left = sum(entry.ending == Ending.SURVIVED for entry in found)
+    return Result(f"\nof {len(found)} changes that survived before, {left} survive now")
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +72,14 @@ class SourceMutant:
         index: Of the change among all that the file allows.
         line: Where it is, from 1.
         change: What is done, in a few words.
+        code: The line, which says more than its number once others are written before it.
     """
 
     file: str
     index: int
     line: int
     change: str
+    code: str = ""
 
     @property
     def name(self) -> str:
@@ -89,17 +93,58 @@ class SourceMutant:
 def every_mutant(package: Path = PACKAGE) -> list[SourceMutant]:
     """All changes of all files, in order."""
     files = sorted({path for pattern in TARGETS for path in package.glob(pattern)})
-    return [
-        SourceMutant(path.relative_to(package).as_posix(), index, line, change)
-        for path in files
-        for index, (line, change) in enumerate(changes(path.read_text(encoding="utf-8")))
-    ]
+    found = []
+    for path in files:
+        source = path.read_text(encoding="utf-8")
+        lines = source.splitlines()
+        file = path.relative_to(package).as_posix()
+        for index, (line, change) in enumerate(changes(source)):
+            code = lines[line - 1].strip() if line else ""
+            found.append(SourceMutant(file, index, line, change, code))
+    return found
+
+
+def sizes(mutants: Iterable[SourceMutant]) -> dict[str, int]:
+    """How many changes each file allows."""
+    return dict(Counter(mutant.file for mutant in mutants))
 
 
 def sample(mutants: Iterable[SourceMutant], n: int, seed: int) -> list[SourceMutant]:
-    """A seeded sample without replacement; all of them where there are no more."""
-    every = list(mutants)
-    return Random(seed).sample(every, min(n, len(every)))
+    """A seeded sample without replacement, stratified by file; all where there are no more.
+
+    Each file's changes are put in a random order. One of every file comes first, the files in a
+    random order; then files take turns in proportion to the square root of how many changes they
+    have: so a small file is not left out, and a large one does not make up the sample. A sample of
+    fewer is the beginning of a sample of more, of the same seed.
+    """
+    random = Random(seed)
+    by_file: dict[str, list[SourceMutant]] = defaultdict(list)
+    for mutant in mutants:
+        by_file[mutant.file].append(mutant)
+    ranked = []
+    for _, found in sorted(by_file.items()):
+        start = random.random()
+        for rank, mutant in enumerate(random.sample(found, len(found))):
+            turn = (rank + start) / math.sqrt(len(found)) if rank else start - 1
+            ranked.append((turn, mutant.file, mutant))
+    return [mutant for _, _, mutant in sorted(ranked, key=lambda entry: entry[:2])][:n]
+
+
+def same_change(mutants: Iterable[SourceMutant], wanted: SourceMutant) -> SourceMutant | None:
+    """The change that a source has now in the place of one that it had; None where it is gone.
+
+    Of several on like lines, the one on the nearest.
+    """
+    like = [
+        mutant
+        for mutant in mutants
+        if (mutant.file, mutant.change, mutant.code) == (wanted.file, wanted.change, wanted.code)
+    ]
+    return min(
+        like,
+        key=lambda mutant: (abs(mutant.line - wanted.line), abs(mutant.index - wanted.index)),
+        default=None,
+    )
 
 
 def changes(source: str) -> list[tuple[int, str]]:
