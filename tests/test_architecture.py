@@ -46,7 +46,7 @@ LAYERS = (
     {"batch"},
     {"engines"},
     {"replay"},
-    {"report", "gate"},
+    {"report", "gate", "planning"},
     {"plugin", "cli", "conformance", "kernels", "selftest"},
 )
 """Each part may import from its own layer and from those above it in this list."""
@@ -74,6 +74,7 @@ TORCH_FREE = (
     "draftproof.replay.steps",
     "draftproof.replay.storage",
     "draftproof.report",
+    "draftproof.planning",
     "draftproof.prompt_sources",
     "draftproof.report.page",
     "draftproof.scoring",

@@ -98,6 +98,15 @@ def test_the_figures_of_kernels_are_those_of_committed_runs():
     assert updated(page) == page
 
 
+def test_the_plans_of_the_fleet_page_are_what_its_commands_print():
+    """When it fails: python docs/make_fleet.py."""
+    updated = runpy.run_path(str(ROOT / "docs" / "make_fleet.py"))["updated"]
+    page = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
+    stated, found = (without_digits(" ".join(text.split())) for text in (page, updated(page)))
+    assert stated.count("Prompts a domain for a") == page.count("```console") > 0
+    assert stated == found
+
+
 def test_the_options_of_the_data_page_are_understood():
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     for text in re.findall(r"--spec-prompts ([^\s`]+)", page):

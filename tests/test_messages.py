@@ -98,7 +98,8 @@ def flags_of(command):
 
 def test_every_advised_option_of_a_pytest_run_is_one():
     commands = (
-        "verify", "compare", "selftest", "metrics", "record", "replay", "advise", "verify-kernel"
+        "verify", "compare", "plan", "selftest", "metrics", "record", "replay", "advise",
+        "verify-kernel",
     )  # fmt: skip
     own = {flag for name in commands for flag in flags_of(name)}
     seen = 0
@@ -135,6 +136,13 @@ def test_every_option_that_a_comparison_advises_is_its_own_or_pytests():
         for where, option, text in advised(path):
             named = f"pytest {option}" in text or text.startswith(f"{option}:")
             assert option in flags_of("compare") or named, f"{where}: {option}"
+
+
+def test_every_option_that_a_plan_advises_is_its_own_or_pytests():
+    named = [each for path in modules("planning") for each in advised(path)]
+    assert len(named) >= 8
+    for where, option, text in named:
+        assert option in flags_of("plan") | OF_PYTEST, f"{where}: {option} in {text}"
 
 
 def test_an_option_has_one_name_in_every_command():

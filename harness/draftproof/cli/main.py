@@ -24,6 +24,7 @@ examples:
   draftproof metrics reports/latest --as vllm,sglang
   draftproof study reports/latest --json > study.json
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
+  draftproof plan reports/latest --change 2% --gpus 8,64,1000 --price 2.50
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
   draftproof record --drafts builtin,builtin-small --out recording
   draftproof advise recording --budget budget.json
@@ -41,6 +42,7 @@ _HANDLERS = {
     "study": "commands.study",
     "report": "commands.report",
     "compare": "comparing.compare",
+    "plan": "planning.plan",
     "verify": "verifying.verify",
     "record": "recording.record",
     "replay": "replaying.replay",
@@ -132,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
         comparing,
         documents,
         kernels,
+        planning,
         recording,
         replaying,
         selftesting,
@@ -181,6 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--open", action="store_true", help="open the page in the browser")
     comparing.add_parser(commands)
+    planning.add_parser(commands)
     verifying.add_parser(commands)
     recording.add_parser(commands)
     replaying.add_parser(commands)
