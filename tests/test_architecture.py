@@ -16,7 +16,7 @@ PACKAGE = SOURCES / "draftproof"
 
 LAYERS = (
     {"errors"},
-    {"laws", "prompt_sources"},
+    {"laws", "prompt_sources", "choices"},
     {"shapes"},
     {"budget"},
     {"config", "assets"},

@@ -12,17 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from draftproof.budget import NO_MODEL, PromisedFigures
+from draftproof.choices import DEVICES, DTYPES, RULE_NAMES, SPREAD
 from draftproof.errors import UsageError, unknown_value
-from draftproof.laws import RULES, valid_rules
+from draftproof.laws import valid_rules
 from draftproof.prompt_sources import OWN_PROMPTS, PARTS, parse_columns, parse_prompts
 from draftproof.shapes import KAryShape, TreeShape, parse_tree
 
-DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-DEVICES = ("auto", "cuda", "mps", "cpu")
-"""Where a model runs; ``cuda`` may go on with an index, as in ``cuda:1``."""
-SPREAD = "spread"
-"""A target whose layers are spread over all accelerators."""
-RULE_NAMES = ("auto", *RULES)
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
 BUILTIN_SMALL = "builtin-small"
@@ -409,9 +404,3 @@ def is_own_part(name: str) -> bool:
 def _kind(device: str) -> str:
     """A device without its index."""
     return re.sub(r"^cuda:\d+$", "cuda", device)
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "acceptance-dynamics": {"tree": "3x2", "limit": 50, "sampling": {"temperature": 0.0}},
-}
-"""Settings of published studies, by name; an option given beside a preset wins over it."""

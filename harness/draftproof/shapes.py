@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from draftproof.choices import FORMS
 from draftproof.errors import UsageError
 from draftproof.laws import ProposalLaw
 
@@ -241,19 +242,6 @@ NO_TREE = LookupShape(0)
 
 TreeShape = ChainShape | KAryShape | StaticShape | SampledShape | BestFirstShape | LookupShape
 
-FORMS = {
-    "3x2": "depth 3, the 2 most probable tokens after every node",
-    "chain:5": "5 sampled tokens; chain:5,stop=0.4 ends where the draft model is less sure, "
-    "chain:8,gain=0.3 where the chance that all is kept is less",
-    "sampled:3x2": "depth 3, 2 tokens drawn after every node, with replacement",
-    "distinct:3x2": "the same without replacement",
-    "static:[[0],[1],[0,0]]": "paths of sibling ranks, or static:FILE.json with such a list",
-    "best-first:16": "the 16 surest nodes; best-first:16,depth=6,branching=4",
-    "lookup:5": "no draft model: what followed the last tokens before; lookup:5,ngram=3",
-    "none": "no draft: every step is one of plain decoding",
-}
-"""An example of each form, and what it stands for."""
-
 
 def _full_tree(depth: int, branching: int) -> int:
     return sum(branching**level for level in range(1, depth + 1))
@@ -263,7 +251,7 @@ def parse_tree(text: str, option: str = _OPTION) -> TreeShape:
     """The shape of the drafts that a text names.
 
     Args:
-        text: In one of `FORMS`.
+        text: In one of `draftproof.choices.FORMS`.
         option: Where it was given, for messages.
 
     Raises:

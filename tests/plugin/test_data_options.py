@@ -5,6 +5,8 @@ import json
 import pytest
 from checkpoints import save_checkpoint
 
+from draftproof.report import load_run
+
 MATH_AND_OTHER = """
 import pytest
 
@@ -55,6 +57,47 @@ def test_own_prompts_run_in_the_suites_of_their_domains(own, pytester, metrics):
     assert {domain: facts["prompts"] for domain, facts in data.items()} == {"math": 1, "other": 2}
     assert data["math"]["origins"][0]["dataset"] == "own"
     assert len(data["math"]["sha256"]) == len(data["math"]["origins"][0]["sha256"]) == 64
+
+
+COUNTS_READS = """
+import draftproof.data.own
+
+read = draftproof.data.own.read_prompt_file
+
+def noted(path):
+    with open("reads.txt", "a") as log:
+        log.write("read\\n")
+    return read(path)
+
+draftproof.data.own.read_prompt_file = noted
+
+def pytest_unconfigure():
+    draftproof.data.own.read_prompt_file = read
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "two workers"])
+def test_a_file_is_read_once_and_not_once_a_suite_and_worker(own, pytester, workers):
+    if workers:
+        pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    pytester.makeconftest(COUNTS_READS)
+    rows = [
+        {"prompt": "a b", "domain": "math", "answer": 4},
+        {"prompt": "c", "domain": "letters", "id": "x"},
+        {"turns": ["d", "e \ud83d\ude00"], "domain": "letters"},
+        {"token_ids": [1, 2, 3], "domain": "letters"},
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "b"}]},
+    ]
+    result = own(rows, "--spec-turns=2", "--report", "--report-dir=out", *workers)
+    result.assert_outcomes(passed=6)
+    assert (pytester.path / "reads.txt").read_text().count("read") == 1
+    pytester.path.joinpath("conftest.py").unlink()
+    cases = {case.case_id: case for case in load_run(pytester.path / "out").cases}
+    assert cases["own/letters/3"].prompt_tokens == 3
+    again = own(rows, "--spec-turns=2", "--report", "--report-dir=alone")
+    again.assert_outcomes(passed=6)
+    for alone in load_run(pytester.path / "alone").cases:
+        assert alone.speculative.token_ids == cases[alone.case_id].speculative.token_ids
 
 
 def test_a_suite_without_prompts_is_left_out_in_silence(own):

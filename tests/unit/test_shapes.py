@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from draftproof.acceptance import make_rule
-from draftproof.config import PRESETS, RunConfig, Sampling
+from draftproof.choices import FORMS, PRESETS
+from draftproof.config import RunConfig, Sampling
 from draftproof.errors import UsageError
 from draftproof.laws import RULES, ProposalLaw, default_rule, valid_rules
-from draftproof.shapes import FORMS, KAryShape, StaticShape, parse_tree
+from draftproof.shapes import KAryShape, StaticShape, parse_tree
 
 EXAMPLES = [form for form in FORMS if form != "static:FILE.json"]
 

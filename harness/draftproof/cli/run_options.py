@@ -8,7 +8,7 @@ from typing import Any
 
 from draftproof.config import RunConfig
 from draftproof.data import DOMAINS, OTHER, Prompt
-from draftproof.data.load import load_domain
+from draftproof.data.load import PromptLoader
 
 
 def add_run_options(
@@ -69,9 +69,7 @@ def prompts_of(config: RunConfig) -> list[Prompt]:
     """
     from draftproof.plugin.collection import prompt_source
 
-    source = prompt_source(config)
+    loader = PromptLoader(prompt_source(config))
     return [
-        record.prompt
-        for domain in (*DOMAINS, OTHER)
-        for record in load_domain(domain, source).records
+        record.prompt for domain in (*DOMAINS, OTHER) for record in loader.domain(domain).records
     ]

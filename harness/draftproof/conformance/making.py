@@ -8,7 +8,7 @@ from dataclasses import replace
 from draftproof.config import RunConfig
 from draftproof.conformance.subject import Subject
 from draftproof.data import DOMAINS, OTHER
-from draftproof.data.load import load_domain
+from draftproof.data.load import PromptLoader
 from draftproof.engines.registry import check_engine
 from draftproof.models.loading import load_pair
 from draftproof.plugin.collection import prompt_source
@@ -34,10 +34,8 @@ def make_subject(
     """
     check_engine(config)
     limits = [limit for limit in (prompts, config.limit) if limit is not None]
-    source = replace(prompt_source(config), limit=min(limits, default=None))
+    loader = PromptLoader(replace(prompt_source(config), limit=min(limits, default=None)))
     chosen = [
-        record.prompt
-        for domain in (*DOMAINS, OTHER)
-        for record in load_domain(domain, source).records
+        record.prompt for domain in (*DOMAINS, OTHER) for record in loader.domain(domain).records
     ]
     return Subject(pair=load_pair(config, report), config=config, prompts=chosen)

@@ -16,9 +16,9 @@ from draftproof.conformance.subject import Subject
 def subject(pytestconfig: pytest.Config) -> Iterator[Subject]:
     """The engine that the run's settings name, with a few prompts of each domain."""
     from draftproof.conformance.making import make_subject
-    from draftproof.plugin.state import RUN_CONFIG
+    from draftproof.plugin.session import configured
 
-    made = make_subject(pytestconfig.stash[RUN_CONFIG])
+    made = make_subject(configured(pytestconfig))
     begin(made)
     yield made
     made.close()

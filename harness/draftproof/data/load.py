@@ -123,10 +123,7 @@ def load_records(
 
 
 def load_domain(domain: str, source: PromptSource) -> LoadedRecords:
-    """The prompts of a domain, and where they came from.
-
-    A text that two data sets share is asked once, for the one that is named first: Spec-Bench holds
-    all of MT-Bench and 80 problems of GSM8K.
+    """The prompts of one domain, and where they came from, as `PromptLoader` loads them.
 
     Args:
         domain: One of `DOMAINS`, or `OTHER` for all others.
@@ -136,30 +133,75 @@ def load_domain(domain: str, source: PromptSource) -> LoadedRecords:
         UsageError: As for `load_prompts`.
         DataError: As for `load_prompts`.
     """
-    if domain not in (*DOMAINS, OTHER):
-        raise unknown_value("domain", domain, (*DOMAINS, OTHER))
-    choices = parse_prompts(source.prompts)
-    data_dir = _data_folder(source, choices)
-    check_limit(source.limit)
-    pool: list[Record] = []
-    origins: list[Origin] = []
-    duplicates: dict[str, int] = {}
-    for choice in choices:
-        if not _may_have(domain, choice):
-            continue
-        found, places = _records(domain, choice, source, data_dir)
-        wanted = [record for record in found if _belongs(record.prompt.domain, domain)]
-        new = _without_texts_of(pool, wanted)
-        if len(new) < len(wanted):
-            duplicates[choice.name] = len(wanted) - len(new)
-        pool += new
-        origins += places if new else ()
-    return LoadedRecords(
-        records=tuple(_asked(_sampled(pool, source), source.turns)),
-        origins=tuple(origins),
-        duplicates=duplicates,
-        available=sum(1 for _ in _asked(pool, source.turns)),
-    )
+    return PromptLoader(source).domain(domain)
+
+
+class PromptLoader:
+    """The prompts of several domains of one source; each file and data set is read once.
+
+    A text that two data sets share is asked once, for the one that is named first: Spec-Bench holds
+    all of MT-Bench and 80 problems of GSM8K.
+
+    Args:
+        source: Which data sets, and how many prompts of them.
+    """
+
+    def __init__(self, source: PromptSource) -> None:
+        self._source = source
+        self._read: dict[Choice, tuple[list[Record], list[Origin]]] = {}
+
+    def with_limit(self, limit: int | None) -> PromptLoader:
+        """The same data with another limit; what was read is not read again."""
+        other = PromptLoader(replace(self._source, limit=limit))
+        other._read = self._read
+        return other
+
+    def domain(self, domain: str) -> LoadedRecords:
+        """The prompts of a domain, and where they came from.
+
+        Args:
+            domain: One of `DOMAINS`, or `OTHER` for all others.
+
+        Raises:
+            UsageError: As for `load_prompts`.
+            DataError: As for `load_prompts`.
+        """
+        if domain not in (*DOMAINS, OTHER):
+            raise unknown_value("domain", domain, (*DOMAINS, OTHER))
+        source = self._source
+        choices = parse_prompts(source.prompts)
+        data_dir = _data_folder(source, choices)
+        check_limit(source.limit)
+        pool: list[Record] = []
+        origins: list[Origin] = []
+        duplicates: dict[str, int] = {}
+        for choice in choices:
+            if not _may_have(domain, choice):
+                continue
+            found, places = self._records(domain, choice, data_dir)
+            wanted = [record for record in found if _belongs(record.prompt.domain, domain)]
+            new = _without_texts_of(pool, wanted)
+            if len(new) < len(wanted):
+                duplicates[choice.name] = len(wanted) - len(new)
+            pool += new
+            origins += places if new else ()
+        return LoadedRecords(
+            records=tuple(_asked(_sampled(pool, source), source.turns)),
+            origins=tuple(origins),
+            duplicates=duplicates,
+            available=sum(1 for _ in _asked(pool, source.turns)),
+        )
+
+    def _records(
+        self, domain: str, choice: Choice, data_dir: Path | None
+    ) -> tuple[list[Record], list[Origin]]:
+        """Every record of a data set, whatever its domain, and where they came from."""
+        if choice.name == BUILTIN_PROMPTS:
+            return builtin_records(domain), []
+        if choice not in self._read:
+            is_own = choice.name == OWN_PROMPTS
+            self._read[choice] = _own(self._source) if is_own else real_records(choice, data_dir)
+        return self._read[choice]
 
 
 def _data_folder(source: PromptSource, choices: tuple[Choice, ...]) -> Path | None:
@@ -190,16 +232,6 @@ def _may_have(domain: str, choice: Choice) -> bool:
 
 def _belongs(name: str, domain: str) -> bool:
     return name == domain if domain != OTHER else name not in DOMAINS
-
-
-def _records(
-    domain: str, choice: Choice, source: PromptSource, data_dir: Path | None
-) -> tuple[list[Record], list[Origin]]:
-    if choice.name == BUILTIN_PROMPTS:
-        return builtin_records(domain), []
-    if choice.name == OWN_PROMPTS:
-        return _own(source)
-    return real_records(choice, data_dir)
 
 
 def _own(source: PromptSource) -> tuple[list[Record], list[Origin]]:

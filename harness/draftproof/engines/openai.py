@@ -11,7 +11,8 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from draftproof.config import DTYPES, RunConfig
+from draftproof.choices import DTYPES
+from draftproof.config import RunConfig
 from draftproof.engines.dialect import Answer
 from draftproof.engines.dialects import DIALECTS
 from draftproof.engines.extra_body import judge_knows, read_extra_body, with_extras

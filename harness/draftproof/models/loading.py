@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from draftproof.config import BUILTIN, NO_DRAFT, SPREAD, RunConfig
+from draftproof.choices import SPREAD
+from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.errors import ModelError, TemplateError
 from draftproof.models.checkpoint import commit, content_hash, load_model, load_tokenizer
 from draftproof.models.families import family_notes

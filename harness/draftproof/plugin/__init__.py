@@ -1,4 +1,8 @@
-"""The pytest plugin: options, fixtures and the report. Loading it does not import torch."""
+"""The pytest plugin: options, fixtures and the report.
+
+A session that asks for none of them pays nothing: loading the plugin imports what makes the command
+line, and no library that pytest does without. The rest follows where an option or a suite asks.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from draftproof.plugin.carried import EndsRun
 from draftproof.plugin.fixtures import acceptance_rule, case, drafter, speculation
+from draftproof.plugin.guest import MARKER, is_asked, is_of_suite, is_worker
 from draftproof.plugin.registering import add_options, add_short_names
+from draftproof.plugin.state import RUN_CONFIG
 
 __all__ = ["acceptance_rule", "case", "drafter", "speculation"]
 
@@ -23,39 +30,54 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from draftproof.plugin.session import configure
+    config.addinivalue_line("markers", MARKER)
+    if not is_worker(config):
+        config.pluginmanager.register(EndsRun(), "draftproof-ends-run")
+    if is_asked(config):
+        from draftproof.plugin.session import configure
 
-    configure(config)
+        configure(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
+    if RUN_CONFIG not in config.stash:
+        return []
     from draftproof.plugin.session import header
 
     return header(config)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    from draftproof.plugin.session import start
+    if RUN_CONFIG in session.config.stash:
+        from draftproof.plugin.session import start
 
-    start(session)
+        start(session)
 
 
+@pytest.hookimpl(trylast=True)  # after every conftest.py has parametrized what is its own
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    from draftproof.plugin.collection import parametrize_cases
+    if is_of_suite(metafunc):
+        from draftproof.plugin.collection import parametrize_cases
+        from draftproof.plugin.session import configured
 
-    parametrize_cases(metafunc)
+        configured(metafunc.config)
+        parametrize_cases(metafunc)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    from draftproof.plugin.session import check_prompts
+    if RUN_CONFIG in config.stash:
+        from draftproof.plugin.session import check_prompts
 
-    check_prompts(config, items)
+        check_prompts(config, items)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    from draftproof.plugin.carried import attach_record
+    report = yield
+    if RUN_CONFIG in item.config.stash:
+        from draftproof.plugin.carried import attach_record
 
-    return attach_record(item, (yield))
+        return attach_record(item, report)
+    return report

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from draftproof.data import Prompt
 from draftproof.errors import USAGE_EXIT_CODE
 from draftproof.plugin.state import FATAL, RECORD
 
@@ -20,6 +19,8 @@ _FATAL_ATTRIBUTE = "draftproof_fatal"
 
 def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestReport:
     """Give a test's report what the test measured, and before that, which case it is."""
+    from draftproof.data.prompt import Prompt
+
     prompt = getattr(getattr(item, "callspec", None), "params", {}).get("case")
     if report.when == "setup" and isinstance(prompt, Prompt):
         setattr(report, _BEGUN_ATTRIBUTE, (prompt.prompt_id, prompt.domain))

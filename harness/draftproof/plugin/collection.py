@@ -4,41 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from draftproof.config import RunConfig
 from draftproof.data import DOMAINS, OTHER, Prompt, PromptSource, prompts_fingerprint
-from draftproof.data.load import load_domain
+from draftproof.data.load import PromptLoader
 from draftproof.data.prompt import domain_problem
 from draftproof.data.sample import sample_indices
 from draftproof.errors import DraftproofError, UsageError
+from draftproof.plugin.handing_over import handed_over
 from draftproof.plugin.options import given
-from draftproof.plugin.state import OWN_PROMPTS, PROBLEM, PROMPTS, RUN_CONFIG
+from draftproof.plugin.state import LOADER, OWN_PROMPTS, PROBLEM, PROMPTS, RUN_CONFIG
 from draftproof.prompt_sources import parse_columns
-
-MARKER = (
-    "suite(domain, prompts=None): the tests of this module run once for each prompt of a domain; \
-prompts, a list of texts or of draftproof.Prompt, makes a suite of your own. The domain 'other' is \
-every one of --spec-prompts that has no suite of its name."
-)
 
 
 def parametrize_cases(metafunc: pytest.Metafunc) -> None:
-    """Give a test that takes `case` one case for each prompt of its suite.
-
-    A test outside a suite is left alone: `case` may be a name of its own.
-    """
-    if "case" not in metafunc.fixturenames:
-        return
+    """Give a test of a suite one case for each of its prompts."""
     marker = metafunc.definition.get_closest_marker("suite")
-    if marker is None:
-        return
     prompts: list[Prompt] = []
     try:
-        prompts = suite_prompts(metafunc.config, *marker.args, **marker.kwargs)
+        prompts = suite_prompts(metafunc.config, *_marked(marker))
     except DraftproofError as error:
         # Raised only after collection, where pytest turns it into one line and exit code 4.
         metafunc.config.stash[PROBLEM] = str(error)
@@ -49,6 +36,25 @@ def parametrize_cases(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         "case", prompts, ids=[prompt.prompt_id for prompt in prompts], indirect=True
     )
+
+
+def _marked(marker: pytest.Mark | None) -> tuple[str, Sequence[str | Prompt] | None]:
+    """The domain of a suite, and its own prompts, as its mark says.
+
+    Raises:
+        UsageError: The mark is not one of ours.
+    """
+    args, kwargs = (marker.args, dict(marker.kwargs)) if marker is not None else ((), {})
+    named = dict(zip(("domain", "prompts"), args, strict=False)) | kwargs
+    domain, prompts = named.pop("domain", None), named.pop("prompts", None)
+    if named or len(args) > 2 or not isinstance(domain, str):
+        shown = ", ".join([*map(repr, args), *(f"{key}={kwargs[key]!r}" for key in kwargs)])
+        raise UsageError(
+            f"@pytest.mark.suite({shown}): a test that takes draftproof's `case` needs the name of "
+            "its domain, as in suite('code'), and perhaps prompts=[...]; for a mark or a `case` of "
+            "your own, define that fixture in a conftest.py"
+        )
+    return domain, prompts
 
 
 def suite_prompts(
@@ -72,8 +78,14 @@ def suite_prompts(
         return _limited(config, own, own_limit(config))
     loaded = config.stash.setdefault(PROMPTS, {})
     if domain not in loaded:
-        loaded[domain] = load_domain(domain, prompt_source(config.stash[RUN_CONFIG]))
+        loaded[domain] = handed_over(config, domain) or _loader(config).domain(domain)
     return [record.prompt for record in loaded[domain].records]
+
+
+def _loader(config: pytest.Config) -> PromptLoader:
+    if LOADER not in config.stash:
+        config.stash[LOADER] = PromptLoader(prompt_source(config.stash[RUN_CONFIG]))
+    return config.stash[LOADER]
 
 
 def own_limit(config: pytest.Config) -> int | None:
@@ -142,7 +154,7 @@ def sampled_prompts(config: pytest.Config, domain: str, limit: int | None) -> tu
         own = config.stash[OWN_PROMPTS][domain]
         return prompts_fingerprint(own), prompts_fingerprint(_limited(config, own, limit))
     if limit != settings.limit:
-        loaded = load_domain(domain, replace(prompt_source(settings), limit=limit))
+        loaded = _loader(config).with_limit(limit).domain(domain)
     return (prompts_fingerprint(record.prompt for record in loaded.records),)
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from draftproof.plugin.case import Case
 from draftproof.plugin.options import given
-from draftproof.plugin.progress import print_line
-from draftproof.plugin.state import AGAINST, FINISHED, RUN_CONFIG
+from draftproof.plugin.state import AGAINST, FINISHED
 
 if TYPE_CHECKING:
     from draftproof.acceptance import AcceptanceRule
@@ -45,9 +44,10 @@ def speculation(
 ) -> Iterator[Speculation]:
     """Runs cases plainly and speculatively on the models of the run's settings."""
     from draftproof.plugin.running import Speculation
+    from draftproof.plugin.session import configured
 
     speculation = Speculation(
-        pytestconfig.stash[RUN_CONFIG],
+        configured(pytestconfig),
         pytestconfig.stash.get(FINISHED, {}),
         lambda line: _announce(pytestconfig, line),
         acceptance_rule,
@@ -73,6 +73,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def _announce(config: pytest.Config, line: str) -> None:
     """Print a line although pytest captures output."""
+    from draftproof.plugin.progress import print_line
+
     capture = config.pluginmanager.get_plugin("capturemanager")
     if capture is not None:
         with capture.global_and_fixture_disabled():

@@ -8,18 +8,11 @@ from typing import Any
 
 import pytest
 
-from draftproof.config import (
-    DEVICES,
-    DTYPES,
-    PRESETS,
-    RULE_NAMES,
-    SPREAD,
-)
+from draftproof.choices import DEVICES, DTYPES, FORMS, PRESETS, RULE_NAMES, SPREAD
 from draftproof.engines.names import BUILT_IN
 from draftproof.errors import UsageError
 from draftproof.laws import RULES
 from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS, PARTS
-from draftproof.shapes import FORMS
 
 GROUP = "draftproof"
 GROUP_TITLE = "draftproof: speculative decoding"

@@ -12,13 +12,13 @@ from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names
 from draftproof.errors import DraftproofError, UsageError, unknown_value
 from draftproof.laws import labelled
-from draftproof.plugin.carried import EndsRun
 from draftproof.plugin.collection import (
-    MARKER,
     check_real_data,
     drop_suites_without_prompts,
     no_prompts,
 )
+from draftproof.plugin.guest import is_worker
+from draftproof.plugin.handing_over import HandsOverPrompts
 from draftproof.plugin.idle_options import option_notes
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import print_line
@@ -32,7 +32,6 @@ def configure(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: An option cannot be used.
     """
-    config.addinivalue_line("markers", MARKER)
     try:
         settings = run_config(config)
         _check_models(settings)
@@ -46,9 +45,14 @@ def configure(config: pytest.Config) -> None:
         config.stash[NOTES] = option_notes(config, settings)
     except DraftproofError as error:
         raise pytest.UsageError(str(error)) from error
-    if not is_worker(config):
-        config.pluginmanager.register(EndsRun(), "draftproof-ends-run")
     _share_threads()
+
+
+def configured(config: pytest.Config) -> RunConfig:
+    """The run's settings: the usual ones where no option was given before a suite asked for any."""
+    if RUN_CONFIG not in config.stash:
+        configure(config)
+    return config.stash[RUN_CONFIG]
 
 
 def header(config: pytest.Config) -> list[str]:
@@ -93,6 +97,7 @@ def start(session: pytest.Session) -> None:
             check_real_data(config)
         except DraftproofError as error:
             raise pytest.UsageError(str(error)) from error
+        config.pluginmanager.register(HandsOverPrompts(), "draftproof-hands-over-prompts")
 
 
 def check_prompts(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -105,11 +110,6 @@ def check_prompts(config: pytest.Config, items: list[pytest.Item]) -> None:
         config.stash.setdefault(PROBLEM, no_prompts(config))
     if problem := config.stash.get(PROBLEM, None):
         raise pytest.UsageError(problem)
-
-
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this process runs tests for a controller of pytest-xdist."""
-    return hasattr(config, "workerinput")
 
 
 def _check_models(settings: RunConfig) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from draftproof.budget import load_budget
-from draftproof.config import PRESETS, RunConfig, Sampling
+from draftproof.choices import PRESETS
+from draftproof.config import RunConfig, Sampling
 from draftproof.errors import UsageError, unknown_value
 from draftproof.plugin.options import ALL, AUTO, given, one_of_each, pairs_of
 from draftproof.prompt_sources import OWN_PROMPTS

@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from draftproof.config import RunConfig
-
 if TYPE_CHECKING:
+    from draftproof.config import RunConfig
     from draftproof.data import Prompt
-    from draftproof.data.load import LoadedRecords
+    from draftproof.data.load import LoadedRecords, PromptLoader
     from draftproof.trace import CaseRecord
 
-RUN_CONFIG = pytest.StashKey[RunConfig]()
-"""The run's settings; in the configuration."""
+RUN_CONFIG: pytest.StashKey[RunConfig] = pytest.StashKey()
+"""The run's settings; in the configuration, of a session that is about draftproof."""
 
-AGAINST = pytest.StashKey[RunConfig]()
+AGAINST: pytest.StashKey[RunConfig] = pytest.StashKey()
 """Settings that every case is run with too; in the configuration."""
 
 PROMPTS = pytest.StashKey[dict[str, "LoadedRecords"]]()
 """Prompts that were loaded, by domain; in the configuration."""
+
+LOADER: pytest.StashKey[PromptLoader] = pytest.StashKey()
+"""Loads them, and has read what it was asked for; in the configuration."""
 
 OWN_PROMPTS = pytest.StashKey[dict[str, "list[Prompt]"]]()
 """All prompts of suites that list them themselves, by domain; in the configuration."""

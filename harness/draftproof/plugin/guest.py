@@ -1,0 +1,59 @@
+"""Whether a test session is about draftproof at all; in one that is not, nothing else is imported.
+
+The plugin is loaded by every pytest of the environment, in projects that have other uses for the
+names `case` and `suite`. What stands here is all that it does there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from draftproof.plugin.options import OPTIONS
+
+MARKER = (
+    "suite(domain, prompts=None): the tests of this module run once for each prompt of a domain; \
+prompts, a list of texts or of draftproof.Prompt, makes a suite of your own. The domain 'other' is \
+every one of --spec-prompts that has no suite of its name."
+)
+_CASE = "case"
+_FIXTURES = "draftproof.plugin.fixtures"
+
+
+def is_asked(config: pytest.Config) -> bool:
+    """Whether any option of draftproof's is given, on the command line or in the ini file."""
+    return any(
+        config.getoption(option.attribute) is not None or config.getini(option.name)
+        for option in OPTIONS
+    )
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests for a controller of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def is_of_suite(metafunc: pytest.Metafunc) -> bool:
+    """Whether a test takes our `case` in a suite, and not a fixture of its project's own.
+
+    A `case` that another ``conftest.py`` defines is theirs, unless it is made from ours; so is one
+    that the test is parametrized with.
+    """
+    if _CASE not in metafunc.fixturenames:
+        return False
+    if metafunc.definition.get_closest_marker("suite") is None:
+        return False
+    if any(_CASE in call.params for call in metafunc._calls):
+        return False
+    return _reaches_ours(metafunc._arg2fixturedefs.get(_CASE, ()))
+
+
+def _reaches_ours(definitions: Any) -> bool:
+    """Whether the last of some fixtures of one name is ours, or asks for one that is."""
+    for definition in reversed(definitions):
+        if definition.func.__module__ == _FIXTURES:
+            return True
+        if _CASE not in definition.argnames:
+            return False
+    return False
