@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Runs in folders of their own, which pytester makes their home, share what is kept between runs.
+os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
 
 # Helpers of the tests (strategies, oracles) are plain modules beside this file.
 sys.path.insert(0, str(Path(__file__).parent))

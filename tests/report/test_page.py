@@ -15,7 +15,7 @@ from page_tools import Page, make_page, make_source, read_block
 
 from draftproof.errors import DraftproofError
 from draftproof.report import load_run, write_page, write_report
-from draftproof.report.page import page_html
+from draftproof.report.page import library, page_html
 from draftproof.report.page.figures import figures
 from draftproof.report.page.trees import UNKNOWN, VIEWER_NODES, shown_cases, viewer_block
 from draftproof.report.texts import Texts, texts_of
@@ -307,13 +307,62 @@ def test_a_journal_keeps_texts(cases):
     assert not older.prompt_text
 
 
-def test_without_the_charting_library_the_error_names_the_package(monkeypatch):
-    from draftproof.report.page.library import compressed_library
+@pytest.fixture
+def bundling(monkeypatch, tmp_path):
+    """An empty cache folder, and how often something was bundled."""
+    bundled = []
 
-    compressed_library.cache_clear()
+    def bundle(script, *, vl_version):
+        bundled.append(vl_version)
+        return f"vegaEmbed {len(bundled)}"
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("vl_convert.javascript_bundle", bundle)
+    library.compressed_library.cache_clear()
+    yield bundled
+    library.compressed_library.cache_clear()
+
+
+def test_the_library_is_bundled_once_for_all_processes(bundling):
+    first = library.compressed_library()
+    assert library.kept_library().read_bytes() == first
+    for _ in range(2):
+        library.compressed_library.cache_clear()  # as another process
+        assert library.compressed_library() == first
+    assert len(bundling) == 1
+
+
+def test_another_version_is_bundled_anew(bundling, monkeypatch):
+    library.compressed_library()
+    library.compressed_library.cache_clear()
+    monkeypatch.setattr(library, "version", lambda package: "9.9")
+    assert gzip.decompress(library.compressed_library()) == b"vegaEmbed 2"
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda b: b[:-9], lambda b: b"", lambda b: b[:30] + b"?" + b[31:]]
+)
+def test_a_kept_library_that_is_not_whole_is_made_again(bundling, harm):
+    whole = library.compressed_library()
+    kept = library.kept_library()
+    kept.write_bytes(harm(whole))
+    library.compressed_library.cache_clear()
+    assert gzip.decompress(library.compressed_library()) == b"vegaEmbed 2"
+    assert gzip.decompress(kept.read_bytes()) == b"vegaEmbed 2"
+
+
+def test_where_nothing_can_be_kept_the_library_is_bundled(bundling, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert gzip.decompress(library.compressed_library()) == b"vegaEmbed 1"
+
+
+def test_without_the_charting_library_the_error_names_the_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.compressed_library.cache_clear()
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(DraftproofError, match=r"vl-convert, which .*pip install vl-convert-python"):
-        compressed_library()
+        library.compressed_library()
 
 
 def test_the_library_is_vega_lite_with_its_embedding(page):
