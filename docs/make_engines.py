@@ -29,7 +29,7 @@ SETTINGS = {
     LlamaCppEngine.name: LlamaCppSettings,
     "openai": ServerSettings,
 }
-IF_GIVEN = {Capability.PLAIN: "with plain_url", Capability.COUNTS: "with metrics"}
+IF_GIVEN = {Capability.PLAIN: "with plain_url or plain_body", Capability.COUNTS: "with metrics"}
 OF_ALL_SERVERS = frozenset({Capability.BATCHES})
 
 

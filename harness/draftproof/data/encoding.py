@@ -39,3 +39,23 @@ def prompt_ids(
     if prompt.messages:
         return encoder.encode_messages(json.loads(prompt.messages))
     return encoder.encode(prompt.text, answered)
+
+
+def prompt_messages(prompt: Prompt, answered: Sequence[tuple[str, str]] = ()) -> str:
+    """The prompt as the messages of a chat, as JSON text; empty where it is token ids.
+
+    Args:
+        prompt: The prompt.
+        answered: The turns before it, each with its answer.
+    """
+    if prompt.token_ids:
+        return ""
+    if prompt.messages:
+        return prompt.messages
+    said = [
+        {"role": role, "content": content}
+        for turn in answered
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    ]
+    messages = [*said, {"role": "user", "content": prompt.text}]
+    return json.dumps(messages, ensure_ascii=False, sort_keys=True)

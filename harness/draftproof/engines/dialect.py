@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from draftproof.engines.pieces import Piece, vllm_tokens
+from draftproof.engines.pieces import Piece, vllm_brought
 from draftproof.engines.protocol import Capability, Request
 from draftproof.trace import Counts
 
@@ -21,6 +21,7 @@ class Answer:
         text: The output's text.
         prompt_token_ids: The ids that it takes the prompt for, or None.
         prompt_tokens: How many, or None.
+        output_tokens: How many tokens it counts in the output, or None.
         finish: ``stop`` or ``length``, as it says.
         stopped_by: The stop token's id or the stop string, or None.
         counts: What it counted of speculation, or None.
@@ -32,6 +33,7 @@ class Answer:
     text: str | None = None
     prompt_token_ids: tuple[int, ...] | None = None
     prompt_tokens: int | None = None
+    output_tokens: int | None = None
     finish: str = ""
     stopped_by: int | str | None = None
     counts: Counts | None = None
@@ -51,7 +53,11 @@ class Dialect:
         in_pieces: What is added to the body for an answer that comes piece by piece.
         joined: From the pieces of such an answer to what it would have been whole; None where this
             project does not read such answers of this server.
-        tokens_in: How many tokens a piece brings.
+        brought: From the pieces of such an answer to the tokens that each brought.
+        chat_path: Where chat completions are asked for; empty where they tell no token ids.
+        in_chat: What is added to the body of a chat completion.
+        renders: Whether it renders chat templates without decoding, as llama.cpp's server does.
+        tells_text_alone: Whether its answers hold no ids, and no texts of single tokens.
     """
 
     path: str
@@ -61,4 +67,8 @@ class Dialect:
     takes_text: bool = False
     in_pieces: Mapping[str, Any] = field(default_factory=lambda: {"stream": True})
     joined: Callable[[Sequence[Piece]], Mapping[str, Any]] | None = None
-    tokens_in: Callable[[Piece], int] = vllm_tokens
+    brought: Callable[[Sequence[Piece]], list[int]] = vllm_brought
+    chat_path: str = ""
+    in_chat: Mapping[str, Any] = field(default_factory=dict)
+    renders: bool = False
+    tells_text_alone: bool = False

@@ -17,11 +17,15 @@ HARMLESS = frozenset(
 )  # fmt: skip
 """Keys that change no token, so that the judge need not know of them."""
 
-_OPTION = "--spec-engine-option extra_body"
+_OPTION = "--spec-engine-option"
 
 
-def read_extra_body(given: str | None) -> dict[str, Any]:
+def read_extra_body(given: str | None, name: str = "extra_body") -> dict[str, Any]:
     """The keys that are added, from JSON text or, after an ``@``, from a file of it.
+
+    Args:
+        given: The setting's value.
+        name: The setting, for errors.
 
     Raises:
         UsageError: There is no such file, or what it holds is no JSON object.
@@ -33,21 +37,28 @@ def read_extra_body(given: str | None) -> dict[str, Any]:
         try:
             text = Path(given[1:]).read_text(encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"{_OPTION}: {given[1:]} cannot be read: {error}") from error
+            raise UsageError(f"{_OPTION} {name}: {given[1:]} cannot be read: {error}") from error
     try:
         values = json.loads(text)
     except ValueError as error:
         raise UsageError(
-            f"{_OPTION} is not JSON ({error}); give an object such as "
+            f"{_OPTION} {name} is not JSON ({error}); give an object such as "
             '{"logit_bias": {"17": -100}}, or @FILE'
         ) from error
     if not isinstance(values, dict):
-        raise UsageError(f"{_OPTION}: give a JSON object, not {text[:40]!r}")
+        raise UsageError(f"{_OPTION} {name}: give a JSON object, not {text[:40]!r}")
     return values
 
 
-def with_extras(body: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+def with_extras(
+    body: Mapping[str, Any], extras: Mapping[str, Any], name: str = "extra_body"
+) -> dict[str, Any]:
     """A request's body with the extras in it; objects that both have are merged.
+
+    Args:
+        body: What the run's settings ask for.
+        extras: What is added.
+        name: The setting that adds it, for errors.
 
     Raises:
         UsageError: A key is one that the run's own settings decide.
@@ -57,16 +68,21 @@ def with_extras(body: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str,
         if key not in body:
             merged[key] = value
         elif isinstance(body[key], Mapping) and isinstance(value, Mapping):
-            merged[key] = with_extras(body[key], value)
+            merged[key] = with_extras(body[key], value, name)
         else:
             raise UsageError(
-                f"{_OPTION}: '{key}' is decided by the run's own settings (--spec-temperature, "
-                "--spec-max-new-tokens, --spec-stop and others), so that the judge knows of it; "
-                "leave it out"
+                f"{_OPTION} {name}: '{key}' is decided by the run's own settings "
+                "(--spec-temperature, --spec-max-new-tokens, --spec-stop and others), so that the "
+                "judge knows of it; leave it out"
             )
     return merged
 
 
-def judge_knows(extras: Mapping[str, Any]) -> bool:
-    """Whether the judge's target says what the server should say, whatever the extras are."""
-    return extras.keys() <= HARMLESS
+def beyond_judge(extras: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that may change tokens, and of which the judge's target knows nothing.
+
+    Example:
+        >>> beyond_judge({"user": "me", "grammar": "root ::= [a-c]+"})
+        ('grammar',)
+    """
+    return tuple(sorted(extras.keys() - HARMLESS))

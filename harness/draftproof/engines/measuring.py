@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from draftproof.config import RunConfig
-from draftproof.data.encoding import prompt_ids
+from draftproof.data.encoding import prompt_ids, prompt_messages
 from draftproof.data.prompt import Prompt, turn_id
 from draftproof.decoding import within_context
 from draftproof.engines.ahead import Ahead
@@ -184,7 +184,8 @@ class Bench:
             UsageError: The prompt is empty.
             ModelError: It leaves no room in the target's context.
         """
-        prompt_token_ids = prompt_ids(self.pair, prompt, self._answered(prompt))
+        answered = self._answered(prompt)
+        prompt_token_ids = prompt_ids(self.pair, prompt, answered)
         stopping = Stopping(
             max_new_tokens=self.config.max_new_tokens,
             stop_token_ids=self.pair.stop_token_ids,
@@ -197,6 +198,7 @@ class Bench:
             sampling=self.config.sampling,
             stopping=within_context(stopping, prompt_token_ids, self.pair.target),
             seed=self.config.seed,
+            messages=prompt_messages(prompt, answered),
         )
 
     def run(self, prompt: Prompt) -> CaseRecord:
@@ -270,7 +272,9 @@ class Bench:
                 prompt, prompt_id=turn_id(prompt.prompt_id, turn), text=text, earlier=()
             )
             request = replace(
-                self.request(asked), prompt_token_ids=self.pair.encode(text, answered)
+                self.request(asked),
+                prompt_token_ids=self.pair.encode(text, answered),
+                messages=prompt_messages(asked, answered),
             )
             answer = self._plain_engine.plain(request)
             self._check(self._plain_engine, answer, request, f"plain output of turn {turn}")

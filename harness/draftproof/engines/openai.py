@@ -13,9 +13,17 @@ from urllib.parse import urlsplit
 
 from draftproof.choices import DTYPES
 from draftproof.config import RunConfig
+from draftproof.engines.chat import (
+    HERE,
+    THERE,
+    as_completion,
+    chat_body,
+    require_same_ids,
+    require_same_template,
+)
 from draftproof.engines.dialect import Answer
 from draftproof.engines.dialects import DIALECTS
-from draftproof.engines.extra_body import judge_knows, read_extra_body, with_extras
+from draftproof.engines.extra_body import beyond_judge, read_extra_body, with_extras
 from draftproof.engines.http import Server
 from draftproof.engines.in_flight import answers_in_flight
 from draftproof.engines.protocol import Capability, Generation, Request
@@ -55,7 +63,26 @@ class ServerSettings:
     stream: bool = setting("ask for answers piece by piece, which tells when tokens arrive", False)
     extra_body: str | None = setting(
         "a JSON object, or @FILE of one, that is added to every request; what changes tokens needs "
-        "plain_url, whose answers are then the reference",
+        "plain decoding of the server, whose answers are then the reference",
+        None,
+    )
+    speculative_body: str | None = setting(
+        "a JSON object, or @FILE of one, that is added to requests that are to be decoded with "
+        "speculation, and to no others; plain decoding is then this server's without it",
+        None,
+    )
+    plain_body: str | None = setting(
+        "the same, of requests that are to be decoded plainly: what switches speculation off there",
+        None,
+    )
+    chat: str = setting(
+        "where chat templates are rendered: here, or there (messages are sent to the server's chat "
+        "endpoint, and it must make the same prompt of them)",
+        HERE,
+    )
+    seeds: bool | None = setting(
+        "whether the server keeps the seed of a request, where that is not as the table of "
+        "capabilities says",
         None,
     )
 
@@ -81,16 +108,25 @@ class OpenAIEngine:
         self._pair = pair
         self._dialect = DIALECTS[settings.server]
         self._extras = read_extra_body(settings.extra_body)
+        self._added = {
+            name: read_extra_body(getattr(settings, name), name)
+            for name in ("speculative_body", "plain_body")
+        }
         self._server = self._connect(settings.url)
-        self._plain_server = settings.plain_url and self._connect(settings.plain_url)
+        self._plain_server = self._connect(settings.plain_url) if settings.plain_url else None
+        if self._plain_server is None and _switches(settings):
+            self._plain_server = self._server
         self._metrics = settings.metrics and self._connect(settings.metrics)
         self.capabilities = (
             self._dialect.capabilities
             | {Capability.BATCHES}
             | ({Capability.STREAMS} if self._dialect.joined else frozenset())
-            | ({Capability.PLAIN} if settings.plain_url else frozenset())
+            | ({Capability.PLAIN} if self._plain_server else frozenset())
             | ({Capability.COUNTS} if settings.metrics else frozenset())
         )
+        if settings.seeds is not None:
+            self.capabilities -= {Capability.SEEDS}
+            self.capabilities |= {Capability.SEEDS} if settings.seeds else frozenset()
 
     @classmethod
     def read(cls, config: RunConfig) -> ServerSettings:
@@ -111,6 +147,7 @@ class OpenAIEngine:
                 ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
                 ("timeout", lambda value: value > 0, "give seconds"),
                 ("dtype", DTYPES[1:].__contains__, f"give one of: {', '.join(DTYPES[1:])}"),
+                ("chat", (HERE, THERE).__contains__, f"give {HERE} or {THERE}"),
                 ("retries", lambda value: value >= 0, "give 0 or more"),
             ],
         )
@@ -125,12 +162,21 @@ class OpenAIEngine:
                 f"--spec-engine-option stream: streamed answers of server={settings.server} are "
                 "not read; leave it out"
             )
-        unknown = read_extra_body(settings.extra_body)
-        if not judge_knows(unknown) and not settings.plain_url:
+        dialect = DIALECTS[settings.server]
+        if settings.chat == THERE and not (dialect.chat_path or dialect.renders):
+            raise UsageError(
+                f"--spec-engine-option chat: chat completions of server={settings.server} do not "
+                "tell token ids; leave it out, and templates are rendered here"
+            )
+        for name in ("speculative_body", "plain_body"):
+            read_extra_body(getattr(settings, name), name)
+        unknown = beyond_judge(read_extra_body(settings.extra_body))
+        if unknown and not (settings.plain_url or _switches(settings)):
             raise UsageError(
                 f"--spec-engine-option extra_body: the judge does not apply {', '.join(unknown)}; "
-                "give plain_url=, a server of the same target without speculation, whose answers "
-                "to the same requests are then the reference"
+                "give plain_url=, a server of the same target without speculation, or plain_body=, "
+                "what switches speculation off for one request: plain decoding of the same "
+                "requests is then the reference"
             )
 
     def speculate(self, request: Request) -> Generation:
@@ -164,11 +210,23 @@ class OpenAIEngine:
     def plain(self, request: Request) -> Generation:
         """Decode on the server without speculation; raises like `speculate`."""
         if not self._plain_server:
-            raise EngineError("openai decodes plainly with --spec-engine-option plain_url=… only")
-        return replace(self._answered(self._plain_server, request), counts=None)
+            raise EngineError(
+                "openai decodes plainly with --spec-engine-option plain_url=… or plain_body=… only"
+            )
+        answer = self._answered(self._plain_server, request, "plain_body")
+        told = answer.counts
+        if self._plain_server is self._server and told is not None and told.drafted:
+            raise EngineError(
+                f"the server drafted {told.drafted} tokens for a request that was to be decoded "
+                "plainly; plain_body= (or leaving speculative_body= out) does not switch its "
+                "speculation off; give plain_url=, a server without speculation"
+            )
+        return replace(answer, counts=None)
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, **asdict(self._settings)}
+        unknown = beyond_judge(self._extras)
+        judged = {"judged_by_plain": list(unknown)} if unknown else {}
+        return {"name": self.name, **asdict(self._settings), **judged}
 
     def close(self) -> None:
         """Close the connections."""
@@ -190,12 +248,21 @@ class OpenAIEngine:
     def _totals(self) -> dict[str, float]:
         return metric_totals(self._metrics.get("")) if self._metrics else {}
 
-    def _answered(self, server: Server, request: Request) -> Generation:
+    def _answered(
+        self, server: Server, request: Request, added: str = "speculative_body"
+    ) -> Generation:
         prompt = self._pair.decode(request.prompt_token_ids) if self._dialect.takes_text else ""
-        body = with_extras(self._dialect.ask(request, prompt, self._settings.model), self._extras)
+        body = self._dialect.ask(request, prompt, self._settings.model)
+        by_chat = self._settings.chat == THERE and bool(request.messages)
+        if by_chat and self._dialect.renders:
+            require_same_template(server, request.messages, request.prompt_token_ids)
+            by_chat = False
+        if by_chat:
+            body = {**chat_body(body, request.messages), **self._dialect.in_chat}
+        body = with_extras(with_extras(body, self._extras), self._added[added], added)
         began = time.perf_counter()
         try:
-            values, arrivals = self._asked(server, body)
+            values, arrivals = self._asked(server, body, by_chat=by_chat)
             seconds = time.perf_counter() - began
             answer = self._dialect.read(values)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -203,7 +270,7 @@ class OpenAIEngine:
         if arrivals is not None and answer.finish in ("", "None"):
             raise EngineError("the streamed answer ended without a reason to end: it was cut")
         _require_same_prompt(answer, request)
-        token_ids = self._with_stop_token(self._token_ids(answer), answer, request)
+        token_ids = self._with_stop_token(self._token_ids(answer, request), answer, request)
         return Generation(
             token_ids=token_ids,
             stop_reason=_stop_reason(answer, token_ids, request),
@@ -215,23 +282,28 @@ class OpenAIEngine:
         )
 
     def _asked(
-        self, server: Server, body: dict[str, Any]
+        self, server: Server, body: dict[str, Any], *, by_chat: bool
     ) -> tuple[Mapping[str, Any], Arrivals | None]:
         """An answer as if it had come whole, and when its tokens arrived."""
         dialect = self._dialect
+        path = dialect.chat_path if by_chat else dialect.path
+        shaped = as_completion if by_chat else dict
         if not (self._settings.stream and dialect.joined):
-            return server.post(dialect.path, body), None
-        pieces = list(server.events(dialect.path, {**body, **dialect.in_pieces}))
-        failed = next((piece["error"] for _, piece in pieces if piece.get("error")), None)
+            return shaped(server.post(path, body)), None
+        events = list(server.events(path, {**body, **dialect.in_pieces}))
+        failed = next((piece["error"] for _, piece in events if piece.get("error")), None)
         if failed is not None:
             raise EngineError(f"the server ended a streamed answer with an error: {failed}")
-        brought = ((seconds, dialect.tokens_in(piece)) for seconds, piece in pieces)
-        arrivals = tuple((seconds, tokens) for seconds, tokens in brought if tokens)
-        return dialect.joined([piece for _, piece in pieces]), arrivals
+        pieces = [shaped(piece) for _, piece in events]
+        brought = zip(events, dialect.brought(pieces), strict=True)
+        arrivals = tuple((seconds, tokens) for (seconds, _), tokens in brought if tokens)
+        return dialect.joined(pieces), arrivals
 
-    def _token_ids(self, answer: Answer) -> tuple[int, ...]:
+    def _token_ids(self, answer: Answer, request: Request) -> tuple[int, ...]:
         if answer.token_ids is not None:
             return answer.token_ids
+        if self._dialect.tells_text_alone:
+            return self._ids_of_output(answer, request)
         if answer.token_texts is None:
             raise EngineError(
                 "the server returned text without token ids or logprobs; losslessness is judged by "
@@ -247,6 +319,29 @@ class OpenAIEngine:
                 )
             ids.append(known[0])
         return tuple(ids)
+
+    def _ids_of_output(self, answer: Answer, request: Request) -> tuple[int, ...]:
+        """The ids of a text after the prompt, where they are as many as the server counts.
+
+        Raises:
+            EngineError: They are not, so that the output's own ids are not known.
+        """
+        prompt = request.prompt_token_ids
+        text = self._pair.decode(prompt) + (answer.text or "")
+        ids = tuple(self._pair.tokenizer(text, add_special_tokens=False)["input_ids"])
+        found, counted = ids[len(prompt) :], answer.output_tokens
+        ended = 1 if answer.finish == "stop" else 0
+        if ids[: len(prompt)] != prompt:
+            raise EngineError(
+                "the server returned text alone, and the tokenizer does not make the prompt's "
+                "token ids of the prompt's text: the output's are not known"
+            )
+        if counted is None or not len(found) <= counted <= len(found) + ended:
+            raise EngineError(
+                f"the server returned text alone and counts {counted} tokens in it, and the "
+                f"tokenizer makes {len(found)} of it, so that the output's own are not known"
+            )
+        return found
 
     @cached_property
     def _ids_of_text(self) -> dict[str, tuple[int, ...]]:
@@ -314,12 +409,12 @@ def _key(settings: ServerSettings) -> str:
 def _require_same_prompt(answer: Answer, request: Request) -> None:
     """Verify that the server decoded after the prompt that it was sent."""
     sent = request.prompt_token_ids
-    if answer.prompt_token_ids is not None and answer.prompt_token_ids != sent:
-        raise EngineError("the server's prompt is another one than it was sent, by its token ids")
+    if answer.prompt_token_ids is not None:
+        require_same_ids(answer.prompt_token_ids, sent)
     if answer.prompt_tokens is not None and answer.prompt_tokens != len(sent):
         raise EngineError(
             f"the server counts {answer.prompt_tokens} tokens in a prompt of {len(sent)}: it has "
-            "another tokenizer, or adds tokens of its own"
+            "another tokenizer or chat template, or adds tokens of its own"
         )
 
 
@@ -328,6 +423,11 @@ def _stop_reason(answer: Answer, token_ids: tuple[int, ...], request: Request) -
         return answer.finish
     is_token = bool(token_ids) and token_ids[-1] in request.stopping.stop_token_ids
     return "stop_token" if is_token else "stop_string"
+
+
+def _switches(settings: ServerSettings) -> bool:
+    """Whether one server decodes with speculation and plainly, as a request asks for."""
+    return settings.speculative_body is not None or settings.plain_body is not None
 
 
 def _is_address(url: str) -> bool:

@@ -8,12 +8,15 @@ from typing import Any
 Piece = Mapping[str, Any]
 
 
-def vllm_tokens(piece: Piece) -> int:
-    """How many tokens a piece of vLLM's completions brought, by their ids or their logprobs."""
-    return sum(
-        len(choice.get("token_ids") or (choice.get("logprobs") or {}).get("tokens") or ())
-        for choice in piece.get("choices") or ()
-    )
+def vllm_brought(pieces: Sequence[Piece]) -> list[int]:
+    """How many tokens each piece of vLLM's completions brought, by their ids or their logprobs."""
+    return [
+        sum(
+            len(choice.get("token_ids") or (choice.get("logprobs") or {}).get("tokens") or ())
+            for choice in piece.get("choices") or ()
+        )
+        for piece in pieces
+    ]
 
 
 def vllm_joined(pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -31,22 +34,24 @@ def vllm_joined(pieces: Sequence[Piece]) -> dict[str, Any]:
     whole = _last_of(pieces, without=("choices",))
     choices = [choice for piece in pieces for choice in piece.get("choices") or ()]
     choice = _last_of(choices, without=("text", "token_ids", "logprobs"))
-    choice["text"] = "".join(each.get("text") or "" for each in choices)
+    texts = [each.get("text", "") for each in choices]
+    choice["text"] = None if None in texts else "".join(texts)
     choice["token_ids"] = [token for each in choices for token in each.get("token_ids") or ()]
     told = [each["logprobs"] for each in choices if each.get("logprobs")]
     if told:
         choice["logprobs"] = {
             name: [value for each in told for value in each.get(name) or ()]
-            for name in ("tokens", "token_logprobs")
+            for name in ("tokens", "token_logprobs", "content")
+            if any(each.get(name) for each in told)
         }
         if not choice["token_ids"]:
             choice["token_ids"] = None
     return {**whole, "choices": [choice]}
 
 
-def llama_server_tokens(piece: Piece) -> int:
-    """How many tokens a piece of llama-server's completions brought."""
-    return len(piece.get("tokens") or ())
+def llama_server_brought(pieces: Sequence[Piece]) -> list[int]:
+    """How many tokens each piece of llama-server's completions brought."""
+    return [len(piece.get("tokens") or ()) for piece in pieces]
 
 
 def llama_server_joined(pieces: Sequence[Piece]) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class Request:
         sampling: Temperature, filters and penalties.
         stopping: Where the output ends.
         seed: Seeds every draw.
+        messages: What the prompt says as JSON text, a list of messages such as chat endpoints take,
+            of which the chat template makes the same token ids. Empty where it is no chat.
     """
 
     request_id: str
@@ -86,6 +88,7 @@ class Request:
     sampling: Sampling
     stopping: Stopping
     seed: int = 0
+    messages: str = ""
 
     def folded_seed(self, size: int = 4) -> int:
         """The seed and the id as one number, for whatever takes a number alone, such as a server.

@@ -9,6 +9,10 @@ field of `Counts` that it is. Sources, as their projects' trackers and documents
   "steps with no scheduled draft tokens", too.
 - sgl-project/sglang: pull requests 3152, 13754, 18332 and 33518; 23530 and 24081 for the names,
   which changed twice. ``spec_verify_ct`` is every step; each verifies a draft of one size.
+- NVIDIA/TensorRT-LLM: pull request 19311 (``speculative_decoding`` of a choice, with
+  ``per_request_spec_decode_stats``). Its ``avg_decoded_tokens_per_iter`` alone does not tell how
+  many tokens were drafted, and is not read.
+- LM Studio: ``stats``, whose total is of accepted, rejected and ignored draft tokens.
 - ggml-org/llama.cpp: pull requests 26389 for the counters, under vLLM's names and with vLLM's
   meaning, and 12603 for ``timings`` in its answers, which have no number of steps.
 """
@@ -52,12 +56,24 @@ _ANSWERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
         "lengths": ("spec_correct_drafts_histogram", "spec_accept_histogram"),
     },
     {
+        "drafted_steps": ("num_spec_steps",),
+        "drafted": ("total_draft_tokens",),
+        "accepted": ("total_accepted_draft_tokens",),
+        "longest_draft": ("num_spec_tokens",),
+        "lengths": ("acceptance_histogram",),
+    },
+    {
         "drafted": ("draft_n",),
         "accepted": ("draft_n_accepted",),
     },
+    {
+        "drafted": ("total_draft_tokens_count",),
+        "accepted": ("accepted_draft_tokens_count",),
+    },
 )
-"""The names in vLLM's ``metrics.speculative_decoding``, in SGLang's ``meta_info`` and in
-llama.cpp's ``timings``: the newest first."""
+"""The names in vLLM's ``metrics.speculative_decoding``, in SGLang's ``meta_info``, in
+TensorRT-LLM's ``speculative_decoding``, in llama.cpp's ``timings`` and in LM Studio's ``stats``:
+the newest first."""
 
 _NEEDED = ("steps", "drafted_steps", "drafted", "accepted")
 """What must be there of the names of a server; the rest may be missing."""
@@ -89,8 +105,35 @@ def answered_counts(*places: Any) -> Counts | None:
             }
             told = {name: value for name, value in found.items() if isinstance(value, int)}
             if all(name in told for name in names if name in _NEEDED):
-                return replace(_counts(told), lengths=_lengths(found.get("lengths")))
+                lengths = _lengths(found.get("lengths"))
+                return replace(_counts(told), lengths=_by_step(place, lengths))
     return None
+
+
+def _by_step(place: Mapping[str, Any], lengths: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The histogram of accepted lengths, of a server that tells them step by step from these.
+
+    Raises:
+        EngineError: What it tells of single steps is not what it tells of all.
+    """
+    accepted, drafted = place.get("per_step_accepted"), place.get("per_step_drafted")
+    if not (isinstance(accepted, list) and accepted and _are_integers(accepted)):
+        return lengths
+    steps = tuple(accepted.count(length) for length in range(max(accepted) + 1))
+    longest = max(len(steps), len(lengths or steps))
+    padded = (*steps, *(0,) * (longest - len(steps)))
+    if lengths is not None and padded != (*lengths, *(0,) * (longest - len(lengths))):
+        raise EngineError(
+            f"the server tells that its steps kept {accepted} tokens, and that so many steps kept "
+            f"0, 1, 2, … tokens: {list(lengths)}"
+        )
+    if isinstance(drafted, list) and any(
+        kept > proposed for kept, proposed in zip(accepted, drafted, strict=False)
+    ):
+        raise EngineError(
+            f"the server tells of its steps that they kept {accepted} of {drafted} drafted tokens"
+        )
+    return lengths or steps
 
 
 def metric_totals(text: str) -> dict[str, float]:

@@ -108,7 +108,7 @@ def test_an_output_goes_on_beyond_its_models_own_end_where_it_is_asked_to(pair, 
 
 
 def make(pair, url, **options):
-    given = {"url": url, "retries": 0, "timeout": 2.0, **options}
+    given = {"url": url, "retries": 0, "timeout": 30.0, **options}
     return OpenAIEngine(
         RunConfig(engine="openai", engine_options=tuple((k, str(v)) for k, v in given.items())),
         pair,
@@ -592,6 +592,10 @@ def test_servers_say_whether_they_can_be_given_stop_tokens(pair):
         "vllm": True,
         "vllm-logprobs": True,
         "sglang": False,
+        "sglang-openai": False,
+        "tensorrt-llm": True,
+        "mlx-lm": False,
+        "lm-studio": False,
         "llama-server": False,
         "llama-cpp-python": False,
         "openai": False,
@@ -651,8 +655,8 @@ def test_extras_that_the_judge_does_not_apply_need_plain_decoding_of_the_server(
     for wrong, says in (("{", "is not JSON"), ("[1]", "a JSON object"), ("@nowhere", "be read")):
         with pytest.raises(UsageError, match=says):
             check(extra_body=wrong)
-    with pytest.raises(UsageError, match="streamed answers of server=sglang"):
-        check(stream="true", server="sglang")
+    with pytest.raises(UsageError, match="streamed answers of server=mlx-lm"):
+        check(stream="true", server="mlx-lm")
 
 
 def test_extras_do_not_take_the_place_of_the_runs_own_settings(pair, ask, vllm):

@@ -79,7 +79,7 @@ def test_pieces_are_read_as_the_whole_answer_is(server):
     whole, joined = told(f"{server}_length")["whole"], dialect.joined(pieces)
     answer, expected = dialect.read(joined), dialect.read(whole)
     assert answer.token_ids == expected.token_ids == GREEDY
-    assert sum(map(dialect.tokens_in, pieces)) == len(GREEDY)
+    assert sum(dialect.brought(pieces)) == len(GREEDY)
     assert (answer.text, answer.finish) == (expected.text, expected.finish)
     assert answer.prompt_tokens == expected.prompt_tokens
     if server == "llama_server":
