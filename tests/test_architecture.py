@@ -33,6 +33,7 @@ LAYERS = (
         "journal",
         "environment",
         "stopwatch",
+        "supervision",
         "token_texts",
         "data",
         "scoring",

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 USAGE_EXIT_CODE = 4
 """Exit code of a run refused for its options, as pytest's own usage errors."""
 
+UNFINISHED_EXIT_CODE = 3
+"""Exit code of a run that did not come to its end, as pytest's own internal errors."""
+
 GATE_FAILED_EXIT_CODE = 1
 """Exit code where a gate failed: that of failing tests."""
 

@@ -66,7 +66,7 @@ def gate(tmp_path):
             env={
                 **os.environ,
                 "PYTHON": sys.executable,
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'harness'}",
                 "SPEC_SUITES": "test_letters.py",
                 "SPEC_SUMMARY": "summary.md",
                 **environment,
@@ -168,7 +168,7 @@ def shell(tmp_path_factory):
             env={
                 **os.environ,
                 "PATH": f"{stubs}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'harness'}",
                 "PYTEST_ADDOPTS": SMALL,
                 **environment,
             },

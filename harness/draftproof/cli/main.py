@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from draftproof.cli.result import Result
 from draftproof.environment import versions
 from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, UsageError, unknown_value
+from draftproof.supervision import supervised
 
 _EPILOG = """\
 REPORT is the folder of a saved run: what `pytest suites/ --report` wrote (of an installed package
@@ -32,8 +33,9 @@ examples:
   draftproof selftest --class cache
   draftproof docs verify
 
-exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 4 a
-name, an option or a folder that cannot be used, 7 no gate failed and one is inconclusive.
+exit codes: 0 done, 1 a verification found a fault, a self-test missed one or a gate failed, 3 an
+engine ended the process before the command was done, 4 a name, an option or a folder that cannot be
+used, 7 no gate failed and one is inconclusive.
 """
 
 
@@ -52,6 +54,9 @@ _HANDLERS = {
     "docs": "documents.docs",
 }
 """What runs each command: a module beside this one, imported for its own commands only."""
+
+_RUN_ENGINES = frozenset({"verify", "record", "verify-kernel", "selftest"})
+"""Commands that run engines, or parts of them, which may end the process that they run in."""
 
 
 class _StoreOnce(argparse.Action):
@@ -99,9 +104,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 4 where a name, an option or a folder cannot be used; the reason is
         then one line on standard error. Of ``verify`` 1 where a fault was found; of ``compare``
-        what its gates came to.
+        what its gates came to; 3 where the process of a command that runs engines ended before it.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _run(list(argv))
+    words = sys.argv[1:]
+    say = supervised("the checks") if _RUN_ENGINES & set(words[:1]) else None
+    code = _run(words)
+    if say is not None:
+        say(code)
+    return code
+
+
+def _run(words: list[str]) -> int:
     try:
         name = next((word for word in words if not word.startswith("-")), None)
         if name is not None and name not in _HANDLERS:

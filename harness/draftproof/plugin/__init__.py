@@ -13,7 +13,7 @@ import pytest
 
 from draftproof.plugin.carried import EndsRun
 from draftproof.plugin.fixtures import acceptance_rule, case, drafter, speculation
-from draftproof.plugin.guest import MARKER, is_asked, is_of_suite, is_worker
+from draftproof.plugin.guest import MARKER, is_asked, is_of_suite, is_typed, is_worker
 from draftproof.plugin.registering import add_options, add_short_names
 from draftproof.plugin.state import RUN_CONFIG
 
@@ -24,9 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
-@pytest.hookimpl(trylast=True)  # after every conftest.py has said which options it has
-def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
-    add_short_names(parser)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None]:
+    if is_typed(early_config, args):
+        from draftproof.plugin.supervising import supervise
+
+        supervise(early_config)
+    yield
+    add_short_names(parser)  # every conftest.py has said which options it has
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -29,6 +29,18 @@ def is_asked(config: pytest.Config) -> bool:
     )
 
 
+def is_typed(early_config: pytest.Config, words: list[str]) -> bool:
+    """As `is_asked`, while short names such as ``--report`` may still be somebody else's.
+
+    Args:
+        early_config: Before it is complete.
+        words: The command line, with the words of ``addopts``.
+    """
+    flags = {word.partition("=")[0] for word in words}
+    names = {name for option in OPTIONS for name in (option.flag, option.own_flag)}
+    return bool(flags & names) or any(early_config.getini(option.name) for option in OPTIONS)
+
+
 def is_worker(config: pytest.Config) -> bool:
     """Whether this process runs tests for a controller of pytest-xdist."""
     return hasattr(config, "workerinput")

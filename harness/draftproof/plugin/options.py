@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from draftproof.choices import DEVICES, DTYPES, FORMS, PRESETS, RULE_NAMES, SPRE
 from draftproof.engines.names import BUILT_IN
 from draftproof.errors import UsageError
 from draftproof.laws import RULES
+from draftproof.plugin.pairs import one_of_each, pairs_of
 from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS, PARTS
 
 GROUP = "draftproof"
@@ -72,55 +73,6 @@ def _limit(text: str) -> int | str:
     return text if text == ALL else int(text)
 
 
-def pairs_of(option: str, text: str) -> list[tuple[str, str]]:
-    """Pairs of name and value from ``KEY=VALUE[,KEY=VALUE…]``.
-
-    A comma within brackets, braces or double quotes is part of a value, so that JSON can be one.
-
-    Raises:
-        UsageError: A part has no name or no equals sign.
-
-    Example:
-        >>> pairs_of("--option", 'a=1,b={"c": [2, 3], "d": ","}')
-        [('a', '1'), ('b', '{"c": [2, 3], "d": ","}')]
-    """
-    pairs = [tuple(piece.strip() for piece in part.partition("=")) for part in _parts(text)]
-    if not all(key and equals for key, equals, _ in pairs):
-        raise UsageError(f"{option}: '{text}' is not KEY=VALUE[,KEY=VALUE…]")
-    return [(key, value) for key, _, value in pairs]
-
-
-def _parts(text: str) -> list[str]:
-    """A text taken apart at its commas, but for those within brackets, braces or quotes."""
-    parts, depth, quoted, escaped = [""], 0, False, False
-    for character in text:
-        if character == "," and not depth and not quoted:
-            parts.append("")
-            continue
-        parts[-1] += character
-        if character == '"' and not escaped and (quoted or depth):
-            quoted = not quoted
-        elif not quoted:
-            depth += (character in "{[") - (character in "}]" and depth > 0)
-        escaped = character == "\\" and quoted and not escaped
-    return parts
-
-
-def one_of_each(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The pairs by name, each name with one value.
-
-    Raises:
-        UsageError: A name is given two values: neither may be lost without a word.
-    """
-    found: dict[str, str] = {}
-    for key, value in pairs:
-        if found.setdefault(key, value) != value:
-            raise UsageError(
-                f"{option}: {key} is given twice, as '{found[key]}' and as '{value}'; give it once"
-            )
-    return found
-
-
 def _engine_options(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     option = "--spec-engine-option"
     pairs = (pair for text in texts for pair in pairs_of(option, text))
@@ -140,6 +92,13 @@ OPTIONS: tuple[Option, ...] = (
         "--spec-keep-prompts",
         "Keep the text of prompts in the report, for its page. Outputs are always kept; the text "
         "of built-in prompts is too.",
+    ),
+    Option(
+        "--spec-finished",
+        "Write the exit code into FILE when the session has come to its end, and remove FILE when "
+        "it begins: where there is none after the run, the run did not finish, whatever its exit "
+        "code says.",
+        "FILE",
     ),
     Option("--spec-name", "Name of the run, part of the default report folder.", "NAME"),
     Option(

@@ -24,6 +24,7 @@ from draftproof.plugin.options import given
 from draftproof.plugin.progress import print_line
 from draftproof.plugin.settings import run_config
 from draftproof.plugin.state import AGAINST, FINISHED, NOTES, PROBLEM, RUN_CONFIG
+from draftproof.plugin.supervising import note_end
 
 
 def configure(config: pytest.Config) -> None:
@@ -38,6 +39,8 @@ def configure(config: pytest.Config) -> None:
         _check_engine(settings)
         _check_counters(config, settings)
         _check_batch(config, settings)
+        if not is_worker(config):
+            note_end(config)
         config.stash[RUN_CONFIG] = settings
         _configure_report(config, settings)
         if AGAINST in config.stash:

@@ -13,7 +13,8 @@ from draftproof.budget import load_budget
 from draftproof.choices import PRESETS
 from draftproof.config import RunConfig, Sampling
 from draftproof.errors import UsageError, unknown_value
-from draftproof.plugin.options import ALL, AUTO, given, one_of_each, pairs_of
+from draftproof.plugin.options import ALL, AUTO, given
+from draftproof.plugin.pairs import one_of_each, pairs_of
 from draftproof.prompt_sources import OWN_PROMPTS
 from draftproof.shapes import parse_tree
 

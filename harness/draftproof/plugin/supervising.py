@@ -1,0 +1,63 @@
+"""A test session that did not come to its end is never taken for one that passed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from draftproof.plugin.options import given
+from draftproof.supervision import SayEnd, end_file, supervised
+
+_NO_SESSION = frozenset({"--version", "-V"})
+
+
+class SaysEnd:
+    """Says, when all is done, that the session came to its end, and with which exit code.
+
+    Args:
+        say: Told the exit code.
+    """
+
+    def __init__(self, say: SayEnd) -> None:
+        self._say = say
+        self._session: pytest.Session | None = None
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self._session = session
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        # Without a session only words were asked for, such as those of --help.
+        self._say(0 if self._session is None else int(self._session.exitstatus))
+
+
+def supervise(early_config: pytest.Config) -> None:
+    """Go on in a process of its own where this one was started to run tests, and for nothing else.
+
+    Called before anything is loaded: no ``conftest.py``, no model, no thread.
+
+    Args:
+        early_config: Before it is complete.
+    """
+    typed = early_config.invocation_params
+    words = [str(word) for word in typed.args]
+    # Else a program called pytest, or this is a worker of pytest-xdist.
+    is_started_for_it = not typed.plugins and sys.argv[1:] == words
+    if is_started_for_it and not _NO_SESSION.intersection(words):
+        say = supervised("the tests")
+        if say is not None:
+            early_config.pluginmanager.register(SaysEnd(say), "draftproof-supervised")
+
+
+def note_end(config: pytest.Config) -> None:
+    """Have the end of the session written into the file of --spec-finished.
+
+    Raises:
+        UsageError: It cannot be.
+    """
+    path = given(config, "spec_finished")
+    if path is not None:
+        say = end_file(Path(path).absolute(), "--spec-finished")
+        config.pluginmanager.register(SaysEnd(say), "draftproof-finished")
