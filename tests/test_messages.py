@@ -31,6 +31,7 @@ OF_OTHERS = {
     "--speculative-eagle-topk": "SGLang",
     "--speculative-num-draft-tokens": "SGLang",
     "--speculative-num-steps": "SGLang",
+    "--version": "pytest",
 }
 
 NOT_OF_A_VERIFICATION = {
