@@ -1,4 +1,4 @@
-"""Small public implementations, restated: which of them have the rule's law, and which lack what."""
+"""Small public implementations, restated: which have the rule's law, and what others lack."""
 
 import pytest
 import torch

@@ -1,8 +1,9 @@
 """Small public implementations of speculative sampling, restated as kernels.
 
-Each of them verifies in the middle of its decoding loop, so that there is no function to call. What is
-restated is what decides: how a coin is compared, what a correction is drawn from, and by which draw;
-over a batch of rows, where the originals have one. `draftproof docs kernels` says what was found.
+Each of them verifies in the middle of its decoding loop, so that there is no function to call.
+What is restated is what decides: how a coin is compared, what a correction is drawn from, and by
+which draw; over a batch of rows, where the originals have one. `draftproof docs kernels` says what
+was found.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _exponential_race(laws: torch.Tensor) -> torch.Tensor:
 
 def _by_numpy(laws: torch.Tensor) -> torch.Tensor:
     rows = laws.double().numpy()
-    return torch.tensor([np.random.choice(len(law), p=law / law.sum()) for law in rows])  # noqa: NPY002
+    return torch.tensor([np.random.choice(len(law), p=law / law.sum()) for law in rows])
 
 
 def _torch_coins(ratios: torch.Tensor) -> torch.Tensor:
@@ -44,7 +45,7 @@ def _torch_coins(ratios: torch.Tensor) -> torch.Tensor:
 
 
 def _numpy_coins(ratios: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(np.random.random(ratios.shape))  # noqa: NPY002
+    return torch.from_numpy(np.random.random(ratios.shape))
 
 
 def _verify(
