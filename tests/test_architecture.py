@@ -48,6 +48,7 @@ LAYERS = (
     {"engines"},
     {"replay"},
     {"report", "gate", "planning"},
+    {"importing"},
     {"plugin", "cli", "conformance", "kernels", "selftest"},
 )
 """Each part may import from its own layer and from those above it in this list."""
@@ -63,6 +64,7 @@ TORCH_FREE = (
     "draftproof.data",
     "draftproof.errors",
     "draftproof.gate",
+    "draftproof.importing",
     "draftproof.journal",
     "draftproof.laws",
     "draftproof.lossless.evidence",

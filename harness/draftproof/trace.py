@@ -8,6 +8,7 @@ only.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -17,8 +18,11 @@ import numpy as np
 
 from draftproof.errors import TraceError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a column or a field changes its name, its type or its meaning.
+
+Version 4 holds what other tools tell of a run: outputs whose token ids, length, seconds or prompt
+are not told, counters of several outputs together, and cases that nothing was compared of.
 
 Version 3 tells steps and drafted steps apart in ``counts``. Version 2 had one number, which engines
 meant differently: it is read as drafted steps, which are never more than the steps, unless there
@@ -81,6 +85,14 @@ ADDED_COLUMNS = frozenset({"overlap"})
 """Columns that schema version 1 lacks; NaN where it is read."""
 
 
+STEPS = "steps"
+"""Counters are of all steps, and of nothing else."""
+INNER_STEPS = "inner steps"
+"""Neither the first token of an output nor its last step is counted."""
+CHUNKS = "chunks"
+"""What streams out in one piece is counted, the output's first token among it."""
+
+
 class Verdict(StrEnum):
     """What comparing a case's two outputs showed."""
 
@@ -92,6 +104,8 @@ class Verdict(StrEnum):
     """They part where rounding cannot be the reason: speculation changed the output."""
     SAMPLED = "sampled"
     """Drawn at a temperature above 0, where equal outputs are not to be expected."""
+    UNJUDGED = "not judged"
+    """Another tool's result: nothing was compared with it."""
     ERROR = "error"
     """The case ended in an error; nothing was measured."""
 
@@ -106,15 +120,18 @@ class DecodedOutput:
     """One output of a case.
 
     Attributes:
-        token_ids: Committed tokens after the prompt.
-        stop_reason: ``stop_token`` or ``length``.
-        seconds: Wall time from the reset to the last token, prefill included.
+        token_ids: Committed tokens after the prompt; empty where `ids_told` is false.
+        stop_reason: ``stop_token``, ``stop_string`` or ``length``; empty where it is not told.
+        seconds: Wall time from the reset to the last token, prefill included; NaN where it is not
+            told.
         untold_seconds: Wall time of the engine's call, as seen from outside, that is neither in
             `seconds` nor said to have gone into watching: what the engine's own clock leaves out.
             Negative where `seconds` are more than the call took. None where it was not measured.
         engine: Name of the engine that decoded it; empty where it is not known.
         arrivals: Of each piece of an answer that came piece by piece and brought tokens: the
             seconds since the request was sent, and how many tokens. None where it came whole.
+        ids_told: Whether the token ids are known; not of a result that another tool saved.
+        told_length: How many tokens it has, where `ids_told` is false and that is told.
     """
 
     token_ids: tuple[int, ...]
@@ -123,6 +140,18 @@ class DecodedOutput:
     untold_seconds: float | None = None
     engine: str = ""
     arrivals: Arrivals | None = None
+    ids_told: bool = True
+    told_length: int | None = None
+
+    @property
+    def by_text(self) -> bool:
+        """Whether a stop string ended it, or may have."""
+        return self.stop_reason in ("stop_string", "")
+
+    @property
+    def length(self) -> int | None:
+        """How many tokens it has; None where that is not told."""
+        return len(self.token_ids) if self.ids_told else self.told_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +190,7 @@ class Counts:
     the other (``docs/metrics.md``, *Steps that are not told*).
 
     Attributes:
-        drafted: Tokens proposed and verified.
+        drafted: Tokens proposed and verified; None of tools that tell what was kept alone.
         accepted: Of these, the ones kept; engines differ in whether those count that a stop token
             or the length limit then cut off.
         steps: Target forward passes after prefill, with a draft or without one.
@@ -172,15 +201,27 @@ class Counts:
             ``a`` tokens.
         generated: Tokens that the server counts as generated while it was asked for this output
             alone; more than the output has were somebody else's.
+        committed: Tokens that the steps added to the output; None where they are told by its
+            length, of which `outputs` were not made by a step.
+        outputs: How many outputs these are the counters of: the turns of a conversation, or the
+            requests of a whole run, where they are told together.
+        requests: How many requests they are of: more than 1 where a tool tells the sums over many
+            prompts alone.
+        counted: What `steps`, `lengths` and `committed` are of: one of `STEPS`, `INNER_STEPS` and
+            `CHUNKS`.
     """
 
-    drafted: int
+    drafted: int | None
     accepted: int
     steps: int | None = None
     drafted_steps: int | None = None
     longest_draft: int | None = None
     lengths: tuple[int, ...] | None = None
     generated: int | None = None
+    committed: int | None = None
+    outputs: int = 1
+    requests: int = 1
+    counted: str = STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +231,8 @@ class CaseRecord:
     Attributes:
         case_id: The prompt's stable id.
         domain: Its domain.
-        prompt_tokens: Length of the prompt in tokens, chat template included.
+        prompt_tokens: Length of the prompt in tokens, chat template included; None where it is not
+            told.
         verdict: What comparing the outputs showed.
         message: Why, where the verdict is `NUMERICAL`, `ALGORITHMIC` or `ERROR`; else empty.
         plain: The target's own output, or None after an error.
@@ -216,7 +258,7 @@ class CaseRecord:
 
     case_id: str
     domain: str
-    prompt_tokens: int
+    prompt_tokens: int | None
     verdict: Verdict
     message: str = ""
     plain: DecodedOutput | None = None
@@ -355,25 +397,29 @@ def _output_to_json(output: DecodedOutput | None) -> dict[str, Any] | None:
     if output is None:
         return None
     return {
-        "token_ids": list(output.token_ids),
+        "token_ids": list(output.token_ids) if output.ids_told else None,
         "stop_reason": output.stop_reason,
-        "seconds": output.seconds,
+        "seconds": None if math.isnan(output.seconds) else output.seconds,
         "untold_seconds": output.untold_seconds,
         "engine": output.engine,
         **({} if output.arrivals is None else {"arrivals": [list(one) for one in output.arrivals]}),
+        **({} if output.told_length is None else {"length": output.told_length}),
     }
 
 
 def _output_from_json(values: Mapping[str, Any] | None) -> DecodedOutput | None:
     if values is None:
         return None
+    token_ids, seconds = values["token_ids"], values["seconds"]
     return DecodedOutput(
-        token_ids=tuple(values["token_ids"]),
+        token_ids=tuple(token_ids or ()),
         stop_reason=values["stop_reason"],
-        seconds=values["seconds"],
+        seconds=math.nan if seconds is None else seconds,
         untold_seconds=values.get("untold_seconds"),
         engine=values.get("engine", ""),
         arrivals=arrivals_from(values.get("arrivals")),
+        ids_told=token_ids is not None,
+        told_length=values.get("length"),
     )
 
 

@@ -190,7 +190,7 @@ def test_columns_are_the_documented_ones(tmp_path, make_cases, run_info):
     assert pq.read_schema(tmp_path / "nodes.parquet").names == NODES
     for name in FILES[1:]:
         schema = pq.read_schema(tmp_path / name)
-        assert schema.metadata[b"draftproof_schema_version"] == b"3"
+        assert schema.metadata[b"draftproof_schema_version"] == b"4"
         assert pa.types.is_dictionary(schema.field("case_id").type)
         assert pa.types.is_dictionary(schema.field("domain").type)
         assert pq.ParquetFile(tmp_path / name).metadata.row_group(0).column(0).compression == "ZSTD"
@@ -296,8 +296,8 @@ def with_version(table, version):
 @pytest.mark.parametrize("name", FILES[1:])
 def test_newer_and_foreign_parquet_files_are_refused(tmp_path, make_cases, run_info, name):
     write_report(tmp_path, run_info, make_cases())
-    rewrite(tmp_path / name, lambda table: with_version(table, b"4"))
-    with pytest.raises(TraceError, match=rf"{name} has schema version 4.*install a newer one"):
+    rewrite(tmp_path / name, lambda table: with_version(table, b"5"))
+    with pytest.raises(TraceError, match=rf"{name} has schema version 5.*install a newer one"):
         load_run(tmp_path)
     rewrite(tmp_path / name, lambda table: table.replace_schema_metadata(None))
     with pytest.raises(TraceError, match=rf"{name} was not written by draftproof"):
@@ -311,8 +311,8 @@ def test_a_newer_run_description_is_refused(tmp_path, make_cases, run_info):
     write_report(tmp_path, run_info, make_cases())
     path = tmp_path / "run.json"
     values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, "schema_version": 4}))
-    with pytest.raises(TraceError, match=r"run.json has schema version 4"):
+    path.write_text(json.dumps({**values, "schema_version": 5}))
+    with pytest.raises(TraceError, match=r"run.json has schema version 5"):
         load_run(tmp_path)
 
 
@@ -408,6 +408,8 @@ def as_version_1(directory):
             "plain_verdict",
             "plain_arrivals",
             "speculative_arrivals",
+            "plain_length",
+            "speculative_length",
         ],
         "nodes.parquet": ["overlap"],
     }

@@ -18,7 +18,13 @@ from draftproof.report import (
 )
 from draftproof.report.context import settings_line, study_lines
 from draftproof.report.metrics_json import strict_json
-from draftproof.report.notes import prompt_counts, prompt_lines, refused_lines, run_notes
+from draftproof.report.notes import (
+    imported_lines,
+    prompt_counts,
+    prompt_lines,
+    refused_lines,
+    run_notes,
+)
 from draftproof.report.promise_table import judged_promises
 from draftproof.report.run_info import TOY_NOTICE
 from draftproof.report.study_json import peer_json, study_json
@@ -54,6 +60,7 @@ def metrics(arguments: argparse.Namespace) -> str:
     notes = [
         *([TOY_NOTICE] if saved.run.uses_builtin else []),
         *prompt_lines(counts, complete=saved.complete),
+        *imported_lines(saved.run),
         *refused_lines(cases),
     ]
     if arguments.json:

@@ -26,6 +26,7 @@ examples:
   draftproof study reports/latest --json > study.json
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof plan reports/latest --change 2% --gpus 8,64,1000 --price 2.50
+  draftproof import profile_export.jsonl --domain chat
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
   draftproof record --drafts builtin,builtin-small --out recording
   draftproof advise recording --budget budget.json
@@ -45,6 +46,7 @@ _HANDLERS = {
     "report": "commands.report",
     "compare": "comparing.compare",
     "plan": "planning.plan",
+    "import": "importing.import_results",
     "verify": "verifying.verify",
     "record": "recording.record",
     "replay": "replaying.replay",
@@ -148,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         advising,
         comparing,
         documents,
+        importing,
         kernels,
         planning,
         recording,
@@ -200,6 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--open", action="store_true", help="open the page in the browser")
     comparing.add_parser(commands)
     planning.add_parser(commands)
+    importing.add_parser(commands)
     verifying.add_parser(commands)
     recording.add_parser(commands)
     replaying.add_parser(commands)

@@ -82,7 +82,7 @@ def _width(generation: Generation) -> int:
     drafts = None if counts is None else counts.drafted_steps or counts.steps
     if counts is None or not drafts:
         return 1
-    return max(1, math.ceil(counts.drafted / drafts))
+    return max(1, math.ceil((counts.drafted or 0) / drafts))
 
 
 def _rejected(generation: Generation) -> set[int]:

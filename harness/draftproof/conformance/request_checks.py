@@ -145,7 +145,7 @@ def other_draft_length(subject: Subject) -> Finding:
                 judged = subject.judged(engine, subject.request(prompt))
                 counts = judged.generation.counts
                 is_other = counts is None or (
-                    counts.drafted > 0 and _drafts(counts) != usual.get(prompt.prompt_id)
+                    (counts.drafted or 0) > 0 and _drafts(counts) != usual.get(prompt.prompt_id)
                 )
                 tally.add(f"{prompt.prompt_id} with drafts of {length}", judged, int(is_other))
     return tally.finding(untried="nothing was drafted, or as much as before")
@@ -178,7 +178,7 @@ def _drafting(subject: Subject, settings: dict[str, Any]) -> dict[str, Drafting]
 
 
 def _drafts(counts: Counts) -> Drafting:
-    return counts.steps, counts.drafted_steps, counts.drafted
+    return counts.steps, counts.drafted_steps, counts.drafted or 0
 
 
 def self_draft(subject: Subject) -> Finding:
@@ -209,13 +209,14 @@ def self_draft(subject: Subject) -> Finding:
                 if generation.counts is None:
                     return not_available(Capability.COUNTS)
                 counts = generation.counts
-                drafted += counts.drafted
+                own = counts.drafted or 0
+                drafted += own
                 kept += counts.accepted
                 # The end of an output may cut the last draft.
-                least = (counts.drafted / shape.most_nodes - 1) * depth * share
+                least = (own / shape.most_nodes - 1) * depth * share
                 tally.require(
                     counts.accepted >= least,
-                    f"{prompt.prompt_id}, {shape}: of {counts.drafted} tokens that the target "
+                    f"{prompt.prompt_id}, {shape}: of {own} tokens that the target "
                     f"drafted for itself {counts.accepted} were kept, and {least:.0f} should be; "
                     "its state as a draft model, or what it proposes, is not its own",
                     places=max(0, math.ceil(least)),
@@ -290,7 +291,7 @@ def is_kept(engine: Engine, fresh: Counts, after: Counts) -> bool:
     if Capability.PAIR_TARGET in engine.capabilities:
         return fresh == after
     drafts = fresh.drafted_steps or fresh.steps or 1
-    draft = math.ceil(max(fresh.drafted / drafts, 1))
+    draft = math.ceil(max((fresh.drafted or 0) / drafts, 1))
     return abs(fresh.accepted - after.accepted) <= draft
 
 

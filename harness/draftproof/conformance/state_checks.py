@@ -72,7 +72,7 @@ def acceptance_counts(subject: Subject) -> Finding:
                 found = judged_labels(generation, asked, draft, is_chain=is_chain)
                 problems += found.problems
                 labels += found.judged
-            drafted = max(0, generation.counts.drafted)
+            drafted = max(0, generation.counts.drafted or 0)
             tally.require(not problems, f"{prompt.prompt_id}: {'; '.join(problems)}", drafted)
     lines = [] if labels else ["which tokens are called accepted could not be judged by a draft"]
     return tally.finding(*lines, untried="nothing was drafted", judged_labels=labels)

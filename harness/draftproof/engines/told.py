@@ -28,6 +28,9 @@ _LARGEST_TOKEN_ID = 2**31 - 1
 _LARGEST_COUNT = 2**53
 """What every reader of JSON takes for the same whole number."""
 
+_OF_IMPORTS = frozenset({"committed", "outputs", "requests", "counted"})
+"""What counters hold of other tools' results alone."""
+
 _DEEPEST = 8
 _MOST_VALUES = 1000
 """Levels, and values a level, of what an engine says of itself."""
@@ -238,6 +241,13 @@ def _whole(counts: Counts | None, name: str) -> Counts | None:
     if counts is None:
         return None
     values = {field.name: getattr(counts, field.name) for field in fields(Counts)}
+    # An engine tells the counters of one request; what else there is, only imported results have.
+    values = {key: value for key, value in values.items() if key not in _OF_IMPORTS}
+    for key in ("drafted", "accepted"):
+        if values[key] is None:
+            raise EngineError(
+                f"{name} told counters without '{key}', which others are held against"
+            )
     try:
         whole = {key: _counter(value) for key, value in values.items()}
     except TypeError as error:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from draftproof.report.context import AT_ONCE
 from draftproof.report.run_info import RunInfo
+from draftproof.trace import STEPS
 
 NOT_SETTINGS = frozenset(
     {
@@ -73,6 +74,8 @@ def mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
             {name: before.hardware.get(name) for name in MACHINE},
             {name: now.hardware.get(name) for name in MACHINE},
         ),
+        *_different(_imported(before), _imported(now)),
+        *_prompts("facts", *(_imported_prompts(run) for run in (before, now))),
         *_prompts("text", before.prompts, now.prompts),
         *_prompts("token ids", before.prompt_tokens, now.prompt_tokens),
     ]
@@ -103,6 +106,17 @@ def _timing_facts(run: RunInfo) -> dict[str, Any]:
         **{name: run.hardware.get(name) for name in (*MACHINE, *TIMING)},
         AT_ONCE: None if engine is None else engine.get(AT_ONCE, 1),
     }
+
+
+def _imported(run: RunInfo) -> dict[str, Any]:
+    """What the counters are of: all steps, unless another tool leaves some out."""
+    return {"what is counted": (run.imported or {}).get("counted", STEPS)}
+
+
+def _imported_prompts(run: RunInfo) -> Mapping[str, str]:
+    """What another tool tells of each prompt, by case id: its length in tokens, or a hash."""
+    found: Mapping[str, str] = (run.imported or {}).get("prompts", {})
+    return found
 
 
 def _settings(before: RunInfo, now: RunInfo) -> list[Mismatch]:

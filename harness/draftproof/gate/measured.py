@@ -6,6 +6,7 @@ that changed is still found, and what of it changed, but its tree cannot be show
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -63,12 +64,17 @@ class MeasuredRun:
 
     @property
     def deepest(self) -> float:
-        """Depth of the deepest draft, as the engine says; else the most drafted a step."""
+        """Depth of the deepest draft, as the engine says; else the most drafted a step.
+
+        Infinite where steps are told, and not what they drafted.
+        """
         described = self.run.models.get("engine", {"tree": self.run.config.get("tree")})
         depth = draft_limits(described).depth
         if depth is not None:
             return float(depth)
         steps, drafted = self.totals["steps"], self.totals["drafted"]
+        if (self.totals["accepted"] > self.totals["accepted_of_drafted"]).any():
+            return math.inf
         return float((drafted[steps > 0] / steps[steps > 0]).max(initial=0.0))
 
     def rows(self, case_ids: Sequence[str]) -> np.ndarray:
@@ -129,4 +135,4 @@ def _case_seconds(case: CaseRecord) -> tuple[float, float, float, float]:
 
 
 def _output_seconds(output: DecodedOutput | None) -> tuple[float, float]:
-    return (np.nan, 0.0) if output is None else (output.seconds, float(len(output.token_ids)))
+    return (np.nan, 0.0) if output is None else (output.seconds, float(output.length or 0))

@@ -192,7 +192,10 @@ def _to_json(run: MeasuredRun, *, traces: str | None) -> dict[str, Any]:
 def _from_json(path: Path, values: Mapping[str, Any]) -> MeasuredRun:
     case_ids = tuple(values["case_ids"])
     order = sorted(range(len(case_ids)), key=case_ids.__getitem__)
-    columns = {name: _column(values["totals"][name], len(case_ids))[order] for name in TOTALS}
+    totals = values["totals"]
+    # Before other tools' results were read, both were told of every case.
+    totals = {"accepted_of_drafted": totals["accepted"], **totals}
+    columns = {name: _column(totals[name], len(case_ids))[order] for name in TOTALS}
     if values.get("schema_version", SCHEMA_VERSION) < _STEPS_SINCE:
         # No more than the steps, where they were told: each commits what it kept and a token.
         uncut = columns["committed_tokens"] - columns["accepted"]

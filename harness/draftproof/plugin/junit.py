@@ -110,7 +110,7 @@ def case_properties(record: CaseRecord) -> Properties:
         return
     for counters in case_counters([record]):
         yield f"{PREFIX}.steps", str(counters.steps)
-        if counters.most_steps > counters.steps:
+        if counters.most_steps != counters.steps:
             yield f"{PREFIX}.most_steps", str(counters.most_steps)
         yield f"{PREFIX}.drafted", str(counters.drafted)
         yield f"{PREFIX}.accepted", str(counters.accepted)

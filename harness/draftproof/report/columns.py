@@ -21,6 +21,7 @@ from draftproof.trace import (
     SCHEMA_VERSION,
     STEP_COLUMNS,
     CaseRecord,
+    Counts,
     Fork,
 )
 
@@ -55,9 +56,12 @@ CASE_COLUMNS = (
     "plain_verdict",
     "plain_arrivals",
     "speculative_arrivals",
+    "plain_length",
+    "speculative_length",
 )
-"""A case's columns: as in `CaseRecord`, the two outputs' fields null where there is no output; and
-how many rows it has in the other two files, in which cases come in the same order."""
+"""A case's columns: as in `CaseRecord`, the fields of an output null where there is none, token ids
+where they are not told, and lengths where they are; and how many rows it has in the other two
+files, in which cases come in the same order."""
 
 _OPTIONAL_CASE_COLUMNS = frozenset(
     {
@@ -71,6 +75,8 @@ _OPTIONAL_CASE_COLUMNS = frozenset(
         "plain_verdict",
         "plain_arrivals",
         "speculative_arrivals",
+        "plain_length",
+        "speculative_length",
     }
 )
 """Columns that any version may lack; null where they are read."""
@@ -78,10 +84,20 @@ _ADDED_CASE_COLUMNS = frozenset({"forks", "contradictions"}) | _OPTIONAL_CASE_CO
 _ADDED_SINCE = 2
 """Columns of cases that schema version 1 lacks, and the version that has them."""
 _FORK_TYPES = {"int": "int32", "float": "float64", "bool": "bool"}
-_COUNTS = ("drafted", "accepted", "steps", "drafted_steps", "longest_draft", "lengths", "generated")
-_COUNTS_BEFORE = ("steps", "drafted", "accepted")
-_COUNTS_SINCE = 3
-"""The fields of ``counts``, those that it had before, and the schema version that changed them."""
+_COUNTS_SINCE: dict[int, tuple[str, ...]] = {
+    1: ("steps", "drafted", "accepted"),
+    3: (
+        "drafted",
+        "accepted",
+        "steps",
+        "drafted_steps",
+        "longest_draft",
+        "lengths",
+        "generated",
+    ),
+    4: tuple(Counts.__dataclass_fields__),
+}
+"""The fields of ``counts``, by the schema version from which on it has had them."""
 _VERSION_KEY = b"draftproof_schema_version"
 _ROWS_AT_ONCE = 1 << 20
 _CASES_AT_ONCE = 1 << 14
@@ -151,12 +167,9 @@ def case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
     fork = pa.struct(
         {name: _FORK_TYPES[str(field.type)] for name, field in Fork.__dataclass_fields__.items()}
     )
-    counts = pa.struct(
-        {
-            name: pa.list_(pa.int64()) if name == "lengths" else pa.int64()
-            for name in (_COUNTS if version >= _COUNTS_SINCE else _COUNTS_BEFORE)
-        }
-    )
+    own = max(since for since in _COUNTS_SINCE if since <= version)
+    types_of = {"lengths": pa.list_(pa.int64()), "counted": text}
+    counts = pa.struct({name: types_of.get(name, pa.int64()) for name in _COUNTS_SINCE[own]})
     arrivals = pa.map_(pa.float64(), pa.int32())
     types = (
         label, label, pa.int32(), label, text,
@@ -166,7 +179,7 @@ def case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
         counts,
         pa.float64(), pa.float64(),
         pa.float64(), pa.float64(), label, label, label,
-        arrivals, arrivals,
+        arrivals, arrivals, pa.int64(), pa.int64(),
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -228,7 +241,8 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         "plain_verdict": None if case.plain_verdict is None else str(case.plain_verdict),
     }
     for name, output in (("plain", case.plain), ("speculative", case.speculative)):
-        row[f"{name}_token_ids"] = None if output is None else output.token_ids
+        row[f"{name}_token_ids"] = output.token_ids if output and output.ids_told else None
+        row[f"{name}_length"] = None if output is None else output.told_length
         row[f"{name}_stop_reason"] = None if output is None else str(output.stop_reason)
         row[f"{name}_seconds"] = None if output is None else output.seconds
         row[f"{name}_untold_seconds"] = None if output is None else output.untold_seconds

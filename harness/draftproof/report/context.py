@@ -25,6 +25,8 @@ AT_ONCE = "prompts at once"
 
 def settings_line(run: RunInfo) -> str:
     """Models, dtype, device, tree and rule or another engine, temperature and seed, in one line."""
+    if run.imported is not None:
+        return _imported_line(run, run.imported)
     target, draft = (_model_name(run, role) for role in ("target", "draft"))
     sampling = run.config.get("sampling")
     temperature = sampling.get("temperature") if isinstance(sampling, Mapping) else None
@@ -41,10 +43,12 @@ def settings_line(run: RunInfo) -> str:
 
 
 def engine_lines(run: RunInfo) -> list[str]:
-    """What the run's engine does not tell, if there is any such thing.
+    """What the run's engine, or the tool that it is imported from, does not tell, if anything.
 
     Example: ``not available: the engine mine does not tell steps, nodes``
     """
+    if run.imported is not None:
+        return [f"not told by the files: {run.imported['not_told']}"]
     engine = run.models.get("engine", {})
     told = engine.get("capabilities")
     if told is None:
@@ -285,6 +289,8 @@ def plain_lines(cases: Iterable[CaseRecord]) -> list[str]:
     cases = [case for case in cases if case.verdict is not Verdict.ERROR]
     if not cases:
         return []
+    if all(case.verdict is Verdict.UNJUDGED for case in cases):
+        return ["whether the outputs are the target's own is not judged: they are another tool's"]
     tried = [case.plain_verdict for case in cases if case.plain_verdict is not None]
     if not tried:
         return ["plain decoding itself: not tried; that both ways are wrong alike is not excluded"]
@@ -301,6 +307,22 @@ def plain_lines(cases: Iterable[CaseRecord]) -> list[str]:
             "weights or settings are not the judge's, or both of its ways of decoding are wrong"
         )
     return lines
+
+
+def _imported_line(run: RunInfo, imported: Mapping[str, Any]) -> str:
+    """The tool and the files that a run is imported from, and what they tell of its models."""
+    files = ", ".join(
+        f"{file['name']} (sha256 {file['sha256'][:12]})" for file in imported["files"]
+    )
+    engine = run.models.get("engine", {})
+    facts = [
+        f"imported from {imported['title']}: {files}",
+        f"target {_model_name(run, 'target')}",
+        f"engine {engine.get('name') or 'not told'}",
+    ]
+    if "draft_length" in engine:
+        facts.append(f"draft length {engine['draft_length']}")
+    return " · ".join(facts)
 
 
 def _decoding(run: RunInfo) -> list[str]:

@@ -79,6 +79,7 @@ VERDICT_LABELS: dict[str, str] = {
     "numerical": "numerical",
     "algorithmic": "algorithmic",
     "sampled": "sampled",
+    "unjudged": "not judged",
     "errors": "in error",
 }
 """By field of `draftproof.statistics.VerdictCounts`."""

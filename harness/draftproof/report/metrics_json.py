@@ -28,7 +28,8 @@ def metrics_document(
         ``steps``, ``nodes``, an estimate for each metric, ``prompt_means`` (the same figures, but
         for ``study_expected_length``, as means of prompts' own), and its ``depth_profile``;
         ``depth_profile``, that of ``overall``; and ``lossless``: the number of ``cases``, and how
-        many ended in each verdict; and, where prompts were scored, ``accuracy``, by domain and
+        many ended in each verdict (``not_judged`` in results of other tools alone); and, where
+        prompts were scored, ``accuracy``, by domain and
         ``overall``: ``plain`` and ``speculative`` (``value``, ``low``, ``high``, ``n``), and how
         many prompts were ``gained`` and ``lost`` by
         speculation and ``cut`` off at the length limit. An estimate
@@ -53,6 +54,7 @@ def metrics_document(
             "numerical": verdicts.numerical,
             "algorithmic": verdicts.algorithmic,
             "sampled": verdicts.sampled,
+            **({"not_judged": verdicts.unjudged} if verdicts.unjudged else {}),
             "errors": verdicts.errors,
         },
         **({"notes": list(notes)} if notes else {}),

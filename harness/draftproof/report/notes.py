@@ -51,10 +51,16 @@ def run_notes(
     """
     return [
         *prompt_lines(prompt_counts(run, cases), complete=complete),
+        *imported_lines(run),
         *refused_lines(cases),
         *speculation_lines(run, summary, cases),
         *step_lines(summary),
     ]
+
+
+def imported_lines(run: RunInfo) -> list[str]:
+    """What must be said of the files that a run is imported from."""
+    return [] if run.imported is None else [str(note) for note in run.imported["notes"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +208,8 @@ def speculation_lines(run: RunInfo, summary: RunSummary, cases: Sequence[CaseRec
     counters = [c for c in case_counters(cases) if c.steps]
     if not counters:
         return []
-    if not sum(c.drafted for c in counters):
-        steps = sum(c.steps for c in counters)
+    if all(c.drafted == 0 for c in counters):
+        steps = sum(c.steps or 0 for c in counters)
         return [
             f"nothing was drafted in {steps} steps of {len(counters)} outputs: no speculation took "
             "place (does the engine draft at all?)"
@@ -244,7 +250,7 @@ def _accepted_nothing(summary: RunSummary) -> list[str]:
 
 
 def _without_drafts(counters: Sequence[CaseCounters]) -> list[str]:
-    empty = sum(not c.drafted for c in counters)
+    empty = sum(c.drafted == 0 for c in counters)
     if not empty:
         return []
     return [f"nothing was drafted for {empty} of {len(counters)} outputs"]
@@ -337,7 +343,9 @@ def _other_tree(run: RunInfo, counters: Sequence[CaseCounters]) -> list[str]:
 
 def _drafted_a_step(counters: Sequence[CaseCounters]) -> float | None:
     """Mean drafted tokens of a step with a draft; None where these are not told."""
-    known = [(c.drafted, c.drafted_steps) for c in counters if c.drafted_steps]
+    known = [
+        (c.drafted, c.drafted_steps) for c in counters if c.drafted_steps and c.drafted is not None
+    ]
     steps = sum(count for _, count in known)
     return sum(drafted for drafted, _ in known) / steps if steps else None
 

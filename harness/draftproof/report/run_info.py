@@ -43,6 +43,8 @@ class RunInfo:
         prompts: `prompt_digest` of each measured prompt, by case id; empty where it is not known.
         prompt_tokens: `token_digest` of each prompt as the target read it, chat template included,
             by case id; of cases that this session measured, later turns of conversations aside.
+        imported: Of another tool's result, what was read and what it does not tell
+            (`draftproof.importing.saving.imported_run`); None of a run of our own.
     """
 
     name: str
@@ -57,6 +59,7 @@ class RunInfo:
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
     prompt_tokens: Mapping[str, str] = field(default_factory=dict)
+    imported: Mapping[str, Any] | None = None
 
     @property
     def uses_builtin(self) -> bool:
@@ -88,6 +91,7 @@ class RunInfo:
             "data": {domain: dict(facts) for domain, facts in self.data.items()},
             "prompts": dict(self.prompts),
             "prompt_tokens": dict(self.prompt_tokens),
+            "imported": None if self.imported is None else dict(self.imported),
         }
 
     @classmethod
@@ -109,6 +113,8 @@ class RunInfo:
             if not isinstance(values[name], kind):
                 raise TraceError(f"the description of a run: '{name}' is not a {kind.__name__}")
         values = {"data": {}, **values}
+        if not isinstance(values.get("imported"), dict | None):
+            raise TraceError("the description of a run: 'imported' is not a dict")
         for name, what in (("models", "model"), ("data", "domain")):
             if not isinstance(values[name], dict) or not all(
                 isinstance(facts, dict) for facts in values[name].values()

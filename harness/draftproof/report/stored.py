@@ -297,15 +297,18 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _output(row: Mapping[str, Any], name: str) -> DecodedOutput | None:
-    if row[f"{name}_token_ids"] is None:
+    token_ids = row[f"{name}_token_ids"]
+    if row[f"{name}_stop_reason"] is None:
         return None
     return DecodedOutput(
-        token_ids=tuple(row[f"{name}_token_ids"]),
+        token_ids=tuple(token_ids or ()),
         stop_reason=row[f"{name}_stop_reason"],
         seconds=row[f"{name}_seconds"],
         untold_seconds=_known(row[f"{name}_untold_seconds"]),
         engine=row[f"{name}_engine"] or "",
         arrivals=arrivals_from(row[f"{name}_arrivals"]),
+        ids_told=token_ids is not None,
+        told_length=row[f"{name}_length"],
     )
 
 

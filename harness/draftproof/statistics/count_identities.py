@@ -31,7 +31,7 @@ class StepBounds(NamedTuple):
     most: int
 
 
-def step_bounds(counts: Counts, tokens: int, *, by_text: bool = False) -> StepBounds:
+def step_bounds(counts: Counts, tokens: int | None, *, by_text: bool = False) -> StepBounds | None:
     """How many steps an output took, as far as its counters say.
 
     Every step makes one token more than it keeps, so without a cut the steps are committed −
@@ -40,8 +40,12 @@ def step_bounds(counts: Counts, tokens: int, *, by_text: bool = False) -> StepBo
 
     Args:
         counts: The engine's; they contradict nothing (`check_counts`).
-        tokens: Length of the output, its first token, which prefill decides, included.
+        tokens: Length of the output, its first token, which prefill decides, included; None where
+            it is not told.
         by_text: Whether a stop string ended it (`LATE_STEPS`).
+
+    Returns:
+        The bounds; None where neither the steps are told nor what they committed.
 
     Example:
         >>> step_bounds(Counts(drafted=40, accepted=9, drafted_steps=10, longest_draft=4), 33)
@@ -53,21 +57,41 @@ def step_bounds(counts: Counts, tokens: int, *, by_text: bool = False) -> StepBo
     """
     if counts.steps is not None:
         return StepBounds(counts.steps, counts.steps)
-    committed = tokens - 1
+    committed = committed_tokens(counts, tokens)
+    if committed is None:
+        return None
     uncut = committed - counts.accepted
-    drafted = (counts.drafted_steps or 0) - (LATE_STEPS if by_text else 0)
+    drafted = (counts.drafted_steps or 0) - _late(counts, by_text)
     fewest = max(drafted, uncut, min(committed, 1))
     return StepBounds(fewest, max(fewest, min(committed, uncut + _most_cut(counts, by_text))))
 
 
+def committed_tokens(counts: Counts, tokens: int | None) -> int | None:
+    """What the steps added to the output, but for engines that draft with the prompt.
+
+    Args:
+        counts: The engine's.
+        tokens: Length of the output; None where it is not told.
+
+    Example:
+        >>> committed_tokens(Counts(drafted=40, accepted=9), 33)
+        32
+        >>> committed_tokens(Counts(drafted=None, accepted=9, committed=30), None)
+        30
+    """
+    if counts.committed is not None:
+        return counts.committed
+    return None if tokens is None else tokens - counts.outputs
+
+
 def check_counts(
-    counts: Counts, tokens: int, *, by_text: bool = False, most_nodes: int | None = None
+    counts: Counts, tokens: int | None, *, by_text: bool = False, most_nodes: int | None = None
 ) -> list[str]:
     """Every way in which counters contradict themselves or the output; none of sound ones.
 
     Args:
         counts: The engine's.
-        tokens: Length of the output.
+        tokens: Length of the output; None where it is not told.
         by_text: Whether a stop string ended it (`LATE_STEPS`).
         most_nodes: Nodes of the engine's largest draft, where it is known.
 
@@ -85,11 +109,18 @@ def check_counts(
         return broken
     return [
         *_kept(counts, most_nodes),
-        *_untold(counts, tokens, by_text, most_nodes),
-        *_steps_and_tokens(counts, tokens, by_text),
+        *_committed(counts),
         *_lengths(counts),
-        *_generated(counts, tokens, by_text),
+        *([] if tokens is None else _of_output(counts, tokens, by_text, most_nodes)),
     ]
+
+
+def _of_output(counts: Counts, tokens: int, by_text: bool, most_nodes: int | None) -> Iterator[str]:
+    yield from _untold(counts, tokens, by_text, most_nodes)
+    # What another tool says of its steps need not be what it says of its output.
+    if counts.committed is None:
+        yield from _steps_and_tokens(counts, tokens, by_text)
+    yield from _generated(counts, tokens, by_text)
 
 
 def check_told_steps(counts: Counts, steps: Columns) -> list[str]:
@@ -152,6 +183,8 @@ def longest_told(counts: Counts) -> int:
     if counts.lengths is not None:
         return _largest(counts.lengths)
     drafts, _ = _drafts(counts)
+    if counts.drafted is None:
+        return ASSUMED_LONGEST_DRAFT
     if not counts.drafted:
         return 0
     is_known = drafts and (counts.drafted_steps is not None or counts.drafted >= drafts)
@@ -161,7 +194,8 @@ def longest_told(counts: Counts) -> int:
 def _whole(counts: Counts) -> Iterator[str]:
     numbers = {
         name: getattr(counts, name)
-        for name in ("drafted", "accepted", "steps", "drafted_steps", "longest_draft", "generated")
+        for name, field in Counts.__dataclass_fields__.items()
+        if "int" in str(field.type) and name != "lengths"
     }
     for name, value in numbers.items():
         if value is not None and value < 0:
@@ -172,35 +206,47 @@ def _whole(counts: Counts) -> Iterator[str]:
 
 def _kept(counts: Counts, most_nodes: int | None) -> Iterator[str]:
     """Accepted, drafted and the steps that drafted, among themselves."""
-    if counts.accepted > counts.drafted:
-        yield f"{counts.accepted} tokens were accepted of {counts.drafted} that were drafted"
+    drafted = counts.drafted
+    if drafted is not None and counts.accepted > drafted:
+        yield f"{counts.accepted} tokens were accepted of {drafted} that were drafted"
     drafts, name = _drafts(counts)
     if drafts is None:
         return
     if counts.steps is not None and drafts > counts.steps:
         yield f"{drafts} steps with a draft are more than the {counts.steps} steps there were"
-    if counts.drafted_steps is not None and drafts > counts.drafted:
-        yield f"{drafts} steps with a draft cannot have drafted {counts.drafted} tokens in all"
-    if counts.drafted and not drafts:
-        yield f"{counts.drafted} tokens were drafted, and in no step"
+    if counts.drafted_steps is not None and drafted is not None and drafts > drafted:
+        yield f"{drafts} steps with a draft cannot have drafted {drafted} tokens in all"
+    if drafted and not drafts:
+        yield f"{drafted} tokens were drafted, and in no step"
     longest = counts.longest_draft
     if longest is not None and counts.accepted > drafts * longest:
         yield (
             f"{counts.accepted} tokens were accepted in {drafts} {name}, of which each keeps "
             f"{longest} at most: {drafts * longest}"
         )
-    if most_nodes is not None and counts.drafted > drafts * most_nodes:
+    if most_nodes is not None and drafted is not None and drafted > drafts * most_nodes:
         yield (
-            f"{counts.drafted} tokens were drafted in {drafts} {name}, and a draft has "
+            f"{drafted} tokens were drafted in {drafts} {name}, and a draft has "
             f"{most_nodes} at most: {drafts * most_nodes}"
+        )
+
+
+def _committed(counts: Counts) -> Iterator[str]:
+    """What is told of the steps' own tokens: each makes one at most beside those that it keeps."""
+    if counts.committed is None or counts.steps is None:
+        return
+    if counts.committed > (most := counts.accepted + counts.steps):
+        yield (
+            f"{counts.committed} tokens cannot come of {counts.steps} steps that kept "
+            f"{counts.accepted}: they make {most} at most"
         )
 
 
 def _untold(counts: Counts, tokens: int, by_text: bool, most_nodes: int | None) -> Iterator[str]:
     """What was drafted, where no step is told: each makes a token more than it keeps."""
-    if most_nodes is None or _drafts(counts)[0] is not None:
+    if most_nodes is None or counts.drafted is None or _drafts(counts)[0] is not None:
         return
-    late = LATE_STEPS if by_text else 0
+    late = _late(counts, by_text)
     steps = late + min(tokens, tokens - counts.accepted + _most_cut(counts, by_text))
     if counts.drafted > max(0, steps) * most_nodes:
         yield (
@@ -212,7 +258,7 @@ def _untold(counts: Counts, tokens: int, by_text: bool, most_nodes: int | None) 
 def _steps_and_tokens(counts: Counts, tokens: int, by_text: bool) -> Iterator[str]:
     """Every step makes a token and keeps the ones accepted; only the last of them is cut."""
     steps, accepted = counts.steps, counts.accepted
-    if steps is not None and tokens > (most := 1 + accepted + steps):
+    if steps is not None and tokens > (most := counts.outputs + accepted + steps):
         yield (
             f"{tokens} tokens cannot come of {steps} steps that kept {accepted}: they make {most} "
             "at most"
@@ -220,7 +266,7 @@ def _steps_and_tokens(counts: Counts, tokens: int, by_text: bool) -> Iterator[st
     counted, name = (
         (counts.drafted_steps, "steps with a draft") if steps is None else (steps, "steps")
     )
-    late = LATE_STEPS if by_text else 0
+    late = _late(counts, by_text)
     if counted is not None and counted > tokens + late:
         yield f"{counted} {name} cannot have made {tokens} tokens: each makes one"
         return
@@ -245,7 +291,7 @@ def _lengths(counts: Counts) -> Iterator[str]:
     if kept != counts.accepted:
         yield f"the accepted lengths add up to {kept} tokens, and {counts.accepted} were accepted"
     least = counts.accepted + lengths[0] if lengths and counts.drafted_steps is not None else 0
-    if kept == counts.accepted and counts.drafted < least:
+    if kept == counts.accepted and counts.drafted is not None and counts.drafted < least:
         yield (
             f"{counts.drafted} tokens were drafted, and {kept} that were kept beside {lengths[0]} "
             f"drafts of which none was make {least} at least"
@@ -258,7 +304,7 @@ def _lengths(counts: Counts) -> Iterator[str]:
 def _generated(counts: Counts, tokens: int, by_text: bool) -> Iterator[str]:
     """What else the server did: a stop token may not be counted, a cut token may be."""
     generated = counts.generated
-    most = tokens + _most_cut(counts, by_text) + (LATE_STEPS if by_text else 0)
+    most = tokens + _most_cut(counts, by_text) + _late(counts, by_text)
     if generated is None or tokens - 1 <= generated <= most:
         return
     yield (
@@ -340,13 +386,19 @@ def _largest(lengths: Sequence[int]) -> int:
 
 
 def _most_cut(counts: Counts, by_text: bool = False) -> int:
-    """Accepted tokens that the end of an output can have cut off: those of the last step.
+    """Accepted tokens that the end of each output can have cut off: those of the last step.
 
     They are no more than it drafted: every other step with a draft drafted a token at least.
     """
-    last = 1 + (LATE_STEPS if by_text else 0)
+    last = counts.outputs + _late(counts, by_text)
     others = max(0, (counts.drafted_steps or 0) - last)
-    return max(0, min(_longest(counts) * last, counts.accepted, counts.drafted - others))
+    drafted = [] if counts.drafted is None else [counts.drafted - others]
+    return max(0, min(_longest(counts) * last, counts.accepted, *drafted))
+
+
+def _late(counts: Counts, by_text: bool) -> int:
+    """Steps that counters may hold beyond what a stop string ended."""
+    return LATE_STEPS * counts.outputs if by_text else 0
 
 
 def _assumption(counts: Counts) -> str:

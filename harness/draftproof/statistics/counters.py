@@ -10,7 +10,7 @@ import numpy as np
 from draftproof.column_slices import length_of
 from draftproof.statistics.batches import step_columns
 from draftproof.statistics.count_identities import check_counts, step_bounds
-from draftproof.trace import CaseRecord, Counts, DecodedOutput, Verdict
+from draftproof.trace import STEPS, CaseRecord, Counts, DecodedOutput, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,26 +36,32 @@ class CaseCounters:
 
     Attributes:
         steps: Verification steps, with a draft or without; where an engine tells its counters and
-            no steps, the fewest that there can have been.
+            no steps, the fewest that there can have been; None where nothing says.
         most_steps: The most there can have been: more than `steps` only where they are not known.
         drafted_steps: Steps that had a draft; None where it is not told.
-        drafted: Drafted tokens.
+        drafted: Drafted tokens; None where it is not told.
         accepted: Accepted tokens, before stop and length truncation where an engine counts so.
-        output_tokens: Length of the output, prefill's token included.
+        output_tokens: Length of the output, prefill's token included; None where it is not told.
         stopped: Whether the output ended with a stop token, which is part of it.
         lengths: ``lengths[a]`` of the drafted steps kept ``a`` tokens; None where it is not told.
         told: The steps themselves; None where they are not told.
+        committed: Tokens that the steps committed, where a tool tells that of them; else None.
+        requests: How many requests these are the counters of.
+        counted: What the counters are of, as in `draftproof.trace.Counts`.
     """
 
-    steps: int
-    most_steps: int
+    steps: int | None
+    most_steps: int | None
     drafted_steps: int | None
-    drafted: int
+    drafted: int | None
     accepted: int
-    output_tokens: int
+    output_tokens: int | None
     stopped: bool
     lengths: tuple[int, ...] | None
     told: StepFacts | None
+    committed: int | None = None
+    requests: int = 1
+    counted: str = STEPS
 
 
 def case_counters(cases: Sequence[CaseRecord]) -> list[CaseCounters]:
@@ -108,10 +114,10 @@ def _of_steps(cases: Sequence[CaseRecord]) -> Iterator[tuple[str, CaseCounters]]
 
 
 def _of_counts(counts: Counts, case: CaseRecord, output: DecodedOutput) -> CaseCounters | None:
-    tokens, by_text = len(output.token_ids), output.stop_reason == "stop_string"
+    tokens, by_text = output.length, output.by_text
     if case.contradictions or check_counts(counts, tokens, by_text=by_text):
         return None
-    fewest, most = step_bounds(counts, tokens, by_text=by_text)
+    fewest, most = step_bounds(counts, tokens, by_text=by_text) or (None, None)
     return CaseCounters(
         steps=fewest,
         most_steps=most,
@@ -122,6 +128,9 @@ def _of_counts(counts: Counts, case: CaseRecord, output: DecodedOutput) -> CaseC
         stopped=output.stop_reason == "stop_token",
         lengths=counts.lengths,
         told=None,
+        committed=counts.committed,
+        requests=counts.requests,
+        counted=counts.counted,
     )
 
 

@@ -146,7 +146,7 @@ def _steps(record: CaseRecord, *, bonus: bool) -> Iterator[str]:
     roots = steps["root_position"]
     if len(roots):
         yield from _where(
-            roots[:1] != record.prompt_tokens + _prefill(record) - 1,
+            roots[:1] != _prompt_length(record) + _prefill(record) - 1,
             "step",
             "the first root is not the token after the prompt",
         )
@@ -157,6 +157,11 @@ def _steps(record: CaseRecord, *, bonus: bool) -> Iterator[str]:
         )
 
 
+def _prompt_length(record: CaseRecord) -> int:
+    """Tokens of the prompt, which only results of other tools do not tell."""
+    return record.prompt_tokens or 0
+
+
 def _prefill(record: CaseRecord) -> int:
     """Tokens of the output that are in no step: prefill's one.
 
@@ -164,7 +169,7 @@ def _prefill(record: CaseRecord) -> int:
     token of the prompt. An engine that tells nodes has no such step.
     """
     roots = record.steps["root_position"]
-    with_the_prompt = len(roots) and roots[0] == record.prompt_tokens - 1
+    with_the_prompt = len(roots) and roots[0] == _prompt_length(record) - 1
     return 0 if with_the_prompt and not len(record.nodes["step"]) else 1
 
 
@@ -184,9 +189,8 @@ def _made(record: CaseRecord) -> Iterator[str]:
 def _counts(record: CaseRecord) -> Iterator[str]:
     """The counters of an engine that tells no steps."""
     if record.counts is not None and record.speculative is not None:
-        by_text = record.speculative.stop_reason == "stop_string"
-        tokens = len(record.speculative.token_ids)
-        for line in check_counts(record.counts, tokens, by_text=by_text):
+        by_text = record.speculative.by_text
+        for line in check_counts(record.counts, record.speculative.length, by_text=by_text):
             yield f"counters: {line}"
 
 
@@ -270,7 +274,7 @@ def _against_steps(record: CaseRecord) -> Iterator[str]:
     )
     if record.speculative is not None:
         output = np.array(record.speculative.token_ids, np.int64)
-        at = nodes["position"].astype(np.int64) - record.prompt_tokens
+        at = nodes["position"].astype(np.int64) - _prompt_length(record)
         inside = nodes["accepted"] & (at >= 0) & (at < len(output))
         other = np.zeros(len(at), bool)
         other[inside] = output[at[inside]] != nodes["token_id"][inside]

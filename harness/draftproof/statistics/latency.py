@@ -99,4 +99,4 @@ def _gaps(output: DecodedOutput) -> list[float]:
 
 
 def _rate(output: DecodedOutput) -> list[float]:
-    return [len(output.token_ids) / output.seconds] if output.seconds > 0 else []
+    return [output.length / output.seconds] if output.length and output.seconds > 0 else []

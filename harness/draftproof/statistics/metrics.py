@@ -72,7 +72,7 @@ METRICS: tuple[RatioMetric, ...] = (
     ),
     RatioMetric(
         name="acceptance_rate_drafted",
-        numerator="accepted",
+        numerator="accepted_of_drafted",
         denominator="drafted",
         absent="no node was drafted, or the engine does not tell",
     ),

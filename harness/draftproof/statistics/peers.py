@@ -6,7 +6,7 @@ figure is translated from another figure: each is computed from the counts that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from draftproof.statistics.counters import (
     mean,
     ratio,
 )
-from draftproof.trace import CaseRecord
+from draftproof.trace import INNER_STEPS, STEPS, CaseRecord
 
 NAN = float("nan")
 
@@ -93,23 +93,33 @@ def _lengths(counters: Sequence[CaseCounters]) -> dict[int, int] | None:
 
 def _steps(counters: Sequence[CaseCounters]) -> float:
     """Steps, with a draft or without; NaN where they are only known between two bounds."""
-    known = all(c.steps == c.most_steps for c in counters)
-    return sum(c.steps for c in counters) if known else NAN
+    return _sum(c.steps if c.steps == c.most_steps else None for c in counters)
 
 
 def _drafts(counters: Sequence[CaseCounters]) -> float:
     """Steps with a draft; NaN where an engine does not tell them."""
-    known = [c.drafted_steps for c in counters if c.drafted_steps is not None]
-    return sum(known) if len(known) == len(counters) else NAN
+    return _sum(c.drafted_steps for c in counters)
 
 
-def _totals(counters: Sequence[CaseCounters]) -> tuple[float, int, int]:
+def _sum(values: Iterable[int | None]) -> float:
+    """The sum; NaN where one is not told."""
+    numbers = list(values)
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else NAN
+
+
+def _totals(counters: Sequence[CaseCounters]) -> tuple[float, float, int]:
     """Steps with a draft, drafted tokens and accepted tokens."""
     return (
         _drafts(counters),
-        sum(c.drafted for c in counters),
+        _sum(c.drafted for c in counters),
         sum(c.accepted for c in counters),
     )
+
+
+def _by_request(counters: Sequence[CaseCounters]) -> bool:
+    """Whether each case is one request, so that there can be means of requests."""
+    return all(c.requests == 1 for c in counters)
 
 
 def _told(counters: Sequence[CaseCounters]) -> list[tuple[CaseCounters, StepFacts]] | None:
@@ -139,7 +149,7 @@ def _vllm(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
 def _sglang(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     _, drafted, accepted = _totals(counters)
     steps = _steps(counters)
-    completion = sum(c.output_tokens for c in counters)
+    completion = _sum(c.output_tokens for c in counters)
     histogram = _histogram_of_steps(counters, steps)
     return {
         "completion_tokens": completion,
@@ -148,8 +158,8 @@ def _sglang(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         "spec_num_proposed_drafts": drafted,
         "spec_accept_length": ratio(completion, steps),
         "spec_accept_length_mean_of_requests": NAN
-        if np.isnan(steps)
-        else mean([c.output_tokens / c.steps for c in counters if c.steps]),
+        if np.isnan(steps) or np.isnan(completion) or not _by_request(counters)
+        else mean([(c.output_tokens or 0) / c.steps for c in counters if c.steps]),
         "spec_accept_rate": ratio(accepted, drafted),
         "spec_correct_drafts_histogram": histogram,
         "spec_accept_histogram": histogram,
@@ -168,13 +178,12 @@ def _histogram_of_steps(counters: Sequence[CaseCounters], steps: float) -> PeerV
 
 
 def _specdec_bench(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
-    told = _told(counters)
-    if told is None:
+    requests = _chunks_of_requests(counters)
+    if requests is None:
         return dict.fromkeys(_SPECDEC_BENCH, NAN)
-    requests = [_chunks(c, steps) for c, steps in told]
     histogram: dict[int, int] = {}
-    for length in sorted(chunk for chunks in requests for chunk in chunks):
-        histogram[length] = histogram.get(length, 0) + 1
+    for length, count in sorted(pair for chunks in requests for pair in chunks.items()):
+        histogram[length] = histogram.get(length, 0) + count
     total = sum(histogram.values())
     conditional: dict[int, float] = {}
     joint: dict[int, float] = {}
@@ -184,8 +193,21 @@ def _specdec_bench(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         conditional[length] = share / before
         joint[length] = share
         before, left = share, left - count
-    average = mean([float(np.mean(chunks)) for chunks in requests if chunks])
-    figures: tuple[PeerValue, ...] = (average, dict(histogram), conditional, joint)
+    if any(c.counted == INNER_STEPS for c in counters):
+        joint = _running_means(joint)
+    average = mean(
+        [
+            sum(length * count for length, count in chunks.items()) / sum(chunks.values())
+            for chunks in requests
+            if chunks
+        ]
+    )
+    figures: tuple[PeerValue, ...] = (
+        average if _by_request(counters) else NAN,
+        dict(histogram),
+        conditional,
+        joint,
+    )
     return dict(zip(_SPECDEC_BENCH, figures, strict=True))
 
 
@@ -195,6 +217,32 @@ _SPECDEC_BENCH = (
     "Conditional_Acceptance_Rate",
     "Joint_Acceptance_Rate",
 )
+
+
+def _chunks_of_requests(counters: Sequence[CaseCounters]) -> list[dict[int, int]] | None:
+    """How many chunks of each length every request has; None where nothing tells."""
+    found = []
+    for c in counters:
+        if c.told is not None:
+            chunks = _chunks(c, c.told)
+            found.append({length: chunks.count(length) for length in set(chunks)})
+        elif c.counted != STEPS and c.lengths is not None:
+            found.append({kept + 1: count for kept, count in enumerate(c.lengths) if count})
+        else:
+            return None
+    return found
+
+
+def _running_means(shares: dict[int, float]) -> dict[int, float]:
+    """What a version that leaves out the ends of outputs prints as the joint rate.
+
+    The mean of the shares from the second observed length on; 1 of the first.
+    """
+    found, total = {}, 0.0
+    for index, (length, share) in enumerate(shares.items()):
+        total += share if index else 0.0
+        found[length] = total / index if index else 1.0
+    return found
 
 
 def _chunks(counters: CaseCounters, steps: StepFacts) -> list[int]:
@@ -207,7 +255,8 @@ def _chunks(counters: CaseCounters, steps: StepFacts) -> list[int]:
 
 def _aiperf(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     drafts, drafted, accepted = _totals(counters)
-    known = not np.isnan(drafts)
+    apart = _by_request(counters) and not np.isnan(drafted)
+    known = apart and not np.isnan(drafts)
     requests = [(c, c.drafted_steps) for c in counters if c.drafted_steps]
     lengths = _lengths(counters)
     return {
@@ -216,10 +265,12 @@ def _aiperf(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
         else NAN,
         "spec_decode_token_weighted_acceptance_length": 1 + ratio(accepted, drafts),
         "spec_decode_draft_acceptance_rate": 100
-        * mean([c.accepted / c.drafted for c in counters if c.drafted]),
+        * mean([c.accepted / c.drafted for c in counters if c.drafted])
+        if apart
+        else NAN,
         "spec_decode_overall_draft_acceptance_rate": 100 * ratio(accepted, drafted),
         "spec_decode_accepted_per_verified": mean(
-            [(c.accepted + steps) / (c.drafted + steps) for c, steps in requests]
+            [(c.accepted + steps) / ((c.drafted or 0) + steps) for c, steps in requests]
         )
         if known
         else NAN,
@@ -233,7 +284,9 @@ def _aiperf(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
 def _spec_bench(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     told = _told(counters)
     if told is None:
-        return {"mean_accepted_tokens": NAN}
+        whole = all(c.counted == STEPS and c.told is None for c in counters)
+        growth = _sum(c.committed for c in counters) if whole else NAN
+        return {"mean_accepted_tokens": ratio(growth, _steps(counters))}
     lengths = [length for c, steps in told for length in _growth(c, steps)]
     return {"mean_accepted_tokens": mean([float(length) for length in lengths])}
 
@@ -272,7 +325,7 @@ def _eagle(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
 def _llama_cpp(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     drafts, drafted, accepted = _totals(counters)
     return {
-        "predicted_n": sum(c.output_tokens for c in counters),
+        "predicted_n": _sum(c.output_tokens for c in counters),
         "draft_n": drafted,
         "draft_n_accepted": accepted,
         "draft_acceptance": ratio(accepted, drafted),

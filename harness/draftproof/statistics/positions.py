@@ -100,7 +100,8 @@ def _sums(cases: Sequence[CaseRecord]) -> np.ndarray:
     size = len(EDGES) + 2
     found = [np.empty((0, 3, size))]
     for part in node_columns(cases, ("position", "acceptance_probability")):
-        prompts = np.array([case.prompt_tokens for case in part.cases], np.int64)
+        # A case whose prompt is not told has no step.
+        prompts = np.array([case.prompt_tokens or 0 for case in part.cases], np.int64)
         lengths = np.array(
             [len(case.speculative.token_ids) if case.speculative else 0 for case in part.cases]
         )

@@ -36,6 +36,7 @@ class VerdictCounts:
         numerical: They part at near-ties that the target's own rounding explains.
         algorithmic: They part where it does not: speculation changed the output.
         sampled: Drawn at a temperature above 0, so not compared.
+        unjudged: Results of another tool, with which nothing was compared.
         errors: Cases that ended in an error; they are in no other figure.
     """
 
@@ -44,11 +45,17 @@ class VerdictCounts:
     algorithmic: int = 0
     sampled: int = 0
     errors: int = 0
+    unjudged: int = 0
 
     @property
     def cases(self) -> int:
         """All cases."""
-        return self.identical + self.numerical + self.algorithmic + self.sampled + self.errors
+        return self.compared + self.sampled + self.unjudged + self.errors
+
+    @property
+    def compared(self) -> int:
+        """Cases whose two outputs were compared."""
+        return self.identical + self.numerical + self.algorithmic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +92,7 @@ class GroupSummary:
             the accepted length and the block efficiency are what they are at most. None where
             the steps are known.
         committed_tokens: Tokens that the steps committed.
-        accepted: Drafted tokens that they kept.
+        accepted: Drafted tokens that they kept, where the steps are told or bounded.
     """
 
     prompts: int
@@ -191,6 +198,7 @@ def verdict_counts(cases: Iterable[CaseRecord]) -> VerdictCounts:
         algorithmic=verdicts.count(Verdict.ALGORITHMIC),
         sampled=verdicts.count(Verdict.SAMPLED),
         errors=verdicts.count(Verdict.ERROR),
+        unjudged=verdicts.count(Verdict.UNJUDGED),
     )
 
 

@@ -16,6 +16,7 @@ from draftproof.errors import TraceError
 from draftproof.statistics.batches import BATCH_ROWS, Batch, batches
 from draftproof.statistics.count_identities import (
     check_counts,
+    committed_tokens,
     longest_told,
     step_bounds,
 )
@@ -24,6 +25,7 @@ from draftproof.trace import CaseRecord, Verdict
 TOTALS = (
     "steps",
     "drafted",
+    "accepted_of_drafted",
     "accepted",
     "committed_tokens",
     "path_steps",
@@ -43,7 +45,8 @@ TOTALS = (
     "draft_entropy",
     "draft_entropy_squares",
 )
-"""Sums over a prompt: steps; drafted, accepted and committed tokens, by the steps; steps whose
+"""Sums over a prompt: steps; drafted tokens, and how many of them were accepted; accepted and
+committed tokens of the steps (the two differ where one is told without the other); steps whose
 first-child path is known, and the expected accepted length along it; nodes that were reached, and
 that were accepted, by the nodes; nodes of known acceptance probability, and its sum; nodes of
 known target rank, and those that are greedy matches; squares of the accepted and committed tokens
@@ -265,16 +268,20 @@ def _add_counts(
         counts, output = case.counts, case.speculative
         if counts is None or output is None:
             continue
-        tokens, by_text = len(output.token_ids), output.stop_reason == "stop_string"
+        tokens, by_text = output.length, output.by_text
         if case.contradictions or check_counts(counts, tokens, by_text=by_text):
             continue
         longest = max(longest, longest_told(counts))
-        fewest, most_steps[row] = step_bounds(counts, tokens, by_text=by_text)
-        totals["steps"][row] = fewest
-        totals["drafted"][row] = counts.drafted
-        totals["accepted"][row] = counts.accepted
-        # An engine that drafts with the prompt has no token of prefill's alone.
-        totals["committed_tokens"][row] = max(tokens - 1, fewest)
+        if counts.drafted is not None:
+            totals["drafted"][row] = counts.drafted
+            totals["accepted_of_drafted"][row] = counts.accepted
+        bounds = step_bounds(counts, tokens, by_text=by_text)
+        committed = committed_tokens(counts, tokens)
+        if bounds is not None and committed is not None:
+            totals["steps"][row], most_steps[row] = bounds
+            totals["accepted"][row] = counts.accepted
+            # An engine that drafts with the prompt has no token of prefill's alone.
+            totals["committed_tokens"][row] = max(committed, bounds.fewest)
         for name in ("accepted_squares", "committed_squares"):
             totals[name][row] = np.nan
     return most_steps, longest
@@ -299,6 +306,7 @@ def _totals(batch: Batch) -> dict[str, np.ndarray]:
     return {
         "steps": by_step(),
         "drafted": by_step(batch.steps["nodes"]),
+        "accepted_of_drafted": by_step(batch.steps["accepted_length"]),
         "accepted": by_step(batch.steps["accepted_length"]),
         "committed_tokens": by_step(batch.steps["committed_tokens"]),
         "path_steps": by_step(path_known),

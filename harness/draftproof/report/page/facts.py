@@ -63,7 +63,7 @@ def _lossless(source: PageSource) -> dict[str, str]:
     """How many outputs are identical; above temperature 0, what the test of the law decided."""
     verdicts, law = source.summary.overall.verdicts, source.run.law_test
     counts = ", ".join(verdict_lines(verdicts)) or "no case"
-    compared = verdicts.cases - verdicts.sampled - verdicts.errors
+    compared = verdicts.compared
     if not compared and law is not None:
         name = "outputs and the target’s law (anytime-valid test)"
         return {"value": str(law["verdict"]), "name": name, "interval": counts}
