@@ -44,8 +44,8 @@ class VerdictCounts:
     numerical: int = 0
     algorithmic: int = 0
     sampled: int = 0
-    errors: int = 0
     unjudged: int = 0
+    errors: int = 0
 
     @property
     def cases(self) -> int:
