@@ -32,6 +32,9 @@ OF_OTHERS = {
     "--speculative-num-draft-tokens": "SGLang",
     "--speculative-num-steps": "SGLang",
     "--version": "pytest",
+    "--append-result": "vLLM",
+    "--save-result": "vLLM",
+    "--output": "llama.cpp's speed_bench.py",
 }
 
 NOT_OF_A_VERIFICATION = {
@@ -100,7 +103,7 @@ def flags_of(command):
 def test_every_advised_option_of_a_pytest_run_is_one():
     commands = (
         "verify", "compare", "plan", "selftest", "metrics", "record", "replay", "advise",
-        "verify-kernel",
+        "verify-kernel", "import",
     )  # fmt: skip
     own = {flag for name in commands for flag in flags_of(name)}
     seen = 0
