@@ -47,7 +47,7 @@ LAYERS = (
     {"batch"},
     {"engines"},
     {"replay"},
-    {"report", "gate", "planning"},
+    {"report", "gate", "history", "planning"},
     {"importing"},
     {"plugin", "cli", "conformance", "kernels", "selftest"},
 )

@@ -20,6 +20,13 @@ PACKAGE = ROOT / "harness" / "draftproof"
 OF_PYTEST = {option.flag for option in OPTIONS}
 
 OF_OTHERS = {
+    "--format": "git",
+    "--is-shallow-repository": "git",
+    "--no-show-signature": "git",
+    "--porcelain": "git",
+    "--quiet": "git",
+    "--short": "git",
+    "--untracked-files": "git",
     "--draft-max": "llama.cpp",
     "--force-reinstall": "pip",
     "--junitxml": "pytest",
@@ -104,6 +111,7 @@ def test_every_advised_option_of_a_pytest_run_is_one():
     commands = (
         "verify", "compare", "plan", "selftest", "metrics", "record", "replay", "advise",
         "verify-kernel", "import",
+        "history",
     )  # fmt: skip
     own = {flag for name in commands for flag in flags_of(name)}
     seen = 0

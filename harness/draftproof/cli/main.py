@@ -27,6 +27,7 @@ examples:
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
   draftproof plan reports/latest --change 2% --gpus 8,64,1000 --price 2.50
   draftproof import profile_export.jsonl --domain chat
+  draftproof history --metric acceptance_rate --html history.html
   draftproof verify --engine my_package:make_engine --target TARGET --draft DRAFT
   draftproof record --drafts builtin,builtin-small --out recording
   draftproof advise recording --budget budget.json
@@ -47,6 +48,7 @@ _HANDLERS = {
     "compare": "comparing.compare",
     "plan": "planning.plan",
     "import": "importing.import_results",
+    "history": "history.history",
     "verify": "verifying.verify",
     "record": "recording.record",
     "replay": "replaying.replay",
@@ -150,6 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
         advising,
         comparing,
         documents,
+        history,
         importing,
         kernels,
         planning,
@@ -204,6 +207,7 @@ def build_parser() -> argparse.ArgumentParser:
     comparing.add_parser(commands)
     planning.add_parser(commands)
     importing.add_parser(commands)
+    history.add_parser(commands)
     verifying.add_parser(commands)
     recording.add_parser(commands)
     replaying.add_parser(commands)

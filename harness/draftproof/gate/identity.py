@@ -95,6 +95,27 @@ def described(run: RunInfo) -> dict[str, Any]:
     }
 
 
+def engine_facts(run: RunInfo) -> dict[str, str]:
+    """What must be the same of two runs to stand in one line of a history, but for the prompts.
+
+    The facts of `mismatches`, without the versions of libraries: an upgrade is among what a history
+    is to show.
+    """
+    resolved = set(_decided_by_facts(run, run))
+    settings = {
+        f"setting {name}": value
+        for name, value in _flat(run.config)
+        if name.split(".")[0] not in NOT_SETTINGS | resolved
+    }
+    facts = {**settings, **_model_facts(run), **{name: run.hardware.get(name) for name in MACHINE}}
+    return {name: str(_comparable(value)) for name, value in facts.items() if value is not None}
+
+
+def timing_facts(run: RunInfo) -> dict[str, str]:
+    """What must be the same of two machines for their seconds to stand in one line."""
+    return {name: str(value) for name, value in _timing_facts(run).items() if value is not None}
+
+
 def timing_mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     """The facts of the two machines without which seconds cannot be compared."""
     return _different(_timing_facts(before), _timing_facts(now))

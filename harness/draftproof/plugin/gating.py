@@ -26,6 +26,8 @@ from draftproof.report import RunInfo
 
 if TYPE_CHECKING:
     from draftproof.gate import Comparison, Gate, MeasuredRun, Storage
+    from draftproof.history.provenance import Provenance
+    from draftproof.report import Report
     from draftproof.trace import CaseRecord
 
 COMPARISON_FILE, COMPARISON_SUMMARY = "comparison.json", "comparison.md"
@@ -139,8 +141,11 @@ class SessionGate:
 
     def __init__(self, options: GateOptions) -> None:
         self.options = options
+        # As it is when the code that is measured is loaded: a run may last for hours.
+        self._provenance = None if options.save is None else _provenance(options.storage)
         self.comparison: Comparison | None = None
         self.saved: Path | None = None
+        self.history: Path | None = None
         self.page: Path | None = None
         self._against: list[CaseRecord] = []
 
@@ -234,6 +239,23 @@ class SessionGate:
         }
         return codes.get(outcome, 0)
 
+    def add_to_history(self, report: Report) -> None:
+        """Add a saved run to the history, which lies beside its baseline; nothing of others.
+
+        Raises:
+            TraceError: The history cannot be written.
+        """
+        from draftproof.history.entry import history_entry
+        from draftproof.history.file import HISTORY_FILE, append
+
+        if self.options.save is None or self._provenance is None or self.saved is None:
+            return
+        outcome = None if self.comparison is None else self.comparison.outcome
+        gates = "" if outcome is None else str(outcome)
+        path = self.options.storage.folder / HISTORY_FILE
+        append(path, history_entry(self.options.save, report, self._provenance, gates=gates))
+        self.history = path
+
     def _before(self, run: RunInfo, directory: Path) -> MeasuredRun | None:
         """What to compare with; the other settings' cases are kept in a report of their own."""
         import dataclasses
@@ -252,6 +274,13 @@ class SessionGate:
         )
         write_report(directory / "against", described, self._against)
         return measured_run("other settings", described, self._against)
+
+
+def _provenance(storage: Storage) -> Provenance:
+    """The commit, the branch and the CI run of this session; what it writes itself is no change."""
+    from draftproof.history.provenance import provenance
+
+    return provenance(Path.cwd(), unwatched=[storage.folder])
 
 
 def _write(comparison: Comparison, directory: Path) -> Path | None:

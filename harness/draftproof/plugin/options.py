@@ -327,7 +327,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "--spec-save",
         "Keep what was measured as the baseline NAME, for later runs to be compared with; replaces "
-        "an earlier one. Needs --report.",
+        "an earlier one. A history of all that was saved, with commits, lies beside it: see "
+        "`draftproof history`. Needs --report.",
         "NAME",
     ),
     Option(

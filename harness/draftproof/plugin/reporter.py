@@ -168,6 +168,8 @@ class RunReporter:
         """Compare with the earlier run; what the gates say counts where the tests passed."""
         try:
             code = gate.finish(self._run_info(), list(self._cases.values()), self._directory)
+            if self._report is not None:
+                gate.add_to_history(self._report)
         except (UsageError, TraceError) as error:
             self._gate_problem, code = str(error), USAGE_EXIT_CODE
         add_properties(self._config, gate_properties(gate.comparison, self._gate_problem))
@@ -190,6 +192,8 @@ class RunReporter:
             terminalreporter.write_line(f"Comparison: {_shown(gate.page)}")
         if gate.saved is not None:
             terminalreporter.write_line(f"Baseline: {_shown(gate.saved)}")
+        if gate.history is not None:
+            terminalreporter.write_line(f"History: {_shown(gate.history)} (draftproof history)")
 
     def _add(self, record: CaseRecord, models: dict[str, dict[str, Any]]) -> None:
         """Keep a case: in the journal first, so that nothing measured is lost."""

@@ -318,6 +318,59 @@ def pair_matrix(names: Sequence[str]) -> Spec:
     )
 
 
+def trend(span: Span, title: str, levels: Sequence[Row], is_changed: bool) -> Spec:
+    """A figure of each run in order, with its interval; between change points, the level.
+
+    Args:
+        span: Ends of the vertical axis.
+        title: Title of the vertical axis.
+        levels: Rows with ``from``, ``to`` and ``level``.
+        is_changed: Whether there is a change point, so that the levels are drawn.
+    """
+    place: Spec = {
+        "type": "quantitative",
+        "title": "run",
+        "axis": {"grid": False, "format": "d", "tickMinStep": 1},
+        "scale": {"zero": False, "nice": False, "padding": 12},
+    }
+    x: Spec = {"field": "run", **place}
+    y = _quantity("value", span, title)
+    mark: Spec = {"type": "point", "size": 40, "opacity": 1, "strokeWidth": 1.5}
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.35},
+            "encoding": {"x": x, "y": _quantity("low", span, title), "y2": {"field": "high"}},
+        },
+        *(
+            {
+                "transform": [{"filter": {"field": "tested", "equal": is_tested}}],
+                "mark": mark | {"filled": is_tested == "yes"},
+                "encoding": {"x": x, "y": y},
+            }
+            for is_tested in ("yes", "no")
+        ),
+    ]
+    if is_changed:
+        layers.append(
+            {
+                "data": {"values": list(levels)},
+                "mark": {"type": "rule", "strokeWidth": 2.5},
+                "encoding": {
+                    "x": {"field": "from", **place},
+                    "x2": {"field": "to"},
+                    "y": _quantity("level", span, title),
+                    "color": {"value": "theme:ink"},
+                    "tooltip": {"value": None},
+                },
+            }
+        )
+    return _view(
+        layers,
+        height=HEIGHT,
+        encoding={"tooltip": _tooltip("run", "commit", "time", "remarks")},
+    )
+
+
 def _view(layers: list[Spec], *, height: int, encoding: Spec) -> Spec:
     return {
         "width": "container",

@@ -1,0 +1,1 @@
+"""The history of a project: what each saved run measured, and at which commit."""
