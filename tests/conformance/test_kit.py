@@ -10,7 +10,7 @@ import pytest
 
 from draftproof.cli import main
 from draftproof.config import RunConfig, Sampling
-from draftproof.conformance import exact_checks, places
+from draftproof.conformance import exact_checks, places, single_checks
 from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.examined import chosen
 from draftproof.conformance.kit import CHECKS, certificate, examine
@@ -44,6 +44,7 @@ def _few_edges(monkeypatch):
     monkeypatch.setattr(places, "EDGES", 5)
     monkeypatch.setattr(exact_checks, "_SHAPES", ("chain:2",))
     monkeypatch.setattr(exact_checks, "_BATCH_SHAPES", ("chain:2",))
+    monkeypatch.setattr(single_checks, "SHAPES", ("3x2",))
 
 
 def found(subject, name, engine=None):

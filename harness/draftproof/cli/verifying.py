@@ -77,7 +77,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     # What --limit was called when certificates were made that name their command.
     add("--prompts-per-domain", dest="spec_limit", action="append", help=argparse.SUPPRESS)
     add("--check", metavar="NAME", action="append", default=[], help="only this check; several")
-    add("--fail-fast", action="store_true", help="end after the first check that finds a fault")
+    add("--fail-fast", action="store_true", help="end at the first fault")
     add("--json", metavar="FILE", type=Path, help="write the certificate as JSON")
     add("--markdown", metavar="FILE", type=Path, help="write the certificate as Markdown")
 
@@ -105,7 +105,7 @@ def verify(arguments: argparse.Namespace) -> Result:
     names = chosen(arguments.check, CHECKS)
     require_file("--json", arguments.json)
     require_file("--markdown", arguments.markdown)
-    subject = make_subject(config, prompts=None, report=_say)
+    subject = make_subject(config, prompts=None, report=_say, to_the_end=not arguments.fail_fast)
     done = []
     with closing(subject):
         for check in examine(subject, names):

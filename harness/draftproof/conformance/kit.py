@@ -17,6 +17,7 @@ from draftproof.conformance import (
     probability_checks,
     request_checks,
     sampled_checks,
+    single_checks,
     state_checks,
 )
 from draftproof.conformance.check_result import Finding, Status
@@ -30,6 +31,7 @@ Check = Callable[[Subject], Finding]
 CHECKS: dict[str, Check] = {
     "exact law of outputs": exact_checks.exact_outputs,
     "exact law of drafts": exact_checks.exact_drafts,
+    "rows and single sequences": single_checks.rows_and_single,
     "greedy output": output_checks.greedy_output,
     "stop token at every offset": output_checks.stop_token,
     "stop string at every offset": output_checks.stop_string,

@@ -18,7 +18,11 @@ PROMPTS = 2
 
 
 def make_subject(
-    config: RunConfig, *, prompts: int | None = PROMPTS, report: Callable[[str], None] = print
+    config: RunConfig,
+    *,
+    prompts: int | None = PROMPTS,
+    report: Callable[[str], None] = print,
+    to_the_end: bool = True,
 ) -> Subject:
     """The engine that some settings name, with the judge's models loaded.
 
@@ -26,6 +30,7 @@ def make_subject(
         config: The settings.
         prompts: At most so many of each domain; None for as many as the settings' limit says.
         report: Told what is being loaded.
+        to_the_end: Whether a check goes on after the first problem that it finds.
 
     Raises:
         UsageError: The engine cannot be used; found before a model is loaded.
@@ -38,4 +43,6 @@ def make_subject(
     chosen = [
         record.prompt for domain in (*DOMAINS, OTHER) for record in loader.domain(domain).records
     ]
-    return Subject(pair=load_pair(config, report), config=config, prompts=chosen)
+    return Subject(
+        pair=load_pair(config, report), config=config, prompts=chosen, to_the_end=to_the_end
+    )

@@ -26,7 +26,7 @@ class Examination:
         mutant: The change.
         ending: A value of `draftproof.selftest.random_faults.Ending`.
         message: The check that caught it, or the last line of an error.
-        seconds: How long it took.
+        seconds: How long it took the processor; 0 where it need not be run.
         source: Of the unchanged source, as `source_hash` has it.
     """
 
@@ -43,7 +43,8 @@ class FaultJournal:
 
     Attributes:
         run: What its header says: `seed`, `source`, `sizes` (changes that each file allows),
-            `command`, `seconds` of the unchanged source, `versions` and `hardware`.
+            `command`, `versions` and `hardware`; of the unchanged source, the `seconds` that its
+            verification takes the processor, and the first lines of statements that are `reached`.
         examinations: In the order in which they ended.
     """
 

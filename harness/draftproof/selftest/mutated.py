@@ -63,8 +63,21 @@ def plant(name: str) -> None:
         RuntimeError: The module is imported already, so that the change would do nothing.
     """
     path, source = source_of(name)
+    import_changed(module_of(path), path, source)
+
+
+def module_of(path: Path) -> str:
+    """The name of the module that a file of the package is."""
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_changed(module: str, path: Path, source: str) -> None:
+    """Have a module imported from another source than its file's.
+
+    Raises:
+        RuntimeError: It is imported already, so that the change would do nothing.
+    """
     if module in sys.modules:
         raise RuntimeError(f"{module} is imported already: nothing can be changed in it")
     sys.meta_path.insert(0, _Finder(module, path, source))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from draftproof.errors import StateError
 from draftproof.selftest import kill_rates
 from draftproof.selftest.fault_journal import Examination, append, begin, read, source_hash
 from draftproof.selftest.kill_rates import kill_rate
+from draftproof.selftest.reached import Reached, is_reached, read_reached
 from draftproof.selftest.source_mutants import (
     SourceMutant,
     every_mutant,
@@ -24,11 +30,20 @@ from draftproof.selftest.source_mutants import (
     sizes,
 )
 
+try:
+    import resource
+except ImportError:  # not on Windows, where only the time on the clock is limited
+    resource = None  # type: ignore[assignment]
+
 VERIFY = ("verify", "--fail-fast")
 """What examines a change: ``draftproof verify`` at its defaults, up to the first fault."""
 _SHOWN = 200
 _TIMES, _LEAST_SECONDS = 4, 120.0
-"""How many times as long as without a change an examination may take, and how long at least."""
+"""How many times as long as without a change an examination may take the processor, and how long
+at least."""
+_WAITING = 20
+"""How many times as long it may take by the clock, where others use the processor, too."""
+_OUT_OF_TIME = -getattr(signal, "SIGXCPU", 24)
 
 
 class Ending(StrEnum):
@@ -46,66 +61,69 @@ class Ending(StrEnum):
 
 Tell = Callable[[str], None]
 
+UNREACHED = "no check reaches its statement"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """What `draftproof verify` needs for the source as it is.
+    """What `draftproof verify` does with the source as it is.
 
     Attributes:
-        seconds: How long it took.
+        seconds: Of the processor.
+        reached: The statements that it reaches; every one where it is None.
     """
 
     seconds: float
+    reached: Reached | None = None
 
     @property
     def most_seconds(self) -> float:
-        """How long a change may take: more is taken for endless."""
+        """How long a change may take the processor: more is taken for endless."""
         return max(_LEAST_SECONDS, _TIMES * self.seconds)
 
 
-def require_sound(arguments: Sequence[str] = (), most_seconds: float = 3600.0) -> Sound:
+def require_sound(most_seconds: float = 3600.0) -> Sound:
     """Verify that the source passes as it is: else every change would seem to be caught.
 
     Args:
-        arguments: More options of ``draftproof verify``.
-        most_seconds: After so long it is ended.
+        most_seconds: Of the processor; after so many it is ended.
 
     Raises:
         StateError: It does not pass here; says what it ended with.
     """
-    start = time.perf_counter()
-    ending, message = _verified([sys.executable, "-m", "draftproof.cli"], arguments, most_seconds)
-    if ending is not Ending.SURVIVED:
-        raise StateError(
-            f"`draftproof {' '.join([*VERIFY, *arguments])}` does not pass on the source as it is "
-            f"({ending}: {message}), so that nothing could be said of changes; mend that first"
-        )
-    return Sound(seconds=time.perf_counter() - start)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "reached.json"
+        command = [sys.executable, "-m", "draftproof.selftest.reached", str(file)]
+        ending, message, seconds = _verified(command, most_seconds)
+        if ending is not Ending.SURVIVED:
+            raise StateError(
+                f"`draftproof {' '.join(VERIFY)}` does not pass on the source as it is ({ending}: "
+                f"{message}), so that nothing could be said of changes; mend that first"
+            )
+        return Sound(seconds=seconds, reached=read_reached(file))
 
 
-def examine(
-    mutants: Iterable[SourceMutant],
-    *,
-    arguments: Sequence[str] = (),
-    most_seconds: float = 1800.0,
-) -> Iterator[Examination]:
+def examine(mutants: Iterable[SourceMutant], sound: Sound) -> Iterator[Examination]:
     """Examine changes one after another, each in a process of its own.
+
+    A change of a statement that the source as it is does not reach survives: it is not run.
 
     Args:
         mutants: What is changed.
-        arguments: More options of ``draftproof verify``.
-        most_seconds: After so long an examination is ended.
+        sound: What the verification does without a change.
     """
     source = source_hash()
     for mutant in mutants:
-        command = [sys.executable, "-m", "draftproof.selftest.mutated", mutant.name]
-        start = time.perf_counter()
-        ending, message = _verified(command, arguments, most_seconds)
+        found = Ending.SURVIVED, UNREACHED, 0.0
+        if sound.reached is None or is_reached(mutant, sound.reached):
+            command = [sys.executable, "-m", "draftproof.selftest.mutated", mutant.name]
+            found = _verified(command, sound.most_seconds)
+        ending, message, seconds = found
         yield Examination(
             mutant=mutant,
             ending=ending.value,
             message=message,
-            seconds=round(time.perf_counter() - start, 1),
+            seconds=round(seconds, 1),
             source=source,
         )
 
@@ -130,25 +148,50 @@ def examine_sample(
     wanted = sample(every, n, seed)
     run: dict[str, Any] = {"seed": seed, "source": source_hash(), "sizes": sizes(every)}
     known: dict[str, Examination] = {}
+    sound = None
     if journal is not None and journal.exists():
-        known = {found.mutant.name: found for found in begin(journal, run).first}
+        contents = begin(journal, run)
+        known = {found.mutant.name: found for found in contents.first}
+        sound = _sound_of(contents.run)
+        tell(f"{len(known)} changes are in {journal} already")
     missing = [mutant for mutant in wanted if mutant.name not in known]
-    if known:
-        tell(f"{len(wanted) - len(missing)} of {len(wanted)} changes are in {journal} already")
-    if missing:
-        tell("verifying the source as it is")
-        sound = require_sound()
-        tell(
-            f"it passes, in {sound.seconds:.0f} s; more than {sound.most_seconds:.0f} s is endless"
-        )
+    if missing and sound is None:
+        sound = _told_sound(tell)
         if journal is not None:
             about = {"command": command, "versions": versions(), "hardware": hardware()}
-            begin(journal, {**run, **about, "seconds": round(sound.seconds, 1)})
+            begin(journal, {**run, **about, **_as_json(sound)})
+    if missing and sound is not None:
         for found in _told(missing, sound, tell):
             known[found.mutant.name] = found
             if journal is not None:
                 append(journal, found)
     return [known[mutant.name] for mutant in wanted]
+
+
+def _told_sound(tell: Tell) -> Sound:
+    tell("verifying the source as it is")
+    sound = require_sound()
+    tell(
+        f"it passes, in {sound.seconds:.0f} s of the processor; more than "
+        f"{sound.most_seconds:.0f} s is endless"
+    )
+    return sound
+
+
+def _as_json(sound: Sound) -> dict[str, Any]:
+    reached = sound.reached or {}
+    return {
+        "seconds": round(sound.seconds, 1),
+        "reached": {file: sorted(lines) for file, lines in reached.items()},
+    }
+
+
+def _sound_of(run: dict[str, Any]) -> Sound | None:
+    """What a journal's header says of the source; it need not be verified a second time."""
+    if "reached" not in run:
+        return None
+    reached = {file: frozenset(lines) for file, lines in run["reached"].items()}
+    return Sound(seconds=run["seconds"], reached=reached)
 
 
 def examine_again(journal: Path, tell: Tell) -> list[Examination]:
@@ -171,9 +214,8 @@ def examine_again(journal: Path, tell: Tell) -> list[Examination]:
     present = [mutant for mutant in today.values() if mutant is not None]
     if not present:
         return []
-    tell("verifying the source as it is")
     results = []
-    for found in _told(present, require_sound(), tell):
+    for found in _told(present, _told_sound(tell), tell):
         old = next(old for old in survivors if old.name == names[found.mutant.name])
         # Under its name in the sample, by which it is looked up.
         again = replace(found, mutant=old)
@@ -184,11 +226,9 @@ def examine_again(journal: Path, tell: Tell) -> list[Examination]:
 
 def _told(mutants: Sequence[SourceMutant], sound: Sound, tell: Tell) -> Iterator[Examination]:
     """Examine changes, and tell of each, and of the time that is left."""
-    spent = 0.0
-    examined = examine(mutants, most_seconds=sound.most_seconds)
-    for done, found in enumerate(examined, start=1):
-        spent += found.seconds
-        left = (len(mutants) - done) * spent / done
+    start = time.perf_counter()
+    for done, found in enumerate(examine(mutants, sound), start=1):
+        left = (len(mutants) - done) * (time.perf_counter() - start) / done
         tell(
             f"[{done}/{len(mutants)}] {found.ending:<9} {found.seconds:5.0f} s  {found.mutant}  "
             f"{found.message}" + (f"  ({_duration(left)} left)" if done < len(mutants) else "")
@@ -208,21 +248,31 @@ def _duration(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def _verified(
-    command: Sequence[str], arguments: Sequence[str], most_seconds: float
-) -> tuple[Ending, str]:
-    """How a verification by a command ended."""
+def _verified(command: Sequence[str], most_seconds: float) -> tuple[Ending, str, float]:
+    """How a verification by a command ended, and how long it took the processor."""
+    before = os.times()
     try:
         done = subprocess.run(
-            [*command, *VERIFY, *arguments],
+            [*command, *VERIFY],
             capture_output=True,
             text=True,
-            timeout=most_seconds,
+            timeout=_WAITING * most_seconds,
             check=False,
+            preexec_fn=None if resource is None else partial(_limit, math.ceil(most_seconds)),
         )
     except subprocess.TimeoutExpired:
-        return Ending.ENDLESS, f"no end within {most_seconds:g} s"
-    return _read(done)
+        return Ending.ENDLESS, f"no end within {_WAITING * most_seconds:.0f} s", most_seconds
+    after = os.times()
+    seconds = after.children_user + after.children_system
+    seconds -= before.children_user + before.children_system
+    if done.returncode == _OUT_OF_TIME:
+        return Ending.ENDLESS, f"no end within {most_seconds:.0f} s of the processor", seconds
+    return *_read(done), seconds
+
+
+def _limit(seconds: int) -> None:
+    """End this process when it has had so much of the processor."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
 
 
 def _read(done: subprocess.CompletedProcess[str]) -> tuple[Ending, str]:

@@ -73,6 +73,7 @@ class SourceMutant:
         line: Where it is, from 1.
         change: What is done, in a few words.
         code: The line, which says more than its number once others are written before it.
+        statement: The first line of the statement that it is in, from 1.
     """
 
     file: str
@@ -80,6 +81,7 @@ class SourceMutant:
     line: int
     change: str
     code: str = ""
+    statement: int = 0
 
     @property
     def name(self) -> str:
@@ -92,16 +94,26 @@ class SourceMutant:
 
 def every_mutant(package: Path = PACKAGE) -> list[SourceMutant]:
     """All changes of all files, in order."""
-    files = sorted({path for pattern in TARGETS for path in package.glob(pattern)})
     found = []
-    for path in files:
+    for path in target_files(package):
         source = path.read_text(encoding="utf-8")
         lines = source.splitlines()
         file = path.relative_to(package).as_posix()
-        for index, (line, change) in enumerate(changes(source)):
+        sites = (
+            (node, at, change)
+            for node, at in _sites(ast.parse(source))
+            for change in _variants(node)
+        )
+        for index, (node, statement, change) in enumerate(sites):
+            line = getattr(node, "lineno", 0)
             code = lines[line - 1].strip() if line else ""
-            found.append(SourceMutant(file, index, line, change, code))
+            found.append(SourceMutant(file, index, line, change, code, statement))
     return found
+
+
+def target_files(package: Path = PACKAGE) -> list[Path]:
+    """The files that are changed."""
+    return sorted({path for pattern in TARGETS for path in package.glob(pattern)})
 
 
 def sizes(mutants: Iterable[SourceMutant]) -> dict[str, int]:
@@ -158,7 +170,7 @@ def changes(source: str) -> list[tuple[int, str]]:
     """
     return [
         (getattr(node, "lineno", 0), change)
-        for node in _sites(ast.parse(source))
+        for node, _ in _sites(ast.parse(source))
         for change in _variants(node)
     ]
 
@@ -174,7 +186,7 @@ def changed(source: str, index: int) -> str:
         'a = b <= 1'
     """
     tree = ast.parse(source)
-    for node in _sites(tree):
+    for node, _ in _sites(tree):
         variants = len(_variants(node))
         if index < variants:
             _apply(node, index)
@@ -203,17 +215,19 @@ def source_of(name: str, package: Path = PACKAGE) -> tuple[Path, str]:
         raise ValueError(f"{file} has no mutant {index}") from error
 
 
-def _sites(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node that may be changed, from the top down."""
+def _sites(node: ast.AST, statement: int = 0) -> Iterator[tuple[ast.AST, int]]:
+    """Every node that may be changed, from the top down, with its statement's first line."""
     if isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom)):
         return
-    yield node
+    if isinstance(node, ast.stmt):
+        statement = node.lineno
+    yield node, statement
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "type_params"):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
-                yield from _sites(child)
+                yield from _sites(child, statement)
 
 
 def _variants(node: ast.AST) -> list[str]:
