@@ -38,7 +38,7 @@ def examined(monkeypatch):
 
     def verified(command, most_seconds):
         asked.append(command[-1])
-        if "draftproof.selftest.reached" in command:
+        if "draftproof.selftest.noting" in command:
             every = {file: list(range(2000)) for file in {m.file for m in every_mutant()}}
             Path(command[-1]).write_text(json.dumps(every))
         return Ending.SURVIVED, "", 1.0

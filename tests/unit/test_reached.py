@@ -41,7 +41,7 @@ def test_every_statement_is_noted_when_it_runs():
 
 def test_what_a_command_reaches_is_written(tmp_path):
     file = tmp_path / "reached.json"
-    command = [sys.executable, "-m", "draftproof.selftest.reached", str(file), "docs", "--list"]
+    command = [sys.executable, "-m", "draftproof.selftest.noting", str(file), "docs", "--list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = read_reached(file)
     assert len(found) == len(target_files()), done.stderr
