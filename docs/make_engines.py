@@ -39,7 +39,7 @@ def capabilities():
     servers = {
         f"openai, {name}": dialect.capabilities
         | OF_ALL_SERVERS
-        | ({Capability.STREAMS} if dialect.joined else frozenset())
+        | ({Capability.STREAMS, Capability.CANCELS} if dialect.joined else frozenset())
         for name, dialect in DIALECTS.items()
     }
     rows = [["", *columns, *servers]]

@@ -7,6 +7,7 @@ another.
 
 import json
 import queue
+import socket
 import threading
 import time
 from concurrent.futures import Future
@@ -35,6 +36,16 @@ SHARED = 4
 
 def settings_of_the_last(requests):
     return [replace(request, sampling=requests[-1].sampling) for request in requests]
+
+
+def warmer_in_crowds(requests):
+    """Drawn at another temperature than asked for, where several are drawn together."""
+    if len(requests) == 1:
+        return requests
+    return [
+        replace(one, sampling=replace(one.sampling, temperature=2 * one.sampling.temperature))
+        for one in requests
+    ]
 
 
 def limit_of_the_longest(requests):
@@ -79,11 +90,13 @@ class BatchedServer:
         asked: From the requests of a batch to those that are decoded in their place.
         of_draft: From what makes rows of the draft model to what is used in its place.
         swaps: Whether the answers of a batch's first two requests are exchanged when they end.
-        order: From the ids of an output to the pieces in which they are streamed.
+        pieces: From the ids of an output to the pieces in which they are streamed.
+        moves: Whether the answers of other rows are exchanged where one of a batch is cancelled.
     """
 
-    def __init__(self, pair, *, asked=list, of_draft=None, swaps=False, pieces=None):
+    def __init__(self, pair, *, asked=list, of_draft=None, swaps=False, pieces=None, moves=False):
         self.pair, self.asked, self.swaps = pair, asked, swaps
+        self.moves, self.cancelled = moves, 0
         self.pieces = pieces or (lambda ids: [ids[i : i + 2] for i in range(0, len(ids), 2)])
         tree = parse_tree("chain:3")
         make_draft = rows_maker(pair.draft)
@@ -105,8 +118,9 @@ class BatchedServer:
 
     def answer(self, body):
         future = Future()
+        future.is_streamed, future.is_gone = body["stream"], Future()
         self.waiting.put((self.request(body), future))
-        return self.completion(body, future.result(60))
+        return self.completion(body, future.result(60)), future.is_gone
 
     def request(self, body):
         stopping = Stopping(
@@ -153,8 +167,16 @@ class BatchedServer:
             return
         if self.swaps and len(rows) > 1:
             answers[0], answers[1] = answers[1], answers[0]
+        gone = []
         for row, (_, future) in enumerate(rows):
-            future.set_result(answers[row])
+            if future.is_streamed:
+                future.set_result(answers[row])
+                gone.append(future.is_gone.result(30))
+        self.cancelled += sum(gone)
+        stay = [row for row, (_, future) in enumerate(rows) if not future.is_streamed]
+        turned = [*stay[1:], *stay[:1]] if self.moves and any(gone) else stay
+        for row, other in zip(stay, turned, strict=True):
+            rows[row][1].set_result(answers[other])
 
     def completion(self, body, generation):
         ids, counts = list(generation.token_ids), generation.counts
@@ -221,12 +243,34 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        whole = self.batches.answer(body)
+        whole, is_gone = self.batches.answer(body)
         if not body["stream"]:
             send(self, 200, json.dumps(whole).encode())
             return
-        events = (f"data: {json.dumps(event)}\n\n" for event in self.batches.events(whole))
-        send(self, 200, ("".join(events) + "data: [DONE]\n\n").encode())
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for event in self.batches.events(whole):
+                self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+                # Whoever has gone away is noticed after the first piece.
+                if not is_gone.done():
+                    is_gone.set_result(self.left())
+        except OSError:
+            return
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def left(self):
+        """Whether the other side closes the connection within a moment."""
+        self.connection.settimeout(MOMENT)
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.connection.settimeout(None)
 
     def log_message(self, *arguments):
         pass

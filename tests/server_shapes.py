@@ -6,6 +6,9 @@ the server does not know, or of another type than it takes, is refused as it ref
 """
 
 import json
+import re
+
+import torch
 
 from draftproof.config import RunConfig, Sampling
 from draftproof.engines.protocol import Generation, Request
@@ -25,7 +28,8 @@ _FIELDS = {
     | {
         "min_tokens": (int,), "repetition_penalty": NUMBER, "no_stop_trim": SWITCH,
         "skip_special_tokens": SWITCH, "return_token_ids": SWITCH, "return_meta_info": SWITCH,
-        "logit_bias": (dict,), "chat_template_kwargs": (dict,),
+        "logit_bias": (dict,), "chat_template_kwargs": (dict,), "regex": TEXT,
+        "frequency_penalty": NUMBER,
     },
     "tensorrt-llm": _COMMON
     | _STOPS
@@ -48,7 +52,8 @@ class Shape:
     Args:
         pair: The built-in pair.
         kind: As in ``server=``.
-        forgets: Whether its speculation drops ``logit_bias``, and plain decoding does not.
+        forgets: Whether its speculation drops ``logit_bias``, ``regex`` and ``frequency_penalty``,
+            and plain decoding does not.
         renders: From messages to token ids, its chat template.
         drafts: Whether it speculates where a request does not say.
     """
@@ -116,10 +121,10 @@ class Shape:
 
     def decoded(self, prompt, body):
         speculates = bool(body.get("draft_model", self.drafts))
-        bias = {int(token): value for token, value in (body.get("logit_bias") or {}).items()}
+        is_bound = any(name in body for name in ("logit_bias", "regex", "frequency_penalty"))
         request = self.request(prompt, body)
-        if bias and not (speculates and self.forgets):
-            return biased(self.pair, request, bias)
+        if is_bound and not (speculates and self.forgets):
+            return bound(self.pair, request, body)
         return self.engine.speculate(request) if speculates else self.engine.plain(request)
 
     def completion(self, body, prompt, generation, *, is_chat):
@@ -248,16 +253,22 @@ def sglang_meta(counts):
     }
 
 
-def biased(pair, request, bias):
-    """Greedy plain decoding of logits to which something is added, token by token."""
+def bound(pair, request, body):
+    """Greedy plain decoding under a bias, a pattern or a penalty, token by token."""
     model, output, reason = pair.target, (), None
+    texts = [pair.decode([token]) for token in range(model.vocabulary_size)]
     model.reset()
     logits = model.advance(request.prompt_token_ids)
     while reason is None:
-        for token, value in bias.items():
-            logits[..., token] += value
-        token = int(logits.reshape(-1).argmax())
-        committed, reason = request.stopping.cut(output, (token,))
+        row = logits.reshape(-1).clone()
+        for token, value in (body.get("logit_bias") or {}).items():
+            row[int(token)] += value
+        for token in output:
+            row[token] -= body.get("frequency_penalty", 0)
+        if pattern := body.get("regex"):
+            said = pair.decode(output)
+            row[[not re.fullmatch(pattern, said + text) for text in texts]] = -torch.inf
+        committed, reason = request.stopping.cut(output, (int(row.argmax()),))
         output += committed
         logits = model.advance(committed)
     return Generation(token_ids=output, stop_reason=str(reason), seconds=0.1)

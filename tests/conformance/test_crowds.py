@@ -10,6 +10,7 @@ from batched_server import (
     one_generator,
     prefixes_mixed_up,
     settings_of_the_last,
+    warmer_in_crowds,
 )
 
 from draftproof.config import RunConfig, Sampling
@@ -28,11 +29,10 @@ def subject():
     return make_subject(config, prompts=1, report=lambda line: None)
 
 
-def found(subject, name, **faults):
+def found(subject, name, seeds="true", **faults):
     with batched(subject.pair, **faults) as (server, url):
-        config = replace(
-            subject.config, engine="openai", engine_options=(("url", url), ("retries", "0"))
-        )
+        given = (("url", url), ("retries", "0"), ("seeds", seeds))
+        config = replace(subject.config, engine="openai", engine_options=given)
         asked = replace(subject, config=config)
         (examined,) = examine(asked, [name])
         asked.close()
@@ -44,6 +44,7 @@ def test_a_sound_server_passes_in_batches(subject):
     assert examined.finding.status is Status.PASSED, result_line(examined)
     assert examined.finding.places > 40
     assert server.most >= 4
+    assert server.cancelled >= 2
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,10 @@ def test_a_sound_server_passes_in_batches(subject):
         ({"asked": one_generator}, "at temperature 1, beside"),
         ({"asked": prefixes_mixed_up}, "beside ones with the same beginning"),
         ({"swaps": True}, "its output is another one than alone"),
+        ({"moves": True}, "beside like ones, of which some are cancelled"),
         ({"of_draft": drafts_of_other_rows}, "drafts depend on who else is served"),
     ],
-    ids=["settings", "limit", "seeds", "prefixes", "swapped", "acceptance"],
+    ids=["settings", "limit", "seeds", "prefixes", "swapped", "cancelled", "acceptance"],
 )
 def test_what_is_right_alone_and_wrong_in_a_crowd_is_found(subject, faults, says):
     first_only = replace(subject, to_the_end=False)
@@ -65,6 +67,19 @@ def test_what_is_right_alone_and_wrong_in_a_crowd_is_found(subject, faults, says
         wanted = Status.PASSED if name != ALONE else Status.FAILED
         assert examined.finding.status is wanted, result_line(examined)
     assert any(says in line for line in examined.finding.lines), examined.finding.lines
+
+
+def test_without_seeds_the_law_of_what_is_drawn_in_crowds_decides(subject):
+    one = replace(subject, prompts=subject.prompts[:1])
+    examined, _ = found(one, ALONE, seeds="false")
+    assert examined.finding.status is Status.PASSED, result_line(examined)
+    [line] = [line for line in examined.finding.lines if "has no seeds" in line]
+    assert "was tested on" in line
+    examined, _ = found(one, ALONE, seeds="false", asked=warmer_in_crowds)
+    assert examined.finding.status is Status.FAILED, result_line(examined)
+    assert any("drawn in crowds does not follow" in line for line in examined.finding.lines), (
+        examined.finding.lines
+    )
 
 
 def test_a_streamed_answer_is_the_whole_one(subject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,18 @@ class Finding:
 
 class FirstProblemError(DraftproofError):
     """A check ended at the first problem that it found, as it was asked to."""
+
+
+def beyond_judge(unknown: Sequence[str]) -> Finding:
+    """The finding of a check that asks the judge what it does not know.
+
+    Args:
+        unknown: What the engine is asked for that the judge does not apply; at least one name.
+    """
+    return Finding(
+        status=Status.NOT_AVAILABLE,
+        lines=(f"the judge does not apply {', '.join(unknown)}, which every request holds",),
+    )
 
 
 def not_available(capability: Capability) -> Finding:

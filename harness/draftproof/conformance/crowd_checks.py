@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from draftproof.config import Sampling
 from draftproof.conformance.check_result import Finding, Tally, not_available
+from draftproof.conformance.crowd_law import CrowdLaw
 from draftproof.conformance.request_checks import is_kept, is_rounding, is_same, parting, said
 from draftproof.conformance.subject import GREEDY, Subject
 from draftproof.engines.protocol import BatchEngine, Capability, Engine, Generation, Request
+from draftproof.errors import DraftproofError
 
 _ALONE = 2
 """Prompts that are asked alone and in crowds."""
@@ -24,6 +27,11 @@ _WARMER = 0.7
 _PENALTY = 1.5
 _TOP_K = 3
 _STREAMED = 3
+_CANCELLED = "like ones, of which some are cancelled"
+_GIVEN_UP = 2
+"""Neighbours that are cancelled one after the other while a crowd is served."""
+_ROUNDS = 2
+"""How often the crowds are asked where outputs have no seed, and are judged by their law."""
 
 Crowd = list[Request]
 """Neighbours of a request, which are asked at the same time."""
@@ -34,34 +42,68 @@ def alone_and_crowded(subject: Subject) -> Finding:
     tally = subject.tally("tokens that were answered alone and in a crowd")
     if Capability.BATCHES not in subject.capabilities:
         return not_available(Capability.BATCHES)
-    lines: tuple[str, ...] = ()
+    lines: list[str] = []
     for sampling in (GREEDY, subject.sampled):
-        if not sampling.greedy and not _seeded(subject):
-            lines = ("above temperature 0 not available: the engine has no seeds",)
-            continue
         with subject.engine(sampling=sampling) as engine:
             if not isinstance(engine, BatchEngine):
                 return not_available(Capability.BATCHES)
-            for prompt in subject.prompts[:_ALONE]:
-                tokens = min(_TOKENS, subject.config.max_new_tokens)
-                asked = subject.request(prompt, sampling=sampling, max_new_tokens=tokens)
-                alone = engine.speculate(asked)
-                for kind, beside in _crowds(subject, engine, asked):
-                    crowded = _in_the_middle(engine, asked, beside)
-                    _compare(subject, tally, engine, asked, kind, alone, crowded)
+            if not sampling.greedy and Capability.SAMPLING not in engine.capabilities:
+                lines.append("above temperature 0 not available: the engine cannot sample")
+            elif not sampling.greedy and Capability.SEEDS not in engine.capabilities:
+                lines += _laws(subject, tally, engine)
+            else:
+                for asked in _asked(subject, sampling):
+                    alone = engine.speculate(asked)
+                    for kind, beside in _crowds(subject, engine, asked):
+                        crowd, answers = _together(tally, engine, asked, kind, beside)
+                        crowded = answers[crowd.index(asked)]
+                        _compare(subject, tally, engine, asked, kind, alone, crowded)
+            if Capability.CANCELS not in engine.capabilities and sampling.greedy:
+                lines.append("beside cancelled requests not available: it cannot give one up")
     return tally.finding(*lines, untried="no token came back")
 
 
-def _seeded(subject: Subject) -> bool:
-    return {Capability.SEEDS, Capability.SAMPLING} <= subject.capabilities
+def _asked(subject: Subject, sampling: Sampling, more: int = 0) -> Iterator[Request]:
+    for prompt in subject.prompts[:_ALONE]:
+        tokens = min(_TOKENS, subject.config.max_new_tokens)
+        seed = subject.config.seed + more
+        yield subject.request(prompt, sampling=sampling, max_new_tokens=tokens, seed=seed)
 
 
-def _in_the_middle(engine: Any, asked: Request, beside: Crowd) -> Generation:
-    """The answer to a request that is asked with as many neighbours before it as after it."""
+def _laws(subject: Subject, tally: Tally, engine: Engine) -> list[str]:
+    """Judge what is drawn in crowds by its law, of an engine that draws anew each time."""
+    law = CrowdLaw(subject, engine)
+    for more in range(_ROUNDS):
+        for asked in _asked(subject, subject.sampled, more):
+            law.add_alone(asked, engine.speculate(asked))
+            for kind, beside in _crowds(subject, engine, asked):
+                crowd, answers = _together(tally, engine, asked, kind, beside)
+                for index, generation in sorted(answers.items()):
+                    law.add(crowd[index], generation, kind)
+    tally.require(not law.problem, law.problem, places=law.tokens)
+    return law.lines
+
+
+def _together(
+    tally: Tally, engine: Any, asked: Request, kind: str, beside: Crowd
+) -> tuple[Crowd, dict[int, Generation]]:
+    """A crowd with the request in its middle, and its answers; some beside it may be cancelled."""
     middle = len(beside) // 2
     crowd = [*beside[:middle], asked, *beside[middle:]]
-    answers: dict[int, Generation] = dict(engine.generate(crowd, most_rows=len(crowd)))
-    return answers[middle]
+    if kind != _CANCELLED:
+        return crowd, dict(engine.generate(crowd, most_rows=len(crowd)))
+    leaving = _limited(asked, "cancelled", asked.stopping.max_new_tokens + _LONGER)
+    with ThreadPoolExecutor(1, thread_name_prefix="leaving") as pool:
+        gone = [
+            pool.submit(engine.cancel, _named(leaving, f"{number}")) for number in range(_GIVEN_UP)
+        ]
+        answers = dict(engine.generate(crowd, most_rows=len(crowd)))
+    for future in gone:
+        error = future.exception()
+        if error is not None and not isinstance(error, DraftproofError):
+            raise error
+        tally.require(error is None, f"{asked.request_id}, to be cancelled: {error}", places=0)
+    return crowd, answers
 
 
 def _compare(
@@ -97,7 +139,10 @@ def _crowds(subject: Subject, engine: Engine, asked: Request) -> Iterator[tuple[
         for prompt in subject.prompts
         if prompt.prompt_id != asked.request_id
     ] or [_named(asked, "again")]
-    yield "like ones", [_named(other, f"like {n}") for n, other in enumerate(others[:3])]
+    like = [_named(other, f"like {n}") for n, other in enumerate(others[:3])]
+    yield "like ones", like
+    if Capability.CANCELS in engine.capabilities:
+        yield _CANCELLED, like
     yield "shorter and longer ones", _short_and_long(asked, others)
     yield "ones with the same beginning", _same_beginning(asked)
     unlike = _unlike(engine, asked)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from draftproof.config import Sampling
-from draftproof.conformance.check_result import Finding, Status, not_available
+from draftproof.conformance.check_result import Finding, Status, beyond_judge, not_available
 from draftproof.conformance.subject import Subject
-from draftproof.engines.certifying import engine_rounding, rounding_advice
+from draftproof.engines.certifying import engine_rounding, judged_by_plain, rounding_advice
 from draftproof.engines.law_test import evidence_of
 from draftproof.engines.protocol import Capability, check_generation
 from draftproof.engines.reference import ReferenceEngine
@@ -48,6 +48,8 @@ def _law(subject: Subject, rounds: Sequence[Sampling], capability: Capability) -
         if needed not in subject.capabilities:
             return not_available(needed)
     with subject.engine(sampling=rounds[0]) as engine:
+        if unknown := judged_by_plain(engine):
+            return beyond_judge(unknown)
         rule = str(engine.describe().get("rule", ""))
         own = Capability.PLAIN in engine.capabilities
         is_judges = Capability.PAIR_TARGET in engine.capabilities

@@ -6,8 +6,9 @@ import math
 
 import torch
 
-from draftproof.conformance.check_result import Finding, not_available
+from draftproof.conformance.check_result import Finding, beyond_judge, not_available
 from draftproof.conformance.subject import Subject
+from draftproof.engines.certifying import judged_by_plain
 from draftproof.engines.protocol import Capability, Engine
 from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype
 from draftproof.sampling import promoted
@@ -22,6 +23,8 @@ def log_probabilities(subject: Subject) -> Finding:
     with subject.engine() as engine:
         if Capability.LOG_PROBABILITIES not in engine.capabilities:
             return not_available(Capability.LOG_PROBABILITIES)
+        if unknown := judged_by_plain(engine):
+            return beyond_judge(unknown)
         allowed = _allowed(subject, engine)
         for prompt in subject.prompts:
             asked = subject.request(prompt)

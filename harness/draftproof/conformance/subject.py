@@ -14,7 +14,7 @@ from draftproof.conformance.pool import EnginePool
 from draftproof.data.encoding import prompt_ids
 from draftproof.data.prompt import Prompt
 from draftproof.drafting import Drafter
-from draftproof.engines.certifying import certified, plain_decides, rounding_advice
+from draftproof.engines.certifying import certified, plain_advice, plain_decides, rounding_advice
 from draftproof.engines.protocol import (
     Capability,
     Engine,
@@ -212,7 +212,7 @@ class Subject:
                     f"speculation, with the same tokens so far, after {len(generation.token_ids)}",
                 )
         margin = max((fork.margin for fork in found.forks), default=0.0)
-        advice = rounding_advice(engine, self.config, margin)
+        advice = plain_advice(engine) or rounding_advice(engine, self.config, margin)
         message = explain(found, generation.token_ids, self.pair.decode, advice=advice)
         if found.verdict is Verdict.ALGORITHMIC and alone is not Verdict.ALGORITHMIC:
             message = (

@@ -40,6 +40,7 @@ def certified(
         widths=widths(generation, config),
         plain=plain,
         plain_decides=plain_decides(engine),
+        plain_alone=bool(judged_by_plain(engine)),
         tie_tolerance=config.tie_tolerance,
         engine_rounding=engine_rounding(engine, config),
     )
@@ -50,6 +51,28 @@ def plain_decides(engine: Engine) -> bool:
     return (
         Capability.PLAIN in engine.capabilities
         and Capability.PAIR_TARGET not in engine.capabilities
+    )
+
+
+def judged_by_plain(engine: Engine) -> tuple[str, ...]:
+    """What an engine is asked for that no judge applies, such as a grammar, by its names.
+
+    It says so of itself (``judged_by_plain`` in what it describes). Its own plain decoding of the
+    same requests is then the only reference.
+    """
+    told = engine.describe().get("judged_by_plain")
+    return tuple(map(str, told)) if isinstance(told, list | tuple) else ()
+
+
+def plain_advice(engine: Engine) -> str:
+    """What 'the target' is where an engine's plain decoding is the only reference; else empty."""
+    unknown = judged_by_plain(engine)
+    if not unknown:
+        return ""
+    return (
+        f"  The judge does not apply {', '.join(unknown)}: 'the target' is the engine's own plain "
+        "decoding here, and one of the two may not obey. Only the first place is judged where they "
+        "part."
     )
 
 

@@ -23,6 +23,7 @@ from typing import Any, cast
 
 from draftproof.engines.protocol import (
     BatchEngine,
+    CancellingEngine,
     Capability,
     Engine,
     Generation,
@@ -71,6 +72,8 @@ class GuardedEngine:
         self.capabilities = engine.capabilities
         if not isinstance(engine, BatchEngine):
             self.capabilities -= {Capability.BATCHES}
+        if not isinstance(engine, CancellingEngine):
+            self.capabilities -= {Capability.CANCELS}
         self._timeout = timeout or None
         self._stop_token_ids = stop_token_ids
         self._hung = ""
@@ -131,6 +134,30 @@ class GuardedEngine:
             if failure is not None:
                 raise failure
             begin += len(rows)
+
+    def cancel(self, request: Request) -> None:
+        """As the engine does, in a thread of its own beside the one in which it answers.
+
+        Raises:
+            DraftproofError: It failed, hung, or cannot.
+        """
+        engine = self.engine
+        if not isinstance(engine, CancellingEngine):
+            raise EngineError(f"{self.name} cannot give up an output")
+        future: Future[Any] = Future()
+        work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        work.put((future, partial(engine.cancel, request)))
+        name = f"cancelling on {self.name}"
+        threading.Thread(target=_serve, args=(work,), name=name, daemon=True).start()
+        try:
+            future.result(self._timeout)
+        except DraftproofError:
+            raise
+        except TimeoutError as error:
+            raise EngineError(f"{self.name} hangs: it did not give up an output") from error
+        except BaseException as error:
+            problem = f"{type(error).__name__}: {error_text(error)}"
+            raise EngineError(f"{self.name} died: {problem}") from _shown_cause(error)
 
     def describe(self) -> dict[str, Any]:
         """As the engine does, as plain JSON values; of one that cannot, why."""

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from socket import SHUT_RDWR
 from typing import Any, ClassVar
@@ -100,7 +100,9 @@ class Server:
             raise EngineError(f"{self.url}{path} answered with no JSON object: {_shown(text)}")
         return values
 
-    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
+    def events(
+        self, path: str, body: Mapping[str, Any]
+    ) -> Generator[tuple[float, dict[str, Any]], None, None]:
         """The events of an answer that comes piece by piece, each as soon as it is here.
 
         Yields:

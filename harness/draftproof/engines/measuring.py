@@ -18,6 +18,8 @@ from draftproof.engines.ahead import Ahead
 from draftproof.engines.certifying import (
     certified,
     engine_rounding,
+    judged_by_plain,
+    plain_advice,
     plain_decides,
     rounding_advice,
 )
@@ -112,6 +114,7 @@ class Bench:
         self.config = config
         self._texts = TokenTexts(pair.decode)
         self._limits = draft_limits(engine.describe())
+        self._beyond_judge = bool(judged_by_plain(engine))
         self._plain_engine = (
             engine
             if Capability.PLAIN in engine.capabilities
@@ -218,7 +221,7 @@ class Bench:
         (plain, plain_output), (speculative, speculative_output) = self._both(request)
         plain_verdict = self._certified_plain(request, plain) if self._in_sample(request) else None
         verdict, forks, message = self._judge(request, plain, speculative)
-        if verdict is Verdict.ALGORITHMIC and plain_verdict is None:
+        if verdict is Verdict.ALGORITHMIC and plain_verdict is None and not self._beyond_judge:
             plain_verdict = self._certified_plain(request, plain)
         rule = str(self.engine.describe().get("rule", ""))
         evidence, control = self._evidence(request, plain, speculative, rule)
@@ -339,6 +342,8 @@ class Bench:
         return min(generation.watching_seconds, MOST_WATCHING * call_seconds)
 
     def _in_sample(self, request: Request) -> bool:
+        if self._beyond_judge:
+            return False
         return self._certifies_next or _share_of(request.request_id, "certified") < 1 / (
             CERTIFIED_ONE_IN
         )
@@ -392,7 +397,7 @@ class Bench:
         self, request: Request, plain: Generation, speculative: Generation, rule: str
     ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         """Of both outputs above temperature 0: the plain one is the control."""
-        if request.sampling.greedy or not self.config.law_alpha:
+        if request.sampling.greedy or not self.config.law_alpha or self._beyond_judge:
             return None, None
         target, draft = self.pair.target, self.pair.draft
         judged = partial(evidence_of, engine_rounding=engine_rounding(self.engine, self.config))
@@ -420,7 +425,7 @@ class Bench:
             plain.token_ids,
         )
         margin = max((fork.margin for fork in certificate.forks), default=0.0)
-        advice = rounding_advice(self.engine, self.config, margin)
+        advice = plain_advice(self.engine) or rounding_advice(self.engine, self.config, margin)
         message = explain(certificate, speculative.token_ids, self.pair.decode, advice=advice)
         return certificate.verdict, certificate.forks, message
 

@@ -120,7 +120,7 @@ class OpenAIEngine:
         self.capabilities = (
             self._dialect.capabilities
             | {Capability.BATCHES}
-            | ({Capability.STREAMS} if self._dialect.joined else frozenset())
+            | ({Capability.STREAMS, Capability.CANCELS} if self._dialect.joined else frozenset())
             | ({Capability.PLAIN} if self._plain_server else frozenset())
             | ({Capability.COUNTS} if settings.metrics else frozenset())
         )
@@ -223,6 +223,22 @@ class OpenAIEngine:
             )
         return replace(answer, counts=None)
 
+    def cancel(self, request: Request) -> None:
+        """Give an output up after its first piece, by closing the connection.
+
+        Raises:
+            EngineError: As `speculate`; it ended before a token came.
+        """
+        body, by_chat = self._body(self._server, request, "speculative_body")
+        path = self._dialect.chat_path if by_chat else self._dialect.path
+        events = self._server.events(path, {**body, **self._dialect.in_pieces})
+        shaped = as_completion if by_chat else dict
+        try:
+            if not any(self._dialect.brought([shaped(piece)])[0] for _, piece in events):
+                raise EngineError("an answer that was to be given up ended without a token")
+        finally:
+            events.close()
+
     def describe(self) -> dict[str, Any]:
         unknown = beyond_judge(self._extras)
         judged = {"judged_by_plain": list(unknown)} if unknown else {}
@@ -251,15 +267,7 @@ class OpenAIEngine:
     def _answered(
         self, server: Server, request: Request, added: str = "speculative_body"
     ) -> Generation:
-        prompt = self._pair.decode(request.prompt_token_ids) if self._dialect.takes_text else ""
-        body = self._dialect.ask(request, prompt, self._settings.model)
-        by_chat = self._settings.chat == THERE and bool(request.messages)
-        if by_chat and self._dialect.renders:
-            require_same_template(server, request.messages, request.prompt_token_ids)
-            by_chat = False
-        if by_chat:
-            body = {**chat_body(body, request.messages), **self._dialect.in_chat}
-        body = with_extras(with_extras(body, self._extras), self._added[added], added)
+        body, by_chat = self._body(server, request, added)
         began = time.perf_counter()
         try:
             values, arrivals = self._asked(server, body, by_chat=by_chat)
@@ -280,6 +288,18 @@ class OpenAIEngine:
             counts=answer.counts,
             arrivals=arrivals,
         )
+
+    def _body(self, server: Server, request: Request, added: str) -> tuple[dict[str, Any], bool]:
+        """The body of a request, and whether it is one of the chat endpoint."""
+        prompt = self._pair.decode(request.prompt_token_ids) if self._dialect.takes_text else ""
+        body = self._dialect.ask(request, prompt, self._settings.model)
+        by_chat = self._settings.chat == THERE and bool(request.messages)
+        if by_chat and self._dialect.renders:
+            require_same_template(server, request.messages, request.prompt_token_ids)
+            by_chat = False
+        if by_chat:
+            body = {**chat_body(body, request.messages), **self._dialect.in_chat}
+        return with_extras(with_extras(body, self._extras), self._added[added], added), by_chat
 
     def _asked(
         self, server: Server, body: dict[str, Any], *, by_chat: bool

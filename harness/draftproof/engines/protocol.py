@@ -59,6 +59,8 @@ class Capability(StrEnum):
     """It decodes many requests at once: `BatchEngine.generate`."""
     STREAMS = "streams"
     """It has a setting of its own, ``stream``: whether answers are asked for piece by piece."""
+    CANCELS = "cancelled requests"
+    """It can be asked for an output that is then given up: `CancellingEngine.cancel`."""
     STATE_CHECKS = "state checks"
     """It compares its cached state with a recompute where `RunConfig.check_state` asks for it."""
 
@@ -212,6 +214,21 @@ class BatchEngine(Protocol):
         Raises:
             DraftproofError: One of the requests at hand cannot be served; none of those that have
                 not been answered will be.
+        """
+        ...
+
+
+@runtime_checkable
+class CancellingEngine(Protocol):
+    """An engine whose outputs can be given up in the middle; it has `Capability.CANCELS`."""
+
+    def cancel(self, request: Request) -> None:
+        """Ask for an output and give it up once it has begun, as a user does who goes away.
+
+        Called from another thread than the one in which the engine answers other requests.
+
+        Raises:
+            DraftproofError: It cannot be asked for, or ended with an error before it was given up.
         """
         ...
 

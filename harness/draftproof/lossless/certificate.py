@@ -55,6 +55,7 @@ def certify(
     widths: Sequence[int],
     plain: Sequence[int] | None = None,
     plain_decides: bool = False,
+    plain_alone: bool = False,
     tie_tolerance: float | None = None,
     engine_rounding: float = 0.0,
 ) -> Certificate:
@@ -83,6 +84,9 @@ def certify(
         plain_decides: Whether `plain` comes from other weights or kernels than `target`'s, such as
             an engine's quantised ones. What it emitted after the same tokens is then the choice of
             the target that was speculated for, and no fork, whatever `target` holds of it.
+        plain_alone: Whether `target` is not asked for what the output is, such as one that keeps to
+            a grammar. Then only the first place is judged where `plain` parts from the output:
+            after it, nothing is known of what should have come.
         tie_tolerance: Margin in logits; None for the dtype's entry of `TIE_TOLERANCE`.
         engine_rounding: By how much the difference of two logits of the engine's may leave
             `target`'s. The tolerance is at least as large.
@@ -98,6 +102,8 @@ def certify(
     own = argmax(logits).tolist()
     agreed = _common_length(output, plain or ())
     begin = agreed if plain_decides else 0
+    if plain_alone:
+        begin = len(output)
     places = {i for i in range(begin, len(output)) if output[i] != own[i]}
     if plain is not None and agreed < min(len(output), len(plain)):
         places.add(agreed)

@@ -20,6 +20,7 @@ SHOWN_IDS = 5
 """How many case ids a failure line names."""
 
 AT_ONCE = "prompts at once"
+JUDGED_BY_PLAIN = "judged_by_plain"
 """What an engine's description says of batches: how many prompts one had room for."""
 
 
@@ -258,6 +259,27 @@ ACCURACY_LINE = (
 )
 
 
+def reference_lines(run: RunInfo) -> list[str]:
+    """What the reference was where the judge does not apply what the engine was asked for.
+
+    Example: ``the judge does not apply grammar: the engine's own plain decoding of the same
+    requests is the reference, up to the first place where the two part``
+    """
+    unknown = run.models.get("engine", {}).get(JUDGED_BY_PLAIN)
+    if not unknown:
+        return []
+    lines = [
+        f"the judge does not apply {', '.join(map(str, unknown))}: the engine's own plain decoding "
+        "of the same requests is the reference, up to the first place where the two part"
+    ]
+    if (run.config.get("sampling") or {}).get("temperature"):
+        lines.append(
+            "above temperature 0 that compares nothing: no law of the outputs was tested; run at "
+            "--spec-temperature 0 too"
+        )
+    return lines
+
+
 def failure_lines(cases: Iterable[CaseRecord]) -> list[str]:
     """A line for the cases that speculation changed and one for those in error, if there are any.
 
@@ -340,7 +362,8 @@ def _decoding(run: RunInfo) -> list[str]:
     own = [
         f"{key} {value}"
         for key, value in engine.items()
-        if key not in ("name", "version", "capabilities", AT_ONCE) and value is not None
+        if key not in ("name", "version", "capabilities", AT_ONCE, JUDGED_BY_PLAIN)
+        and value is not None
     ]
     return [" ".join(["engine", str(name), *([str(version)] if version else [])]), *own]
 

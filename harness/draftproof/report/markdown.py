@@ -19,6 +19,7 @@ from draftproof.report.context import (
     law_lines,
     note_lines,
     plain_lines,
+    reference_lines,
     settings_line,
     study_lines,
     versions_line,
@@ -83,6 +84,7 @@ def markdown_report(
                 *promise_lines(run, promised),
                 *coupling_lines(None if found is None else found.coupling),
                 *law_lines(run),
+                *reference_lines(run),
                 *plain_lines(cases),
                 *failure_lines(cases),
             ]

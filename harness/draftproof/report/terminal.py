@@ -17,6 +17,7 @@ from draftproof.report.context import (
     law_lines,
     note_lines,
     plain_lines,
+    reference_lines,
     settings_line,
     study_lines,
     versions_line,
@@ -107,6 +108,7 @@ def terminal_report(
         *promise_lines(run, promised),
         *coupling_lines(None if found is None else found.coupling),
         *law_lines(run),
+        *reference_lines(run),
         *plain_lines(cases),
         *failure_lines(cases),
     ]

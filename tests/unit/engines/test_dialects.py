@@ -8,7 +8,7 @@ import pytest
 from fake_server import serving
 from server_shapes import Shape
 
-from draftproof.config import RunConfig
+from draftproof.config import RunConfig, Sampling
 from draftproof.data.prompt import Prompt
 from draftproof.engines.dialects import DIALECTS
 from draftproof.engines.measuring import Bench
@@ -16,6 +16,8 @@ from draftproof.engines.openai import OpenAIEngine
 from draftproof.engines.protocol import Capability
 from draftproof.engines.server_counters import answered_counts
 from draftproof.errors import EngineError, UsageError
+from draftproof.report.context import reference_lines
+from draftproof.report.run_info import RunInfo
 from draftproof.trace import Counts, Verdict
 
 KINDS = ("sglang", "sglang-openai", "tensorrt-llm", "mlx-lm", "lm-studio")
@@ -305,3 +307,85 @@ def test_chat_where_it_would_tell_no_ids_is_refused_before_anything_is_loaded():
         OpenAIEngine.check_settings(config_of("http://x", "vllm", chat="everywhere"))
     with pytest.raises(UsageError, match="plain_body is not JSON"):
         OpenAIEngine.check_settings(config_of("http://x", "vllm", plain_body="{"))
+
+
+CONSTRAINTS = {
+    "forced tokens": {"logit_bias": {"616": -100.0, "17": -100.0}},
+    "a grammar": {"regex": "[a-c ]+"},
+    "a penalty": {"frequency_penalty": 2.0},
+}
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["kept", "dropped"])
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_a_constraint_that_speculation_drops_is_found(pair, name, forgets):
+    """The judge applies none of them: the server's plain decoding of the same request decides."""
+    extras = json.dumps(CONSTRAINTS[name])
+    prompt = Prompt(prompt_id="p", domain="chat", text="", token_ids=(40, 41, 42, 100, 200))
+    shape = Shape(pair, "sglang-openai", forgets=forgets)
+    plainly = Shape(pair, "sglang-openai", drafts=False)
+    with serving(shape) as fake, serving(plainly) as plain:
+        record = measured(
+            pair, prompt, fake.url, "sglang-openai", plain_url=plain.url, extra_body=extras
+        )
+    for server in (fake, plain):
+        assert CONSTRAINTS[name].items() <= server.asked[0][1].items()
+    assert record.verdict is (Verdict.ALGORITHMIC if forgets else Verdict.IDENTICAL)
+    assert record.plain_verdict is None
+    if forgets:
+        [key] = CONSTRAINTS[name]
+        assert f"The judge does not apply {key}" in record.message
+        assert len(record.forks) == 1
+
+
+def test_rounding_under_a_constraint_is_not_held_against_what_comes_after_it(pair):
+    """After the first place where they part, the judge knows nothing of what should come."""
+    prompt = Prompt(prompt_id="p", domain="chat", text="", token_ids=(40, 41, 42, 100, 200))
+    extras = json.dumps(CONSTRAINTS["a penalty"])
+    shape = Shape(pair, "sglang-openai")
+
+    def parting(path, body):
+        reply = shape(path, body)
+        choice = reply["choices"][0]
+        ids = choice["token_ids"]
+        choice["token_ids"] = [*ids[:3], *reversed(ids[3:])]
+        choice["text"] = pair.decode(choice["token_ids"])
+        return reply
+
+    with serving(parting) as fake, serving(shape) as plain:
+        config = config_of(
+            fake.url, "sglang-openai", plain_url=plain.url, extra_body=extras, dtype="bfloat16"
+        )
+        config = replace(config, tie_tolerance=100.0)
+        engine = OpenAIEngine(config, pair)
+        record = Bench(engine, pair, config).run(prompt)
+        engine.close()
+    assert record.verdict is Verdict.NUMERICAL
+    assert [fork.index for fork in record.forks] == [3]
+
+
+def test_above_temperature_0_nothing_is_tested_under_a_constraint_and_it_is_said(pair):
+    prompt = Prompt(prompt_id="p", domain="chat", text="", token_ids=(40, 41, 42, 100, 200))
+    extras = json.dumps(CONSTRAINTS["a penalty"])
+    with serving(Shape(pair, "sglang-openai")) as fake:
+        config = config_of(fake.url, "sglang-openai", plain_url=fake.url, extra_body=extras)
+        config = replace(config, sampling=Sampling(temperature=0.8))
+        engine = OpenAIEngine(config, pair)
+        record = Bench(engine, pair, config).run(prompt)
+        described = engine.describe()
+        engine.close()
+    assert record.verdict is Verdict.SAMPLED
+    assert record.evidence is None
+    run = RunInfo(
+        name="r",
+        started="",
+        config=config.to_json(),
+        fingerprint="",
+        models={"engine": described},
+    )
+    first, second = reference_lines(run)
+    assert first.startswith("the judge does not apply frequency_penalty: the engine's own plain")
+    assert "no law of the outputs was tested" in second
+    greedy = replace(run, config=RunConfig().to_json())
+    assert reference_lines(greedy) == [first]
+    assert reference_lines(replace(run, models={})) == []

@@ -15,6 +15,7 @@ from draftproof.report.context import (
     interval_line,
     law_lines,
     plain_lines,
+    reference_lines,
     study_lines,
 )
 from draftproof.report.notes import run_notes
@@ -89,6 +90,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
         "law": [
             *coupling_lines(source.study.coupling),
             *law_lines(source.run),
+            *reference_lines(source.run),
             *plain_lines(source.cases),
         ],
         "notes": run_notes(source.run, source.summary, source.cases, complete=source.complete),
