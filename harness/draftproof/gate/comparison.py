@@ -234,9 +234,15 @@ def no_common_cases(before: MeasuredRun, case_ids: Sequence[str]) -> UsageError:
     def some(ids: Sequence[str]) -> str:
         return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "") if ids else "none"
 
+    what = (
+        "Run the same suites"
+        if before.run.imported is None
+        else "It is imported, and its ids are those of its tool's file: compare it with a run that "
+        "the same format was read from, or whose prompts have these ids"
+    )
     return UsageError(
         f"cannot compare with {before.name}: no case in common: it has {some(before.case_ids)}; "
-        f"this run has {some(list(case_ids))}. Run the same suites"
+        f"this run has {some(list(case_ids))}. {what}"
     )
 
 
@@ -417,6 +423,11 @@ def _notes(
 ) -> list[str]:
     notes = []
     for run in runs:
+        if (imported := run.run.imported) is not None:
+            notes.append(
+                f"{run.name} is imported from {imported['title']}, which does not tell "
+                f"{imported['not_told']}; its cases are paired {imported['pairing']}."
+            )
         if missing := len(run.case_ids) - len(compared):
             notes.append(f"{missing} cases of {run.name} are not in the other run.")
         if run.errors:

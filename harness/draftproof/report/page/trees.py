@@ -115,7 +115,7 @@ def _has_trees(case: CaseRecord) -> bool:
 
 
 def _differs(case: CaseRecord) -> bool:
-    return case.verdict not in (Verdict.IDENTICAL, Verdict.SAMPLED)
+    return case.verdict not in (Verdict.IDENTICAL, Verdict.SAMPLED, Verdict.UNJUDGED)
 
 
 def _output(case: CaseRecord) -> np.ndarray:

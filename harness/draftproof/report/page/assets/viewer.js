@@ -144,7 +144,7 @@
     const parts = [];
     const prompt = facts.prompt
       ? `${facts.cut ? "…" : ""}${facts.prompt}\n`
-      : `[prompt of ${facts.promptTokens} tokens; its text was not kept]\n`;
+      : `[prompt of ${facts.promptTokens ?? "unknown"} tokens; its text was not kept]\n`;
     parts.push(page.element("span", { class: "prompt" }, prompt));
     const forks = new Set(facts.forks.map(([index]) => index));
     let step = 0;
