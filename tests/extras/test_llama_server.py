@@ -117,3 +117,33 @@ def test_a_grammar_that_only_one_side_obeys_is_found(subject, servers):
     for engine in (obeys, drops):
         engine.close()
     assert record.verdict is Verdict.ALGORITHMIC, record.message
+
+
+def test_one_server_decodes_plainly_where_a_request_switches_speculation_off(subject, servers):
+    given = (
+        ("url", servers["draft"]),
+        ("server", "llama-server"),
+        ("plain_body", '{"speculative.n_max": 0}'),
+    )
+    config = replace(
+        subject.config, engine="openai", engine_options=given, sampling=Sampling(temperature=0.0)
+    )
+    engine = OpenAIEngine(config, subject.pair)
+    record = Bench(engine, subject.pair, config).run(subject.prompts[0])
+    engine.close()
+    assert record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL)
+    assert record.counts.drafted > 0
+    assert record.plain.engine == "openai"
+
+
+def test_the_servers_chat_template_makes_the_judges_prompt(subject, servers):
+    config = replace(
+        subject.config,
+        engine="openai",
+        engine_options=options(servers, "draft", chat="there"),
+        sampling=Sampling(),
+    )
+    engine = OpenAIEngine(config, subject.pair)
+    record = Bench(engine, subject.pair, config).run(subject.prompts[0])
+    engine.close()
+    assert record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL)

@@ -46,6 +46,7 @@ _HANDLERS = {
     "study": "commands.study",
     "report": "commands.report",
     "compare": "comparing.compare",
+    "concurrency": "concurrency.concurrency",
     "plan": "planning.plan",
     "import": "importing.import_results",
     "history": "history.history",
@@ -151,6 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     from draftproof.cli import (
         advising,
         comparing,
+        concurrency,
         documents,
         history,
         importing,
@@ -205,6 +207,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--open", action="store_true", help="open the page in the browser")
     comparing.add_parser(commands)
+    concurrency.add_parser(commands)
     planning.add_parser(commands)
     importing.add_parser(commands)
     history.add_parser(commands)

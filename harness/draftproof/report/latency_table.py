@@ -11,7 +11,7 @@ from draftproof.report.tables import Cell, Table
 from draftproof.statistics.latency import PERCENTILES, Percentiles, latencies
 from draftproof.trace import CaseRecord
 
-_FIGURES = {
+FIGURES = {
     "time_to_first_token": ("time to first token, ms", 1000.0),
     "inter_token": ("inter-token latency, ms", 1000.0),
     "tokens_a_second": ("tokens a second of a request", 1.0),
@@ -31,11 +31,11 @@ def latency_table(cases: Sequence[CaseRecord]) -> Table | None:
         (
             Cell(text=side),
             Cell(text=term),
-            *(_cell(value * scale) for value in getattr(latency, name).values),
+            *(latency_cell(value * scale) for value in getattr(latency, name).values),
             Cell(text=str(getattr(latency, name).n)),
         )
         for side, latency in latencies(cases).items()
-        for name, (term, scale) in _FIGURES.items()
+        for name, (term, scale) in FIGURES.items()
     ]
     if not rows:
         return None
@@ -46,12 +46,13 @@ def latency_table(cases: Sequence[CaseRecord]) -> Table | None:
 def latency_json(cases: Sequence[CaseRecord]) -> dict[str, Any]:
     """By side and figure: its percentiles, in seconds or tokens a second, and ``n``."""
     return {
-        side: {name: _json(getattr(latency, name)) for name in _FIGURES}
+        side: {name: _json(getattr(latency, name)) for name in FIGURES}
         for side, latency in latencies(cases).items()
     }
 
 
-def _cell(value: float) -> Cell:
+def latency_cell(value: float) -> Cell:
+    """A time or a rate; a dash where it was not observed."""
     return Cell(text=NOT_ESTIMABLE if math.isnan(value) else f"{value:.1f}")
 
 

@@ -89,7 +89,10 @@ def depth_table(group: GroupSummary) -> Table:
             (
                 Cell(text=str(depth.depth)),
                 Cell(text=_count(depth.nodes)),
-                *(_estimate(depth.metrics[name], label) for name, label in DEPTH_LABELS.items()),
+                *(
+                    estimate_cell(depth.metrics[name], label)
+                    for name, label in DEPTH_LABELS.items()
+                ),
             )
             for depth in group.depth_profile
         ),
@@ -286,14 +289,14 @@ def _group_row(name: str, group: GroupSummary, metrics: Mapping[str, Label]) -> 
         Cell(text=_bounded(_count(group.steps), "≥" if group.at_least else "")),
         Cell(text=_count(group.nodes)),
         *(
-            _estimate(group.metrics[metric], label, "≤" if metric in group.at_least else "")
+            estimate_cell(group.metrics[metric], label, "≤" if metric in group.at_least else "")
             for metric, label in metrics.items()
         ),
         Cell(text="\n".join(verdicts)),
     )
 
 
-def _estimate(estimate: Estimate, label: Label, sign: str = "") -> Cell:
+def estimate_cell(estimate: Estimate, label: Label, sign: str = "") -> Cell:
     if math.isnan(estimate.value):
         return Cell(text=NOT_ESTIMABLE)
     return Cell(
