@@ -16,8 +16,10 @@ from draftproof.conformance.check_result import Status
 from draftproof.conformance.kit import examine
 from draftproof.conformance.making import make_subject
 from draftproof.conformance.rendering import result_line
+from draftproof.data.prompt import Prompt
 from draftproof.engines.measuring import Bench
 from draftproof.engines.openai import OpenAIEngine
+from draftproof.errors import EngineError
 from draftproof.trace import Verdict
 
 DRAFTS = ("draft", "ngram")
@@ -119,7 +121,8 @@ def test_a_grammar_that_only_one_side_obeys_is_found(subject, servers):
     assert record.verdict is Verdict.ALGORITHMIC, record.message
 
 
-def test_one_server_decodes_plainly_where_a_request_switches_speculation_off(subject, servers):
+def test_a_switch_that_this_server_ignores_is_refused(subject, servers):
+    """Build 11549 ignores ``speculative.n_max`` of a request; one that obeys decodes plainly."""
     given = (
         ("url", servers["draft"]),
         ("server", "llama-server"),
@@ -129,11 +132,17 @@ def test_one_server_decodes_plainly_where_a_request_switches_speculation_off(sub
         subject.config, engine="openai", engine_options=given, sampling=Sampling(temperature=0.0)
     )
     engine = OpenAIEngine(config, subject.pair)
-    record = Bench(engine, subject.pair, config).run(subject.prompts[0])
+    problem, record = "", None
+    try:
+        record = Bench(engine, subject.pair, config).run(subject.prompts[0])
+    except EngineError as error:
+        problem = str(error)
     engine.close()
-    assert record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL)
-    assert record.counts.drafted > 0
-    assert record.plain.engine == "openai"
+    if record is None:
+        assert "does not switch its speculation off" in problem
+    else:
+        assert record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL)
+        assert record.plain.engine == "openai"
 
 
 def test_the_servers_chat_template_makes_the_judges_prompt(subject, servers):
@@ -143,7 +152,9 @@ def test_the_servers_chat_template_makes_the_judges_prompt(subject, servers):
         engine_options=options(servers, "draft", chat="there"),
         sampling=Sampling(),
     )
+    prompt = Prompt(prompt_id="list", domain="chat", text="Write a list.")
     engine = OpenAIEngine(config, subject.pair)
-    record = Bench(engine, subject.pair, config).run(subject.prompts[0])
+    record = Bench(engine, subject.pair, config).run(prompt)
     engine.close()
     assert record.verdict in (Verdict.IDENTICAL, Verdict.NUMERICAL)
+    assert record.counts.drafted > 0

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from xml.etree import ElementTree
 
 import pytest
+from fake_server import serving
+
+from draftproof.config import RunConfig, Sampling
+from draftproof.engines.protocol import Request
+from draftproof.engines.reference import ReferenceEngine
+from draftproof.models.loading import load_pair
+from draftproof.stopping import Stopping
 
 ENGINE = """
 from dataclasses import replace
@@ -96,28 +104,83 @@ def test_drafted_steps_alone_say_between_what_the_figures_lie(counting, run, met
     assert sum(most) == own["most_steps"]
 
 
-@pytest.mark.parametrize("workers", [("-n2",), ("--tx=2*popen", "--dist=load")])
-def test_counters_of_a_whole_server_are_refused_under_several_workers(run, workers):
-    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    metrics = "url=http://127.0.0.1:9,metrics=http://127.0.0.1:9/metrics"
-    result = run("--spec-engine=openai", f"--spec-engine-option={metrics}", *workers)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*metrics=: 2 workers of pytest-xdist ask one server*"])
+@pytest.fixture
+def server(pair):
+    """A server of the target that counts as it is told, in its answers and in its metrics."""
+    target, draft, dtype = (option.partition("=")[2] for option in pair)
+    config = RunConfig(target=target, draft=draft, dtype=dtype, check_state=0)
+    models = load_pair(config, lambda line: None)
+    engine = ReferenceEngine.without_drafts(models, config)
+    total = {"drafts": 0, "draft_tokens": 0, "accepted_tokens": 0}
+    lock = threading.Lock()
+
+    class Answers:
+        tells = True
+        counts_one_in = 1
+        asked = 0
+
+        def __call__(self, path, body):
+            if path == "/metrics":
+                lines = [f"vllm:spec_decode_num_{n}_total {v}\n" for n, v in total.items()]
+                return "".join(lines) + 'vllm:num_requests_running{engine="0"} 2\n'
+            stopping = Stopping(max_new_tokens=body["max_tokens"], decode=models.decode)
+            asked = Request(
+                request_id="",
+                prompt_token_ids=tuple(body["prompt"]),
+                sampling=Sampling(),
+                stopping=stopping,
+            )
+            with lock:
+                self.asked += 1
+                if self.asked % self.counts_one_in == 0:
+                    for name, more in zip(total, (2, 6, 1), strict=True):
+                        total[name] += more
+                ids = list(engine.plain(asked).token_ids)
+            told = {"num_spec_steps": 2, "num_draft_tokens": 6, "num_accepted_draft_tokens": 1}
+            choice = {"text": models.decode(ids), "token_ids": ids, "finish_reason": "length"}
+            metrics = {"speculative_decoding": told} if self.tells else None
+            return {"choices": [choice], "metrics": metrics}
+
+    answers = Answers()
+    with serving(answers) as fake:
+        yield answers, f"url={fake.url},metrics={fake.url}/metrics"
 
 
-@pytest.mark.parametrize(
-    ("options", "workers"),
-    [
-        ("url=http://127.0.0.1:9,metrics=http://127.0.0.1:9/metrics", "-n1"),
-        ("url=http://127.0.0.1:9", "-n2"),
-    ],
-)
-def test_one_worker_and_servers_that_count_each_request_are_not_refused(run, options, workers):
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one process", "two workers"])
+def test_a_servers_counters_are_read_once_a_run_and_held_to_its_answers(
+    run, server, workers, pytester
+):
+    if workers:
+        pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    answers, options = server
+    given = ("--spec-engine=openai", f"--spec-engine-option={options}", "--report")
+    result = run(*given, "--report-dir=out", *workers)
+    result.assert_outcomes(passed=3)
+    counters = json.loads((pytester.path / "out" / "run.json").read_text())["server_counters"]
+    # More than the cases, by what was decoded to warm up.
+    assert counters["grown"]["drafted"] == 6 * answers.asked > 18
+    assert counters["readings"] >= 2
+    assert counters["largest"] == {"running": 2.0}
+    result.stdout.fnmatch_lines(["*over the run, the server counted*accepted of*drafted tokens*"])
+    result.stdout.fnmatch_lines(["*at most 2 requests ran*"])
+    assert "CONTRADICTION" not in result.stdout.str()
+
+
+def test_a_server_that_counts_less_than_its_answers_tell_contradicts_itself(run, server):
+    answers, options = server
+    answers.counts_one_in = 3
+    given = ("--spec-engine=openai", f"--spec-engine-option={options}", "--report")
+    result = run(*given, "--report-dir=out")
+    result.stdout.fnmatch_lines(["*CONTRADICTION: the server's metrics grew by*drafted tokens*"])
+
+
+def test_under_several_workers_no_case_takes_the_growth_of_others_for_its_own(run, server, metrics):
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    result = run(
-        "--spec-engine=openai", f"--spec-engine-option={options},retries=0", workers, "--co"
-    )
-    assert result.ret == pytest.ExitCode.OK
+    answers, options = server
+    answers.tells = False
+    given = ("--spec-engine=openai", f"--spec-engine-option={options}", "--report")
+    run(*given, "--report-dir=out", "-n2").assert_outcomes(passed=3)
+    assert metrics()["overall"]["acceptance_rate_drafted"]["value"] is None
 
 
 def test_errors_are_said_wherever_a_figure_may_be_quoted_alone(run, pytester, metrics):

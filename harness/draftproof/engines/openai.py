@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -27,7 +27,7 @@ from draftproof.engines.extra_body import beyond_judge, read_extra_body, with_ex
 from draftproof.engines.http import Server
 from draftproof.engines.in_flight import answers_in_flight
 from draftproof.engines.protocol import Capability, Generation, Request
-from draftproof.engines.server_counters import metric_counts, metric_totals
+from draftproof.engines.server_counters import asked_by_one, metric_counts, metric_totals
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
@@ -116,13 +116,14 @@ class OpenAIEngine:
         self._plain_server = self._connect(settings.plain_url) if settings.plain_url else None
         if self._plain_server is None and _switches(settings):
             self._plain_server = self._server
-        self._metrics = settings.metrics and self._connect(settings.metrics)
+        by_request = settings.metrics if asked_by_one() else None
+        self._metrics = self._connect(by_request) if by_request else None
         self.capabilities = (
             self._dialect.capabilities
             | {Capability.BATCHES}
             | ({Capability.STREAMS, Capability.CANCELS} if self._dialect.joined else frozenset())
             | ({Capability.PLAIN} if self._plain_server else frozenset())
-            | ({Capability.COUNTS} if settings.metrics else frozenset())
+            | ({Capability.COUNTS} if self._metrics else frozenset())
         )
         if settings.seeds is not None:
             self.capabilities -= {Capability.SEEDS}
@@ -151,6 +152,18 @@ class OpenAIEngine:
                 ("retries", lambda value: value >= 0, "give 0 or more"),
             ],
         )
+
+    @classmethod
+    def metrics_reader(cls, config: RunConfig) -> Callable[[], str] | None:
+        """What reads the server's metrics; None where no address of them is given.
+
+        Raises:
+            UsageError: A setting is not valid.
+        """
+        settings = cls.read(config)
+        if not settings.metrics:
+            return None
+        return partial(_connected(settings.metrics, settings).get, "")
 
     @classmethod
     def check_settings(cls, config: RunConfig) -> None:
@@ -251,15 +264,7 @@ class OpenAIEngine:
                 server.close()
 
     def _connect(self, url: str) -> Server:
-        key = _key(self._settings)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return Server(
-            url,
-            timeout=self._settings.timeout,
-            retries=self._settings.retries,
-            headers=headers,
-            connections=_CONNECTIONS,
-        )
+        return _connected(url, self._settings)
 
     def _totals(self) -> dict[str, float]:
         return metric_totals(self._metrics.get("")) if self._metrics else {}
@@ -407,6 +412,17 @@ def _log_probabilities(answer: Answer, tokens: int) -> tuple[float, ...] | None:
         return None
     known = len(answer.token_ids if answer.token_ids is not None else answer.token_texts or ())
     return told + (math.nan,) * (tokens - known)
+
+
+def _connected(url: str, settings: ServerSettings) -> Server:
+    key = _key(settings)
+    return Server(
+        url,
+        timeout=settings.timeout,
+        retries=settings.retries,
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        connections=_CONNECTIONS,
+    )
 
 
 def _key(settings: ServerSettings) -> str:

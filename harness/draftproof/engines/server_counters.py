@@ -19,8 +19,10 @@ field of `Counts` that it is. Sources, as their projects' trackers and documents
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -152,15 +154,30 @@ def metric_totals(text: str) -> dict[str, float]:
         {'drafted': 9.0}
     """
     totals: dict[str, float] = {}
-    for line in text.splitlines():
-        match = _SAMPLE.match(line)
-        if match is None:
-            continue
-        name, value = match.group(1).removesuffix("_total"), match.group(2)
+    for name, value in metric_samples(text):
         for figure, names in {**COUNTERS, "generated": GENERATED}.items():
             if name in names:
-                totals[figure] = totals.get(figure, 0.0) + float(value)
+                totals[figure] = totals.get(figure, 0.0) + value
     return totals
+
+
+def metric_samples(text: str) -> list[tuple[str, float]]:
+    """Every sample of metrics in Prometheus' text format: its name without ``_total``, its value.
+
+    Example:
+        >>> metric_samples('vllm:num_requests_running{engine="0"} 3')
+        [('vllm:num_requests_running', 3.0)]
+    """
+    samples = []
+    for match in filter(None, map(_SAMPLE.match, text.splitlines())):
+        with suppress(ValueError):  # what stands there is no number, and no sample
+            samples.append((match.group(1).removesuffix("_total"), float(match.group(2))))
+    return samples
+
+
+def asked_by_one() -> bool:
+    """Whether this process alone asks the server; of several, none can tell its own requests."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) == 1
 
 
 def metric_counts(before: Mapping[str, float], after: Mapping[str, float]) -> Counts:

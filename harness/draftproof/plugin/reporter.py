@@ -21,6 +21,7 @@ from draftproof.plugin.junit import add_properties, gate_properties, suite_prope
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import Progress, print_line
 from draftproof.plugin.resuming import Unfinished
+from draftproof.plugin.server_watching import started_watch
 from draftproof.report import (
     JOURNAL_FILE,
     PAGE_FILE,
@@ -33,6 +34,7 @@ from draftproof.report import (
 from draftproof.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
+    from draftproof.engines.server_watch import ServerWatch
     from draftproof.report import Report
 
 
@@ -76,9 +78,14 @@ class RunReporter:
         self._report: Report | None = None
         self._problem = ""
         self._law_test: dict[str, Any] | None = None
+        self._watch: ServerWatch | None = None
+        self._server_counters: dict[str, Any] | None = None
         self._gate_problem = ""
         self._begun: dict[str, tuple[str, str]] = {}
         self._has_lost = False
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self._watch = started_watch(self._settings, session)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.total = len(session.items)
@@ -117,6 +124,8 @@ class RunReporter:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._journal is not None:
             self._journal.close()
+        if self._watch is not None:
+            self._server_counters = {**self._watch.stop(), "resumed": len(self._resumed)}
         if not self._cases:
             return
         self._judge(session)
@@ -294,6 +303,7 @@ class RunReporter:
             hardware=hardware(),
             command=("pytest", *self._config.invocation_params.args),
             law_test=self._law_test,
+            server_counters=self._server_counters,
             data=described_prompts(self._config),
             prompts=self._prompts,
             prompt_tokens=self._prompt_tokens,

@@ -37,7 +37,6 @@ def configure(config: pytest.Config) -> None:
         settings = run_config(config)
         _check_models(settings)
         _check_engine(settings)
-        _check_counters(config, settings)
         _check_batch(config, settings)
         if not is_worker(config):
             note_end(config)
@@ -135,25 +134,6 @@ def _check_engine(settings: RunConfig) -> None:
     from draftproof.engines.registry import check_engine
 
     check_engine(settings)
-
-
-def _check_counters(config: pytest.Config, settings: RunConfig) -> None:
-    """Refuse counters of a whole server where several processes ask it at the same time.
-
-    Raises:
-        UsageError: Each worker would count the others' requests.
-    """
-    counts_all = settings.engine == "openai" and any(
-        name == "metrics" for name, _ in settings.engine_options
-    )
-    workers = _workers(config)
-    if counts_all and workers > 1:
-        raise UsageError(
-            f"--spec-engine-option metrics=: {workers} workers of pytest-xdist ask one server, "
-            "whose counters are of all requests together, so that each worker would count the "
-            "others' steps; run with -n 0 or -n 1, or leave metrics= out (a server that counts "
-            "each request in its answer needs none)"
-        )
 
 
 def _check_batch(config: pytest.Config, settings: RunConfig) -> None:

@@ -40,6 +40,8 @@ class RunInfo:
         data: By domain, what its suite was given: the number of prompts, how many the data has
             (older reports do not know it), a hash of their texts, and where they came from
             (`draftproof.plugin.collection.described_prompts`).
+        server_counters: What the server counted over this session, by its own metrics
+            (`draftproof.engines.server_watch.ServerWatch.stop`); None where they were not read.
         prompts: `prompt_digest` of each measured prompt, by case id; empty where it is not known.
         prompt_tokens: `token_digest` of each prompt as the target read it, chat template included,
             by case id; of cases that this session measured, later turns of conversations aside.
@@ -56,6 +58,7 @@ class RunInfo:
     hardware: Mapping[str, Any] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     law_test: Mapping[str, Any] | None = None
+    server_counters: Mapping[str, Any] | None = None
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
     prompt_tokens: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class RunInfo:
             "hardware": dict(self.hardware),
             "command": list(self.command),
             "law_test": None if self.law_test is None else dict(self.law_test),
+            "server_counters": None if self.server_counters is None else dict(self.server_counters),
             "data": {domain: dict(facts) for domain, facts in self.data.items()},
             "prompts": dict(self.prompts),
             "prompt_tokens": dict(self.prompt_tokens),

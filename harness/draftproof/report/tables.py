@@ -297,6 +297,13 @@ def _group_row(name: str, group: GroupSummary, metrics: Mapping[str, Label]) -> 
 
 
 def estimate_cell(estimate: Estimate, label: Label, sign: str = "") -> Cell:
+    """An estimate with its interval; a dash where there is none.
+
+    Args:
+        estimate: The value and its interval.
+        label: Says how many decimals are shown.
+        sign: Before the value, of one that is a bound.
+    """
     if math.isnan(estimate.value):
         return Cell(text=NOT_ESTIMABLE)
     return Cell(

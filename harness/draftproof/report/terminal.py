@@ -31,6 +31,7 @@ from draftproof.report.promise_table import (
     promise_table,
 )
 from draftproof.report.run_info import TOY_NOTICE, RunInfo
+from draftproof.report.server_lines import server_lines
 from draftproof.report.tables import (
     Table,
     accuracy_table,
@@ -110,6 +111,7 @@ def terminal_report(
         *law_lines(run),
         *reference_lines(run),
         *plain_lines(cases),
+        *server_lines(run, cases),
         *failure_lines(cases),
     ]
     if judged:

@@ -21,6 +21,7 @@ from draftproof.report.context import (
 from draftproof.report.notes import run_notes
 from draftproof.report.page.source import PageSource
 from draftproof.report.run_info import RunInfo
+from draftproof.report.server_lines import server_lines
 from draftproof.report.tables import (
     interval,
     not_estimable,
@@ -92,6 +93,7 @@ def lines(source: PageSource) -> dict[str, list[str]]:
             *law_lines(source.run),
             *reference_lines(source.run),
             *plain_lines(source.cases),
+            *server_lines(source.run, source.cases),
         ],
         "notes": run_notes(source.run, source.summary, source.cases, complete=source.complete),
         "failures": failure_lines(source.cases),
