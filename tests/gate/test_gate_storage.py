@@ -221,7 +221,8 @@ def test_a_disk_that_is_full_at_any_write_leaves_the_old_baseline_whole(
 
     monkeypatch.setattr(os, "fsync", full)
     if failing < WRITES:
-        with pytest.raises(DraftproofError, match="No space left"):
+        told = "No space left.*give another --spec-storage; the earlier baseline main is as it was"
+        with pytest.raises(DraftproofError, match=told):
             storage.save("main", less, traces=True)
         assert _files(storage) == files
     else:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from draftproof.errors import TraceError, UsageError
+from draftproof.errors import DraftproofError, TraceError, UsageError
 from draftproof.gate.exact import StepFacts
 from draftproof.gate.measured import SECONDS, MeasuredRun, measured_run
 from draftproof.report.files import write_text
@@ -92,6 +92,11 @@ class Storage:
             # From here on the baseline is the new one, and the folder that it names.
             write_text(path, json.dumps(values, allow_nan=False) + "\n")
             kept = [old for old in before if old != folder]
+        except DraftproofError as error:
+            still = f"the earlier baseline {name} is as it was" if before or path.exists() else ""
+            raise DraftproofError(
+                "; ".join(filter(None, [str(error), "or give another --spec-storage", still]))
+            ) from error
         finally:
             for unused in kept:
                 shutil.rmtree(unused, ignore_errors=True)

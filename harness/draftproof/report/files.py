@@ -161,4 +161,4 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> DraftproofError:
     why = error.strerror or str(error)
-    return DraftproofError(f"cannot write {path}: {why}; free space, or give another --report-dir")
+    return DraftproofError(f"cannot write {path}: {why}; free space, or have it written elsewhere")

@@ -101,7 +101,7 @@ def write_report(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DraftproofError(
-            f"cannot make {directory}: {error.strerror}; give another --report-dir"
+            f"cannot make {directory}: {error.strerror}; give another folder"
         ) from error
     write_atomically(directory / CASES_FILE, partial(write_cases, cases=cases))
     write_atomically(directory / STEPS_FILE, partial(write_steps, cases=cases))
