@@ -26,8 +26,12 @@ FAULT_EXIT_CODE = 1
 class DraftproofError(Exception):
     """Base of every error that draftproof raises on purpose.
 
-    Its text is one line fit for a terminal: what happened, where, and what to do.
+    Its text is one line fit for a terminal: what happened, where, and what to do. What it quotes of
+    models, data sets and engines may be anything: it is kept as `clean_text`.
     """
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(clean_text(str(text), _LONGEST_ERROR))
 
 
 class UsageError(DraftproofError):
@@ -69,6 +73,9 @@ class TraceError(DraftproofError):
 _LONGEST_TEXT = 2000
 """Characters of somebody else's text that are kept."""
 
+_LONGEST_ERROR = 20_000
+"""Characters of a whole error, which may quote several."""
+
 
 def clean_text(text: str, most: int = _LONGEST_TEXT) -> str:
     r"""Text of somebody else's, fit for a file and a terminal.
@@ -86,6 +93,13 @@ def clean_text(text: str, most: int = _LONGEST_TEXT) -> str:
         left_out = len(text) - most
         half = most // 2
         text = f"{text[:half]} … ({left_out} characters left out) … {text[-half:]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """`clean_text` of any length, for what is printed whole."""
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
     return "".join(
         character
         if character in "\n\t" or not _is_unprintable(character)

@@ -8,6 +8,7 @@ from typing import Any
 
 from draftproof.cli.outputs import require_file
 from draftproof.cli.replaying import add_costs_option, costs_of
+from draftproof.cli.result import say
 from draftproof.errors import UsageError
 from draftproof.replay.advice import advise as advise_from
 from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
@@ -85,7 +86,7 @@ def advise(arguments: argparse.Namespace) -> str:
         drafters,
         limits=limits,
         resampling=Resampling(resamples=arguments.resamples),
-        say=lambda line: print(line, flush=True),
+        say=say,
     )
     lines = [terminal_advice(advice, recording_notes(recording))]
     if arguments.budget is not None:

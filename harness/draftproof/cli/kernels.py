@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.cli.outputs import require_file
-from draftproof.cli.result import Result
+from draftproof.cli.result import Result, say
 from draftproof.errors import FAULT_EXIT_CODE, UsageError
 from draftproof.report.files import write_text
 from draftproof.report.metrics_json import strict_json
@@ -139,7 +139,7 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
     require_runnable(examination)
     done = []
     for check in examine(examination, wanted):
-        print(result_line(check), flush=True)
+        say(result_line(check))
         done.append(check)
     report = KernelReport(
         name=arguments.kernel,

@@ -12,7 +12,13 @@ from typing import Any, NoReturn
 
 from draftproof.cli.result import Result
 from draftproof.environment import versions
-from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, UsageError, unknown_value
+from draftproof.errors import (
+    USAGE_EXIT_CODE,
+    DraftproofError,
+    UsageError,
+    printable,
+    unknown_value,
+)
 from draftproof.supervision import supervised
 
 _EPILOG = """\
@@ -140,7 +146,7 @@ def _run(words: list[str]) -> int:
         return leave.code if isinstance(leave.code, int) else USAGE_EXIT_CODE
     text, code = result if isinstance(result, Result) else (result, 0)
     try:
-        print(text)
+        print(printable(text))
     except BrokenPipeError:
         # What reads the output, such as `head`, has seen enough.
         sys.stderr.close()

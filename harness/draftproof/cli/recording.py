@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from draftproof.cli.result import say
 from draftproof.cli.run_options import add_run_options, given_values, prompts_of
 from draftproof.config import BUILTIN, RunConfig
 from draftproof.data import Prompt
@@ -126,13 +127,13 @@ def record(arguments: argparse.Namespace) -> str:
         outputs=outputs,
         texts=texts,
     )
-    models = load_models(config, drafts, _say)
-    recording = make_recording(plan, arguments.out, models, _say)
+    models = load_models(config, drafts, say)
+    recording = make_recording(plan, arguments.out, models, say)
     lines = [_summary(arguments.out, recording)]
     if not arguments.no_costs:
         from draftproof.replay.timing import measure_costs
 
-        costs = measure_costs(models, config, _spread(prompts_of(config)), _say)
+        costs = measure_costs(models, config, _spread(prompts_of(config)), say)
         costs.save(arguments.out / COSTS_FILE)
         lines.append(f"Costs: {arguments.out / COSTS_FILE}")
         lines += costs.lines()
@@ -197,7 +198,3 @@ def _summary(folder: Path, recording: Any) -> str:
         f"Recording: {folder}{label}\n{len(recording.cases)} prompts, {tokens} tokens; {kept}; "
         f"{size:.0f} bytes a token on disk"
     )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

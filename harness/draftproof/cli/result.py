@@ -1,8 +1,10 @@
-"""What a command prints last, and its exit code."""
+"""What a command prints while it runs and at its end, and its exit code."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from draftproof.errors import printable
 
 
 class Result(NamedTuple):
@@ -15,3 +17,8 @@ class Result(NamedTuple):
 
     text: str
     exit_code: int = 0
+
+
+def say(line: str) -> None:
+    """Print a line at once, whatever it quotes of models and engines."""
+    print(printable(line), flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.cli.outputs import require_file
-from draftproof.cli.result import Result
+from draftproof.cli.result import Result, say
 from draftproof.errors import FAULT_EXIT_CODE
 from draftproof.report.files import write_text
 from draftproof.report.metrics_json import strict_json
@@ -122,18 +122,18 @@ def selftest(arguments: argparse.Namespace) -> Result:
         return Result("\n".join(lines))
     require_file("--json", arguments.json)
     require_file("--markdown", arguments.markdown)
-    subject = make_subject(RunConfig(), prompts=arguments.limit, report=_say)
+    subject = make_subject(RunConfig(), prompts=arguments.limit, report=say)
     around = Surroundings(
         pair=subject.pair, prompts=subject.prompts, law_tokens=_LAW_TOKENS[arguments.all]
     )
     scores = []
     for score in examine(mutants, around, all_instruments=arguments.all):
-        _say(result_line(score))
+        say(result_line(score))
         scores.append(score)
     alarms = None
     if arguments.false_alarms:
         controls = [mutant for mutant in chosen() if mutant.lossless]
-        alarms = false_alarms(controls, around, runs=arguments.false_alarms, tell=_say)
+        alarms = false_alarms(controls, around, runs=arguments.false_alarms, tell=say)
     found = SelfTest(
         scores=tuple(scores),
         all_instruments=arguments.all,
@@ -162,9 +162,7 @@ def _random(arguments: argparse.Namespace) -> Result:
     if arguments.list:
         mutants = sample(every, arguments.random, arguments.seed)
         return Result("\n".join(f"{mutant.name:<32} {mutant}" for mutant in mutants))
-    found = examine_sample(
-        arguments.random, arguments.seed, arguments.resume, arguments.typed, _say
-    )
+    found = examine_sample(arguments.random, arguments.seed, arguments.resume, arguments.typed, say)
     text = f"{table(found, sizes(every))}\n\n{summary(found, sizes(every), arguments.seed)}"
     if arguments.markdown is not None:
         write_text(arguments.markdown, text + "\n")
@@ -175,10 +173,6 @@ def _again(arguments: argparse.Namespace) -> Result:
     """Examine the survivors of an earlier sample again."""
     from draftproof.selftest.random_faults import Ending, examine_again
 
-    found = examine_again(arguments.again, _say)
+    found = examine_again(arguments.again, say)
     left = sum(entry.ending == Ending.SURVIVED for entry in found)
     return Result(f"\nof {len(found)} changes that survived before, {left} survive now")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

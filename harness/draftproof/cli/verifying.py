@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.cli.outputs import require_file
-from draftproof.cli.result import Result
+from draftproof.cli.result import Result, say
 from draftproof.cli.run_options import add_run_options, given_values
 from draftproof.config import RunConfig
 from draftproof.errors import FAULT_EXIT_CODE, UsageError
@@ -105,11 +105,11 @@ def verify(arguments: argparse.Namespace) -> Result:
     names = chosen(arguments.check, CHECKS)
     require_file("--json", arguments.json)
     require_file("--markdown", arguments.markdown)
-    subject = make_subject(config, prompts=None, report=_say, to_the_end=not arguments.fail_fast)
+    subject = make_subject(config, prompts=None, report=say, to_the_end=not arguments.fail_fast)
     done = []
     with closing(subject):
         for check in examine(subject, names):
-            _say(result_line(check))
+            say(result_line(check))
             done.append(check)
             if arguments.fail_fast and check.finding.status is Status.FAILED:
                 break
@@ -130,7 +130,3 @@ def _settings(arguments: argparse.Namespace) -> RunConfig:
             "--law-alpha: 0 would fail no engine; to leave a check out, choose others with --check"
         )
     return settings_of(values)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from draftproof.data.json_lines import json_lines
 from draftproof.data.record import Row
-from draftproof.data.unpacking import parquet_rows, unpacked
+from draftproof.data.unpacking import arrow_rows, parquet_rows, unpacked
 from draftproof.errors import DataError
 
 FORMATS = (
@@ -85,9 +85,11 @@ def _rows_of_folder(path: Path) -> Iterator[Any]:
 
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        for file in state["_data_files"]:
-            with pyarrow.memory_map(str(path / file["filename"])) as source:
-                yield from pyarrow.ipc.open_stream(source).read_all().to_pylist()
+        names = [str(file["filename"]) for file in state["_data_files"]]
+        for name in names:
+            if name != Path(name).name:
+                raise DataError(f"{path}: state.json names {name!r}, which is not in this folder")
+        yield from arrow_rows(path / name for name in names)
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         splits = [child.name for child in sorted(path.glob("*/state.json"))]
         hint = (

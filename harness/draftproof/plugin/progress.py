@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from draftproof.errors import printable
 from draftproof.trace import CaseRecord, Verdict
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -87,7 +88,7 @@ def print_line(config: pytest.Config, line: str) -> None:
     writer = config.get_terminal_writer()
     if writer.width_of_current_line:
         writer.line()
-    terminal.write_line(f"draftproof: {line}")
+    terminal.write_line(printable(f"draftproof: {line}"))
 
 
 def _clock_text(seconds: float) -> str:

@@ -12,7 +12,13 @@ import pytest
 
 from draftproof.config import BUILTIN, RunConfig
 from draftproof.environment import hardware, versions
-from draftproof.errors import USAGE_EXIT_CODE, DraftproofError, TraceError, UsageError
+from draftproof.errors import (
+    USAGE_EXIT_CODE,
+    DraftproofError,
+    TraceError,
+    UsageError,
+    printable,
+)
 from draftproof.journal import Journal, was_begun
 from draftproof.plugin.carried import attached_record, begun_case
 from draftproof.plugin.collection import described_prompts
@@ -159,7 +165,7 @@ class RunReporter:
         if self._report is None:
             terminalreporter.write_line("Nothing was measured: no test ran a case to its end.")
             return
-        for line in self._report.terminal_text.splitlines():
+        for line in printable(self._report.terminal_text).splitlines():
             terminalreporter.write_line(line)
         self._print_gate(terminalreporter)
         terminalreporter.write_line(f"Report: {_shown(self._directory)}")
@@ -195,7 +201,7 @@ class RunReporter:
             terminalreporter.write_line(f"ERROR: {self._gate_problem}", red=True)
         if gate.comparison is not None:
             terminalreporter.section("draftproof: gate")
-            for line in terminal_comparison(gate.comparison).splitlines():
+            for line in printable(terminal_comparison(gate.comparison)).splitlines():
                 terminalreporter.write_line(line)
         if gate.page is not None:
             terminalreporter.write_line(f"Comparison: {_shown(gate.page)}")

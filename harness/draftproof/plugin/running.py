@@ -19,6 +19,7 @@ from draftproof.errors import (
     TemplateError,
     error_text,
     is_out_of_memory,
+    printable,
 )
 from draftproof.plugin.case import Case
 from draftproof.plugin.junit import case_properties
@@ -82,7 +83,8 @@ class Outcome:
         if record.contradictions:
             problems.append(contradiction_lines(record))
         if problems:
-            pytest.fail(f"{record.case_id}: " + "\n".join(problems), pytrace=False)
+            text = f"{record.case_id}: " + "\n".join(problems)
+            pytest.fail(printable(text), pytrace=False)
 
 
 def budget_drafts(config: RunConfig) -> list[str]:
@@ -270,7 +272,7 @@ class Speculation:
             reason = _OUT_OF_MEMORY if is_out_of_memory(error) else error_text(error)
             if not isinstance(error, DraftproofError) and reason is not _OUT_OF_MEMORY:
                 raise
-        pytest.fail(f"{prompt.prompt_id}: {reason}", pytrace=False)
+        pytest.fail(printable(f"{prompt.prompt_id}: {reason}"), pytrace=False)
 
     def _upcoming(self, prompt_id: str) -> Iterator[Prompt]:
         """The prompts of the tests that come after one that is running, in their order."""

@@ -10,7 +10,7 @@ import pytest
 from draftproof.budget import NO_MODEL
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names
-from draftproof.errors import DraftproofError, UsageError, unknown_value
+from draftproof.errors import DraftproofError, UsageError, printable, unknown_value
 from draftproof.laws import labelled
 from draftproof.plugin.collection import (
     check_real_data,
@@ -63,7 +63,7 @@ def header(config: pytest.Config) -> list[str]:
     lines = list(notes)
     if given(config, "report"):
         lines.insert(0, _settings_line(config.stash[RUN_CONFIG]))
-    return [f"draftproof: {line}" for line in lines]
+    return [printable(f"draftproof: {line}") for line in lines]
 
 
 def _settings_line(settings: RunConfig) -> str:

@@ -229,3 +229,67 @@ def test_very_many_empty_rows_of_parquet_are_refused(tmp_path, monkeypatch):
     assert path.stat().st_size < 10_000
     with pytest.raises(DataError, match="unpacks to more than"):
         own_records(path, {})
+
+
+def saved_folder(folder, table, **options):
+    """A folder as `save_to_disk` writes it, of a table that it would not write."""
+    folder.mkdir()
+    with pyarrow.ipc.new_stream(
+        folder / "data.arrow", table.schema, options=pyarrow.ipc.IpcWriteOptions(**options)
+    ) as writer:
+        writer.write_table(table)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    return folder
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "message"),
+    [
+        (lambda: pyarrow.array([LONG] * 100), {"compression": "zstd"}, "is compressed"),
+        (
+            lambda: pyarrow.array([LONG] * 2000).dictionary_encode(),
+            {},
+            "has a column of the type dictionary",
+        ),
+        (
+            lambda: pyarrow.array([[LONG]] * 2, pyarrow.list_(pyarrow.string_view())),
+            {},
+            "has a column of the type string_view",
+        ),
+        (
+            lambda: pyarrow.nulls(1_000_000, pyarrow.null()),
+            {},
+            "unpacks to more than 4,194,304 bytes",
+        ),
+        (lambda: pyarrow.array([LONG] * 50), {}, "unpacks to more than 4,194,304 bytes"),
+    ],
+)
+def test_a_folder_of_save_to_disk_is_bounded(tmp_path, monkeypatch, column, options, message):
+    monkeypatch.setattr("draftproof.data.unpacking.LARGEST_BYTES", 4 << 20)
+    folder = saved_folder(tmp_path / "saved", pyarrow.table({"prompt": column()}), **options)
+    with pytest.raises(DataError, match=message):
+        own_records(folder, {})
+
+
+@pytest.mark.parametrize("name", ["../else.arrow", "/else.arrow", "sub/else.arrow"])
+def test_a_folder_of_save_to_disk_leads_nowhere_else(tmp_path, name):
+    folder = saved_folder(tmp_path / "saved", pyarrow.table({"prompt": ["a"]}))
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+    with pytest.raises(DataError, match="which is not in this folder"):
+        own_records(folder, {})
+
+
+def test_damaged_arrow_data_is_named(tmp_path):
+    folder = saved_folder(tmp_path / "saved", pyarrow.table({"prompt": ["a b c", "d"]}))
+    data = (folder / "data.arrow").read_bytes()
+    refused = 0
+    for place in range(0, len(data), 7):
+        (folder / "data.arrow").write_bytes(data[:place] + b"\xff" + data[place + 1 :])
+        try:
+            own_records(folder, {})
+        except DataError:
+            refused += 1
+    assert refused > 10
