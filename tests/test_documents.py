@@ -107,6 +107,20 @@ def test_the_plans_of_the_fleet_page_are_what_its_commands_print():
     assert stated == found
 
 
+def test_the_figures_of_chaos_are_those_of_the_committed_run():
+    page = runpy.run_path(str(ROOT / "docs" / "make_chaos.py"))
+    text = page["PAGE"].read_text(encoding="utf-8")
+    assert page["updated"](text) == text
+    found = {
+        "command": "c", "hardware": {"cpu": "x", "cpus": 2},
+        "versions": {"python": "3", "pytest": "9"},
+        "kinds": {"kill": {"tried": 5, "lost": [{"attack": "one", "lost": "a\ncase"}]}},
+    }  # fmt: skip
+    written = page["table"](found)
+    assert "| kill | 5 | 1 |" in written
+    assert written.endswith("- one: a case")
+
+
 def test_the_options_of_the_data_page_are_understood():
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     for text in re.findall(r"--spec-prompts ([^\s`]+)", page):

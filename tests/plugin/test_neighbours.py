@@ -107,20 +107,32 @@ def test_rerun(beside, pytester):
     assert measured(pytester) == ALL
 
 
-SLEEPS = FAILS_ONCE.replace('raise OSError("the network was away")', "__import__('time').sleep(60)")
+SLEEPS = FAILS_ONCE.replace('raise OSError("the network was away")', "__import__('time').sleep(99)")
+
+LIMITED = """
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "letters/1" in item.name:
+            item.add_marker(pytest.mark.timeout(15))
+"""
 
 
 def test_a_test_that_takes_too_long_fails_alone(beside, pytester):
-    code, text = beside("pytest_timeout", "--timeout=20", suite=SLEEPS)
+    pytester.makeconftest(LIMITED)
+    code, text = beside("pytest_timeout", suite=SLEEPS)
     assert code == 1, text
-    assert "Timeout (>20.0s)" in text
+    assert "Timeout (>15.0s)" in text
     assert "2 passed" in text
     assert measured(pytester) == ALL
 
 
 def test_a_run_that_a_timeout_ends_is_no_whole_one(beside, pytester):
     """By the method `thread`, the plugin ends the whole process."""
-    code, text = beside("pytest_timeout", "--timeout=20", "--timeout-method=thread", suite=SLEEPS)
+    pytester.makeconftest(LIMITED)
+    code, text = beside("pytest_timeout", "--timeout-method=thread", suite=SLEEPS)
     assert code != 0, text
     saved = load_run(pytester.path / "out")
     assert not saved.complete

@@ -2,8 +2,10 @@
 
 An engine runs in a thread of its own, so that one that hangs can be left behind. A thread cannot be
 ended from outside, and what it still does to the models it shares cannot be known: so an engine
-that hung is not asked again, and each later case says so. One that takes the whole process with it
-(a crash in native code) is survived by running under pytest-xdist, whose worker dies alone.
+that hung is not asked again, and each later case says so; and while its thread is left behind, the
+process may grow by a share of the free memory only, so that the report is still written. One that
+takes the whole process with it (a crash in native code) is survived by running under pytest-xdist,
+whose worker dies alone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from draftproof.engines.memory_bound import MemoryBound
 from draftproof.engines.protocol import (
     BatchEngine,
     CancellingEngine,
@@ -78,9 +81,13 @@ class GuardedEngine:
         self._stop_token_ids = stop_token_ids
         self._hung = ""
         self._described: dict[str, Any] = {}
+        self._left_behind = MemoryBound()
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._thread = threading.Thread(
-            target=_serve, args=(self._work,), name=f"engine {engine.name}", daemon=True
+            target=_serve,
+            args=(self._work, self._left_behind),
+            name=f"engine {engine.name}",
+            daemon=True,
         )
         self._thread.start()
 
@@ -168,6 +175,7 @@ class GuardedEngine:
             self._described = future.result(_ASIDE_SECONDS)
         except TimeoutError:
             self._hung = f"it did not describe itself within {_ASIDE_SECONDS:g} s"
+            self._left_behind.hold()
             self._described = {**self._described, "problem": self._hung}
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not future.done():
@@ -231,6 +239,9 @@ class GuardedEngine:
                 if len(requests) > 1:
                     asked += f" and the {len(requests) - 1} requests after it"
                 self._hung = f"it gave no answer to {asked} within {timeout:g} s"
+                self._left_behind.hold()
+                if future.done():
+                    self._left_behind.release()
                 raise EngineError(
                     f"{self.name} hangs: {self._hung}; give it longer with --spec-engine-timeout"
                 ) from error
@@ -274,13 +285,17 @@ def raised_at(error: BaseException, engine: object) -> str:
     return f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
 
 
-def _serve(work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+def _serve(
+    work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]], left_behind: MemoryBound
+) -> None:
     while True:
         future, call = work.get()
         try:
             future.set_result(call())
         except BaseException as error:  # an engine may raise anything, SystemExit included
             future.set_exception(error)
+        del call
+        left_behind.release()
 
 
 def _needs(

@@ -3,7 +3,10 @@
 import itertools
 import json
 import math
+import resource
+import sys
 import threading
+import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -366,6 +369,37 @@ def test_what_an_engine_says_of_itself_can_be_stored(described, found):
     kept = GuardedEngine(engine, timeout=5).describe()
     assert kept == {**found, "name": "scripted"}
     json.dumps(kept, allow_nan=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_a_thread_that_is_left_behind_cannot_take_all_memory(ask, monkeypatch):
+    """It meets a MemoryError, and the process goes on as before."""
+    monkeypatch.setattr("draftproof.engines.memory_bound.GROWTH", 0.01)
+    before, taken, ended = resource.getrlimit(resource.RLIMIT_DATA), [], threading.Event()
+
+    def act(request):
+        hung.wait(60)
+        try:
+            for _ in range(2000):
+                taken.append(bytearray(1 << 26))  # noqa: PERF401 - kept while it grows
+        finally:
+            ended.set()
+
+    hung = threading.Event()
+    guarded = GuardedEngine(Scripted(act), timeout=0.2)
+    with pytest.raises(EngineError, match="hangs"):
+        guarded.speculate(ask())
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] != before[0]
+    hung.set()
+    assert ended.wait(60)
+    assert len(taken) < 2000
+    taken.clear()
+    with pytest.raises(EngineError, match="is not asked any more"):
+        guarded.speculate(ask())
+    until = time.monotonic() + 60
+    while resource.getrlimit(resource.RLIMIT_DATA) != before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_an_engine_that_does_not_close_fails_nothing(monkeypatch):
