@@ -61,9 +61,10 @@ def test_a_sound_server_passes_in_batches(subject):
     ids=["settings", "limit", "seeds", "prefixes", "swapped", "cancelled", "acceptance"],
 )
 def test_what_is_right_alone_and_wrong_in_a_crowd_is_found(subject, faults, says):
-    first_only = replace(subject, to_the_end=False)
+    # The same beginnings stand in other crowds, too: which of them shows it first is chance.
+    asked = replace(subject, to_the_end="same beginning" in says)
     for name in ("greedy output", ALONE):
-        examined, _ = found(first_only, name, **faults)
+        examined, _ = found(asked, name, **faults)
         wanted = Status.PASSED if name != ALONE else Status.FAILED
         assert examined.finding.status is wanted, result_line(examined)
     assert any(says in line for line in examined.finding.lines), examined.finding.lines

@@ -312,6 +312,7 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         "facts of nodes",
         "acceptance counts",
         "log-probabilities",
+        "rows and single sequences",
         "law of the output",
         "law of the output under filters",
         "ends above temperature 0",

@@ -239,10 +239,12 @@ def test_a_disk_that_is_full_leaves_a_whole_journal(tmp_path, room):
     assert [case.case_id for case in read_journal(path).cases] == ["code/0", "code/2"]
 
 
-@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
-def test_no_number_that_json_lacks_is_written(tmp_path, seconds):
+@pytest.mark.parametrize("field", ["seconds", "untold_seconds"])
+def test_no_number_that_json_lacks_is_written(tmp_path, field):
+    """Seconds that are not told are NaN, and null in JSON; an infinity is nothing there."""
     path = tmp_path / "journal.jsonl"
-    output = DecodedOutput(token_ids=(1,), stop_reason="length", seconds=seconds)
+    numbers = {"seconds": 1.0, field: float("inf")}
+    output = DecodedOutput(token_ids=(1,), stop_reason="length", **numbers)
     odd = CaseRecord(
         case_id="x", domain="code", prompt_tokens=1, verdict=Verdict.IDENTICAL, plain=output
     )

@@ -39,6 +39,7 @@ def measured(accepted, drafted, domain="code"):
     zeros = np.zeros(len(accepted))
     totals = dict.fromkeys(TOTALS, zeros)
     totals.update(accepted=accepted, drafted=drafted, steps=drafted / 4)
+    totals["accepted_of_drafted"] = accepted
     totals["committed_tokens"] = accepted + drafted / 4
     names = tuple(f"{domain}/{row:05}" for row in range(len(accepted)))
     return MeasuredRun(

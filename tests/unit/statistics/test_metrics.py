@@ -93,6 +93,7 @@ def test_every_sum_of_a_prompt_worked_by_hand():
         "steps": 3,
         "drafted": 6,
         "accepted": 3,
+        "accepted_of_drafted": 3,
         "committed_tokens": 4,
         "path_steps": 2,
         "path_length": 0.5 + 0.5 * 0.5,
