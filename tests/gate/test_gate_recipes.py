@@ -108,7 +108,7 @@ commands = parser.add_subparsers(required=True)
 listing = commands.add_parser("list")
 for option in ("workflow", "branch", "event", "status", "limit", "json", "jq"):
     listing.add_argument(f"--{option}", required=True)
-listing.set_defaults(do=lambda given: print("4217"))
+listing.set_defaults(do=lambda given: os.environ.get("GH_HAS_NO_RUN") or print("4217"))
 download = commands.add_parser("download")
 download.add_argument("run", choices=["4217"])
 download.add_argument("--name", choices=["spec-baseline"], required=True)
@@ -200,7 +200,9 @@ def saved(shell, checkout):
 
 
 def test_on_the_main_branch_both_recipes_install_and_run_the_line_that_is_executed_here(saved):
-    assert commands(github_steps("push")) == [INSTALL, SAVE]
+    install, fetch, measure = commands(github_steps("push"))
+    assert (install, measure) == (INSTALL, SAVE)
+    assert "--dir .draftproof" in fetch
     jobs = gitlab_jobs()
     assert jobs[".speculation"]["before_script"] == [INSTALL]
     assert jobs["speculation-baseline"]["script"] == [SAVE]
@@ -213,6 +215,24 @@ def test_on_the_main_branch_both_recipes_install_and_run_the_line_that_is_execut
     assert kept["include-hidden-files"], "the folder's name starts with a dot"
     for path in (kept["path"], *jobs[".speculation"]["artifacts"]["paths"]):
         assert any((saved / path).iterdir())
+    for path in jobs[".speculation"]["artifacts"]["reports"].values():
+        assert (saved / path).is_file()
+    [history] = jobs["speculation-baseline"]["cache"]["paths"]
+    assert len((saved / history).read_text().splitlines()) == 1
+    assert "block efficiency over commits" in (saved / "spec-report/history.html").read_text()
+    assert (saved / "spec-report" / "tables" / "figures.csv").is_file()
+    assert (saved / "spec-report" / "badge.svg").read_text().startswith("<svg")
+
+
+def test_on_the_main_branch_the_history_of_before_is_gone_on_with(shell, checkout, saved):
+    """The first run finds no artefact; a later one finds the last's."""
+    _, fetch, _ = commands(github_steps("push"))
+    folder = checkout("first")
+    assert shell(fetch, folder, GH_HAS_NO_RUN="1").returncode == 0
+    assert not (folder / ".draftproof").exists()
+    done = shell(fetch, folder, ARTEFACT=str(saved / ".draftproof"))
+    assert done.returncode == 0, done.stderr
+    assert (folder / ".draftproof" / "history.jsonl").is_file()
 
 
 def test_the_github_recipe_compares_a_pull_request(shell, checkout, saved):
@@ -230,7 +250,18 @@ def test_the_github_recipe_compares_a_pull_request(shell, checkout, saved):
         done = shell(line, folder, **environment)
         assert done.returncode == 0, line + done.stdout + done.stderr
     assert "GATE PASSED: this run against main, 36 cases" in done.stdout
-    assert (folder / "summary.md").read_text().startswith("# GATE PASSED")
+    summary = (folder / "summary.md").read_text()
+    assert summary.startswith("# GATE PASSED")
+    assert "# draftproof: builtin" in summary
+    # Whatever the run prints is no command: they are off from before it until after it.
+    printed = done.stdout.splitlines()
+    stop = next(i for i, line in enumerate(printed) if line.startswith("::stop-commands::"))
+    again = printed.index(f"::{printed[stop].rpartition('::')[2]}::")
+    begun = next(i for i, line in enumerate(printed) if "test session starts" in line)
+    ended = next(i for i, line in enumerate(printed) if "GATE PASSED" in line)
+    assert stop < begun < ended < again
+    # What is not in the figures is said where the job is looked at.
+    assert any(line.startswith("::warning title=draftproof::code") for line in printed[again:])
     (report,) = (step["with"]["path"] for step in steps if step.get("if") == "always()")
     assert (folder / report / "comparison.html").is_file()
     assert "--workflow speculation.yml " in lines[0]

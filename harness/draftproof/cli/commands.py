@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from draftproof.cli.text import peer_lines
-from draftproof.errors import DraftproofError, TraceError, unknown_value
+from draftproof.errors import TraceError, unknown_value
 from draftproof.report import (
-    PageSource,
     SavedRun,
     load_run,
-    metrics_document,
-    open_page,
-    terminal_report,
-    write_page,
 )
 from draftproof.report.context import settings_line, study_lines
 from draftproof.report.metrics_json import strict_json
@@ -23,13 +17,11 @@ from draftproof.report.notes import (
     prompt_counts,
     prompt_lines,
     refused_lines,
-    run_notes,
 )
-from draftproof.report.promise_table import judged_promises
 from draftproof.report.run_info import TOY_NOTICE
 from draftproof.report.study_json import peer_json, study_json
 from draftproof.report.terminal import terminal_findings
-from draftproof.statistics import PEERS, Resampling, Study, as_peers, in_domain_order, summarise
+from draftproof.statistics import PEERS, Resampling, Study, as_peers, in_domain_order
 from draftproof.statistics import study as study_of
 
 
@@ -109,43 +101,6 @@ def study(arguments: argparse.Namespace) -> str:
         )
     blocks += study_lines(found)
     return "\n\n".join(blocks)
-
-
-def report(arguments: argparse.Namespace) -> str:
-    """``draftproof report``: the terminal's report of a saved run, and its page made again.
-
-    Raises:
-        TraceError: There is no run to read.
-    """
-    saved = _load(arguments)
-    resampling = Resampling(resamples=arguments.resamples)
-    summary, found = summarise(saved.cases, resampling), _study(saved, resampling)
-    if arguments.json:
-        notes = run_notes(saved.run, summary, saved.cases, complete=saved.complete)
-        return _json(metrics_document(summary, found, notes, saved.cases))
-    promised = judged_promises(saved.run, summary, saved.cases)
-    text = terminal_report(
-        saved.run, summary, saved.cases, found, promised=promised, complete=saved.complete
-    )
-    source = PageSource(
-        run=saved.run,
-        cases=saved.cases,
-        summary=summary,
-        study=found,
-        texts=saved.texts,
-        promised=promised,
-        complete=saved.complete,
-    )
-    return text + "\n\n" + _page(saved.directory, source, is_opened=arguments.open)
-
-
-def _page(directory: Path, source: PageSource, *, is_opened: bool) -> str:
-    """Make the page; a folder that cannot be written does not keep the figures from the reader."""
-    try:
-        path = write_page(directory, source)
-    except DraftproofError as error:
-        return f"The page was not made: {error}"
-    return f"Page: {path}" + (f"\n{open_page(path)}" if is_opened else "")
 
 
 def _load(arguments: argparse.Namespace) -> SavedRun:

@@ -28,6 +28,7 @@ folder will do: what its journal holds is read.
 
 examples:
   draftproof report reports/latest --open
+  draftproof report reports/latest --csv tables --badge badge.svg --openmetrics metrics.txt
   draftproof metrics reports/latest --as vllm,sglang
   draftproof study reports/latest --json > study.json
   draftproof compare main reports/latest --fail acceptance_rate:-0.02
@@ -50,7 +51,7 @@ used, 7 no gate failed and one is inconclusive.
 _HANDLERS = {
     "metrics": "commands.metrics",
     "study": "commands.study",
-    "report": "commands.report",
+    "report": "reporting.report",
     "compare": "comparing.compare",
     "concurrency": "concurrency.concurrency",
     "plan": "planning.plan",
@@ -62,6 +63,7 @@ _HANDLERS = {
     "advise": "advising.advise",
     "verify-kernel": "kernels.verify_kernel",
     "selftest": "selftesting.selftest",
+    "schema": "schemas.schema",
     "docs": "documents.docs",
 }
 """What runs each command: a module beside this one, imported for its own commands only."""
@@ -166,6 +168,8 @@ def build_parser() -> argparse.ArgumentParser:
         planning,
         recording,
         replaying,
+        reporting,
+        schemas,
         selftesting,
         verifying,
     )
@@ -207,11 +211,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser(
         "report",
-        help="the report of a saved run, again: in the terminal and as report.html",
+        help="the report of a saved run, again: in the terminal, as report.html, or for other "
+        "programs",
         description="The terminal's report of a saved run, as it was printed when the run ended; "
-        "and its page, report.html in the run's folder, made again.",
+        "and its page, report.html in the run's folder, made again; or, for other programs, its "
+        "tables, figures, badge and annotations.",
     )
-    report.add_argument("--open", action="store_true", help="open the page in the browser")
+    reporting.add_options(report)
     comparing.add_parser(commands)
     concurrency.add_parser(commands)
     planning.add_parser(commands)
@@ -223,6 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     advising.add_parser(commands)
     kernels.add_parser(commands)
     selftesting.add_parser(commands)
+    schemas.add_parser(commands)
     documents.add_parser(commands)
     for command in (metrics, study, report):
         command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 from draftproof.errors import TraceError
 from draftproof.gate.identity import engine_facts, timing_facts
 from draftproof.history.provenance import Provenance
-from draftproof.report.labels import METRIC_LABELS, OVERALL
+from draftproof.report.labels import METRIC_LABELS, OVERALL, VERDICT_LABELS
 from draftproof.report.notes import prompt_counts
 from draftproof.report.run_info import RunInfo
 from draftproof.report.writing import Report
@@ -180,10 +180,7 @@ def history_entry(
             if (lacking := count.errors + count.not_run)
         },
         measured=summary.overall.prompts,
-        verdicts={
-            verdict: getattr(verdicts, verdict)
-            for verdict in ("identical", "numerical", "algorithmic", "sampled", "errors")
-        },
+        verdicts={verdict: getattr(verdicts, verdict) for verdict in VERDICT_LABELS},
         gates=gates,
         figures={
             scope: dict(_figures({**group.metrics, SPEEDUP: speedups.get(scope)}))

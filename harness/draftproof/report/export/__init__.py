@@ -1,0 +1,1 @@
+"""Reports for other programs: tables, metrics, a badge, annotations, and loggers."""
