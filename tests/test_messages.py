@@ -111,7 +111,7 @@ def test_every_advised_option_of_a_pytest_run_is_one():
     commands = (
         "verify", "compare", "plan", "selftest", "metrics", "record", "replay", "advise",
         "verify-kernel", "import",
-        "history",
+        "history", "report",
     )  # fmt: skip
     own = {flag for name in commands for flag in flags_of(name)}
     seen = 0
