@@ -12,6 +12,8 @@ from draftproof.errors import DataError, clean_text
 _LARGEST = 2**53
 """What every reader of JSON takes for the same whole number."""
 _MOST_VALUES = 2**20
+_LARGEST_NUMBER = 1e15
+"""More than any span of time or rate that is measured."""
 _SHOWN = 40
 
 
@@ -57,9 +59,17 @@ class Fields:
             count_of(f"{self._place(name)}[{index}]", value) for index, value in enumerate(values)
         )
 
+    def lengths(self, name: str) -> tuple[int, ...]:
+        """A list of numbers of tokens, each of one step."""
+        values = self.counts(name)
+        for index, value in enumerate(values):
+            if value > _MOST_VALUES:
+                raise DataError(f"{self._place(name)}[{index}]: no step makes {value} tokens")
+        return values
+
     def number(self, name: str) -> float:
         """A finite number, 0 or more."""
-        return _number(self._place(name), self._needed(name))
+        return _measured(self._place(name), self._needed(name))
 
     def number_or_nan(self, name: str) -> float:
         """A finite number, 0 or more; NaN where it is missing or null."""
@@ -71,7 +81,7 @@ class Fields:
         if not isinstance(values, list):
             raise _wrong(self._place(name), "a list of numbers", values)
         return tuple(
-            _number(f"{self._place(name)}[{index}]", value) for index, value in enumerate(values)
+            _measured(f"{self._place(name)}[{index}]", value) for index, value in enumerate(values)
         )
 
     def text(self, name: str) -> str:
@@ -167,6 +177,13 @@ def _number(where: str, value: Any) -> float:
         raise DataError(f"{where}: the number is too large to have been measured")
     if number < 0:
         raise DataError(f"{where}: {number:g} is negative, which no count and no time can be")
+    return number
+
+
+def _measured(where: str, value: Any) -> float:
+    number = _number(where, value)
+    if number > _LARGEST_NUMBER:
+        raise DataError(f"{where}: {number:.3g} is too large to have been measured")
     return number
 
 

@@ -103,6 +103,9 @@ def _is_error(document: Document) -> bool:
 
 
 def _with_cases(found: Format, documents: Sequence[Document], results: Results) -> Results:
+    for case in results.cases:
+        if problem := domain_problem(case.domain):
+            raise DataError(f"{documents[0].where}: {case.case_id}: {problem} with --domain")
     if any(case.counts is not None for case in results.cases):
         return results
     reasons = [case.message for case in results.cases][:1] or list(results.notes)[:1]

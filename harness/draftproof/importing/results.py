@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
 
 from draftproof.errors import DataError, clean_text
 from draftproof.importing.documents import Document
@@ -16,6 +18,8 @@ UNKNOWN = "unknown"
 """The domain of requests of which nothing says what they are about."""
 WHOLE_RUN = "all requests"
 """Id of the one case of a file that tells the sums over its requests alone."""
+_MOST, _LONGEST_PROMPT = 2**53, 2**31 - 1
+"""The largest numbers that a report has room for."""
 _STATED = 1e-3
 """How far a figure that a file states may be from what its counters come to: it may be rounded."""
 
@@ -91,7 +95,13 @@ def measured_case(
         stop_reason: As in `DecodedOutput`.
         engine: What decoded it.
         stated: Where figures that the file states leave its counters.
+
+    Raises:
+        DataError: A number has no room in a report.
     """
+    numbers = [value for value in asdict(counts).values() if isinstance(value, int)]
+    if max(*numbers, length or 0) > _MOST or (prompt_tokens or 0) > _LONGEST_PROMPT:
+        raise DataError(f"{case_id}: a number of tokens or steps that nothing can have counted")
     output = DecodedOutput(
         token_ids=(),
         stop_reason=stop_reason,
@@ -144,7 +154,7 @@ def histogram_of(lengths: Sequence[int]) -> tuple[int, ...]:
         >>> histogram_of([0, 2, 2])
         (1, 0, 2)
     """
-    return tuple(lengths.count(length) for length in range(max(lengths, default=-1) + 1))
+    return tuple(np.bincount(np.array(lengths, np.int64)).tolist())
 
 
 def require_distinct(cases: Sequence[tuple[str, CaseRecord]], what: str) -> list[CaseRecord]:

@@ -84,7 +84,7 @@ def _case(fields: Fields, choice: Fields, domain: str | None) -> CaseRecord:
             f"{choice.where}: there are no 'accept_lengths'; the file is of another version, or of "
             "EAGLE's own scripts, and tells no steps"
         )
-    lengths = choice.counts("accept_lengths")
+    lengths = choice.lengths("accept_lengths")
     kept = [max(0, length - 1) for length in lengths]
     seconds = choice.numbers("wall_time") if "wall_time" in choice else (math.nan,)
     counts = Counts(

@@ -53,7 +53,7 @@ def _read_answers(documents: Sequence[Document], domain: str | None) -> Results:
             why = fields.text_or_empty("error_message")
             cases.append((document.where, failed_case(case_id, own, why)))
             continue
-        chunks = fields.counts("acceptance_lengths")
+        chunks = fields.lengths("acceptance_lengths")
         if not chunks:
             empty += 1
             continue

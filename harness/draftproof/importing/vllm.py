@@ -49,7 +49,7 @@ def acceptance_counts(fields: Fields) -> tuple[Counts, list[str]]:
         )
     )
     if "per_step_accepted" in fields:
-        kept = fields.counts("per_step_accepted")
+        kept = fields.lengths("per_step_accepted")
         if lengths is not None and histogram_of(kept) != lengths:
             stated.append("per_step_accepted is not what acceptance_histogram counts")
         lengths = histogram_of(kept)

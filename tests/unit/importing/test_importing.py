@@ -15,7 +15,7 @@ from draftproof.errors import DataError, UsageError
 from draftproof.importing import FORMATS, imported_run, read_results
 from draftproof.report import load_run
 from draftproof.report.writing import write_report
-from draftproof.statistics import as_peers, summarise
+from draftproof.statistics import PEERS, as_peers, summarise
 from draftproof.statistics.resampling import Resampling
 from draftproof.trace import Verdict
 
@@ -331,3 +331,67 @@ def test_ordered_lists_of_steps_alone_are_read(tmp_path):
     assert overall.metrics["acceptance_rate_drafted"].value == near(Fraction(4, 9))
     # Neither the output's length nor its steps are told.
     assert math.isnan(overall.metrics["block_efficiency"].value)
+
+
+def test_a_format_that_is_asked_for_says_what_a_file_lacks():
+    with pytest.raises(DataError, match="there is no 'metadata'"):
+        read("vllm", format_name="aiperf")
+    with pytest.raises(DataError, match="there is no 'results'|no 'config'"):
+        read("spec-bench", format_name="speed-bench")
+
+
+def test_a_category_may_not_be_called_as_all_of_them(tmp_path):
+    with pytest.raises(DataError, match="cannot be called 'overall'.*--domain"):
+        of(tmp_path, BENCH[2].replace("translation", "overall"))
+
+
+ODD = (None, True, -1, 1.5, 2**60, 1e300, "x", [2**60], {"0": -1})
+
+
+def places(value, above=()):
+    """Every place in a JSON value, as keys and indices."""
+    yield above
+    inner = value.items() if isinstance(value, dict) else ()
+    inner = enumerate(value) if isinstance(value, list) else inner
+    for key, each in inner:
+        yield from places(each, (*above, key))
+
+
+def changed(value, place, odd):
+    """The value with another one at a place."""
+    if not place:
+        return odd
+    copy = list(value) if isinstance(value, list) else dict(value)
+    copy[place[0]] = changed(value[place[0]], place[1:], odd)
+    return copy
+
+
+def read_or_refused(path, name):
+    """The cases of a file, or the message that refuses it."""
+    try:
+        return read_results([path], format_name=name)[2].cases, ""
+    except DataError as error:
+        return (), str(error)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_odd_value_anywhere_is_refused_or_harmless(name, tmp_path):
+    """Each value of a file, replaced by each odd one: an error with the file's name, or figures."""
+    text = (RESULTS / FILES[name]).read_text()
+    whole = json.loads(text if FILES[name].endswith(".json") else text.split("\n")[0])
+    if name == "speed-bench":
+        del whole["results"][2:]
+    path = tmp_path / "r.json"
+    tried, said = 0, []
+    for place in places(whole):
+        for odd in ODD:
+            path.write_text(json.dumps(changed(whole, place, odd)))
+            cases, message = read_or_refused(path, name)
+            tried += 1
+            said += [message] if message else []
+            as_peers(cases, list(PEERS))
+            for case in cases:
+                assert case.from_json(json.loads(json.dumps(case.to_json()))).counts == case.counts
+    assert tried / 20 < len(said) < tried
+    for message in said:
+        assert "r.json" in message or "nothing can have counted" in message
