@@ -193,6 +193,8 @@ def test_a_report_of_it_is_read_back_as_it_was_written(name, tmp_path):
             written.verdict,
         )
         assert case.prompt_tokens == written.prompt_tokens
+        line = json.loads(json.dumps(written.to_json()))
+        assert written.from_json(line).to_json() == written.to_json() == case.to_json()
         if written.speculative is not None:
             assert case.speculative.length == written.speculative.length
             assert not case.speculative.ids_told
