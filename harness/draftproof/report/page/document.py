@@ -17,7 +17,7 @@ from draftproof.report.page.figure import Figure
 from draftproof.report.page.figures import figures
 from draftproof.report.page.library import compressed_library
 from draftproof.report.page.source import PageSource
-from draftproof.report.page.specs import domain_colours, drawable
+from draftproof.report.page.specs import chart_data, domain_colours
 from draftproof.report.page.templates import asset, render
 from draftproof.report.page.trees import shown_cases, viewer_block
 from draftproof.report.promise_table import (
@@ -104,17 +104,7 @@ def _page_data(source: PageSource, shown: tuple[Figure, ...]) -> dict[str, Any]:
     return {
         "name": source.run.name,
         "domains": list(source.domains),
-        "figures": [
-            {
-                "key": figure.key,
-                "title": figure.title,
-                "columns": list(figure.columns),
-                "rows": drawable(list(figure.rows)),
-                "spec": drawable(figure.spec),
-            }
-            for figure in shown
-            if not figure.reason
-        ],
+        "figures": chart_data(shown),
     }
 
 

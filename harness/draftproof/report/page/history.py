@@ -21,7 +21,7 @@ from draftproof.report.page import specs
 from draftproof.report.page.document import script_json
 from draftproof.report.page.figure import INTERVAL_COLUMNS, Figure, Row, rounded, value_range
 from draftproof.report.page.library import compressed_library
-from draftproof.report.page.specs import drawable
+from draftproof.report.page.specs import chart_data
 from draftproof.report.page.templates import asset, render
 
 DRAWN_RUNS = 400
@@ -83,16 +83,7 @@ def history_html(found: Trend, notes: Sequence[str] = (), command: str = "") -> 
 def _data(metric: str, shown: Sequence[Figure]) -> dict[str, Any]:
     return {
         "name": f"history-{metric}",
-        "figures": [
-            {
-                "key": figure.key,
-                "title": figure.title,
-                "columns": list(figure.columns),
-                "rows": drawable(list(figure.rows)),
-                "spec": drawable(figure.spec),
-            }
-            for figure in shown
-        ],
+        "figures": chart_data(shown),
     }
 
 

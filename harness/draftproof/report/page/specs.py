@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from draftproof.data.prompt import DOMAINS
 from draftproof.report.labels import OVERALL
-from draftproof.report.page.figure import Row, Spec
+from draftproof.report.page.figure import Figure, Row, Spec
 
 HEIGHT = 260
 LABEL_SHARE = 15 / HEIGHT
@@ -393,6 +393,21 @@ def _quantity(field: str, span: Span, title: str, *, form: str = ".3~f") -> dict
 
 def _names_axis() -> Spec:
     return {"grid": False, "ticks": False, "domain": False, "labelPadding": 10, "labelLimit": 240}
+
+
+def chart_data(figures: Iterable[Figure]) -> list[dict[str, Any]]:
+    """What ``charts.js`` draws: the figures that have something to draw."""
+    return [
+        {
+            "key": figure.key,
+            "title": figure.title,
+            "columns": list(figure.columns),
+            "rows": drawable(list(figure.rows)),
+            "spec": drawable(figure.spec),
+        }
+        for figure in figures
+        if not figure.reason
+    ]
 
 
 def drawable(values: Any) -> Any:
