@@ -31,9 +31,10 @@ NO_ROOT_LOCKED = 3
 UNUSED_IDS = 60_000
 """User ids from here on belong to no account; root runs the code under one of them."""
 
-ISOLATED, LIMITED, FILTERED, REFUSED = b"N", b"L", b"S", b"R"
-"""What is told of the way taken: namespaces; limits only; with either, a filter of system calls;
-none, so that nothing was run. It is told before the code begins, which has no means to tell it."""
+ISOLATED, LIMITED, CONFINED, FILTERED, REFUSED = b"N", b"L", b"W", b"S", b"R"
+"""What is told of the way taken: namespaces; limits only, and with them writing in its folder
+alone; with either, a filter of system calls; none, so that nothing was run. It is told before the
+code begins, which has no means to tell it."""
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 SECCOMP_ALLOW, SECCOMP_ERRNO = 0x7FFF0000, 0x00050000
@@ -65,6 +66,11 @@ REFUSED_CALLS = {
     "swapon": (167, 224), "quotactl": (179, 60),
 }  # fmt: skip
 """System calls that fail in the sandbox: their numbers on x86-64, and on 64-bit ARM."""
+
+LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # on both machines
+LANDLOCK_VERSION, LANDLOCK_PATH = 1, 1
+WRITE_FILE, TRUNCATE, CHANGES_OF_FOLDERS, REFER = 1 << 1, 1 << 14, 0b111111111 << 4, 1 << 13
+SCOPE_SOCKETS_AND_SIGNALS = 3
 
 WORK = "/draftproof-work"
 BOOTSTRAP = """
@@ -176,6 +182,8 @@ def _become_the_program(
         os.close(write)
         os.dup2(read, 0)
         os.set_inheritable(settings["result"], True)
+        if folder != WORK and _confine_writes(folder):
+            _tell(settings, CONFINED)
         command = [settings["python"], "-I", "-S", "-B", "-c", BOOTSTRAP, str(settings["result"])]
         if _filter_calls():
             _tell(settings, FILTERED)
@@ -201,6 +209,37 @@ def _set_limits(settings: dict[str, Any], spare: int) -> None:
         if hasattr(resource, name):
             pair = limit if isinstance(limit, tuple) else (limit, limit)
             resource.setrlimit(getattr(resource, name), pair)
+
+
+def _confine_writes(folder: str) -> bool:
+    """Have writing fail outside a folder, in every process to come; whether the kernel can.
+
+    By Landlock, which needs no rights: shared memory in ``/dev/shm`` is then out of reach too. From
+    its version 6 on, so are signals to processes outside, the supervisor's among them.
+    """
+    if sys.platform != "linux" or platform.machine() not in MACHINES:
+        return False
+    kernel = ctypes.CDLL(None).syscall
+    version = kernel(LANDLOCK_CREATE, None, ctypes.c_size_t(0), LANDLOCK_VERSION)
+    if version < 1:
+        return False
+    of_files = WRITE_FILE | (TRUNCATE if version >= 3 else 0)
+    handled = of_files | CHANGES_OF_FOLDERS | (REFER if version >= 2 else 0)
+    rules = struct.pack("=Q", handled)
+    if version >= 6:
+        rules = struct.pack("=QQQ", handled, 0, SCOPE_SOCKETS_AND_SIGNALS)
+    ruleset = kernel(LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
+    if ruleset < 0:
+        return False
+    for path, allowed in ((folder, handled), (os.devnull, of_files)):
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = struct.pack("=Qi", allowed, place)
+        if kernel(LANDLOCK_ADD, ruleset, LANDLOCK_PATH, rule, 0) != 0:
+            return False
+        os.close(place)
+    is_confined = kernel(LANDLOCK_RESTRICT, ruleset, 0) == 0
+    os.close(ruleset)
+    return bool(is_confined)
 
 
 def _filter_calls() -> bool:

@@ -71,6 +71,7 @@ class Ended:
         output: What it printed, as far as the limit goes.
         isolation: How it was run.
         filtered: Whether system calls that no such program needs were refused.
+        confined: Whether it could write in its own folder alone.
     """
 
     passed: bool
@@ -78,6 +79,7 @@ class Ended:
     output: str
     isolation: Isolation
     filtered: bool
+    confined: bool
 
 
 def run_python(program: str, limits: Limits | None = None, *, namespaces: bool = True) -> Ended:
@@ -148,6 +150,7 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
         output=text,
         isolation=(Isolation.NAMESPACES if taken.startswith(inside.ISOLATED) else Isolation.LIMITS),
         filtered=inside.FILTERED in taken,
+        confined=inside.CONFINED in taken or taken.startswith(inside.ISOLATED),
     )
 
 
@@ -165,9 +168,10 @@ def sandbox_line() -> str:
             f"with {calls}"
         )
     reached = "files" if ended.filtered else "files and network"
+    writing = "to read, and none to write" if ended.confined else "in reach"
     return (
         "WARNING: the kernel permits no namespaces here, so outputs that are code are executed "
-        f"under limits and {calls}, with this user's {reached} in reach; see `draftproof docs "
+        f"under limits and {calls}, with this user's {reached} {writing}; see `draftproof docs "
         "security`"
     )
 

@@ -537,6 +537,67 @@ def test_shared_memory_neither_escapes_the_limit_nor_stays_behind(run):
     assert _segments() == before
 
 
+def can_confine():
+    """Whether the kernel has Landlock: asked of it, not of the sandbox under test."""
+    import ctypes
+
+    return ctypes.CDLL(None).syscall(444, None, 0, 1) > 0
+
+
+def test_nothing_is_written_outside_the_folder(run, tmp_path):
+    if not run.namespaces and not can_confine():
+        pytest.skip("the kernel has no Landlock")
+    tmp_path.chmod(0o777)
+    kept = tmp_path / "kept"
+    kept.write_text("mine")
+    kept.chmod(0o666)
+    places = [str(tmp_path / "new"), f"/dev/shm/{OWN}", f"/tmp/{OWN}", f"/var/tmp/{OWN}"]
+    ended = run(
+        f"""
+        import os
+        for path in {places!r}:
+            try:
+                open(path, "w")
+                print("written", path)
+            except OSError:
+                pass
+        for change in (
+            lambda: open({str(kept)!r}, "w"),
+            lambda: os.truncate({str(kept)!r}, 0),
+            lambda: os.remove({str(kept)!r}),
+            lambda: os.rename({str(kept)!r}, {str(kept)!r} + "2"),
+            lambda: os.mkdir({str(tmp_path / "folder")!r}),
+        ):
+            try:
+                change()
+                print("changed")
+            except OSError:
+                pass
+        with open("own", "w") as file:
+            file.write("x")
+        os.rename("own", "other")
+        os.remove("other")
+        open(os.devnull, "w").write("x")
+        """
+    )
+    assert ended.passed, ended.output
+    if not run.namespaces:  # with them, folders of that name may be there, and are others
+        assert ended.output == ""
+        assert ended.confined
+    assert kept.read_text() == "mine"
+    assert [path for path in places if Path(path).exists()] == []
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_no_process_outside_is_sent_a_signal(run):
+    if not run.namespaces and not can_confine():
+        pytest.skip("the kernel has no Landlock")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        run(f"import os, signal\ntry:\n    os.kill({process.pid}, 9)\nexcept OSError: pass")
+        assert process.poll() is None
+        process.kill()
+
+
 @pytest.mark.parametrize("text", [inside.REFUSED, inside.LIMITED, inside.FILTERED, b"NR"])
 def test_a_program_cannot_say_that_there_is_no_sandbox(run, text):
     """It writes to every descriptor it has, and fails: that is a failure, not a missing sandbox."""
