@@ -46,7 +46,7 @@ LAYERS = (
     {"recording", "lossless", "statistics"},
     {"batch"},
     {"engines"},
-    {"replay"},
+    {"replay", "executors"},
     {"report", "gate", "history", "planning"},
     {"importing"},
     {"plugin", "cli", "conformance", "kernels", "selftest"},

@@ -10,6 +10,9 @@ from typing import Any
 
 _PACKAGES = ("draftproof", "torch", "transformers", "tokenizers", "datasets", "numpy", "pytest")
 
+WORKERS = "workers"
+"""Key of the processes that measured cases at the same time, where there was more than one."""
+
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a number; absent ones are left out."""

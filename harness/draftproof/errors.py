@@ -145,6 +145,12 @@ def unknown_value(what: str, value: object, choices: Iterable[str]) -> UsageErro
     return UsageError(f"{what}: unknown value '{value}'{hint} Valid: {', '.join(valid)}")
 
 
+OUT_OF_MEMORY = (
+    "out of memory; try a smaller --spec-tree, fewer --spec-max-new-tokens or --spec-dtype bfloat16"
+)
+"""Why a case failed for which there was no memory left."""
+
+
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or one that it was raised from, says that there is no memory left."""
     while error is not None:

@@ -13,6 +13,7 @@ def test_two_workers_report_as_one_process_does(run, pytester):
     result = run("--report", "--report-dir=two", "-n2")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["letters *", "Report: *two"])
+    result.stdout.fnmatch_lines(["*Seconds are those of a shared machine: 2 processes*"])
     one, two = (
         {case.case_id: case for case in load_run(pytester.path / folder).cases}
         for folder in ("one", "two")
@@ -22,6 +23,24 @@ def test_two_workers_report_as_one_process_does(run, pytester):
         assert one[case_id].speculative.token_ids == two[case_id].speculative.token_ids
         for name in ("token_id", "parent", "accepted", "target_rank"):
             assert (one[case_id].nodes[name] == two[case_id].nodes[name]).all()
+
+
+def test_each_worker_sees_a_gpu_of_its_own(run, pytester, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    pytester.makeconftest(
+        """
+import os
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        with open(os.environ["PYTEST_XDIST_WORKER"] + ".txt", "w") as file:
+            file.write(os.environ["CUDA_VISIBLE_DEVICES"])
+"""
+    )
+    run("-n2").assert_outcomes(passed=3)
+    seen = {path.name: path.read_text() for path in pytester.path.glob("gw*.txt")}
+    assert seen == {"gw0.txt": "4", "gw1.txt": "7"}
 
 
 def test_failures_and_models_come_from_the_workers(run, pytester):

@@ -11,6 +11,12 @@ GROUP = "draftproof.engines"
 REFERENCE = "reference"
 """This project's own engine, which reads the run's settings and has none of its own."""
 
+AT_ONCE = "prompts at once"
+"""What an engine's description says of batches: how many prompts one had room for."""
+
+EXECUTOR = "executor"
+"""What it says of actors elsewhere that ran it: what they are, and how many."""
+
 BUILT_IN: Mapping[str, str] = {
     REFERENCE: "draftproof.engines.reference:ReferenceEngine",
     "llama-cpp": "draftproof.engines.llama_cpp:LlamaCppEngine",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from draftproof.report.context import AT_ONCE
+from draftproof.engines.names import AT_ONCE, EXECUTOR
+from draftproof.environment import WORKERS
 from draftproof.report.run_info import RunInfo
 from draftproof.trace import STEPS
 
@@ -34,7 +35,7 @@ engine: they may be what has changed."""
 
 MODEL_FACTS = ("sha256", "tokenizer_sha256", "architecture", "dtype", "device")
 MACHINE = ("machine", "accelerators")
-TIMING = ("cpu", "cpus", "torch_threads")
+TIMING = ("cpu", "cpus", "torch_threads", WORKERS)
 
 
 class Mismatch(NamedTuple):
@@ -126,6 +127,7 @@ def _timing_facts(run: RunInfo) -> dict[str, Any]:
     return {
         **{name: run.hardware.get(name) for name in (*MACHINE, *TIMING)},
         AT_ONCE: None if engine is None else engine.get(AT_ONCE, 1),
+        EXECUTOR: None if engine is None else engine.get(EXECUTOR),
     }
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from draftproof.engines.names import AT_ONCE
 from draftproof.errors import UsageError, unknown_value
 from draftproof.gate.measured import MeasuredRun, measured_run
-from draftproof.report.context import AT_ONCE
 from draftproof.report.reading import load_run
 from draftproof.statistics.summary import in_domain_order
 from draftproof.trace import CaseRecord, DecodedOutput, Verdict

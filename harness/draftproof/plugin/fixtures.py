@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from draftproof.plugin.case import Case
 from draftproof.plugin.options import given
-from draftproof.plugin.state import AGAINST, FINISHED
+from draftproof.plugin.state import AGAINST, FINISHED, REPORTER
 
 if TYPE_CHECKING:
     from draftproof.acceptance import AcceptanceRule
@@ -43,17 +44,29 @@ def speculation(
     drafter: MakeDrafter | None,
 ) -> Iterator[Speculation]:
     """Runs cases plainly and speculatively on the models of the run's settings."""
+    from draftproof.errors import USAGE_EXIT_CODE, UsageError
+    from draftproof.plugin.executing import fleet_maker
+    from draftproof.plugin.progress import print_line
     from draftproof.plugin.running import Speculation
     from draftproof.plugin.session import configured
 
+    settings = configured(pytestconfig)
+    has_own_parts = acceptance_rule is not None or drafter is not None
+    try:
+        make_fleet = fleet_maker(pytestconfig, settings, has_own_parts=has_own_parts)
+    except UsageError as error:
+        pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)
+    reporter = pytestconfig.pluginmanager.get_plugin(REPORTER)
     speculation = Speculation(
-        configured(pytestconfig),
+        settings,
         pytestconfig.stash.get(FINISHED, {}),
-        lambda line: _announce(pytestconfig, line),
+        partial(print_line, pytestconfig),
         acceptance_rule,
         pytestconfig.stash.get(AGAINST, None),
         make_drafter=drafter,
         keep_prompts=bool(given(pytestconfig, "spec_keep_prompts")),
+        make_fleet=make_fleet,
+        arrived=(lambda kept: None) if reporter is None else reporter.take,
     )
     yield speculation
     speculation.close()
@@ -69,13 +82,3 @@ def case(request: pytest.FixtureRequest) -> Case:
             pytrace=False,
         )
     return Case(request.param, request.node)
-
-
-def _announce(config: pytest.Config, line: str) -> None:
-    """Print a line although pytest captures output."""
-    from draftproof.plugin.progress import print_line
-
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    if capture is not None:
-        with capture.global_and_fixture_disabled():
-            print_line(config, line)

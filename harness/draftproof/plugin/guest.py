@@ -6,6 +6,7 @@ names `case` and `suite`. What stands here is all that it does there.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -44,6 +45,17 @@ def is_typed(early_config: pytest.Config, words: list[str]) -> bool:
 def is_worker(config: pytest.Config) -> bool:
     """Whether this process runs tests for a controller of pytest-xdist."""
     return hasattr(config, "workerinput")
+
+
+def worker_count(config: pytest.Config) -> int:
+    """Processes of pytest-xdist that run tests at the same time, asked here or in one of them."""
+    if is_worker(config):
+        return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    workers = 0
+    for spec in getattr(config.option, "tx", None) or ():
+        times, star, _ = spec.partition("*")
+        workers += int(times) if star and times.isdigit() else 1
+    return max(1, workers)
 
 
 def is_of_suite(metafunc: pytest.Metafunc) -> bool:

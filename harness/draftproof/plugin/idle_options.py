@@ -59,7 +59,8 @@ def _notes(config: pytest.Config, settings: RunConfig) -> Iterator[str]:
             yield f"{_flag(name)} {_for_another_engine(name, settings.engine)}"
     if _typed(config, "spec_tree") and settings.drafter is not None:
         yield f"--spec-tree does nothing: --spec-drafter {settings.drafter} proposes"
-    if _typed(config, "spec_engine_timeout") and settings.engine == REFERENCE:
+    is_timed = settings.engine != REFERENCE or given(config, "spec_executor") is not None
+    if _typed(config, "spec_engine_timeout") and not is_timed:
         yield "--spec-engine-timeout does nothing: the reference engine is not timed"
     if _typed(config, "spec_draft_device") and settings.draft == NO_DRAFT and not settings.budget:
         yield "--spec-draft-device does nothing: there is no draft model (--spec-draft none)"

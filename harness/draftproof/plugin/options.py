@@ -176,6 +176,12 @@ OPTIONS: tuple[Option, ...] = (
         int,
     ),
     Option(
+        "--spec-executor",
+        "Measure cases in actors of Ray, one a GPU: 'ray', or 'ray:N' for N. See `draftproof docs "
+        "fleet`.",
+        "NAME",
+    ),
+    Option(
         "--spec-tree",
         "Shape of the drafts. Default 3x2. Forms: "
         + "; ".join(f"{form} ({meaning})" for form, meaning in FORMS.items())

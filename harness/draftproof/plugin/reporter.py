@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from draftproof.config import BUILTIN, RunConfig
-from draftproof.environment import hardware, versions
+from draftproof.environment import WORKERS, hardware, versions
 from draftproof.errors import (
     USAGE_EXIT_CODE,
     DraftproofError,
@@ -23,9 +23,10 @@ from draftproof.journal import Journal, was_begun
 from draftproof.plugin.carried import attached_record, begun_case
 from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
+from draftproof.plugin.guest import worker_count
 from draftproof.plugin.junit import add_properties, gate_properties, suite_properties
 from draftproof.plugin.options import given
-from draftproof.plugin.progress import Progress, print_line
+from draftproof.plugin.progress import PROGRESS, Progress, ShowsProgress
 from draftproof.plugin.resuming import Unfinished
 from draftproof.plugin.server_watching import started_watch
 from draftproof.report import (
@@ -80,7 +81,9 @@ class RunReporter:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._started: str = now if earlier is None else earlier.run.get("started", now)
         self._journal: Journal | None = None
-        self._progress = Progress(self._print, reused=len(self._resumed))
+        self._progress = Progress(reused=len(self._resumed))
+        self._shown = ShowsProgress(config, self._progress)
+        config.pluginmanager.register(self._shown, PROGRESS)
         self._report: Report | None = None
         self._problem = ""
         self._law_test: dict[str, Any] | None = None
@@ -89,6 +92,7 @@ class RunReporter:
         self._gate_problem = ""
         self._begun: dict[str, tuple[str, str]] = {}
         self._has_lost = False
+        self._taken: set[str] = set()
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._watch = started_watch(self._settings, session)
@@ -117,14 +121,19 @@ class RunReporter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._note_crash(report)
         attached = attached_record(report)
-        if attached is not None:
-            record = CaseRecord.from_json(attached["record"])
-            self._prompts[record.case_id] = attached["prompt"]
-            if attached["prompt_tokens"]:
-                self._prompt_tokens[record.case_id] = attached["prompt_tokens"]
-            self._add(record, attached["models"])
-            if "against" in attached and self._gate is not None:
-                self._gate.add_against(CaseRecord.from_json(attached["against"]))
+        if attached is not None and attached["record"]["case_id"] not in self._taken:
+            self.take(attached)
+
+    def take(self, attached: dict[str, Any]) -> None:
+        """Keep what was measured of a case, whether its test has run or is still to come."""
+        record = CaseRecord.from_json(attached["record"])
+        self._taken.add(record.case_id)
+        self._prompts[record.case_id] = attached["prompt"]
+        if attached["prompt_tokens"]:
+            self._prompt_tokens[record.case_id] = attached["prompt_tokens"]
+        self._add(record, attached["models"], attached.get("since_loaded"))
+        if "against" in attached and self._gate is not None:
+            self._gate.add_against(CaseRecord.from_json(attached["against"]))
 
     @pytest.hookimpl(tryfirst=True)  # before the file of --junitxml is written
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -210,7 +219,12 @@ class RunReporter:
         if gate.history is not None:
             terminalreporter.write_line(f"History: {_shown(gate.history)} (draftproof history)")
 
-    def _add(self, record: CaseRecord, models: dict[str, dict[str, Any]]) -> None:
+    def _add(
+        self,
+        record: CaseRecord,
+        models: dict[str, dict[str, Any]],
+        since_loaded: float | None = None,
+    ) -> None:
         """Keep a case: in the journal first, so that nothing measured is lost."""
         is_first = bool(models) and not self._models
         self._models = models or self._models
@@ -226,7 +240,9 @@ class RunReporter:
             except (DraftproofError, OSError) as error:
                 # The report may still have room for what was measured, or lie elsewhere.
                 pytest.exit(f"draftproof: {error}", returncode=pytest.ExitCode.INTERRUPTED)
-        self._progress.add(record, is_reused=record.case_id in self._resumed)
+        is_reused = record.case_id in self._resumed
+        self._progress.add(record, is_reused=is_reused, since_loaded=since_loaded)
+        self._shown.update()
         if is_first:
             self._check_models()
 
@@ -299,6 +315,7 @@ class RunReporter:
         return not (interrupted or stopped)
 
     def _run_info(self) -> RunInfo:
+        workers = worker_count(self._config)
         return RunInfo(
             name=run_name(self._config, self._settings),
             started=self._started,
@@ -306,7 +323,7 @@ class RunReporter:
             fingerprint=self._settings.fingerprint(),
             models=self._models,
             versions=versions(),
-            hardware=hardware(),
+            hardware=hardware() if workers == 1 else {**hardware(), WORKERS: workers},
             command=("pytest", *self._config.invocation_params.args),
             law_test=self._law_test,
             server_counters=self._server_counters,
@@ -314,9 +331,6 @@ class RunReporter:
             prompts=self._prompts,
             prompt_tokens=self._prompt_tokens,
         )
-
-    def _print(self, line: str) -> None:
-        print_line(self._config, line)
 
 
 def make_reporter(

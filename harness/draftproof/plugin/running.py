@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from draftproof.config import BUILTIN, NO_DRAFT
-from draftproof.data.encoding import prompt_ids
-from draftproof.data.fingerprint import prompt_digest, token_digest
+from draftproof.config import BUILTIN
+from draftproof.data.fingerprint import prompt_digest
 from draftproof.data.prompt import Prompt
+from draftproof.engines.names import EXECUTOR
 from draftproof.errors import (
+    OUT_OF_MEMORY,
     USAGE_EXIT_CODE,
     DraftproofError,
     TemplateError,
@@ -21,27 +21,26 @@ from draftproof.errors import (
     is_out_of_memory,
     printable,
 )
+from draftproof.executors.measured import error_record, named_error
 from draftproof.plugin.case import Case
 from draftproof.plugin.junit import case_properties
 from draftproof.plugin.law_watch import LawWatch
 from draftproof.plugin.state import FATAL, RECORD
-from draftproof.report.context import AT_ONCE
-from draftproof.shapes import parse_tree
 from draftproof.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
     from draftproof.acceptance import AcceptanceRule
     from draftproof.config import RunConfig
+    from draftproof.engines.benches import Benches
     from draftproof.engines.measuring import Bench
     from draftproof.engines.own_parts import MakeDrafter, OwnParts
-    from draftproof.models.loading import ModelPair
+    from draftproof.executors.fleet import Fleet
+    from draftproof.executors.measured import Measured
 
-
-BY_DOMAIN = "by domain"
-"""The tree of a run with a budget."""
-
-_LONGEST_TREE = 24
-"""Characters of a tree that is named in full."""
+    MakeFleet = Callable[
+        [Callable[[Prompt, Measured], None], Callable[[str], None]],
+        Fleet,
+    ]
 
 _SHOWN = 3
 """Contradictions shown of a case."""
@@ -87,17 +86,6 @@ class Outcome:
             pytest.fail(printable(text), pytrace=False)
 
 
-def budget_drafts(config: RunConfig) -> list[str]:
-    """The drafts of a run with a budget, by domain; large trees by their size."""
-    found = []
-    for domain, draft, text in config.budget:
-        tree, shown = parse_tree(text), text.partition(",base")[0]
-        if len(shown) > _LONGEST_TREE:
-            shown = f"tree of {tree.most_nodes} nodes"
-        found.append(f"{domain}: {draft} {shown}")
-    return found
-
-
 def contradiction_lines(record: CaseRecord) -> str:
     """What is wrong with a case's counts, and what to do."""
     shown, more = record.contradictions[:_SHOWN], len(record.contradictions) - _SHOWN
@@ -124,6 +112,10 @@ class Speculation:
         against: Settings that every case is run with too, in turn.
         keep_prompts: Whether records keep the text of every prompt; else only that of built-in
             ones, which is public.
+        make_fleet: Makes the workers that measure the cases in place of this process; given what
+            is called with each case as it arrives, and what is told of workers that are lost.
+        arrived: Called with what is kept of a case that such a worker has measured, before its
+            test asks for it.
     """
 
     def __init__(
@@ -136,105 +128,50 @@ class Speculation:
         *,
         make_drafter: MakeDrafter | None = None,
         keep_prompts: bool = False,
+        make_fleet: MakeFleet | None = None,
+        arrived: Callable[[dict[str, Any]], None] = lambda kept: None,
     ) -> None:
         self.config = config
         self._keep_prompts = keep_prompts
         self._against = against
-        self._other: Bench | None = None
-        self._beside: CaseRecord | None = None
-        self._cases = 0
-        self._warm: set[int] = set()
         self._rule = rule
         self._make_drafter = make_drafter
         self._finished = finished
         self._report = report
-        self._bench: Bench | None = None
-        self._benches: dict[RunConfig, Bench] = {}
-        self._pairs: dict[str, ModelPair] = {}
+        self._benches: Benches | None = None
+        self._make_fleet = make_fleet
+        self._fleet: Fleet | None = None
+        self._arrived = arrived
         self._node: pytest.Item | None = None
         self._watch = LawWatch(config.law_alpha, finished.values())
+
+    @property
+    def benches(self) -> Benches:
+        """What measures cases in this process."""
+        if self._benches is None:
+            from draftproof.engines.benches import Benches
+
+            own: OwnParts = {"rule": self._rule, "make_drafter": self._make_drafter}
+            self._benches = Benches(
+                self.config, self._upcoming, self._report, own=own, against=self._against
+            )
+        return self._benches
 
     @property
     def bench(self) -> Bench:
         """The engine and its judge, loaded when they are first asked for.
 
         Raises:
-            ModelError: A model cannot be loaded, or the two do not fit together.
-            UsageError: The engine cannot be made of these settings.
-            EngineError: Its own code failed.
+            DraftproofError: As `Benches.bench_for`.
         """
-        return self._bench or self.bench_for(None)
-
-    def bench_for(self, domain: str | None) -> Bench:
-        """The engine and its judge for the prompts of a domain, which a budget may give its own.
-
-        Args:
-            domain: Its name; None for a run's own draft model and tree.
-
-        Raises:
-            DraftproofError: As `bench`.
-        """
-        config = self.config if domain is None else self.config.allotted(domain)
-        if config not in self._benches:
-            from draftproof.engines.measuring import Bench
-            from draftproof.engines.registry import check_engine, make_engine
-
-            if self.config.execute_code and not self._benches:
-                from draftproof.scoring.sandbox import sandbox_line
-
-                self._report(sandbox_line())
-            own: OwnParts = {"rule": self._rule, "make_drafter": self._make_drafter}
-            check_engine(config, **own)
-            for name, _, _ in self.config.budget:
-                # All of them at once: one that cannot be loaded ends the run before it begins.
-                self._pair(self.config.allotted(name))
-            pair = self._pair(config)
-            engine = make_engine(pair, config, **own)
-            bench = Bench(engine, pair, config, self._upcoming, self._report)
-            if self._against is not None and self._other is None:
-                pair = self._pair(self._against)
-                other = make_engine(pair, self._against)
-                self._other = Bench(other, pair, self._against, self._upcoming, self._report)
-            if bench.batch > 1 and not self._benches:
-                self._report(f"{bench.batch} prompts are decoded at once")
-            self._benches[config] = bench
-        self._bench = self._benches[config]
-        return self._bench
-
-    def _pair(self, config: RunConfig) -> ModelPair:
-        """The models of some settings: one target, and each draft model once.
-
-        Raises:
-            ModelError: A model cannot be loaded, or the two do not fit together.
-        """
-        from draftproof.models.loading import load_pair, with_draft
-
-        if config.draft not in self._pairs:
-            known = next(iter(self._pairs.values()), None)
-            if known is None:
-                self._pairs[config.draft] = load_pair(config, self._report)
-            elif config.draft == NO_DRAFT:
-                described = {**known.descriptions, "draft": {"name": NO_DRAFT}}
-                self._pairs[NO_DRAFT] = replace(known, draft=None, descriptions=described)
-            else:
-                self._pairs[config.draft] = with_draft(known, config, self._report)
-        return self._pairs[config.draft]
-
-    def _budget_draft(self) -> dict[str, str]:
-        """What a run with a budget drafts with: by domain, and one hash of all its models."""
-        name = ", ".join(budget_drafts(self.config))
-        allotted = (self.config.allotted(domain).draft for domain, _, _ in self.config.budget)
-        drafts = [self._pairs[draft].descriptions["draft"] for draft in dict.fromkeys(allotted)]
-        hashes = [each["sha256"] for each in drafts if "sha256" in each]
-        if not hashes:
-            return {"name": name}
-        return {"name": name, "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest()}
+        return self.benches.used or self.benches.bench_for(None)
 
     def close(self) -> None:
         """Free what the engines hold."""
-        for bench in (*self._benches.values(), self._other):
-            if bench is not None:
-                bench.engine.close()
+        if self._benches is not None:
+            self._benches.close()
+        if self._fleet is not None:
+            self._fleet.close()
 
     def run(self, case: Case) -> Outcome:
         """Decode a case plainly and speculatively, and record every step and node.
@@ -246,106 +183,117 @@ class Speculation:
         self._node = case.node
         if prompt.prompt_id in self._finished:
             return self._keep(case, self._finished[prompt.prompt_id])
+        if self._make_fleet is not None:
+            return self._handed_back(case)
+        benches = self.benches
         try:
-            bench = self.bench_for(prompt.domain)
+            benches.bench_for(prompt.domain)
         except DraftproofError as error:
             _stop(case.node, error)
         try:
-            record = self._measured(bench, prompt)
-            if self._keep_prompts or prompt.prompt_id.startswith(f"{BUILTIN}/"):
-                record = replace(record, prompt_text=prompt.text)
-            return self._keep(case, record)
+            both = benches.measure(prompt)
+            return self._keep(case, self._with_text(prompt, both.record), both.against)
         except TemplateError as error:
             _stop(case.node, error)
         except Exception as error:
-            self._beside = None
-            self._keep(
-                case,
-                CaseRecord(
-                    case_id=prompt.prompt_id,
-                    domain=prompt.domain,
-                    prompt_tokens=0,
-                    verdict=Verdict.ERROR,
-                    message=f"{type(error).__name__}: {error_text(error)}",
-                ),
-            )
-            reason = _OUT_OF_MEMORY if is_out_of_memory(error) else error_text(error)
-            if not isinstance(error, DraftproofError) and reason is not _OUT_OF_MEMORY:
+            self._keep(case, error_record(prompt, named_error(error)))
+            reason = OUT_OF_MEMORY if is_out_of_memory(error) else error_text(error)
+            if not isinstance(error, DraftproofError) and reason is not OUT_OF_MEMORY:
                 raise
         pytest.fail(printable(f"{prompt.prompt_id}: {reason}"), pytrace=False)
 
+    def _handed_back(self, case: Case) -> Outcome:
+        """A case that a worker measures."""
+        __tracebackhide__ = True
+        prompt = case.prompt
+        try:
+            if self._fleet is None and self._make_fleet is not None:
+                self._fleet = self._make_fleet(self._has_arrived, self._report)
+            assert self._fleet is not None
+            found = self._fleet.measure(prompt, lambda: self._later(case.node))
+        except DraftproofError as error:
+            _stop(case.node, error)
+        if found.fatal:
+            _stop(case.node, DraftproofError(found.fatal))
+        outcome = self._judged(case, self._kept(prompt, found), found.record, found.advice)
+        if found.failure:
+            pytest.fail(f"{prompt.prompt_id}: {found.failure}", pytrace=False)
+        return outcome
+
+    def _has_arrived(self, prompt: Prompt, found: Measured) -> None:
+        self._arrived(self._kept(prompt, found))
+
+    def _kept(self, prompt: Prompt, found: Measured) -> dict[str, Any]:
+        """What is kept of a case that a worker has measured."""
+        record, models = self._with_text(prompt, found.record), dict(found.models)
+        if models and self._fleet is not None:
+            models["engine"] = {**models["engine"], EXECUTOR: self._fleet.described}
+        return kept_of(prompt, record, models, found.prompt_tokens, found.since_loaded)
+
+    def _with_text(self, prompt: Prompt, record: CaseRecord) -> CaseRecord:
+        if record.verdict is Verdict.ERROR:
+            return record
+        if self._keep_prompts or prompt.prompt_id.startswith(f"{BUILTIN}/"):
+            return replace(record, prompt_text=prompt.text)
+        return record
+
     def _upcoming(self, prompt_id: str) -> Iterator[Prompt]:
-        """The prompts of the tests that come after one that is running, in their order."""
-        if self._node is None or self._bench is None:
-            return
-        allotted = self._bench.config
-        items = self._node.session.items
-        for item in items[items.index(self._node) + 1 :]:
+        """The prompts after one that is running which have its draft model and tree."""
+        bench = self.benches.used
+        if self._node is not None and bench is not None:
+            for prompt in self._later(self._node):
+                if self.config.allotted(prompt.domain) == bench.config:
+                    yield prompt
+
+    def _later(self, node: pytest.Item) -> Iterator[Prompt]:
+        """The prompts of the tests that come after one, in their order."""
+        items = node.session.items
+        for item in items[items.index(node) + 1 :]:
             prompt = getattr(getattr(item, "callspec", None), "params", {}).get("case")
             if (
                 isinstance(prompt, Prompt)
                 and prompt.prompt_id not in self._finished
-                and self.config.allotted(prompt.domain) == allotted
                 and item.get_closest_marker("skip") is None
             ):
                 yield prompt
 
-    def _tokens_of(self, prompt: Prompt, record: CaseRecord) -> str:
-        """The digest of a prompt's token ids; empty for a case that was not measured here.
+    def _keep(self, case: Case, record: CaseRecord, against: CaseRecord | None = None) -> Outcome:
+        """Keep a case that was measured here, or in an earlier session."""
+        benches = self._benches
+        models = {} if benches is None else benches.described()
+        tokens = "" if benches is None else benches.tokens_of(case.prompt, record)
+        since_loaded = None if benches is None else benches.since_loaded
+        kept = kept_of(case.prompt, record, models, tokens, since_loaded)
+        if against is not None:
+            kept["against"] = against.to_json()
+        return self._judged(case, kept, record)
 
-        Later turns of a conversation hold answers, which are outputs; they have none either.
-        """
-        if self._bench is None or prompt.earlier or record.verdict is Verdict.ERROR:
-            return ""
-        return token_digest(prompt_ids(self._bench.pair, prompt))
-
-    def _measured(self, bench: Bench, prompt: Prompt) -> CaseRecord:
-        """The case's record; where there are other settings too, each goes first in turn."""
-        self._beside = None
-        for each in filter(None, (bench, self._other)):
-            if id(each) not in self._warm:
-                each.warm_up(prompt)
-                self._warm.add(id(each))
-        self._cases += 1
-        if self._other is None:
-            return bench.run(prompt)
-        if self._cases % 2:
-            record = bench.run(prompt)
-            self._beside = self._other.run(prompt)
-        else:
-            self._beside = self._other.run(prompt)
-            record = bench.run(prompt)
-        return record
-
-    def _keep(self, case: Case, record: CaseRecord) -> Outcome:
-        models = {}
-        if self._bench is not None:
-            engine = self._bench.engine
-            described = {**engine.describe(), "capabilities": sorted(map(str, engine.capabilities))}
-            if self._bench.batch > 1:
-                described[AT_ONCE] = self._bench.batch
-            models = {**self._bench.pair.descriptions, "engine": described}
-            if self.config.budget:
-                models["draft"] = self._budget_draft()
-                models["engine"] = {**described, "tree": BY_DOMAIN, "rule": self.config.rule}
+    def _judged(
+        self, case: Case, kept: dict[str, Any], record: CaseRecord, advice: str = ""
+    ) -> Outcome:
         case.node.user_properties.extend(case_properties(record))
-        kept = {
-            "record": record.to_json(),
-            "models": models,
-            "prompt": prompt_digest(case.prompt),
-            "prompt_tokens": self._tokens_of(case.prompt, record),
-        }
-        if self._beside is not None:
-            kept["against"] = self._beside.to_json()
         case.node.stash[RECORD] = kept
         rejection = self._watch.add(record)
-        advice = self.bench.rounding_advice if rejection else ""
-        return Outcome(record, "\n".join(filter(None, (rejection, advice))))
+        if rejection and self._make_fleet is None:
+            advice = self.bench.rounding_advice
+        return Outcome(record, "\n".join(filter(None, (rejection, advice if rejection else ""))))
 
 
-_OUT_OF_MEMORY = (
-    "out of memory; try a smaller --spec-tree, fewer --spec-max-new-tokens or --spec-dtype bfloat16"
-)
+def kept_of(
+    prompt: Prompt,
+    record: CaseRecord,
+    models: dict[str, Any],
+    prompt_tokens: str,
+    since_loaded: float | None,
+) -> dict[str, Any]:
+    """What is kept of a case, as plain values: its record, and what reports say of the run."""
+    return {
+        "record": record.to_json(),
+        "models": models,
+        "prompt": prompt_digest(prompt),
+        "prompt_tokens": prompt_tokens,
+        "since_loaded": since_loaded,
+    }
 
 
 def _stop(node: pytest.Item, error: DraftproofError) -> NoReturn:

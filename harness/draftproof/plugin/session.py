@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -17,13 +18,14 @@ from draftproof.plugin.collection import (
     drop_suites_without_prompts,
     no_prompts,
 )
-from draftproof.plugin.guest import is_worker
+from draftproof.plugin.executing import check_executor
+from draftproof.plugin.guest import is_worker, worker_count
 from draftproof.plugin.handing_over import HandsOverPrompts
 from draftproof.plugin.idle_options import option_notes
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import print_line
 from draftproof.plugin.settings import run_config
-from draftproof.plugin.state import AGAINST, FINISHED, NOTES, PROBLEM, RUN_CONFIG
+from draftproof.plugin.state import AGAINST, FINISHED, NOTES, PROBLEM, REPORTER, RUN_CONFIG
 from draftproof.plugin.supervising import note_end
 
 
@@ -44,10 +46,13 @@ def configure(config: pytest.Config) -> None:
         _configure_report(config, settings)
         if AGAINST in config.stash:
             _check_engine(config.stash[AGAINST])
+        check_executor(config, settings)
         config.stash[NOTES] = option_notes(config, settings)
     except DraftproofError as error:
         raise pytest.UsageError(str(error)) from error
-    _share_threads()
+    if is_worker(config):
+        _share_threads(worker_count(config))
+        _share_gpus(worker_count(config), settings)
 
 
 def configured(config: pytest.Config) -> RunConfig:
@@ -142,24 +147,13 @@ def _check_batch(config: pytest.Config, settings: RunConfig) -> None:
     Raises:
         UsageError: No process knows which prompts will be its own.
     """
-    workers = _workers(config)
+    workers = worker_count(config)
     asked = "--spec-concurrency" if settings.concurrency > 1 else "--spec-batch"
     if (settings.batch != 1 or settings.concurrency > 1) and workers > 1:
         raise UsageError(
             f"{asked}: {workers} workers of pytest-xdist are handed their prompts one by one, "
             f"and cannot decode together what they do not have yet; leave out -n, or {asked}"
         )
-
-
-def _workers(config: pytest.Config) -> int:
-    """Processes of pytest-xdist that run tests at the same time, here and in a worker."""
-    if is_worker(config):
-        return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    workers = 0
-    for spec in getattr(config.option, "tx", None) or ():
-        times, star, _ = spec.partition("*")
-        workers += int(times) if star and times.isdigit() else 1
-    return max(1, workers)
 
 
 def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
@@ -178,7 +172,7 @@ def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
     config.stash[FINISHED] = {} if earlier is None else dict(earlier.cases)
     if not is_worker(config):
         reporter = make_reporter(config, settings, earlier)
-        config.pluginmanager.register(reporter, "draftproof-reporter")
+        config.pluginmanager.register(reporter, REPORTER)
 
 
 def _print(config: pytest.Config, lines: Iterable[str]) -> None:
@@ -186,9 +180,29 @@ def _print(config: pytest.Config, lines: Iterable[str]) -> None:
         print_line(config, line)
 
 
-def _share_threads() -> None:
+def _share_threads(workers: int) -> None:
     """Split the processor's cores between the workers of pytest-xdist."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // workers))
+
+
+def _share_gpus(workers: int, settings: RunConfig) -> None:
+    """Give each worker of pytest-xdist a GPU of its own, as far as there are enough.
+
+    It sees no other, so that all of them describe their models alike. Settings that name places
+    are left as they are.
+    """
+    names_none = settings.device in ("auto", "cuda") and settings.draft_device in (None, "cuda")
+    gpus = _visible_gpus()
+    if workers > 1 and len(gpus) > 1 and names_none:
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+
+
+def _visible_gpus() -> list[str]:
+    """The NVIDIA GPUs that this process may use, without loading a library that would take one."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu.strip() for gpu in named.split(",") if gpu.strip()]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]

@@ -41,3 +41,6 @@ FATAL = pytest.StashKey[str]()
 
 NOTES = pytest.StashKey[tuple[str, ...]]()
 """Which of the options that were given do nothing in this run; in the configuration."""
+
+REPORTER = "draftproof-reporter"
+"""The name under which the plugin that keeps the journal is registered."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from draftproof.report.context import AT_ONCE
+from draftproof.engines.names import AT_ONCE
 from draftproof.report.labels import METRIC_LABELS, VERDICT_LABELS, Label
 from draftproof.report.latency_table import FIGURES, latency_cell, latency_json
 from draftproof.report.run_info import RunInfo

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from draftproof.engines.names import AT_ONCE, EXECUTOR
 from draftproof.engines.protocol import TELLING
 from draftproof.laws import labelled
 from draftproof.report.run_info import RunInfo
@@ -19,9 +20,8 @@ from draftproof.trace import CaseRecord, Verdict
 SHOWN_IDS = 5
 """How many case ids a failure line names."""
 
-AT_ONCE = "prompts at once"
 JUDGED_BY_PLAIN = "judged_by_plain"
-"""What an engine's description says of batches: how many prompts one had room for."""
+"""What an engine's description says where plain decoding of the engine judges its outputs."""
 
 
 def settings_line(run: RunInfo) -> str:
@@ -362,16 +362,18 @@ def _decoding(run: RunInfo) -> list[str]:
     own = [
         f"{key} {value}"
         for key, value in engine.items()
-        if key not in ("name", "version", "capabilities", AT_ONCE, JUDGED_BY_PLAIN)
+        if key not in ("name", "version", "capabilities", AT_ONCE, EXECUTOR, JUDGED_BY_PLAIN)
         and value is not None
     ]
     return [" ".join(["engine", str(name), *([str(version)] if version else [])]), *own]
 
 
 def _batch(run: RunInfo) -> list[str]:
-    """How many prompts were decoded at once, where it was more than one."""
-    rows = run.models.get("engine", {}).get(AT_ONCE)
-    return [] if rows is None else [f"{rows} {AT_ONCE}"]
+    """How many prompts were decoded at once, and by how many actors, where it was more than one."""
+    engine = run.models.get("engine", {})
+    rows, actors = engine.get(AT_ONCE), engine.get(EXECUTOR)
+    batch = [] if rows is None else [f"{rows} {AT_ONCE}"]
+    return batch if actors is None else [*batch, str(actors)]
 
 
 def _model_name(run: RunInfo, role: str) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 from draftproof.column_slices import length_of
 from draftproof.config import RunConfig
 from draftproof.data.prompt import DOMAINS
+from draftproof.engines.names import EXECUTOR
+from draftproof.environment import WORKERS
 from draftproof.errors import UsageError
 from draftproof.report.labels import OVERALL
 from draftproof.report.run_info import RunInfo
@@ -55,6 +57,28 @@ def run_notes(
         *refused_lines(cases),
         *speculation_lines(run, summary, cases),
         *step_lines(summary),
+        *contention_lines(run),
+    ]
+
+
+def contention_lines(run: RunInfo) -> list[str]:
+    """That cases were measured at the same time on one machine, which moves seconds alone.
+
+    Example:
+        >>> run = RunInfo(name="a", started="", config={}, fingerprint="", hardware={"workers": 4})
+        >>> contention_lines(run)[0].partition(":")[0]
+        'Seconds are those of a shared machine'
+    """
+    workers = int(run.hardware.get(WORKERS, 1))
+    who = f"{workers} processes"
+    actors = run.models.get("engine", {}).get(EXECUTOR)
+    if actors is not None and str(run.models.get("target", {}).get("device")) == "cpu":
+        workers, who = int(str(actors).partition(" ")[0]), str(actors)
+    if workers <= max(1, len(run.hardware.get("accelerators", ()))):
+        return []
+    return [
+        f"Seconds are those of a shared machine: {who} measured cases at the same time, and what "
+        "one did slowed the others. Measure speedup in one process."
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from draftproof.budget import PromisedFigures
-from draftproof.report.context import AT_ONCE
+from draftproof.engines.names import AT_ONCE
 from draftproof.report.labels import NOT_ESTIMABLE, Label
 from draftproof.report.run_info import RunInfo
 from draftproof.report.tables import Cell, Table, interval, number
