@@ -10,7 +10,7 @@ import pytest
 
 from draftproof.cli import main
 from draftproof.config import RunConfig, Sampling
-from draftproof.conformance import exact_checks, places, single_checks
+from draftproof.conformance import edge_draws, exact_checks, places, single_checks
 from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.examined import chosen
 from draftproof.conformance.kit import CHECKS, certificate, examine
@@ -45,6 +45,7 @@ def _few_edges(monkeypatch):
     monkeypatch.setattr(exact_checks, "_SHAPES", ("chain:2",))
     monkeypatch.setattr(exact_checks, "_BATCH_SHAPES", ("chain:2",))
     monkeypatch.setattr(single_checks, "SHAPES", ("3x2",))
+    monkeypatch.setattr(edge_draws, "_SHAPES", ("sampled:1x2",))
 
 
 def found(subject, name, engine=None):
@@ -312,7 +313,12 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         "facts of nodes",
         "acceptance counts",
         "log-probabilities",
+        "draws at the edge",
         "rows and single sequences",
+        "several stops at once",
+        "prompts that extend earlier ones",
+        "independent draws",
+        "cancelled requests",
         "law of the output",
         "law of the output under filters",
         "ends above temperature 0",

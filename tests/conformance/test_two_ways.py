@@ -9,10 +9,11 @@ from draftproof.config import RunConfig, Sampling
 from draftproof.conformance import single_checks
 from draftproof.conformance.check_result import Status
 from draftproof.conformance.making import make_subject
-from draftproof.conformance.single_checks import different, rows_and_single
+from draftproof.conformance.single_checks import different, draws_problems, rows_and_single
 from draftproof.conformance.small_models import VOCABULARY, small_pairs
 from draftproof.engines.protocol import Generation
 from draftproof.engines.rows import RowDecoding
+from draftproof.randomness import Draw, Purpose, SeededRandomness
 from draftproof.shapes import parse_tree
 
 
@@ -70,6 +71,51 @@ def test_a_difference_is_named(subject, few, monkeypatch, change, says):
     assert found.status is Status.FAILED
     assert says in found.lines[0]
     assert "with the rule" in found.lines[0]
+
+
+def numbered(numbers, purpose=Purpose.ACCEPT):
+    return [
+        Draw(purpose=purpose, index=index, uniform=float(u), outcome=0, probability=0.5)
+        for index, u in enumerate(numbers)
+    ]
+
+
+def test_the_numbers_behind_draws_are_looked_at():
+    numbers = np.random.default_rng(5).random(400)
+    assert not list(draws_problems(numbered(numbers)))
+    repeated = [*numbered(numbers), *numbered(numbers[:1], Purpose.DRAFT)]
+    [problem] = draws_problems(repeated)
+    assert problem.startswith("draw 400 (draft) is decided by the number")
+    assert "that decided draw 0 (accept)" in problem
+    assert "are not uniform" in next(iter(draws_problems(numbered(numbers**2))))
+    alike = np.stack([numbers, numbers + 1e-9 * (1 - numbers)], 1).ravel()
+    assert list(draws_problems(numbered(alike))) == [
+        "numbers that decide draws one after another depend on one another"
+    ]
+    mirrored = [*numbered(numbers), *numbered(1 - numbers, Purpose.DRAFT)]
+    assert list(draws_problems(mirrored)) == [
+        "numbers that decide draws of two purposes depend on one another"
+    ]
+
+
+@pytest.mark.parametrize("mode", ["twice", "of every request"])
+def test_numbers_that_are_used_again_are_found(subject, few, monkeypatch, mode):
+    sound = SeededRandomness.uniform
+
+    def uniform(self, purpose):
+        if mode == "of every request":
+            self._seed, self._case_id = 0, ""
+            return sound(self, purpose)
+        kept = self.__dict__.setdefault("kept", {})
+        if purpose not in kept:
+            kept[purpose] = sound(self, purpose)
+            return kept[purpose]
+        return kept.pop(purpose)
+
+    monkeypatch.setattr(SeededRandomness, "uniform", uniform)
+    found = rows_and_single(subject)
+    assert found.status is Status.FAILED
+    assert "numbers are used again" in found.lines[0]
 
 
 def test_seconds_may_differ_and_missing_columns_may_not(subject):

@@ -12,6 +12,7 @@ import torch
 from draftproof.acceptance import AcceptanceRule
 from draftproof.config import Sampling
 from draftproof.conformance.subject import Subject
+from draftproof.engines.own_parts import place_of
 from draftproof.laws import RULES, ProposalLaw, valid_rules
 from draftproof.lossless.stated_law import Weights
 from draftproof.lossless.tables import Row, adversarial, pair_from
@@ -43,6 +44,7 @@ class Case:
         table: Name of the tables.
         rows: Target's and draft model's distribution, which contexts turn.
         prompt: Its token ids.
+        place: Where the rule of the user's own is, as MODULE:NAME; empty if it is not one.
         drafter: Where a drafter of the user's own is, which proposes in place of the shape.
     """
 
@@ -54,6 +56,7 @@ class Case:
     rows: tuple[Row, Row]
     drafter: str | None = None
     prompt: tuple[int, ...] = PROMPTS[0]
+    place: str = ""
 
     def __str__(self) -> str:
         settings = ", ".join(
@@ -66,9 +69,9 @@ class Case:
             ends += f", stop token {sorted(self.stopping.stop_token_ids)}"
         if self.stopping.stop_strings:
             ends += f", stop strings {list(self.stopping.stop_strings)}"
-        drafts = self.drafter or self.shape
+        drafts, rule = self.drafter or self.shape, self.place or self.rule
         return (
-            f"{drafts} with the rule {self.rule}; {settings or 'temperature 0'}; {ends}; "
+            f"{drafts} with the rule {rule}; {settings or 'temperature 0'}; {ends}; "
             f"prompt {list(self.prompt)}; table '{self.table}': "
             f"p = {self.rows[0].tolist()}, q = {self.rows[1].tolist()}"
         )
@@ -78,10 +81,19 @@ def cases_of(
     shapes: list[TreeShape],
     rule: AcceptanceRule | None,
     *,
+    place: str = "",
     every_rule: bool = True,
     is_batch: bool = False,
 ) -> Iterator[Case]:
-    """Shapes with their rules under every setting; tables and ends take turns."""
+    """Shapes with their rules under every setting; tables and ends take turns.
+
+    Args:
+        shapes: Of the drafts.
+        rule: One under test above temperature 0; None for all that are lossless.
+        place: Where that one is, as MODULE:NAME.
+        every_rule: Whether each rule is taken, or the first that is valid.
+        is_batch: Whether the cases are decoded in a batch, which takes longer.
+    """
     count = 0
     for shape in shapes:
         for sampling in _SETTINGS:
@@ -103,6 +115,7 @@ def cases_of(
                     stopping=_stopping(count, rows, sampling, is_batch),
                     table=table,
                     rows=rows,
+                    place="" if sampling.greedy else place,
                 )
                 count += 1
 
@@ -118,6 +131,7 @@ def own_cases(subject: Subject) -> list[Case]:
             shape=config.tree,
             drafter=config.drafter,
             rule="greedy" if sampling.greedy else config.rule,
+            place=place_of(subject.rule) if subject.rule and not sampling.greedy else "",
             sampling=sampling,
             stopping=_stopping(count, rows, sampling, False),
             table=table,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from draftproof.acceptance import AcceptanceRule
 from draftproof.batch.decoding import BatchStep, Job, ignore, speculate_all
 from draftproof.batch.drafters import make_batch_drafter
-from draftproof.batch.draws import FollowedDraws
+from draftproof.batch.draws import BatchDraws, FollowedDraws
 from draftproof.batch.models import SeparateRows
 from draftproof.config import RunConfig, Sampling, is_own_part
 from draftproof.conformance.check_result import Finding, Status, Tally
@@ -32,7 +32,7 @@ from draftproof.conformance.exact_cases import (
 from draftproof.conformance.subject import Subject
 from draftproof.decoding import Step, speculate
 from draftproof.drafting import Drafter, make_drafter
-from draftproof.engines.own_parts import drafter_of, rule_of
+from draftproof.engines.own_parts import drafter_of, place_of, rule_of
 from draftproof.enumeration import EnumerationBudgetError, exact_law
 from draftproof.lossless.exact_law import plain_law, speculative_law
 from draftproof.lossless.stated_drafts import Nodes, stated_drafts
@@ -68,23 +68,25 @@ _BATCH_SHAPES = ("chain:2", "2x2", "sampled:1x2", "distinct:1x2", "lookup:2,ngra
 
 def exact_outputs(subject: Subject) -> Finding:
     """On small tables every output has exactly the probability that the target gives it."""
-    reason = _why_not(subject)
+    reason = why_not_on_tables(subject)
     if reason:
         return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
-    rule = _rule_under_test(subject)
+    rule = rule_under_test(subject)
     tally = subject.tally("outputs whose exact probability was compared")
     with torch.inference_mode():
         config = subject.config
-        for case in own_cases(subject) or cases_of(_shapes(subject, _SHAPES), rule):
+        for case in own_cases(subject) or cases_of(
+            shapes_of(subject, _SHAPES), rule, place=rule_place(subject)
+        ):
             _compare(tally, case, partial(_outputs, case, rule), "the output", _stated)
         for case in plain_cases():
             _compare(tally, case, partial(_plainly, case), "plain decoding's output", _stated)
         if rule is None and config.drafter is None:
-            for case in cases_of(_shapes(subject, _BATCH_SHAPES), None, is_batch=True):
+            for case in cases_of(shapes_of(subject, _BATCH_SHAPES), None, is_batch=True):
                 found = partial(_batch_outputs, case)
                 _compare(tally, case, found, "in a batch, the output", _stated)
             # What is left of three ids after a rejection has a shape; of two it has none.
-            for case in cases_of(_shapes(subject, _BATCH_SHAPES), None):
+            for case in cases_of(shapes_of(subject, _BATCH_SHAPES), None):
                 if case.shape.most_nodes <= _MOST_NODES:
                     first_step = partial(_batch_step, case)
                     _compare(tally, case, first_step, "in a batch, the beginning", _beginnings)
@@ -93,16 +95,18 @@ def exact_outputs(subject: Subject) -> Finding:
 
 def exact_drafts(subject: Subject) -> Finding:
     """On small tables every draft has exactly the probability that the shape of drafts states."""
-    reason = _why_not(subject)
+    reason = why_not_on_tables(subject)
     if subject.config.drafter is not None:
         reason = f"what {subject.config.drafter} should propose is stated nowhere"
     if reason:
         return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
-    rule = _rule_under_test(subject)
+    rule = rule_under_test(subject)
     tally = subject.tally("drafts whose exact probability was compared")
     with torch.inference_mode():
-        shapes = _shapes(subject, _SHAPES)
-        for case in _at_each_prompt(cases_of(shapes, rule, every_rule=False)):
+        shapes = shapes_of(subject, _SHAPES)
+        for case in _at_each_prompt(
+            cases_of(shapes, rule, place=rule_place(subject), every_rule=False)
+        ):
             _compare(tally, case, partial(_drafts, case, rule), "the draft", _proposed)
         if rule is None:
             for case in _at_each_prompt(cases_of(shapes, None, every_rule=False, is_batch=True)):
@@ -123,7 +127,8 @@ def _at_each_prompt(cases: Iterable[Case]) -> Iterator[Case]:
     return (replace(case, prompt=prompt) for case in cases for prompt in PROMPTS)
 
 
-def _why_not(subject: Subject) -> str:
+def why_not_on_tables(subject: Subject) -> str:
+    """Why a subject's parts cannot be given small tables for models; empty if they can."""
     if subject.make is not None or subject.config.engine != "reference":
         return "the engine is not made of parts that can be given tables for models"
     if subject.drafter is not None:
@@ -149,14 +154,22 @@ def _fails_on_tables(config: RunConfig) -> str:
     return ""
 
 
-def _rule_under_test(subject: Subject) -> AcceptanceRule | None:
+def rule_under_test(subject: Subject) -> AcceptanceRule | None:
     """The rule of the user's own, if there is one."""
     if subject.rule is not None or not is_own_part(subject.config.rule):
         return subject.rule
     return rule_of(subject.config)
 
 
-def _shapes(subject: Subject, texts: tuple[str, ...]) -> list[TreeShape]:
+def rule_place(subject: Subject) -> str:
+    """Where the rule of the user's own is, as MODULE:NAME; empty if there is none."""
+    rule = rule_under_test(subject)
+    if rule is None:
+        return ""
+    return subject.config.rule if is_own_part(subject.config.rule) else place_of(rule)
+
+
+def shapes_of(subject: Subject, texts: tuple[str, ...]) -> list[TreeShape]:
     """One shape of each kind; the subject's own comes first where it is small enough."""
     shapes = [parse_tree(text) for text in texts]
     own = subject.config.tree
@@ -185,9 +198,10 @@ def _plainly(case: Case) -> dict[tuple[tuple[int, ...], str], float]:
     return {(out.token_ids, str(out.stop_reason)): share for out, share in law.items()}
 
 
-def _rule(
+def rule_for(
     case: Case, rule: AcceptanceRule | None, drafter: Drafter | None = None
 ) -> AcceptanceRule:
+    """The rule of a case: the one under test above temperature 0, if there is one."""
     is_own = rule is not None and not case.sampling.greedy
     if is_own and rule is not None:
         return rule
@@ -207,7 +221,7 @@ def _outputs(
             case.prompt,
             target,
             drafter,
-            _rule(case, rule, None if case.drafter is None else drafter),
+            rule_for(case, rule, None if case.drafter is None else drafter),
             sampling=case.sampling,
             stopping=case.stopping,
             budget=_BUDGET,
@@ -220,7 +234,7 @@ def _outputs(
 def _drafts(case: Case, rule: AcceptanceRule | None) -> dict[tuple[int, Nodes], float] | None:
     """The law of the first token and of the draft after it."""
     target, draft = pair_from(*case.rows)
-    accepting = _rule(case, rule)
+    accepting = rule_for(case, rule)
 
     def run(randomness: Randomness) -> tuple[int, Nodes]:
         steps: list[Step] = []
@@ -247,11 +261,12 @@ def _enumerated(run: Callable[[Randomness], Key]) -> dict[Key, float] | None:
         return None
 
 
-def _in_batch(
+def in_batch(
     case: Case,
     randomness: Randomness,
     stopping: Stopping,
     observe: Callable[[BatchStep], None] = ignore,
+    make_draws: Callable[[Sequence[Any]], BatchDraws] = FollowedDraws,
 ) -> tuple[tuple[int, ...], str]:
     """One row, decoded as rows of a batch are."""
     target, draft = pair_from(*case.rows)
@@ -265,7 +280,7 @@ def _in_batch(
         rows(target),
         make_batch_drafter(case.shape, rows(draft)),
         case.rule,
-        make_draws=FollowedDraws,
+        make_draws=make_draws,
         most_rows=1,
         observe=observe,
     )
@@ -273,7 +288,7 @@ def _in_batch(
 
 
 def _batch_outputs(case: Case) -> dict[tuple[tuple[int, ...], str], float] | None:
-    return _enumerated(lambda randomness: _in_batch(case, randomness, case.stopping))
+    return _enumerated(lambda randomness: in_batch(case, randomness, case.stopping))
 
 
 class _FirstStepError(Exception):
@@ -292,7 +307,7 @@ def _batch_step(case: Case) -> dict[tuple[int, ...], float] | None:
             raise _FirstStepError
 
         with suppress(_FirstStepError):
-            _in_batch(case, randomness, Stopping(max_new_tokens=length), end)
+            in_batch(case, randomness, Stopping(max_new_tokens=length), end)
         return tuple(found)
 
     law = _enumerated(run)
@@ -327,7 +342,7 @@ def _drawn_on(case: Case, emitted: tuple[int, ...], length: int) -> dict[tuple[i
 def _batch_drafts(case: Case) -> dict[tuple[int, Nodes], float] | None:
     def run(randomness: Randomness) -> tuple[int, Nodes]:
         steps: list[BatchStep] = []
-        output, _ = _in_batch(case, randomness, Stopping(max_new_tokens=2), steps.append)
+        output, _ = in_batch(case, randomness, Stopping(max_new_tokens=2), steps.append)
         tree = steps[0].trees[0]
         return output[0], tuple(zip(tree.parents, tree.token_ids, strict=True))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from scipy.stats import kstest
 
 from draftproof.config import RunConfig, Sampling
 from draftproof.conformance.check_result import Finding, Status, Tally
@@ -21,6 +23,7 @@ from draftproof.errors import DraftproofError
 from draftproof.laws import RULES, valid_rules
 from draftproof.lossless.stated_law import ends, stated_distribution
 from draftproof.models.loading import ModelPair
+from draftproof.randomness import Draw, SeededRandomness
 from draftproof.shapes import LookupShape, TreeShape, parse_tree
 from draftproof.stopping import Stopping
 from draftproof.trace import Columns
@@ -51,7 +54,10 @@ _CLOSE = 1e-5
 _KEPT, _SECOND = "drafted tokens kept", "outputs that end at a kept token or after one"
 _STOP, _TEXT = "ended by one of several stop tokens", "by one of several stop strings"
 _BEYOND = "tokens beyond a window"
-_CONDITIONS = (_KEPT, _SECOND, _STOP, _TEXT, _BEYOND)
+_DRAWS = "draws whose numbers were looked at"
+_CONDITIONS = (_KEPT, _SECOND, _STOP, _TEXT, _BEYOND, _DRAWS)
+_FEWEST, _CHANCE, _SPREADS = 100, 1e-7, 6.0
+"""Of tests of numbers: the fewest to look at, and what is not put down to chance."""
 _TIMES = ("draft_seconds", "verify_seconds")
 
 
@@ -72,8 +78,12 @@ def rows_and_single(subject: Subject) -> Finding:
     if reason:
         return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
     met: Counter[str] = Counter()
+    draws: list[Draw] = []
     for case in _cases(subject):
-        _compare_ways(tally, case, met)
+        _compare_ways(tally, case, met, draws)
+    for problem in draws_problems(draws):
+        tally.require(False, problem)
+    met[_DRAWS] = len(draws)
     return tally.finding(
         *conditions_met(met, _CONDITIONS),
         untried="no token came back",
@@ -163,19 +173,27 @@ def text_of(tokens: Sequence[int]) -> str:
     return "".join(chr(ord("A") + token) for token in tokens)
 
 
-def _compare_ways(tally: Tally, case: _Case, met: Counter[str]) -> None:
+def _compare_ways(tally: Tally, case: _Case, met: Counter[str], draws: list[Draw]) -> None:
+    own: list[Draw] = []
+    log = own.append
     try:
         rows = ReferenceEngine(case.pair, case.config)
         draft = None if isinstance(case.config.tree, LookupShape) else case.pair.draft
         parts = make_parts(case.pair.target, draft, case.config)
-        single = ReferenceEngine.of(parts, case.config)
+        watched = replace(
+            parts, make_randomness=lambda seed, name, _=None: SeededRandomness(seed, name, log)
+        )
+        single = ReferenceEngine.of(watched, case.config)
         answers = dict(rows.generate(case.requests, most_rows=len(case.requests)))
         for index, asked in enumerate(case.requests):
+            own.clear()
             found = single.speculate(asked)
+            draws += own
             _count_conditions(met, asked, found)
             name = f"{asked.request_id}, {case.name}"
             for problem in (
                 different(answers[index], found),
+                _uncounted(found, own),
                 _misjudged(case.pair, asked, found),
                 _unlike_plain(rows, single, asked),
             ):
@@ -194,6 +212,57 @@ def _count_conditions(met: Counter[str], asked: Request, found: Generation) -> N
     met[_TEXT] += found.stop_reason == "stop_string"
     first = len(asked.prompt_token_ids)
     met[_BEYOND] += sum(first + index > WINDOW for index in range(len(found.token_ids)))
+
+
+def _uncounted(found: Generation, draws: Sequence[Draw]) -> str:
+    """Whether an answer tells other counts of draws than there were."""
+    told = {purpose: count for purpose, count in (found.draws or {}).items() if count}
+    were = dict(Counter(str(draw.purpose) for draw in draws))
+    return "" if told == were else f"its draws are told as {told}, and there were {were}"
+
+
+def draws_problems(draws: Sequence[Draw]) -> Iterator[str]:
+    """What the numbers that decided draws show: used again, not uniform, or alike.
+
+    Args:
+        draws: Of many requests, each with a seed and an id of its own, in the order of the draws.
+    """
+    numbers = np.array([draw.uniform for draw in draws])
+    first: dict[float, int] = {}
+    for index, number in enumerate(numbers.tolist()):
+        other = first.setdefault(number, index)
+        if other != index:
+            yield (
+                f"draw {index} ({draws[index].purpose}) is decided by the number {number:.6g} that "
+                f"decided draw {other} ({draws[other].purpose}): numbers are used again"
+            )
+            return
+    if len(numbers) < _FEWEST:
+        return
+    # The chance that a sound generator is flagged is far below 1e-6 for each of these.
+    if kstest(numbers, "uniform").pvalue < _CHANCE:
+        yield f"the {len(numbers)} numbers that decide draws are not uniform on [0, 1)"
+    scores = math.sqrt(12) * (numbers - 0.5)
+    for what, alike in (
+        ("one after another", scores[1:] * scores[:-1]),
+        ("of two purposes", _across_purposes(draws, scores)),
+    ):
+        if len(alike) and abs(alike.sum()) / math.sqrt(len(alike)) > _SPREADS:
+            yield f"numbers that decide draws {what} depend on one another"
+
+
+def _across_purposes(draws: Sequence[Draw], scores: np.ndarray) -> np.ndarray:
+    """Products of the scores of draws with the same index and another purpose, of one request."""
+    products: list[float] = []
+    latest: dict[int, tuple[str, float]] = {}
+    for draw, score in zip(draws, scores.tolist(), strict=True):
+        if draw.purpose == "plain":
+            latest.clear()  # a request begins
+        purpose, other = latest.get(draw.index, (str(draw.purpose), 0.0))
+        if purpose != str(draw.purpose):
+            products.append(score * other)
+        latest[draw.index] = str(draw.purpose), score
+    return np.array(products)
 
 
 def different(rows: Generation, single: Generation) -> str:
