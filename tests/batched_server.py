@@ -91,12 +91,23 @@ class BatchedServer:
         of_draft: From what makes rows of the draft model to what is used in its place.
         swaps: Whether the answers of a batch's first two requests are exchanged when they end.
         pieces: From the ids of an output to the pieces in which they are streamed.
+        by_piece: Whether a stop string is looked for in single pieces of a streamed answer.
         moves: Whether the answers of other rows are exchanged where one of a batch is cancelled.
     """
 
-    def __init__(self, pair, *, asked=list, of_draft=None, swaps=False, pieces=None, moves=False):
+    def __init__(
+        self,
+        pair,
+        *,
+        asked=list,
+        of_draft=None,
+        swaps=False,
+        pieces=None,
+        moves=False,
+        by_piece=False,
+    ):
         self.pair, self.asked, self.swaps = pair, asked, swaps
-        self.moves, self.cancelled = moves, 0
+        self.moves, self.by_piece, self.cancelled = moves, by_piece, 0
         self.pieces = pieces or (lambda ids: [ids[i : i + 2] for i in range(0, len(ids), 2)])
         tree = parse_tree("chain:3")
         make_draft = rows_maker(pair.draft)
@@ -126,7 +137,7 @@ class BatchedServer:
         stopping = Stopping(
             max_new_tokens=body["max_tokens"],
             stop_token_ids=frozenset(body["stop_token_ids"]),
-            stop_strings=tuple(body["stop"] or ()),
+            stop_strings=() if self.by_piece and body["stream"] else tuple(body["stop"] or ()),
             decode=self.pair.decode,
         )
         sampling = Sampling(

@@ -7,10 +7,12 @@ the server does not know, or of another type than it takes, is refused as it ref
 
 import json
 import re
+from dataclasses import replace
 
 import torch
 
 from draftproof.config import RunConfig, Sampling
+from draftproof.engines.extra_body import RENDERED, template_arguments
 from draftproof.engines.protocol import Generation, Request
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.shapes import parse_tree
@@ -28,7 +30,7 @@ _FIELDS = {
     | {
         "min_tokens": (int,), "repetition_penalty": NUMBER, "no_stop_trim": SWITCH,
         "skip_special_tokens": SWITCH, "return_token_ids": SWITCH, "return_meta_info": SWITCH,
-        "logit_bias": (dict,), "chat_template_kwargs": (dict,), "regex": TEXT,
+        "logit_bias": (dict,), "chat_template_kwargs": (dict,), "regex": TEXT, "tools": LIST,
         "frequency_penalty": NUMBER,
     },
     "tensorrt-llm": _COMMON
@@ -54,13 +56,17 @@ class Shape:
         kind: As in ``server=``.
         forgets: Whether its speculation drops ``logit_bias``, ``regex`` and ``frequency_penalty``,
             and plain decoding does not.
-        renders: From messages to token ids, its chat template.
+        renders: From messages and what else is given to token ids, its chat template.
         drafts: Whether it speculates where a request does not say.
     """
 
     def __init__(self, pair, kind, *, forgets=False, renders=None, drafts=True):
         self.pair, self.kind, self.forgets, self.drafts = pair, kind, forgets, drafts
-        self.renders = renders or (lambda messages: pair.encode_messages(messages))
+        self.renders = renders or (
+            lambda messages, given: replace(pair, template_arguments=given).encode_messages(
+                messages
+            )
+        )
         config = RunConfig(check_state=0, tree=parse_tree("chain:3"))
         self.engine = ReferenceEngine(pair, config)
 
@@ -88,7 +94,8 @@ class Shape:
 
     def prompt_of(self, body):
         if "messages" in body:
-            return tuple(self.renders(body["messages"]))
+            given = template_arguments({k: body[k] for k in RENDERED if k in body})
+            return tuple(self.renders(body["messages"], given))
         if self.takes_text:
             ids = self.pair.tokenizer(body["prompt"], add_special_tokens=False)["input_ids"]
             return tuple(ids)

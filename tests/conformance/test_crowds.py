@@ -89,6 +89,12 @@ def test_a_streamed_answer_is_the_whole_one(subject):
     assert "pieces that brought several tokens at once: 0" not in examined.finding.lines
 
 
+def test_a_stop_string_that_is_missed_across_pieces_is_found(subject):
+    """Pieces have two tokens, and the stop string four."""
+    examined, _ = found(subject, STREAMED, by_piece=True)
+    assert examined.finding.status is Status.FAILED
+
+
 def test_a_piece_that_is_lost_on_the_way_is_found(subject):
     examined, _ = found(subject, STREAMED, pieces=lambda ids: [ids[:2], ids[3:]])
     assert examined.finding.status is Status.FAILED

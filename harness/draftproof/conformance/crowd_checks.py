@@ -27,6 +27,8 @@ _WARMER = 0.7
 _PENALTY = 1.5
 _TOP_K = 3
 _STREAMED = 3
+_STOP_TOKENS = 4
+"""Tokens that a stop string lies across: pieces of fewer tokens do not hold it."""
 _CANCELLED = "like ones, of which some are cancelled"
 _GIVEN_UP = 2
 """Neighbours that are cancelled one after the other while a crowd is served."""
@@ -240,13 +242,13 @@ def streamed_and_whole(subject: Subject) -> Finding:
 
 
 def _streamed_requests(subject: Subject) -> Iterator[Request]:
-    """Some prompts, and each again with a stop string that lies across two tokens."""
+    """Some prompts, and each again with a stop string that lies across tokens and pieces."""
     for prompt in subject.prompts[:_STREAMED]:
         asked = subject.request(prompt)
         yield asked
         if Capability.STOP_STRINGS in subject.capabilities:
             with subject.engine() as engine:
                 output = engine.speculate(asked).token_ids
-            text = subject.pair.decode(output[2:4])
+            text = subject.pair.decode(output[2 : 2 + _STOP_TOKENS])
             if len(text) > 1 and "\ufffd" not in text:
                 yield replace(asked, stopping=replace(asked.stopping, stop_strings=(text,)))

@@ -9,7 +9,7 @@ from draftproof.config import RunConfig
 from draftproof.conformance.subject import Subject
 from draftproof.data import DOMAINS, OTHER
 from draftproof.data.load import PromptLoader
-from draftproof.engines.registry import check_engine
+from draftproof.engines.registry import check_engine, judging_pair
 from draftproof.models.loading import load_pair
 from draftproof.plugin.collection import prompt_source
 
@@ -43,6 +43,5 @@ def make_subject(
     chosen = [
         record.prompt for domain in (*DOMAINS, OTHER) for record in loader.domain(domain).records
     ]
-    return Subject(
-        pair=load_pair(config, report), config=config, prompts=chosen, to_the_end=to_the_end
-    )
+    pair = judging_pair(load_pair(config, report), config)
+    return Subject(pair=pair, config=config, prompts=chosen, to_the_end=to_the_end)

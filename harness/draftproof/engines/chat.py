@@ -49,13 +49,21 @@ def as_completion(values: Piece) -> dict[str, Any]:
     return {**values, "choices": choices}
 
 
-def require_same_template(server: Server, messages: str, prompt_token_ids: tuple[int, ...]) -> None:
+def require_same_template(
+    server: Server, messages: str, given: Mapping[str, Any], prompt_token_ids: tuple[int, ...]
+) -> None:
     """Verify that llama.cpp's server makes the same prompt of messages as is sent to it as ids.
+
+    Args:
+        server: Is asked to render, and to tokenize.
+        messages: As in `Request.messages`.
+        given: What else its template is given, by the names of a request.
+        prompt_token_ids: What the judge makes of the same.
 
     Raises:
         EngineError: Its template, or its tokenizer, makes another one.
     """
-    rendered = server.post("/apply-template", {"messages": json.loads(messages)})
+    rendered = server.post("/apply-template", {"messages": json.loads(messages), **given})
     asked = {"content": rendered["prompt"], "add_special": True, "parse_special": True}
     require_same_ids(tuple(server.post("/tokenize", asked)["tokens"]), prompt_token_ids)
 

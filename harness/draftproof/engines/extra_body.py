@@ -17,6 +17,9 @@ HARMLESS = frozenset(
 )  # fmt: skip
 """Keys that change no token, so that the judge need not know of them."""
 
+RENDERED = frozenset({"chat_template_kwargs", "tools"})
+"""Keys that chat templates are given, and nothing else; the judge renders with them, too."""
+
 _OPTION = "--spec-engine-option"
 
 
@@ -85,4 +88,21 @@ def beyond_judge(extras: Mapping[str, Any]) -> tuple[str, ...]:
         >>> beyond_judge({"user": "me", "grammar": "root ::= [a-c]+"})
         ('grammar',)
     """
-    return tuple(sorted(extras.keys() - HARMLESS))
+    return tuple(sorted(extras.keys() - HARMLESS - RENDERED))
+
+
+def template_arguments(extras: Mapping[str, Any]) -> dict[str, Any]:
+    """What chat templates are given of the extras.
+
+    Raises:
+        UsageError: ``chat_template_kwargs`` is no object.
+
+    Example:
+        >>> template_arguments({"chat_template_kwargs": {"enable_thinking": False}, "user": "me"})
+        {'enable_thinking': False}
+    """
+    arguments = extras.get("chat_template_kwargs", {})
+    if not isinstance(arguments, Mapping):
+        raise UsageError(f"{_OPTION} extra_body: 'chat_template_kwargs' is no JSON object")
+    tools = {"tools": extras["tools"]} if "tools" in extras else {}
+    return {**tools, **arguments}

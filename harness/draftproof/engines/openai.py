@@ -23,7 +23,13 @@ from draftproof.engines.chat import (
 )
 from draftproof.engines.dialect import Answer
 from draftproof.engines.dialects import DIALECTS
-from draftproof.engines.extra_body import beyond_judge, read_extra_body, with_extras
+from draftproof.engines.extra_body import (
+    RENDERED,
+    beyond_judge,
+    read_extra_body,
+    template_arguments,
+    with_extras,
+)
 from draftproof.engines.http import Server
 from draftproof.engines.in_flight import answers_in_flight
 from draftproof.engines.protocol import Capability, Generation, Request
@@ -154,6 +160,15 @@ class OpenAIEngine:
         )
 
     @classmethod
+    def template_arguments(cls, config: RunConfig) -> dict[str, Any]:
+        """What chat templates are given, here and there.
+
+        Raises:
+            UsageError: A setting is not valid.
+        """
+        return template_arguments(read_extra_body(cls.read(config).extra_body))
+
+    @classmethod
     def metrics_reader(cls, config: RunConfig) -> Callable[[], str] | None:
         """What reads the server's metrics; None where no address of them is given.
 
@@ -183,6 +198,7 @@ class OpenAIEngine:
             )
         for name in ("speculative_body", "plain_body"):
             read_extra_body(getattr(settings, name), name)
+        cls.template_arguments(config)
         unknown = beyond_judge(read_extra_body(settings.extra_body))
         if unknown and not (settings.plain_url or _switches(settings)):
             raise UsageError(
@@ -299,12 +315,14 @@ class OpenAIEngine:
         prompt = self._pair.decode(request.prompt_token_ids) if self._dialect.takes_text else ""
         body = self._dialect.ask(request, prompt, self._settings.model)
         by_chat = self._settings.chat == THERE and bool(request.messages)
+        rendered = {key: value for key, value in self._extras.items() if key in RENDERED}
         if by_chat and self._dialect.renders:
-            require_same_template(server, request.messages, request.prompt_token_ids)
+            require_same_template(server, request.messages, rendered, request.prompt_token_ids)
             by_chat = False
         if by_chat:
-            body = {**chat_body(body, request.messages), **self._dialect.in_chat}
-        return with_extras(with_extras(body, self._extras), self._added[added], added), by_chat
+            body = {**chat_body(body, request.messages), **self._dialect.in_chat, **rendered}
+        extras = {key: value for key, value in self._extras.items() if key not in RENDERED}
+        return with_extras(with_extras(body, extras), self._added[added], added), by_chat
 
     def _asked(
         self, server: Server, body: dict[str, Any], *, by_chat: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
 from draftproof.acceptance import AcceptanceRule
 from draftproof.config import RunConfig, is_own_part
@@ -66,6 +67,21 @@ def make_engine(
     return GuardedEngine(
         engine, config.engine_timeout, pair.stop_token_ids, shown_name(name, engine.name)
     )
+
+
+def judging_pair(pair: ModelPair, config: RunConfig) -> ModelPair:
+    """The judge's models, which render chat templates with what the engine's settings state.
+
+    A factory may have an attribute ``template_arguments``, a callable that takes the run's settings
+    and returns what else the chat template is given.
+
+    Raises:
+        UsageError: The engine's settings are not valid.
+    """
+    if config.engine == REFERENCE:
+        return pair
+    stated = getattr(_factory(config.engine), "template_arguments", None)
+    return replace(pair, template_arguments=stated(config)) if callable(stated) else pair
 
 
 def check_engine(

@@ -45,6 +45,8 @@ class ModelPair:
         stop_token_ids: Ids that end an output.
         descriptions: What was loaded, by role: name, content hash, parameters, dtype, device,
             the tokenizer's hash, and notes: what a user should know.
+        template_arguments: What else the chat template is given, such as ``enable_thinking``, or
+            ``tools``.
     """
 
     target: HuggingFaceLM
@@ -52,6 +54,7 @@ class ModelPair:
     tokenizer: PreTrainedTokenizerBase
     stop_token_ids: frozenset[int]
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self, text: str, earlier: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
         """The token ids of what a user says, in the tokenizer's chat template where it has one.
@@ -108,6 +111,7 @@ class ModelPair:
                     tokenize=False,
                     add_generation_prompt=True,
                     chat_template=without_clock(template),
+                    **self.template_arguments,
                 )
                 for _ in range(2)
             )

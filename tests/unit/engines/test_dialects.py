@@ -14,6 +14,7 @@ from draftproof.engines.dialects import DIALECTS
 from draftproof.engines.measuring import Bench
 from draftproof.engines.openai import OpenAIEngine
 from draftproof.engines.protocol import Capability
+from draftproof.engines.registry import judging_pair
 from draftproof.engines.server_counters import answered_counts
 from draftproof.errors import EngineError, UsageError
 from draftproof.report.context import reference_lines
@@ -258,6 +259,31 @@ def test_messages_are_rendered_there_and_the_prompts_are_the_same(pair, kind):
         assert there.counts.drafted > 0
 
 
+@pytest.mark.parametrize("chat", ["here", "there"])
+def test_what_templates_are_given_is_given_to_the_judges_too(pair, chat):
+    tokenizer = copy.deepcopy(pair.tokenizer)
+    tokenizer.chat_template = TEMPLATE + (
+        "{% if enable_thinking %} think{% endif %}"
+        "{% for tool in tools or [] %} {{ tool.name }}{% endfor %}"
+    )
+    bare = replace(pair, tokenizer=tokenizer)
+    extras = {"chat_template_kwargs": {"enable_thinking": True}, "tools": [{"name": "search"}]}
+    prompt = Prompt(prompt_id="talk", domain="chat", text="Write a list.")
+    with serving(Shape(bare, "sglang-openai")) as fake:
+        config = config_of(fake.url, "sglang-openai", chat=chat, extra_body=json.dumps(extras))
+        OpenAIEngine.check_settings(config)
+        judge = judging_pair(bare, config)
+        assert judge.template_arguments == {"enable_thinking": True, "tools": extras["tools"]}
+        engine = OpenAIEngine(config, judge)
+        record = Bench(engine, judge, config).run(prompt)
+        engine.close()
+    body = fake.asked[0][1]
+    assert (extras.items() <= body.items()) is (chat == "there")
+    assert record.verdict is Verdict.IDENTICAL
+    assert record.prompt_tokens > len(bare.encode("Write a list."))
+    assert record.plain_verdict is Verdict.IDENTICAL
+
+
 def test_streamed_chat_is_the_whole_chat(pair):
     prompt = Prompt(prompt_id="talk", domain="chat", text="Write a list.")
     with serving(Shape(pair, "sglang-openai")) as fake:
@@ -273,7 +299,7 @@ def test_streamed_chat_is_the_whole_chat(pair):
 )
 def test_another_template_there_is_found(pair, kind, says):
     prompt = Prompt(prompt_id="talk", domain="chat", text="Write a list.")
-    shape = Shape(pair, kind, renders=lambda messages: (7, *pair.encode_messages(messages)))
+    shape = Shape(pair, kind, renders=lambda messages, given: (7, *pair.encode_messages(messages)))
     with serving(shape) as fake, pytest.raises(EngineError, match=says):
         measured(pair, prompt, fake.url, kind, chat="there")
 
