@@ -16,7 +16,7 @@ FAULTS = {
     "raises an error with a text of 50 MB": "raise ValueError('x' * 50_000_000)",
     "raises an error with raw escapes": "raise ValueError('\\x1b]0;own\\x07 \\ud800')",
     "raises an error that has no text": "raise Unspeakable",
-    "recurses for ever": "return self.speculate(request)",
+    "recurses for ever": "return self.again(request)",
     "returns nothing": "return None",
     "returns an id that no tokenizer has": "return replace(sound, token_ids=(10**30,) * 8)",
     "returns NaN seconds": "return replace(sound, seconds=float('nan'))",
@@ -63,6 +63,9 @@ class Faulty:
         sound = self.inner.speculate(request)
 {branches}
         return sound
+
+    def again(self, request):
+        return self.again(request)
 
     def describe(self):
         return {{"name": "faulty", "odd": float("nan"), 1: {{2}}, "half": "\\ud800"}}
