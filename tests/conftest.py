@@ -1,6 +1,7 @@
 """Profiles, threads, and run-time checks of shapes and types."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Runs in folders of their own, which pytester makes their home, share what is kept between runs.
 os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+# A shell without job control starts what is in its background with interrupts ignored, which the
+# runs that tests start and interrupt would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Helpers of the tests (strategies, oracles) are plain modules beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
