@@ -15,7 +15,7 @@ from draftproof.data.prompt import Prompt
 from draftproof.engines.measuring import Bench, Upcoming
 from draftproof.engines.names import AT_ONCE
 from draftproof.engines.own_parts import OwnParts
-from draftproof.engines.registry import check_engine, make_engine
+from draftproof.engines.registry import check_engine, judging_pair, make_engine
 from draftproof.models.loading import load_pair, with_draft
 from draftproof.shapes import parse_tree
 from draftproof.trace import CaseRecord, Verdict
@@ -169,7 +169,8 @@ class Benches:
         if config.draft not in self._pairs:
             known = next(iter(self._pairs.values()), None)
             if known is None:
-                self._pairs[config.draft] = load_pair(config, self._report)
+                pair = load_pair(config, self._report)
+                self._pairs[config.draft] = judging_pair(pair, config)
             elif config.draft == NO_DRAFT:
                 described = {**known.descriptions, "draft": {"name": NO_DRAFT}}
                 self._pairs[NO_DRAFT] = replace(known, draft=None, descriptions=described)
