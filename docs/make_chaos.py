@@ -1,7 +1,7 @@
-"""Writes the figures of docs/chaos.md, and those of the README, from reports/chaos/chaos.json.
+"""Writes the figures of docs/chaos.md from reports/chaos/chaos.json.
 
 python tests/chaos/run.py     # the figures; what is lost is a defect, and ends it with exit code 1
-python docs/make_chaos.py     # the page and the README, from the committed figures
+python docs/make_chaos.py     # the page, from the committed figures
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Slow:
         if self.child is None:
             context = multiprocessing.get_context("fork")
             self.pipe, theirs = context.Pipe()
-            self.child = context.Process(target=_answer, args=(theirs,), daemon=True)
+            self.child = context.Process(target=_answer, args=(theirs, self.pipe), daemon=True)
             self.child.start()
             theirs.close()
         Path("child").write_text(str(self.child.pid))
@@ -85,9 +85,13 @@ class Slow:
             self.child.kill()
 
 
-def _answer(pipe):
+def _answer(pipe, end_of_the_other):
+    end_of_the_other.close()  # else the pipe would never end, and this process neither
     while True:
-        asked = pipe.recv()
+        try:
+            asked = pipe.recv()
+        except EOFError:
+            return
         time.sleep(0.15)
         pipe.send(asked)
 """

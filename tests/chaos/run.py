@@ -1,7 +1,7 @@
 """Everything goes wrong on purpose: kills, faults of engines and bad inputs, and what was lost.
 
     python tests/chaos/run.py                     some minutes, into reports/chaos/chaos.json
-    python docs/make_chaos.py                       the figures of docs/chaos.md and of the README
+    python docs/make_chaos.py                       the figures of docs/chaos.md
 
 Each attack is kept in a journal as it ends, so that a run that is stopped goes on where it was.
 What is lost is a defect: the exit code is then 1.

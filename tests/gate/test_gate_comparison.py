@@ -446,3 +446,16 @@ def test_small_samples_are_told_what_they_may_lack(earlier, later):
     part = measured_run("part", earlier.run, [earlier.traces[case] for case in few])
     text = terminal_comparison(compare(earlier, part, gates("acceptance_rate:-1%")))
     assert "2 prompts decide nothing; give at least 5" in " ".join(text.split())
+
+
+def test_a_figure_that_the_later_run_lacks_is_no_matter_of_prompts(earlier):
+    few = [case for case in earlier.case_ids if case.endswith(("0", "1"))]
+    part = measured_run("part", earlier.run, [earlier.traces[case] for case in few])
+    none = np.zeros_like(part.totals["drafted"])
+    untold = {**part.totals, "drafted": none, "accepted_of_drafted": none}
+    later = replace(part, totals=untold)
+    text = " ".join(
+        terminal_comparison(compare(earlier, later, gates("acceptance_rate:-1%"))).split()
+    )
+    assert "there is no such figure now: no node was drafted" in text
+    assert "decide nothing" not in text

@@ -227,6 +227,8 @@ def _what_would_decide(judgement: Judgement, comparison: Comparison) -> str:
             f"at level {comparison.alpha:g} over {len(comparison.judgements)} gates no number of "
             "prompts would decide; give fewer gates, or a larger level"
         )
+    if judgement.reason and math.isnan(judgement.change.value):
+        return judgement.reason
     if judgement.prompts and judgement.prompts < judgement.fewest:
         so_few = (
             "1 prompt decides" if judgement.prompts == 1 else f"{judgement.prompts} prompts decide"
