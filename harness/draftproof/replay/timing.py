@@ -67,11 +67,17 @@ def measure_costs(
     passes = {"": ForwardPasses(target)}
     passes |= {name: ForwardPasses(model) for name, model in models.drafts.items()}
     outputs = EngineOutputs(models, config, prompts)
-    report(f"measuring costs for about {SECONDS:.0f} s; leave the machine alone")
+    report(
+        f"measuring costs for about {SECONDS:.0f} s, or {FEWEST_ROUNDS + 1} rounds where those "
+        "take longer; leave the machine alone"
+    )
+    began = time.monotonic()
     for is_kept in rounds():
         for each in passes.values():
             each.measure(is_kept=is_kept)
         outputs.measure(is_kept=is_kept)
+        if not is_kept and (seconds := time.monotonic() - began) * FEWEST_ROUNDS > SECONDS:
+            report(f"a round takes {seconds:.0f} s, and {FEWEST_ROUNDS} more follow")
     found = {name: each.costs() for name, each in passes.items()}
     costs = CostModel(
         target=found.pop(""),
