@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+import profiles
 import pytest
 from plugin_sources import SUITE
 
@@ -161,6 +162,7 @@ def test_a_bar_of_progress(beside, pytester):
     assert measured(pytester) == ALL
 
 
+@pytest.mark.skipif(not profiles.IS_NIGHTLY, reason="takes minutes: HYPOTHESIS_PROFILE=nightly")
 @pytest.mark.parametrize(
     "dist", ["load", "loadscope", "loadfile", "loadgroup", "worksteal", "each", "no"]
 )
