@@ -6,6 +6,7 @@ import re
 import select
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from plugin_sources import SUITE
@@ -193,11 +194,15 @@ class Terminal:
 @pytest.mark.parametrize(
     ("environment", "live"), [({}, True), ({"CI": "true"}, False), ({"TERM": "dumb"}, False)]
 )
-def test_in_ci_no_line_is_drawn_anew(pytestconfig, monkeypatch, environment, live):
-    monkeypatch.setattr(pytestconfig.get_terminal_writer(), "_file", Terminal())
-    monkeypatch.setattr(pytestconfig.option, "capture", "fd")
+def test_in_ci_no_line_is_drawn_anew(monkeypatch, environment, live):
+    # Not this run's own, which would write to it, too.
+    config = SimpleNamespace(
+        pluginmanager=SimpleNamespace(get_plugin=lambda name: name),
+        getoption=lambda name: "fd",
+        get_terminal_writer=lambda: SimpleNamespace(_file=Terminal()),
+    )
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert draftproof.plugin.progress.is_live(pytestconfig) == live
+    assert draftproof.plugin.progress.is_live(config) == live
