@@ -152,10 +152,9 @@ class GuardedEngine:
         if not isinstance(engine, CancellingEngine):
             raise EngineError(f"{self.name} cannot give up an output")
         future: Future[Any] = Future()
-        work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        work.put((future, partial(engine.cancel, request)))
+        give_up = partial(_settle, future, partial(engine.cancel, request))
         name = f"cancelling on {self.name}"
-        threading.Thread(target=_serve, args=(work,), name=name, daemon=True).start()
+        threading.Thread(target=give_up, name=name, daemon=True).start()
         try:
             future.result(self._timeout)
         except DraftproofError:
@@ -289,13 +288,15 @@ def _serve(
     work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]], left_behind: MemoryBound
 ) -> None:
     while True:
-        future, call = work.get()
-        try:
-            future.set_result(call())
-        except BaseException as error:  # an engine may raise anything, SystemExit included
-            future.set_exception(error)
-        del call
+        _settle(*work.get())
         left_behind.release()
+
+
+def _settle(future: Future[Any], call: Callable[[], Any]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # an engine may raise anything, SystemExit included
+        future.set_exception(error)
 
 
 def _needs(
