@@ -8,6 +8,7 @@ import pytest
 
 from draftproof.config import RunConfig, Sampling
 from draftproof.conformance.subject import Subject
+from draftproof.engines.benches import Benches
 from draftproof.engines.protocol import Capability, Engine, Generation, Request, check_generation
 from draftproof.engines.reference import accepted_tokens
 from draftproof.engines.registry import engine_names, make_engine
@@ -145,10 +146,11 @@ def test_every_engine_that_is_made_is_closed_once():
             closed.append(self)
 
     run = Speculation(RunConfig(), {}, report=lambda line: None)
-    own, run._other = (SimpleNamespace(engine=Closing()) for _ in range(2))
-    run._benches = {RunConfig(): own}
+    own, other = (SimpleNamespace(engine=Closing()) for _ in range(2))
+    run._benches = Benches(RunConfig(), upcoming=None, report=lambda line: None)
+    run._benches._benches, run._benches._other = {RunConfig(): own}, other
     run.close()
-    assert closed == [own.engine, run._other.engine]
+    assert closed == [own.engine, other.engine]
 
     closed.clear()
     subject = Subject(
