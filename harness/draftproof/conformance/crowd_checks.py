@@ -12,7 +12,14 @@ from draftproof.conformance.check_result import Finding, Tally, not_available
 from draftproof.conformance.crowd_law import CrowdLaw
 from draftproof.conformance.request_checks import is_kept, is_rounding, is_same, parting, said
 from draftproof.conformance.subject import GREEDY, Subject
-from draftproof.engines.protocol import BatchEngine, Capability, Engine, Generation, Request
+from draftproof.engines.protocol import (
+    BatchEngine,
+    CancellingEngine,
+    Capability,
+    Engine,
+    Generation,
+    Request,
+)
 from draftproof.errors import DraftproofError
 
 _ALONE = 2
@@ -60,7 +67,7 @@ def alone_and_crowded(subject: Subject) -> Finding:
                         crowd, answers = _together(tally, engine, asked, kind, beside)
                         crowded = answers[crowd.index(asked)]
                         _compare(subject, tally, engine, asked, kind, alone, crowded)
-            if Capability.CANCELS not in engine.capabilities and sampling.greedy:
+            if not _cancels(engine) and sampling.greedy:
                 lines.append("beside cancelled requests not available: it cannot give one up")
     return tally.finding(*lines, untried="no token came back")
 
@@ -143,13 +150,17 @@ def _crowds(subject: Subject, engine: Engine, asked: Request) -> Iterator[tuple[
     ] or [_named(asked, "again")]
     like = [_named(other, f"like {n}") for n, other in enumerate(others[:3])]
     yield "like ones", like
-    if Capability.CANCELS in engine.capabilities:
+    if _cancels(engine):
         yield _CANCELLED, like
     yield "shorter and longer ones", _short_and_long(asked, others)
     yield "ones with the same beginning", _same_beginning(asked)
     unlike = _unlike(engine, asked)
     if unlike:
         yield "ones with other settings", unlike
+
+
+def _cancels(engine: Engine) -> bool:
+    return Capability.CANCELS in engine.capabilities and isinstance(engine, CancellingEngine)
 
 
 def _named(request: Request, name: str, **changes: Any) -> Request:

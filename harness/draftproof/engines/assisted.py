@@ -31,6 +31,7 @@ from draftproof.models.loading import ModelPair
 from draftproof.stopwatch import Clock, Stopwatch
 
 _CAPABILITIES = frozenset(Capability) - {
+    Capability.CANCELS,
     Capability.RUN_SETTINGS,
     Capability.NODES,
     Capability.LOG_PROBABILITIES,

@@ -43,6 +43,7 @@ class ReferenceEngine:
 
     name = "reference"
     capabilities = frozenset(Capability) - {
+        Capability.CANCELS,
         Capability.DRAFT_LENGTH,
         Capability.LOG_PROBABILITIES,
         Capability.STREAMS,
