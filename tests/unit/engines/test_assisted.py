@@ -238,6 +238,7 @@ def test_what_it_cannot_tell_it_does_not_promise(pair):
         Capability.STATE_CHECKS,
         Capability.STREAMS,
         Capability.BATCHES,
+        Capability.CANCELS,
     }
 
 
