@@ -38,6 +38,12 @@ import profiles  # noqa: E402
 profiles.load()
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """What a test runs is no worker's share of a run, though a worker may run the test."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads():
     """Tiny models gain nothing from more threads, and lose much where cores are shared."""
