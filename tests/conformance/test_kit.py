@@ -215,7 +215,11 @@ def test_an_engine_of_the_runs_settings_is_made_once_for_each(subject):
         ("TellsZeros", "log-probabilities", "is told as 0, and the target says -"),
         ("TellsTheNextOnes", "log-probabilities", "and the target says -"),
         ("KeepsHalf", "self-draft", "its state as a draft model, or what it"),
-        ("CountsRequests", "nothing left of earlier requests", "its output changed"),
+        (
+            "CountsRequests",
+            "nothing left of earlier requests",
+            "its output is another one than before",
+        ),
         ("KeepsLessLater", "nothing left of earlier requests", "something is left over"),
         ("MiscountsSteps", "metric identities", "accepted"),
         ("TellsBits", "facts of nodes", "node 0: its target_entropy is told as .*, and the model"),

@@ -10,7 +10,12 @@ from typing import Any
 from draftproof.config import Sampling
 from draftproof.conformance.check_result import Finding, Tally, not_available
 from draftproof.conformance.crowd_law import CrowdLaw
-from draftproof.conformance.request_checks import is_kept, is_rounding, is_same, parting, said
+from draftproof.conformance.request_checks import (
+    is_rounding,
+    is_same,
+    parting,
+    require_same_answer,
+)
 from draftproof.conformance.subject import GREEDY, Subject
 from draftproof.engines.protocol import (
     BatchEngine,
@@ -66,7 +71,12 @@ def alone_and_crowded(subject: Subject) -> Finding:
                     for kind, beside in _crowds(subject, engine, asked):
                         crowd, answers = _together(tally, engine, asked, kind, beside)
                         crowded = answers[crowd.index(asked)]
-                        _compare(subject, tally, engine, asked, kind, alone, crowded)
+                        require_same_answer(
+                            subject, tally, engine, asked, alone, crowded,
+                            when=("alone", "in the crowd"),
+                            meaning="drafts depend on who else is served",
+                            where=f", beside {kind}",
+                        )  # fmt: skip
             if not _cancels(engine) and sampling.greedy:
                 lines.append("beside cancelled requests not available: it cannot give one up")
     return tally.finding(*lines, untried="no token came back")
@@ -113,32 +123,6 @@ def _together(
             raise error
         tally.require(error is None, f"{asked.request_id}, to be cancelled: {error}", places=0)
     return crowd, answers
-
-
-def _compare(
-    subject: Subject,
-    tally: Tally,
-    engine: Engine,
-    asked: Request,
-    kind: str,
-    alone: Generation,
-    crowded: Generation,
-) -> None:
-    name = f"{asked.request_id} at temperature {asked.sampling.temperature:g}, beside {kind}"
-    tally.numerical += is_rounding(subject, engine, asked, alone, crowded)
-    tally.require(
-        is_same(subject, engine, asked, alone, crowded),
-        f"{name}: its output is another one than alone: {parting(alone, crowded)}",
-        places=len(alone.token_ids),
-    )
-    before, counts = alone.counts, crowded.counts
-    if before is not None and counts is not None and alone.token_ids == crowded.token_ids:
-        tally.require(
-            is_kept(engine, before, counts),
-            f"{name}: alone, {said(before)}, and in the crowd {said(counts)}: "
-            "drafts depend on who else is served",
-            places=0,
-        )
 
 
 def _crowds(subject: Subject, engine: Engine, asked: Request) -> Iterator[tuple[str, Crowd]]:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from draftproof.conformance import places
-from draftproof.conformance.check_result import Finding, Tally, not_available
+from draftproof.conformance.check_result import Finding, not_available
 from draftproof.conformance.output_checks import completed
 from draftproof.conformance.places import Place
-from draftproof.conformance.request_checks import is_kept, is_rounding, is_same, parting, said
+from draftproof.conformance.request_checks import require_same_answer
 from draftproof.conformance.subject import GREEDY, Subject
 from draftproof.data.encoding import prompt_ids
-from draftproof.engines.protocol import BatchEngine, Capability, Engine, Generation, Request
+from draftproof.engines.protocol import BatchEngine, Capability, Request
 from draftproof.stopping import Stopping
 
 _PROMPTS = 3
@@ -122,7 +122,11 @@ def cancelled_requests(subject: Subject) -> Finding:
             together = dict(engine.generate(requests, most_rows=len(requests)))
             for index, asked in enumerate(requests):
                 for answer in (after[index], together[index]):
-                    _compare(subject, tally, engine, asked, before[index], answer)
+                    require_same_answer(
+                        subject, tally, engine, asked, before[index], answer,
+                        when=("before others were cancelled", "after that"),
+                        meaning="something of them is left",
+                    )  # fmt: skip
     if not cancelled:
         tally.places = 0
     return tally.finding(
@@ -147,28 +151,3 @@ def _cancel(engine: BatchEngine, requests: list[Request]) -> int:
     if close is not None:
         close()
     return len(others) + 1 - len(done)
-
-
-def _compare(
-    subject: Subject,
-    tally: Tally,
-    engine: Engine,
-    asked: Request,
-    before: Generation,
-    after: Generation,
-) -> None:
-    name = f"{asked.request_id} at temperature {asked.sampling.temperature:g}"
-    tally.numerical += is_rounding(subject, engine, asked, before, after)
-    tally.require(
-        is_same(subject, engine, asked, before, after),
-        f"{name}, after others were cancelled: its output changed: {parting(before, after)}",
-        places=len(before.token_ids),
-    )
-    counts, now = before.counts, after.counts
-    if counts is not None and now is not None and before.token_ids == after.token_ids:
-        tally.require(
-            is_kept(engine, counts, now),
-            f"{name}: {said(counts)} before others were cancelled, and {said(now)} after: "
-            "something of them is left",
-            places=0,
-        )

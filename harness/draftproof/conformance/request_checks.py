@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from draftproof.config import Sampling
-from draftproof.conformance.check_result import Finding, not_available
+from draftproof.conformance.check_result import Finding, Tally, not_available
 from draftproof.conformance.subject import GREEDY, Subject
 from draftproof.engines.certifying import certified
 from draftproof.engines.protocol import Capability, Engine, Generation, Request
@@ -26,9 +26,9 @@ _LEAST_SHARE = {"bfloat16": 0.95, "float16": 0.95}
 _HOT = 2.0
 """A temperature at which outputs of independent draws are seldom the same by chance."""
 _CHANCE = 1e-4
+"""The most probable that independent draws are taken for the same ones."""
 Drafting = tuple[int | None, int | None, int]
 """Steps, those with a draft, and drafted tokens, as far as an engine counts them."""
-"""The most probable that independent draws are taken for the same ones."""
 
 
 def same_request_twice(subject: Subject) -> Finding:
@@ -270,20 +270,61 @@ def earlier_requests(subject: Subject) -> Finding:
             for _ in range(2):
                 engine.speculate(subject.request(longest, sampling=sampling))
             after = engine.speculate(asked)
-            name = f"{asked.request_id} at temperature {sampling.temperature:g}"
-            tally.numerical += is_rounding(subject, engine, asked, fresh, after)
             tally.require(
-                is_same(subject, engine, asked, fresh, after),
-                f"{name}: its output changed: {parting(fresh, after)}",
-                places=len(fresh.token_ids),
+                fresh.counts is None or after.counts is not None,
+                f"{asked.request_id}: counts were told before the engine had served anything else, "
+                "and are not now",
+                places=0,
             )
-            if fresh.counts is not None and fresh.token_ids == after.token_ids:
-                tally.require(
-                    after.counts is not None and is_kept(engine, fresh.counts, after.counts),
-                    f"{name}: {said(fresh.counts)} before the engine had served anything else, "
-                    f"and {said(after.counts)} now: something is left over from other requests",
-                )
+            require_same_answer(
+                subject, tally, engine, asked, fresh, after,
+                when=("before the engine had served anything else", "now"),
+                meaning="something is left over from other requests",
+            )  # fmt: skip
     return tally.finding(untried="no token came back")
+
+
+def require_same_answer(
+    subject: Subject,
+    tally: Tally,
+    engine: Engine,
+    asked: Request,
+    first: Generation,
+    second: Generation,
+    *,
+    when: tuple[str, str],
+    meaning: str,
+    where: str = "",
+) -> None:
+    """Hold an answer to an earlier one of the same request, by its tokens and what was counted.
+
+    Counts are compared where both are told and the tokens are the same.
+
+    Args:
+        subject: What is examined.
+        tally: Told each token that came twice.
+        engine: It answered.
+        asked: The request.
+        first: What must not change.
+        second: What is held to it.
+        when: On what occasion each was answered, for messages.
+        meaning: What other counts say.
+        where: In what surroundings, added to the request's name.
+    """
+    name = f"{asked.request_id} at temperature {asked.sampling.temperature:g}{where}"
+    tally.numerical += is_rounding(subject, engine, asked, first, second)
+    tally.require(
+        is_same(subject, engine, asked, first, second),
+        f"{name}: its output is another one than {when[0]}: {parting(first, second)}",
+        places=len(first.token_ids),
+    )
+    before, after = first.counts, second.counts
+    if before is not None and after is not None and first.token_ids == second.token_ids:
+        tally.require(
+            is_kept(engine, before, after),
+            f"{name}: {said(before)} {when[0]}, and {said(after)} {when[1]}: {meaning}",
+            places=0,
+        )
 
 
 def is_kept(engine: Engine, fresh: Counts, after: Counts) -> bool:

@@ -7,10 +7,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from draftproof.engines.dialect import Answer
+from draftproof.engines.protocol import Request
 from draftproof.engines.server_counters import answered_counts
 from draftproof.errors import EngineError
 
 _TOKEN_ID = "token_id:"
+
+
+def ask_completion(request: Request, model: str) -> dict[str, Any]:
+    """What bodies of requests to vLLM, SGLang and TensorRT-LLM have in common."""
+    sampling, stopping = request.sampling, request.stopping
+    return {
+        "model": model,
+        "prompt": list(request.prompt_token_ids),
+        "max_tokens": stopping.max_new_tokens,
+        "min_tokens": sampling.min_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "seed": request.folded_seed(),
+        "stop_token_ids": sorted(stopping.stop_token_ids),
+        "stream": False,
+    }
 
 
 def read_completion(values: Mapping[str, Any]) -> Answer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from draftproof.engines.completions import read_completion
+from draftproof.engines.completions import ask_completion, read_completion
 from draftproof.engines.dialect import Dialect
 from draftproof.engines.llama_server import ask_llama_server, read_llama_server
 from draftproof.engines.lm_studio import ask_lm_studio
@@ -28,27 +28,16 @@ from draftproof.engines.tensorrt_llm import ask_tensorrt_llm, read_tensorrt_llm
 
 
 def _vllm(request: Request, prompt: str, model: str) -> dict[str, Any]:
-    sampling, stopping = request.sampling, request.stopping
     return {
-        "model": model,
-        "prompt": list(request.prompt_token_ids),
-        "max_tokens": stopping.max_new_tokens,
-        "min_tokens": sampling.min_new_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k or -1,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-        "repetition_penalty": sampling.repetition_penalty,
-        "seed": request.folded_seed(),
-        "stop": list(stopping.stop_strings) or None,
-        "stop_token_ids": sorted(stopping.stop_token_ids),
+        **ask_completion(request, model),
+        "top_k": request.sampling.top_k or -1,
+        "stop": list(request.stopping.stop_strings) or None,
         # Its own end ends an output too, unless told otherwise; named stop tokens still do then.
         "ignore_eos": True,
         "include_stop_str_in_output": True,
         "skip_special_tokens": False,
         "spaces_between_special_tokens": False,
         "return_token_ids": True,
-        "stream": False,
     }
 
 

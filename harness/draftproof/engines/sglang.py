@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from draftproof.engines.completions import mapping, token_ids
+from draftproof.engines.completions import ask_completion, mapping, token_ids
 from draftproof.engines.dialect import Answer
 from draftproof.engines.pieces import Piece
 from draftproof.engines.protocol import Request
@@ -98,24 +98,13 @@ def _are_grown(pieces: Sequence[Piece]) -> bool:
 
 def ask_sglang_completion(request: Request, prompt: str, model: str) -> dict[str, Any]:
     """The body of a request to ``/v1/completions``."""
-    sampling, stopping = request.sampling, request.stopping
     return {
-        "model": model,
-        "prompt": list(request.prompt_token_ids),
-        "max_tokens": stopping.max_new_tokens,
-        "min_tokens": sampling.min_new_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k or -1,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-        "repetition_penalty": sampling.repetition_penalty,
-        "seed": request.folded_seed(),
-        "stop": list(stopping.stop_strings) or None,
-        "stop_token_ids": sorted(stopping.stop_token_ids),
+        **ask_completion(request, model),
+        "top_k": request.sampling.top_k or -1,
+        "stop": list(request.stopping.stop_strings) or None,
         # Without its own end it looks at no stop token at all.
-        "ignore_eos": not stopping.stop_token_ids,
+        "ignore_eos": not request.stopping.stop_token_ids,
         "no_stop_trim": True,
         "skip_special_tokens": False,
         "return_token_ids": True,
-        "stream": False,
     }

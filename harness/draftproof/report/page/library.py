@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,18 +33,14 @@ def compressed_library() -> bytes:
     kept = kept_library()
     if kept is None:
         return _bundled()
-    try:
+    with suppress(OSError, EOFError, zlib.error):
         library = kept.read_bytes()
         if gzip.decompress(library):  # and by its checksum not a part of one
             return library
-    except (OSError, EOFError, zlib.error):
-        pass
     library = _bundled()
-    try:
+    with suppress(OSError, DraftproofError):  # where it cannot be kept, the next run bundles again
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, partial(_write, library))
-    except (OSError, DraftproofError):
-        pass  # no such folder can be made, or it is full: the next run bundles again
     return library
 
 
