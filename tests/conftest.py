@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Workers share the cores: more threads each would wait for one another, in what they start as well.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Runs in folders of their own, which pytester makes their home, share what is kept between runs.
 os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
 # A shell without job control starts what is in its background with interrupts ignored, which the

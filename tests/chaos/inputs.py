@@ -215,6 +215,8 @@ def data_files(folder: Path, rng: random.Random) -> list[Attempt]:
 
 
 def checkpoints(folder: Path, rng: random.Random) -> list[Attempt]:
+    import torch
+
     from draftproof.config import RunConfig
     from draftproof.models.loading import load_pair
 
@@ -225,6 +227,8 @@ def checkpoints(folder: Path, rng: random.Random) -> list[Attempt]:
 
     def attempt(number: int, name: str, data: bytes) -> Attempt:
         def load() -> None:
+            # The parent's other threads are not in its copy, which would wait for them.
+            torch.set_num_threads(1)
             target = folder / f"changed{number}"
             shutil.copytree(sound, target)
             (target / name).write_bytes(data)

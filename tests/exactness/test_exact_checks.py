@@ -51,7 +51,8 @@ def test_a_wrong_rule_of_ones_own_is_named_with_its_smallest_case(only):
     only("chain:2")
     line = problem(exact_checks.exact_outputs(subject(KeepsMore())))
     assert "should have" in line
-    assert "chain:2 with the rule rejection" in line
+    assert "(chain:2 with the rule " in line
+    assert "KeepsMore" in line
     assert "p = [" in line
 
 

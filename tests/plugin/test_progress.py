@@ -98,9 +98,8 @@ def test_a_line_does_not_stick_to_the_letter_of_a_result(run, pytester, monkeypa
 def on_a_terminal(words, folder, columns, environment):
     """All that a command writes to a terminal of so many columns."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **environment}
-    if "CI" not in environment:
-        environment.pop("CI", None)
+    ours_alone = {name: value for name, value in os.environ.items() if name != "CI"}
+    environment = {**ours_alone, "COLUMNS": str(columns), "TERM": "xterm", **environment}
     process = subprocess.Popen(
         words, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
     )
