@@ -96,6 +96,64 @@ def test_a_fault_of_blocks_shows_in_the_settings_that_it_touches(processor, wron
         assert "one token at a time it is right" in found[wrong[0]].lines[0]
 
 
+class Grammar:
+    """A state for each request, which the tokens that it has seen have moved."""
+
+    def __init__(self, *, takes_back=True, one_for_all=False):
+        self._takes_back, self._one_for_all = takes_back, one_for_all
+        self._seen = {}
+
+    def __call__(self, call):
+        request = 0 if self._one_for_all else call.request
+        seen = self._seen.setdefault(request, list(call.committed))
+        if self._takes_back:
+            kept = next(
+                (i for i, (a, b) in enumerate(zip(seen, call.committed, strict=False)) if a != b),
+                min(len(seen), len(call.committed)),
+            )
+            del seen[kept:]
+        seen.extend(call.committed[len(seen) :])
+        rows = []
+        for index, row in enumerate(call.logits):
+            single = replace(call, logits=row[None], committed=tuple(seen), draft=())
+            rows.append(processed(single))
+            seen.extend(call.draft[index : index + 1])
+        return torch.from_numpy(np.concatenate(rows))
+
+
+def test_a_state_that_takes_back_what_was_not_kept_is_right():
+    for processor in (Grammar(), Grammar(one_for_all=True)):
+        found = examine_processor(processor, LOOKING)
+        assert {finding.status for finding in found.values()} == {Status.PASSED}, found
+
+
+def test_a_state_that_keeps_drafted_tokens_is_told():
+    found = examine_processor(Grammar(takes_back=False), LOOKING)
+    assert {finding.status for finding in found.values()} == {Status.FAILED}
+    assert "a request's first block it is right" in found["grammar"].lines[0]
+    assert "drafted tokens that were not kept" in found["grammar"].lines[0]
+
+
+class OneSlot:
+    """The tokens of a request are added to those that were seen last, whoever's they were."""
+
+    def __init__(self):
+        self._known, self._seen = set(), ()
+
+    def __call__(self, call):
+        if call.request not in self._known:
+            self._known.add(call.request)
+            self._seen = call.committed
+        self._seen = (*self._seen, *call.committed[len(self._seen) :])
+        return torch.from_numpy(processed(replace(call, committed=self._seen)))
+
+
+def test_a_state_that_another_request_moves_is_told():
+    (finding,) = examine_processor(OneSlot(), ["frequency_penalty"]).values()
+    assert finding.status is Status.FAILED
+    assert any("another request" in line for line in finding.lines), finding.lines
+
+
 def test_a_processor_of_another_definition_is_told_from_a_fault_of_blocks():
     def hotter(call):
         return alone(call) / 1.1

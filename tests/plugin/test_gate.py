@@ -1,7 +1,9 @@
 """The gate's options: saving, comparing, failing, and refusing before anything is run."""
 
 import json
+import re
 import shutil
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -9,6 +11,7 @@ from plugin_sources import SUITE
 
 from draftproof.errors import INCONCLUSIVE_EXIT_CODE
 from draftproof.gate import Storage
+from draftproof.plugin.junit import add_gates
 
 MANY = SUITE.replace(
     'prompts=["a b c", "c b a", "d e"]',
@@ -120,6 +123,41 @@ def test_junit_has_what_the_gates_said(report, pytester, self_draft):
     assert float(found["draftproof.gate.1.high"]) < -0.02
     assert found["draftproof.gate.2.outcome"] == "pass"
     assert "draftproof.gate.2.change" not in found
+    (suite,) = tree.iter("testsuite")
+    counted = [suite.get(name) for name in ("tests", "failures", "errors", "skipped")]
+    assert counted == ["18", "1", "0", "0"]
+    gates = {each.get("name"): each for each in tree.iter("testcase")}
+    failed = gates["acceptance_rate_drafted:-0.02@letters"]
+    assert failed.get("classname") == "draftproof gates"
+    said = failed.find("failure").get("message")
+    assert said.startswith("acceptance_rate_drafted:-0.02 (letters): fail; ")
+    assert re.search(r"\d before, \d\.\d+ now.*, change -\d\.\d+ \(-.* to -.*\); 16 prompts$", said)
+    assert not list(gates["accepted_length:<=2.5@letters"].iter("failure"))
+
+
+def test_junit_says_what_keeps_a_gate_from_a_verdict(report, pytester, self_draft):
+    """Three prompts decide nothing: no failure, and no pass either."""
+    assert report(self_draft, "--spec-save=main").ret == 0
+    options = ["--spec-fail=acceptance_rate:-0.02", "--junitxml=junit.xml"]
+    assert report(self_draft, "--spec-compare=main", *options).ret == INCONCLUSIVE_EXIT_CODE
+    tree = ElementTree.parse(pytester.path / "junit.xml")
+    (skipped,) = tree.iter("skipped")
+    assert "inconclusive; " in skipped.get("message")
+    assert "give at least" in skipped.get("message")
+
+
+def test_junit_says_why_nothing_could_be_judged():
+    reports = []
+    file = SimpleNamespace(
+        add_global_property=lambda name, value: None, pytest_runtest_logreport=reports.append
+    )
+    others = [SimpleNamespace(), SimpleNamespace(pytest_runtest_logreport=lambda report: 1 / 0)]
+    plugins = SimpleNamespace(get_plugins=lambda: [*others, file])
+    add_gates(SimpleNamespace(pluginmanager=plugins), None, "the baseline is another pair's")
+    told, end = reports
+    assert (told.nodeid, told.when, told.outcome) == ("draftproof gates::gates", "setup", "failed")
+    assert told.longrepr == "the baseline is another pair's"
+    assert (end.when, end.outcome) == ("teardown", "passed")
 
 
 def test_inconclusive_is_an_exit_code_of_its_own(report, pytester, self_draft):

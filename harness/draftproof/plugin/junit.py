@@ -1,10 +1,14 @@
-"""The figures of a run as properties in the file of ``--junitxml``, where CI systems find them."""
+"""What a run says in the file of ``--junitxml``, where CI systems find it.
+
+Figures are properties; each gate is a test case beside those of the prompts, so that a gate that
+fails is a failed test where the tests of a pipeline are shown.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -18,10 +22,13 @@ from draftproof.trace import CaseRecord, Verdict
 
 if TYPE_CHECKING:
     from draftproof.gate import Comparison
+    from draftproof.gate.judging import Judgement
 
 Properties = Iterator[tuple[str, str]]
 
 PREFIX = "draftproof"
+GATES = "draftproof gates"
+"""The class that test cases of gates are of."""
 
 
 def add_properties(config: pytest.Config, properties: Properties) -> None:
@@ -34,6 +41,39 @@ def add_properties(config: pytest.Config, properties: Properties) -> None:
     for name, value in properties if adders else ():
         for add in adders:
             add(name, value)
+
+
+def add_gates(config: pytest.Config, comparison: Comparison | None, problem: str = "") -> None:
+    """Add a test case for each gate to ``--junitxml``; nothing is done without it.
+
+    A gate that fails is a failure with what was measured; one that is inconclusive or has no
+    verdict is skipped, with what would decide; where nothing could be judged, one test case is an
+    error.
+    """
+    from draftproof.report.comparison_text import judgement_line
+
+    files = [
+        plugin
+        for plugin in config.pluginmanager.get_plugins()
+        if hasattr(plugin, "add_global_property") and hasattr(plugin, "pytest_runtest_logreport")
+    ]
+    cases: list[tuple[str, str, Literal["passed", "failed", "skipped"], str]] = []
+    if problem:
+        cases.append(("gates", "setup", "failed", problem))
+    if comparison is not None and comparison.outcome is not None:
+        cases += [
+            (
+                _gate_name(judgement),
+                "call",
+                _AS_TEST[judgement.outcome],
+                judgement_line(judgement, comparison),
+            )
+            for judgement in comparison.judgements
+        ]
+    for file in files:
+        for name, when, outcome, line in cases:
+            for report in _as_reports(name, when, outcome, line):
+                file.pytest_runtest_logreport(report)
 
 
 def gate_properties(comparison: Comparison | None, problem: str = "") -> Properties:
@@ -56,8 +96,7 @@ def gate_properties(comparison: Comparison | None, problem: str = "") -> Propert
     yield f"{PREFIX}.gates", str(comparison.outcome)
     for index, judgement in enumerate(comparison.judgements, start=1):
         prefix = f"{PREFIX}.gate.{index}"
-        text = judgement.gate.text
-        yield prefix, text if "@" in text else f"{text}@{judgement.scope}"
+        yield prefix, _gate_name(judgement)
         yield f"{prefix}.outcome", str(judgement.outcome)
         figures = {"now": judgement.now}
         if judgement.gate.bound is None:
@@ -118,6 +157,35 @@ def case_properties(record: CaseRecord) -> Properties:
     yield f"{PREFIX}.speculative_seconds", f"{record.speculative.seconds:.6g}"
     if record.plain is not None:
         yield f"{PREFIX}.plain_seconds", f"{record.plain.seconds:.6g}"
+
+
+_AS_TEST: dict[str, Literal["passed", "failed", "skipped"]] = {
+    "pass": "passed",
+    "fail": "failed",
+    "inconclusive": "skipped",
+    "no verdict": "skipped",
+}
+
+
+def _gate_name(judgement: Judgement) -> str:
+    text = judgement.gate.text
+    return text if "@" in text else f"{text}@{judgement.scope}"
+
+
+def _as_reports(
+    name: str, when: str, outcome: Literal["passed", "failed", "skipped"], line: str
+) -> Iterator[pytest.TestReport]:
+    """What pytest would report of a test: of the phase that tells, and of its end."""
+    said = (GATES, 0, f"Skipped: {line}") if outcome == "skipped" else line
+    for phase, result in ((when, outcome), ("teardown", "passed")):
+        yield pytest.TestReport(
+            nodeid=f"{GATES}::{name}",
+            location=(GATES, None, name),
+            keywords={},
+            outcome=result,
+            longrepr=None if result == "passed" else said,
+            when=phase,
+        )
 
 
 def _group(prefix: str, group: GroupSummary) -> Properties:

@@ -24,7 +24,7 @@ from draftproof.plugin.carried import attached_record, begun_case
 from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
 from draftproof.plugin.guest import worker_count
-from draftproof.plugin.junit import add_properties, gate_properties, suite_properties
+from draftproof.plugin.junit import add_gates, add_properties, gate_properties, suite_properties
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import PROGRESS, Progress, ShowsProgress
 from draftproof.plugin.resuming import Unfinished
@@ -197,6 +197,7 @@ class RunReporter:
         except (UsageError, TraceError) as error:
             self._gate_problem, code = str(error), USAGE_EXIT_CODE
         add_properties(self._config, gate_properties(gate.comparison, self._gate_problem))
+        add_gates(self._config, gate.comparison, self._gate_problem)
         if session.exitstatus == pytest.ExitCode.OK and code:
             session.exitstatus = code
 

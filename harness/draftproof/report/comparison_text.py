@@ -91,6 +91,22 @@ def gate_table(comparison: Comparison) -> Table:
     )
 
 
+def judgement_line(judgement: Judgement, comparison: Comparison) -> str:
+    """One judgement as a sentence: what was measured, and why it came to what it did."""
+    name, scope, prompts, before, now, change, *_ = _row(judgement, comparison)
+    figures = [] if judgement.gate.bound is not None else [f"{before.text} before"]
+    figures.append(f"{now.text} now" + (f" ({now.interval.strip()})" if now.interval else ""))
+    if judgement.gate.bound is None:
+        figures.append(
+            f"change {change.text}" + (f" ({change.interval})" if change.interval else "")
+        )
+    line = f"{name.text} ({scope.text}): {judgement.outcome}; {', '.join(figures)}; "
+    line += "1 prompt" if prompts.text == "1" else f"{prompts.text} prompts"
+    if judgement.outcome is Outcome.INCONCLUSIVE:
+        return f"{line}; {_what_would_decide(judgement, comparison)}"
+    return f"{line}; {judgement.reason}" if judgement.reason else line
+
+
 def remarks(comparison: Comparison) -> list[str]:
     """What the table cannot say: how it was made, what would decide, why there is no verdict."""
     lines = []

@@ -115,6 +115,9 @@ def notes(sampling=None, **settings):
             {"do_sample": True, "top_k": 50},
             "do_sample (this run: temperature 0), top_k 50 (this run: 0)",
         ),
+        # Other tools read these two, and files have them.
+        ({"presence_penalty": 1.5}, "presence_penalty 1.5 (this run: none)"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty 0.5 (this run: none)"),
         ({"penalty_of_tomorrow": 3}, "penalty_of_tomorrow 3 (this run: none)"),
     ],
 )
@@ -129,6 +132,8 @@ def test_settings_that_change_an_output_and_are_not_used_are_named(settings, lin
         {},
         {"eos_token_id": [1, 2], "pad_token_id": 0, "max_new_tokens": 5, "use_cache": True},
         {"repetition_penalty": 1.0, "num_beams": 1, "min_length": 0},
+        {"presence_penalty": 0.0, "frequency_penalty": 0.0, "penalty_alpha": 0.0},
+        {"use_mtp": True, "speculation_type": "x", "max_cache_len": 512},
         # Without do_sample, `generate` does not read it either.
         {"temperature": 0.6, "top_p": 0.9},
     ],
