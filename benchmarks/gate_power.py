@@ -72,6 +72,7 @@ def _as_sums(lengths: np.ndarray, steps: np.ndarray) -> Sums:
     accepted = (lengths * counted).sum(axis=1).astype(float)
     return {
         "accepted": accepted,
+        "accepted_of_drafted": accepted,
         "drafted": LENGTH * steps.astype(float),
         "steps": steps.astype(float),
         "committed_tokens": accepted + steps,
@@ -106,7 +107,8 @@ def _drawn(generator, cases) -> Sums:
         drawn = generator.integers(0, len(columns[0]), len(columns[0]))
         rows.append([column[drawn].sum() for column in columns] + [len(drawn)])
     names = ("accepted", "drafted", "committed_tokens", "steps")
-    return dict(zip(names, np.array(rows, float).T, strict=True))
+    sums = dict(zip(names, np.array(rows, float).T, strict=True))
+    return {**sums, "accepted_of_drafted": sums["accepted"]}
 
 
 def reruns(path, comparisons, prompts, seed) -> Iterator[dict[str, tuple[Sums, Sums]]]:
