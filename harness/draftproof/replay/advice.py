@@ -235,7 +235,9 @@ def _domain_advice(
     measured = sweep.measure([default])
     own = advised.candidate.draft
     draft = own if own in models else (models[0] if models else None)
-    points = sweep_points(sweep, models, [fit.chosen[key].candidate for key in fit.chosen], limits)
+    shown = [choice.candidate for choice in fit.chosen.values()]
+    shown += [overall.candidate, advised.candidate]
+    points = sweep_points(sweep, models, shown, limits)
     return DomainAdvice(
         domain=domain,
         prompts=len(sweep),

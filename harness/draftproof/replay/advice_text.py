@@ -67,7 +67,7 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
     blocks = [
         head,
         *notes,
-        *_few_prompts(advice),
+        *few_prompts(advice),
         table,
         "Settings are chosen on all prompts; block efficiency and speedup are measured, by replay, "
         f"on prompts that had no part in the choice ({advice.domains[0].folds} folds). Intervals "
@@ -82,8 +82,8 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _few_prompts(advice: Advice) -> list[str]:
-    """What is wrong with domains of which little was recorded."""
+def few_prompts(advice: Advice) -> list[str]:
+    """Sentences on domains of which little was recorded."""
     few = [f"{e.domain} ({e.prompts})" for e in advice.domains if e.prompts < _FEW_PROMPTS]
     lines = []
     if few:

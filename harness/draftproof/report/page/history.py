@@ -114,13 +114,14 @@ def _figure(series: Series, index: int, scope: str) -> Figure:
             )
     own = [place for place in series.places if place.scope == scope]
     levels = _levels(series, scope, first)
+    kinds = sorted({str(row["tested"]) for row in rows})
     return Figure(
         key=f"series-{index}-{series.scopes.index(scope)}",
         title=f"{label.term[:1].upper()}{label.term[1:]}, {scope}",
         note=f"{len(rows)} runs in the order of their commits; 95% intervals over prompts.",
         columns=("run", "commit", "time", *INTERVAL_COLUMNS, "tested", "remarks"),
         rows=tuple(rows),
-        spec=specs.trend(value_range(rows), label.term, levels, bool(own)),
+        spec=specs.trend(value_range(rows), label.term, levels, bool(own), kinds),
     )
 
 

@@ -318,7 +318,9 @@ def pair_matrix(names: Sequence[str]) -> Spec:
     )
 
 
-def trend(span: Span, title: str, levels: Sequence[Row], is_changed: bool) -> Spec:
+def trend(
+    span: Span, title: str, levels: Sequence[Row], is_changed: bool, kinds: Sequence[str]
+) -> Spec:
     """A figure of each run in order, with its interval; between change points, the level.
 
     Args:
@@ -326,6 +328,7 @@ def trend(span: Span, title: str, levels: Sequence[Row], is_changed: bool) -> Sp
         title: Title of the vertical axis.
         levels: Rows with ``from``, ``to`` and ``level``.
         is_changed: Whether there is a change point, so that the levels are drawn.
+        kinds: The values of ``tested`` that there are: a layer of no run has no scale.
     """
     place: Spec = {
         "type": "quantitative",
@@ -347,7 +350,7 @@ def trend(span: Span, title: str, levels: Sequence[Row], is_changed: bool) -> Sp
                 "mark": mark | {"filled": is_tested == "yes"},
                 "encoding": {"x": x, "y": y},
             }
-            for is_tested in ("yes", "no")
+            for is_tested in kinds
         ),
     ]
     if is_changed:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.replay.advice import Advice, DomainAdvice
-from draftproof.replay.advice_text import advice_cells, interval, shown
+from draftproof.replay.advice_text import advice_cells, few_prompts, interval, shown
 from draftproof.replay.notes import recording_notes
 from draftproof.report.files import write_text
 from draftproof.report.page.document import script_json
@@ -16,7 +16,7 @@ from draftproof.report.page.templates import asset, render
 _MADE = (
     "One recording of the target's own text, with each draft model's most probable tokens along "
     "it, decides what every chain, k-ary and static tree would have kept. Speedups are that, "
-    "priced by the costs of forward passes: `draftproof record`, then `draftproof advise`."
+    "priced by the costs of forward passes (draftproof record, then draftproof advise)."
 )
 
 
@@ -41,7 +41,7 @@ def sweep_html(advice: Advice) -> str:
         target=target,
         run_line=f"{len(advice.recording.cases)} prompts · temperature {info.temperature:g} · "
         f"costs: {advice.costs.device}",
-        notes=recording_notes(advice.recording),
+        notes=[*recording_notes(advice.recording), *few_prompts(advice)],
         heads=[head.replace("\n", " ") for head in heads],
         rows=rows,
         single=f"{shown(advice.single.candidate)}, speedup {interval(advice.single.speedup)}",
