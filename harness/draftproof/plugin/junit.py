@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from draftproof.gate.judging import Judgement
 
 Properties = Iterator[tuple[str, str]]
+Phase = Literal["setup", "call", "teardown"]
+Result = Literal["passed", "failed", "skipped"]
 
 PREFIX = "draftproof"
 GATES = "draftproof gates"
@@ -57,7 +59,7 @@ def add_gates(config: pytest.Config, comparison: Comparison | None, problem: str
         for plugin in config.pluginmanager.get_plugins()
         if hasattr(plugin, "add_global_property") and hasattr(plugin, "pytest_runtest_logreport")
     ]
-    cases: list[tuple[str, str, Literal["passed", "failed", "skipped"], str]] = []
+    cases: list[tuple[str, Phase, Result, str]] = []
     if problem:
         cases.append(("gates", "setup", "failed", problem))
     if comparison is not None and comparison.outcome is not None:
@@ -159,7 +161,7 @@ def case_properties(record: CaseRecord) -> Properties:
         yield f"{PREFIX}.plain_seconds", f"{record.plain.seconds:.6g}"
 
 
-_AS_TEST: dict[str, Literal["passed", "failed", "skipped"]] = {
+_AS_TEST: dict[str, Result] = {
     "pass": "passed",
     "fail": "failed",
     "inconclusive": "skipped",
@@ -172,12 +174,11 @@ def _gate_name(judgement: Judgement) -> str:
     return text if "@" in text else f"{text}@{judgement.scope}"
 
 
-def _as_reports(
-    name: str, when: str, outcome: Literal["passed", "failed", "skipped"], line: str
-) -> Iterator[pytest.TestReport]:
+def _as_reports(name: str, when: Phase, outcome: Result, line: str) -> Iterator[pytest.TestReport]:
     """What pytest would report of a test: of the phase that tells, and of its end."""
     said = (GATES, 0, f"Skipped: {line}") if outcome == "skipped" else line
-    for phase, result in ((when, outcome), ("teardown", "passed")):
+    phases: tuple[tuple[Phase, Result], ...] = ((when, outcome), ("teardown", "passed"))
+    for phase, result in phases:
         yield pytest.TestReport(
             nodeid=f"{GATES}::{name}",
             location=(GATES, None, name),

@@ -3,13 +3,16 @@
 A script of its own, started with ``python -I -S``: it imports nothing but the standard library.
 Three processes: the supervisor, which `draftproof.scoring.sandbox` starts and may kill; with
 namespaces, the first process of a new process namespace, whose end is the end of all the others;
-and the code itself. Settings come as one JSON argument, the code on standard input.
+and the code itself. Where bubblewrap has made the namespaces already, it is started in them, and
+adds what bubblewrap leaves to others: limits, a filter of system calls, and telling how the code
+ended. Settings come as one JSON argument, the code on standard input.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import platform
@@ -31,10 +34,10 @@ NO_ROOT_LOCKED = 3
 UNUSED_IDS = 60_000
 """User ids from here on belong to no account; root runs the code under one of them."""
 
-ISOLATED, LIMITED, CONFINED, FILTERED, REFUSED = b"N", b"L", b"W", b"S", b"R"
-"""What is told of the way taken: namespaces; limits only, and with them writing in its folder
-alone; with either, a filter of system calls; none, so that nothing was run. It is told before the
-code begins, which has no means to tell it."""
+WRAPPED, ISOLATED, LIMITED, CONFINED, FILTERED, REFUSED = b"B", b"N", b"L", b"W", b"S", b"R"
+"""What is told of the way taken: namespaces that bubblewrap made, or its own; limits only, and
+with them writing in its folder alone; with each, a filter of system calls; none, so that nothing
+was run. It is told before the code begins, which has no means to tell it."""
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 SECCOMP_ALLOW, SECCOMP_ERRNO = 0x7FFF0000, 0x00050000
@@ -105,8 +108,9 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     os.set_inheritable(settings["told"], False)
     program = sys.stdin.buffer.read()
-    user = UNUSED_IDS + os.getpid() % 4096 if os.geteuid() == 0 else None
-    spare = _threads_of(os.getuid()) if user is None else 0
+    user, spare = settings["user"], settings["spare"]
+    if settings["wrapped"]:
+        _supervise_wrapped(settings, program, user, spare)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if settings["namespaces"] and sys.platform == "linux":
         try:
@@ -116,6 +120,33 @@ def main() -> None:
         else:
             _supervise_namespace(settings, program, user, spare)
     _supervise_limited(settings, program, user, spare)
+
+
+def unused_id() -> int:
+    """A user id that belongs to no account."""
+    return UNUSED_IDS + next(_numbers) % 4096
+
+
+_numbers = itertools.count(os.getpid())
+
+
+def _supervise_wrapped(
+    settings: dict[str, Any], program: bytes, user: int | None, spare: int
+) -> NoReturn:
+    """As the first process in what bubblewrap made, whose end is the end of all the others."""
+    try:
+        _write_program(program, WORK, user)
+        _tell(settings, WRAPPED)
+        child = os.fork()
+        if child == 0:
+            _become_the_program(settings, WORK, user, spare)
+        os.close(settings["told"])
+        while os.wait()[0] != child:
+            pass
+    except BaseException as error:
+        os.write(2, f"sandbox: {error!r}\n".encode())
+        _tell(settings, REFUSED)
+    os._exit(0)
 
 
 def _supervise_namespace(
@@ -385,7 +416,7 @@ def _descendants(process: int) -> list[int]:
     return found
 
 
-def _threads_of(user: int) -> int:
+def threads_of(user: int) -> int:
     """Threads that a user has already: the limit on processes counts them too, and all of them."""
     threads = 0
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208

@@ -6,10 +6,12 @@ What it protects from, and what it does not, is in ``SECURITY.md``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,8 +31,10 @@ _GRACE_SECONDS = 2.0
 
 
 class Isolation(StrEnum):
-    """How far a program was kept from the machine."""
+    """How far a program was kept from the machine; the best first."""
 
+    BUBBLEWRAP = "bubblewrap"
+    """Such namespaces as below, made by ``bwrap``, a sandbox that is kept well by others."""
     NAMESPACES = "namespaces"
     """Linux namespaces of its own: no network, no files but Python's, no processes but its own."""
     LIMITS = "limits only"
@@ -82,7 +86,9 @@ class Ended:
     confined: bool
 
 
-def run_python(program: str, limits: Limits | None = None, *, namespaces: bool = True) -> Ended:
+def run_python(
+    program: str, limits: Limits | None = None, *, best: Isolation | None = None
+) -> Ended:
     """Runs a program in the sandbox, and ends everything that it started.
 
     A program that leaves early with success (``sys.exit(0)``) has not run to its last line. Code
@@ -91,7 +97,7 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
     Args:
         program: Python source; it sees the standard library only.
         limits: What it may use.
-        namespaces: Whether to use them where the kernel permits them.
+        best: The first way to try, in the order of `Isolation`; None is the first of all.
 
     Raises:
         DraftproofError: The system has no way to limit a program, so it was not run.
@@ -99,6 +105,25 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
     if os.name != "posix":
         raise DraftproofError("code is executed on Linux and macOS only; run it there")
     limits = limits or Limits()
+    wrapper = _bubblewrap() if best in (None, Isolation.BUBBLEWRAP) else None
+    return _run(program, limits, wrapper, namespaces=best is not Isolation.LIMITS)
+
+
+@functools.cache
+def _bubblewrap() -> str | None:
+    """Where bubblewrap is, if it works here: tried, not looked up."""
+    found = shutil.which("bwrap") if sys.platform == "linux" else None
+    if found is None:
+        return None
+    try:
+        ended = _run("pass", Limits(), found, namespaces=True)
+    except (DraftproofError, OSError):
+        return None
+    return found if ended.passed else None
+
+
+def _run(program: str, limits: Limits, wrapper: str | None, *, namespaces: bool) -> Ended:
+    """Runs a program, within bubblewrap where that is given."""
     token, marker = secrets.token_hex(16), secrets.token_hex(16)
     with (
         tempfile.TemporaryDirectory(prefix="draftproof-", ignore_cleanup_errors=True) as folder,
@@ -106,7 +131,11 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
         _pipe() as (way, told),
     ):
         Path(folder, "root").mkdir()
+        is_root = os.geteuid() == 0
         settings = {
+            "wrapped": wrapper is not None,
+            "user": inside.unused_id() if is_root else None,
+            "spare": 0 if is_root else inside.threads_of(os.getuid()),
             "namespaces": namespaces,
             "folder": folder,
             "root": str(Path(folder, "root").resolve()),
@@ -122,14 +151,18 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
             "file_bytes": limits.file_bytes,
             "disk_bytes": limits.disk_bytes,
         }
+        start = [sys.executable, "-I", "-S", "-B", inside.__file__]
+        if wrapper is not None:
+            source = Path(inside.__file__).read_text(encoding="utf-8")
+            start = [*_wrapped(wrapper, limits), "-I", "-S", "-B", "-c", source]
         supervisor = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", inside.__file__, json.dumps(settings)],
+            [*start, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(answered, told),
             start_new_session=True,
-            cwd=folder,
+            cwd="/" if wrapper else folder,
             env={},
         )
         try:
@@ -143,15 +176,49 @@ def run_python(program: str, limits: Limits | None = None, *, namespaces: bool =
         raise DraftproofError(
             f"code was not executed: no sandbox can be made here ({text.strip()})"
         )
+    isolation = next(way for told, way in _TOLD.items() if taken.startswith(told))
     passed = not reason and answer.endswith(token.encode())
     return Ended(
         passed=passed,
         reason=reason or ("passed" if passed else "failed"),
         output=text,
-        isolation=(Isolation.NAMESPACES if taken.startswith(inside.ISOLATED) else Isolation.LIMITS),
+        isolation=isolation,
         filtered=inside.FILTERED in taken,
-        confined=inside.CONFINED in taken or taken.startswith(inside.ISOLATED),
+        confined=inside.CONFINED in taken or isolation is not Isolation.LIMITS,
     )
+
+
+_TOLD = {
+    inside.WRAPPED: Isolation.BUBBLEWRAP,
+    inside.ISOLATED: Isolation.NAMESPACES,
+    inside.LIMITED: Isolation.LIMITS,
+}
+
+
+def _wrapped(wrapper: str, limits: Limits) -> list[str]:
+    """The command of bubblewrap up to the interpreter: what Python needs, and a folder to use."""
+    words = [wrapper, "--die-with-parent", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
+    words += [f"--unshare-{each}" for each in ("pid", "net", "ipc", "uts", "cgroup-try")]
+    if os.geteuid() == 0:
+        # What is started becomes another user before it runs any code, and keeps none of these.
+        for right in ("SETUID", "SETGID", "CHOWN"):
+            words += ["--cap-add", f"CAP_{right}"]
+    else:
+        words += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+    covered: list[str] = []
+    for path in _readable():
+        if not os.path.lexists(path) or any(Path(path).is_relative_to(each) for each in covered):
+            continue
+        covered.append(path)
+        for parent in reversed(Path(path).parents[:-1]):
+            words += ["--perms", "0755", "--dir", str(parent)]
+        link = Path(path).readlink() if Path(path).is_symlink() else None
+        words += ["--ro-bind", path, path] if link is None else ["--symlink", str(link), path]
+    words += ["--perms", "0755", "--dir", "/dev"]
+    for name in ("null", "zero", "urandom"):
+        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    words += ["--perms", "0777", "--size", str(limits.disk_bytes), "--tmpfs", inside.WORK]
+    return [*words, "--remount-ro", "/", "--chdir", inside.WORK, os.path.realpath(sys.executable)]
 
 
 def sandbox_line() -> str:
@@ -162,11 +229,11 @@ def sandbox_line() -> str:
     """
     ended = run_python("pass")
     calls = "a filter of system calls" if ended.filtered else "no filter of system calls"
-    if ended.isolation is Isolation.NAMESPACES:
-        return (
-            "outputs that are code are executed in namespaces of their own, without network, "
-            f"with {calls}"
-        )
+    if ended.isolation is not Isolation.LIMITS:
+        where = "namespaces of their own"
+        if ended.isolation is Isolation.BUBBLEWRAP:
+            where += " by bubblewrap"
+        return f"outputs that are code are executed in {where}, without network, with {calls}"
     reached = "files" if ended.filtered else "files and network"
     writing = "to read, and none to write" if ended.confined else "in reach"
     return (

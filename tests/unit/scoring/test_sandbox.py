@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from draftproof.errors import DraftproofError
-from draftproof.scoring import inside
+from draftproof.scoring import inside, sandbox
 from draftproof.scoring.sandbox import Isolation, Limits, run_python
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -47,12 +47,14 @@ def can_isolate():
     return subprocess.run(command, check=False).returncode == 0
 
 
-@pytest.fixture(params=["namespaces", "limits"])
+@pytest.fixture(params=list(Isolation))
 def run(request, monkeypatch):
-    """Runs a program in one of the two ways; afterwards nothing of it is left."""
-    namespaces = request.param == "namespaces"
+    """Runs a program in one of the three ways; afterwards nothing of it is left."""
+    namespaces = request.param is not Isolation.LIMITS
     if namespaces and not can_isolate():
         pytest.skip("the kernel permits no namespaces here")
+    if request.param is Isolation.BUBBLEWRAP and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
     if not namespaces and ROOT:
         # Root runs code under a user id of its own, which may not read an interpreter in /root.
         if not Path(SYSTEM_PYTHON).exists():
@@ -62,8 +64,8 @@ def run(request, monkeypatch):
     def run(program, **changes):
         limits = Limits(**{**{n: getattr(SHORT, n) for n in SHORT.__slots__}, **changes})
         started = time.monotonic()
-        ended = run_python(textwrap.dedent(program), limits, namespaces=namespaces)
-        assert (ended.isolation is Isolation.NAMESPACES) == namespaces
+        ended = run_python(textwrap.dedent(program), limits, best=request.param)
+        assert ended.isolation is request.param
         assert time.monotonic() - started < limits.seconds + 10
         assert left_over() == []
         return ended
@@ -426,8 +428,8 @@ def test_without_any_way_to_hold_it_code_is_not_run(monkeypatch, tmp_path):
 
 USER = """
 import sys
-from draftproof.scoring.sandbox import Limits, run_python
-ended = run_python(sys.argv[1], Limits(seconds=5, processes=6))
+from draftproof.scoring.sandbox import Isolation, Limits, run_python
+ended = run_python(sys.argv[1], Limits(seconds=5, processes=6), best=Isolation(sys.argv[2]))
 print(ended.isolation, ended.reason, ended.output)
 """
 BOMB = """
@@ -443,7 +445,10 @@ except OSError:
 """
 
 
-def test_a_user_without_roots_rights_has_namespaces_too():
+@pytest.mark.parametrize("best", [Isolation.BUBBLEWRAP, Isolation.NAMESPACES])
+def test_a_user_without_roots_rights_has_namespaces_too(best):
+    if best is Isolation.BUBBLEWRAP and shutil.which("bwrap", path="/usr/bin:/bin") is None:
+        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
     if not ROOT:
         pytest.skip("the tests above have no root's rights already")
     if not (shutil.which("setpriv") and Path(SYSTEM_PYTHON).exists()):
@@ -451,7 +456,7 @@ def test_a_user_without_roots_rights_has_namespaces_too():
     repository = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         ["setpriv", "--reuid=64999", "--regid=64999", "--clear-groups", "--inh-caps=-all",
-         SYSTEM_PYTHON, "-B", "-c", USER, BOMB],
+         SYSTEM_PYTHON, "-B", "-c", USER, BOMB, best],
         env={"PYTHONPATH": str(repository / "harness"), "PATH": "/usr/bin:/bin"},
         cwd="/",
         capture_output=True,
@@ -464,9 +469,33 @@ def test_a_user_without_roots_rights_has_namespaces_too():
     assert done.returncode == 0, done.stderr
     if "limits only" in done.stdout:
         pytest.skip("the kernel permits no namespaces to users here")
-    assert "namespaces passed 65534 ['program.py']" in done.stdout
+    assert f"{best} passed 65534 ['program.py']" in done.stdout
     assert "processes 4" in done.stdout or "processes 5" in done.stdout
     assert left_over() == []
+
+
+def test_a_bubblewrap_that_does_not_work_is_left_alone(tmp_path, monkeypatch):
+    tool = tmp_path / "bwrap"
+    tool.write_text("#!/bin/sh\necho no permissions to create a new namespace >&2\nexit 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    sandbox._bubblewrap.cache_clear()
+    try:
+        ended = run_python("pass", SHORT)
+        assert sandbox._bubblewrap() is None
+        assert "bubblewrap" not in sandbox.sandbox_line()
+    finally:
+        sandbox._bubblewrap.cache_clear()
+    assert ended.passed
+    assert ended.isolation is not Isolation.BUBBLEWRAP
+
+
+def test_the_line_says_that_bubblewrap_is_used_where_it_is(monkeypatch):
+    if shutil.which("bwrap") is None or not can_isolate():
+        pytest.skip("needs bubblewrap, and a kernel that permits namespaces")
+    assert "in namespaces of their own by bubblewrap, without network" in sandbox.sandbox_line()
+    monkeypatch.setattr(sandbox, "_bubblewrap", lambda: None)
+    assert "in namespaces of their own, without network" in sandbox.sandbox_line()
 
 
 CALLED = """
