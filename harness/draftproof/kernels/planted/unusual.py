@@ -57,15 +57,19 @@ class FromTheEnd(Chain):
 
 
 class ByThinning(Chain):
-    """Lossless: the correction is drawn from p until a coin of (p − q)₊ / p keeps it."""
+    """Lossless: ids are drawn evenly until a coin of (p − q)₊ ÷ its largest value keeps one.
+
+    Of what large vocabularies leave after some rounds, the correction is drawn at once.
+    """
 
     def pick(self, weights: torch.Tensor, coin: torch.Tensor) -> torch.Tensor:
         rows = len(weights)
         clean = torch.nan_to_num(weights)
         most = clean.max(-1).values.clamp_min(1e-30)
-        out = clean.argmax(-1)
+        nothing = clean.sum(-1, keepdim=True) == 0
+        out = torch.multinomial(torch.where(nothing, torch.ones(()), clean), 1)[:, 0]
         going = torch.ones(rows, dtype=torch.bool)
-        for _ in range(400):
+        for _ in range(100):
             drawn = torch.randint(weights.shape[-1], (rows,))
             own = clean.gather(-1, drawn[:, None])[:, 0]
             taken = going & (torch.rand(rows) * most < own)
