@@ -273,6 +273,7 @@ class _Run:
 
         out = self.folder / "out"
         kept: dict[str, str] = {}
+        clocks = True
         if must_fail and code == 0:
             return f"{what}, and the exit code is 0"
         try:
@@ -282,8 +283,10 @@ class _Run:
         else:
             if code and must_fail and saved.complete and (out / "journal.jsonl").exists():
                 return f"{what}, and the report is read as a whole one"
+            # A run that came to its end without what was killed is not gone on with: it is made anew.
+            clocks = not saved.complete
             kept = {
-                case.case_id: facts(case, clocks=True)
+                case.case_id: facts(case, clocks=clocks)
                 for case in saved.cases
                 if case.verdict != "error"
             }
@@ -297,7 +300,7 @@ class _Run:
                 f"{what}, and the run does not go on: {(self.folder / 'log').read_text()[-2000:]}"
             )
         saved = load_run(out)
-        cases = {case.case_id: facts(case, clocks=True) for case in saved.cases}
+        cases = {case.case_id: facts(case, clocks=clocks) for case in saved.cases}
         if not saved.complete or (out / "journal.jsonl").exists():
             return f"{what}, and the run that went on is no whole one"
         for case_id, before in kept.items():
