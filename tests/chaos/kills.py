@@ -283,7 +283,7 @@ class _Run:
         else:
             if code and must_fail and saved.complete and (out / "journal.jsonl").exists():
                 return f"{what}, and the report is read as a whole one"
-            # A run that came to its end without what was killed is not gone on with: it is made anew.
+            # A run that came to its end without what was killed is made anew, not gone on with.
             clocks = not saved.complete
             kept = {
                 case.case_id: facts(case, clocks=clocks)

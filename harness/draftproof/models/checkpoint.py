@@ -34,6 +34,7 @@ from draftproof.models.stored_weights import (
     require_whole,
     stored_weights,
 )
+from draftproof.models.unpacked import UnpackedWeights
 
 _AUTO: Any = AutoModelForCausalLM
 
@@ -82,7 +83,7 @@ def load_model(
             instructions for that.
         device: Where it will run.
         spread: Whether its layers are spread over all accelerators instead.
-        report: Told how packed layers are loaded.
+        report: Told how packed layers are loaded, and whether what they unpack to is kept.
         note: Told what a user should know of the checkpoint.
 
     Raises:
@@ -96,7 +97,7 @@ def load_model(
             else gptq_format(source.location, source.revision)
         )
         if packing is None:
-            model = _load_plain(source, dtype, device, note, spread=spread)
+            model = _load_plain(source, dtype, device, report, note, spread=spread)
         elif spread:
             raise ModelError(
                 "the layers of a GPTQ checkpoint cannot be spread over devices here; "
@@ -174,6 +175,7 @@ def _load_plain(
     source: ModelSource,
     dtype: torch.dtype | str,
     device: torch.device,
+    report: Callable[[str], None],
     note: Callable[[str], None],
     *,
     spread: bool,
@@ -191,16 +193,25 @@ def _load_plain(
         named = str(config.get_text_config(decoder=True).dtype).removeprefix("torch.")
         own = getattr(torch, named, None)
         dtype = _quick(own if dtype == "auto" else dtype, dtype == "auto", source, device, note)
-    contents = None
+    contents = unpacked = None
+    location = source.location
     if source.gguf_file is not None:
         contents = read_gguf(Path(source.location, source.gguf_file))
         require_known_tensors(contents)
-        arguments["quantization_config"] = GgufConfig(dequantize=True)
+        unpacked = UnpackedWeights(content_hash(source), dtype)
+        kept = unpacked.find()
+        if kept is None:
+            arguments["quantization_config"] = GgufConfig(dequantize=True)
+        else:
+            report(f"{source.gguf_file} was unpacked before: its weights are in {kept}")
+            location, unpacked = str(kept), None
+            del arguments["gguf_file"]
+            arguments["use_safetensors"] = True
     else:
         arguments["use_safetensors"] = True
         _require_safe_index(source)
     model, loading = _AUTO.from_pretrained(
-        source.location,
+        location,
         dtype=dtype,
         # Checked here, where the weight can be named.
         ignore_mismatched_sizes=True,
@@ -211,6 +222,8 @@ def _load_plain(
     require_whole(loading, config.architectures or (), type(model).__name__)
     if contents is not None:
         complete_gguf(model, contents)
+        if unpacked is not None and unpacked.wanted:
+            report(unpacked.keep(model))
         if contents.stops:
             model.generation_config.eos_token_id = sorted({*contents.stops})
     else:
