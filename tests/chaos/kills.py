@@ -281,8 +281,9 @@ class _Run:
         except TraceError:
             pass  # killed before the first case
         else:
-            if code and must_fail and saved.complete and (out / "journal.jsonl").exists():
-                return f"{what}, and the report is read as a whole one"
+            # A kill may come when all is measured and written, and the page is still to be made.
+            if code and must_fail and saved.complete and len(saved.cases) < CASES:
+                return f"{what}, and the report of {len(saved.cases)} cases is read as a whole one"
             # A run that came to its end without what was killed is made anew, not gone on with.
             clocks = not saved.complete
             kept = {
