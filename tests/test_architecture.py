@@ -15,7 +15,7 @@ SOURCES = ROOT / "harness"
 PACKAGE = SOURCES / "draftproof"
 
 LAYERS = (
-    {"errors"},
+    {"errors", "paths"},
     {"laws", "prompt_sources", "choices"},
     {"shapes"},
     {"budget"},

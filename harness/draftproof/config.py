@@ -8,13 +8,13 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 from draftproof.budget import NO_MODEL, PromisedFigures
 from draftproof.choices import DEVICES, DTYPES, RULE_NAMES, SPREAD
 from draftproof.errors import UsageError, unknown_value
 from draftproof.laws import valid_rules
+from draftproof.paths import is_file, is_folder
 from draftproof.prompt_sources import OWN_PROMPTS, PARTS, parse_columns, parse_prompts
 from draftproof.shapes import KAryShape, TreeShape, parse_tree
 
@@ -267,9 +267,7 @@ class RunConfig:
                 f"holds public data sets, which '{self.prompts}' prompts are not; add "
                 "--spec-prompts real, or name some",
             )
-            _require(
-                Path(self.data_dir).is_dir(), "--spec-data", f"'{self.data_dir}' is not a folder"
-            )
+            _require(is_folder(self.data_dir), "--spec-data", f"'{self.data_dir}' is not a folder")
         _require(
             self.jsonl is None or OWN_PROMPTS in names,
             "--spec-jsonl",
@@ -281,7 +279,7 @@ class RunConfig:
             "'own' is the file of --spec-jsonl FILE; add it",
         )
         if self.jsonl is not None:
-            _require(Path(self.jsonl).is_file(), "--spec-jsonl", f"there is no file '{self.jsonl}'")
+            _require(is_file(self.jsonl), "--spec-jsonl", f"there is no file '{self.jsonl}'")
         if self.columns is not None:
             _require(
                 self.jsonl is not None, "--spec-columns", "describes --spec-jsonl FILE; add it"

@@ -38,6 +38,16 @@ class UsageError(DraftproofError):
     """An option, a name or a value that cannot be used; reported with exit code 4."""
 
 
+def file_problem(error: OSError) -> UsageError:
+    """What the system says of a file that a user named, as an error of a line.
+
+    Args:
+        error: With the file's name.
+    """
+    name = clean_text(str(error.filename))
+    return UsageError(f"cannot use the file or folder {name}: {error.strerror}; give another path")
+
+
 class ModelError(DraftproofError):
     """A model or a tokenizer cannot be loaded, or the two models do not fit together."""
 

@@ -133,6 +133,8 @@ def _lost(folder: Path, faults: dict[str, str], *options: str) -> str:
         return f"the report has {len(saved.cases)} of {2 * len(faults)} cases"
     for case in saved.cases:
         is_faulty = case.case_id in faulty
-        if (case.verdict == "error") != is_faulty or (is_faulty and not case.message):
+        # Counters that cannot be leave the output what it is, and are told as contradictions.
+        reasons = (*case.contradictions, *([case.message] if case.verdict == "error" else []))
+        if any(reasons) != is_faulty:
             return f"{case.case_id} ({faulty.get(case.case_id, 'sound')}) is {case.verdict}"
     return ""

@@ -16,6 +16,7 @@ from draftproof.errors import (
     USAGE_EXIT_CODE,
     DraftproofError,
     UsageError,
+    file_problem,
     printable,
     unknown_value,
 )
@@ -142,6 +143,11 @@ def _run(words: list[str]) -> int:
         result = _handler(arguments.command)(arguments)
     except DraftproofError as error:
         print(error, file=sys.stderr)
+        return USAGE_EXIT_CODE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(file_problem(error), file=sys.stderr)
         return USAGE_EXIT_CODE
     except SystemExit as leave:
         # argparse leaves by itself after --help and --version.

@@ -23,6 +23,7 @@ from typing import Any
 from draftproof.data.record import Row
 from draftproof.data.unpacking import require_size
 from draftproof.errors import DataError
+from draftproof.paths import is_file, is_folder
 
 OLDEST_MAJOR_RELEASE = 4
 """The first major release of `datasets` that cannot run a script shipped with a data set."""
@@ -91,7 +92,7 @@ def read_hub(
             hub has no such data set.
     """
     datasets = _datasets()
-    if Path(hub_id).exists():
+    if is_file(hub_id) or is_folder(hub_id):
         raise DataError(
             f"{Path(hub_id).resolve()} would be read in place of {hub_id} on the hub; "
             "run from another folder"

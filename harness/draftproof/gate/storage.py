@@ -19,6 +19,7 @@ import numpy as np
 from draftproof.errors import DraftproofError, TraceError, UsageError
 from draftproof.gate.exact import StepFacts
 from draftproof.gate.measured import SECONDS, MeasuredRun, measured_run
+from draftproof.paths import is_file, is_folder
 from draftproof.report.files import write_text
 from draftproof.report.reading import load_run
 from draftproof.report.run_info import RunInfo
@@ -38,7 +39,7 @@ do not give is empty."""
 _STEPS_SINCE = 2
 """The version from which on a baseline's steps are all of them."""
 _KIND = "draftproof baseline"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Storage:
         """
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"--spec-save: '{name}' is not a name; use letters, digits, '.', '_' and '-'"
+                f"--spec-save: '{name}' is not a name; use letters, digits, '.', '_' and '-', "
+                "200 of them at most"
             )
 
     def save(self, name: str, run: MeasuredRun, *, traces: bool) -> Path:
@@ -115,9 +117,9 @@ class Storage:
         """
         path = Path(name)
         stored = self.folder / f"{name}.json"
-        if _NAME.fullmatch(name) and stored.is_file():
+        if _NAME.fullmatch(name) and is_file(stored):
             return read_baseline(stored)
-        if path.is_dir() or path.name == "latest":
+        if is_folder(path) or path.name == "latest":
             saved = load_run(path)
             if not saved.complete and not partial:
                 raise UsageError(
@@ -126,7 +128,7 @@ class Storage:
                     "it (pytest --spec-resume), or compare it as it is with --spec-compare-anyway"
                 )
             return measured_run(name, saved.run, saved.cases, saved.texts)
-        if path.is_file():
+        if is_file(path):
             return read_baseline(path)
         raise self._missing(name)
 

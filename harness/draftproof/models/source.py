@@ -11,8 +11,11 @@ from pathlib import Path
 from draftproof.assets import asset_path
 from draftproof.config import BUILTIN, BUILTIN_SMALL
 from draftproof.errors import ModelError, clean_text
+from draftproof.paths import is_file, is_folder
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?")
+_LONGEST_HUB_ID = 300
+"""The hub takes 96 characters; the rest is for a revision."""
 _GGUF_MAGIC = b"GGUF"
 _SETTINGS = (
     "added_tokens.json",
@@ -99,15 +102,15 @@ def model_source(name: str, role: str) -> ModelSource:
     if path.suffix == ".gguf":
         _check_gguf(path, option)
         return ModelSource(name, SourceKind.GGUF, str(path.parent), path.name)
-    if path.is_dir():
+    if is_folder(path):
         _check_folder(path, option)
         return ModelSource(name, SourceKind.FOLDER, str(path))
-    if path.exists():
+    if is_file(path):
         raise ModelError(
             f"{option}: {name} is a file, but not a .gguf; give the folder of the checkpoint"
         )
     hub = _HUB_ID.fullmatch(name)
-    if hub is None or name.startswith("."):
+    if hub is None or name.startswith(".") or len(name) > _LONGEST_HUB_ID:
         raise ModelError(
             f"{option}: there is no folder {name}; give '{BUILTIN}', a folder, a .gguf file or a "
             "hub id such as org/model or org/model@revision"

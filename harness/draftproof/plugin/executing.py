@@ -12,6 +12,7 @@ import pytest
 
 from draftproof.config import RunConfig
 from draftproof.errors import UsageError, unknown_value
+from draftproof.paths import is_file, is_folder
 from draftproof.plugin.options import given
 from draftproof.plugin.state import AGAINST
 
@@ -118,4 +119,4 @@ def with_whole_paths(settings: RunConfig) -> RunConfig:
 
 
 def _whole(name: str) -> str:
-    return str(Path(name).resolve()) if Path(name).exists() else name
+    return str(Path(name).resolve()) if is_file(name) or is_folder(name) else name

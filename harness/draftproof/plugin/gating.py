@@ -22,7 +22,7 @@ from draftproof.errors import (
 )
 from draftproof.plugin.options import given
 from draftproof.plugin.settings import against_config
-from draftproof.report import RunInfo
+from draftproof.report import RunInfo, require_folder
 
 if TYPE_CHECKING:
     from draftproof.gate import Comparison, Gate, MeasuredRun, Storage
@@ -103,6 +103,8 @@ def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | No
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--spec-alpha: {alpha} is not between 0 and 1")
     storage = Storage(Path(given(config, "spec_storage") or FOLDER))
+    if given(config, "spec_save") is not None:
+        require_folder(storage.folder, "--spec-storage")
     name = given(config, "spec_compare")
     gates = tuple(parse_gate(text) for text in given(config, "spec_fail") or ())
     changes = [gate.text for gate in gates if gate.needs_baseline]

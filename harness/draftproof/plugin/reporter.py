@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from draftproof.plugin.guest import worker_count
 from draftproof.plugin.junit import add_gates, add_properties, gate_properties, suite_properties
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import PROGRESS, Progress, ShowsProgress
+from draftproof.plugin.refusing import usage_errors
 from draftproof.plugin.resuming import Unfinished
 from draftproof.plugin.server_watching import started_watch
 from draftproof.report import (
@@ -347,15 +347,6 @@ def make_reporter(
     gate = None if options is None else SessionGate(options)
     directory = report_directory(config, settings)
     return RunReporter(config, settings, directory, earlier, gate)
-
-
-@contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """What is wrong with options ends the session in one line, with exit code 4."""
-    try:
-        yield
-    except DraftproofError as error:
-        raise pytest.UsageError(str(error)) from error
 
 
 def report_directory(config: pytest.Config, settings: RunConfig) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from draftproof.budget import NO_MODEL
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names
-from draftproof.errors import DraftproofError, UsageError, printable, unknown_value
+from draftproof.errors import UsageError, printable, unknown_value
 from draftproof.laws import labelled
 from draftproof.plugin.collection import (
     check_real_data,
@@ -24,6 +24,7 @@ from draftproof.plugin.handing_over import HandsOverPrompts
 from draftproof.plugin.idle_options import option_notes
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import print_line
+from draftproof.plugin.refusing import usage_errors
 from draftproof.plugin.settings import run_config
 from draftproof.plugin.state import AGAINST, FINISHED, NOTES, PROBLEM, REPORTER, RUN_CONFIG
 from draftproof.plugin.supervising import note_end
@@ -35,7 +36,7 @@ def configure(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: An option cannot be used.
     """
-    try:
+    with usage_errors():
         settings = run_config(config)
         _check_models(settings)
         _check_engine(settings)
@@ -48,8 +49,6 @@ def configure(config: pytest.Config) -> None:
             _check_engine(config.stash[AGAINST])
         check_executor(config, settings)
         config.stash[NOTES] = option_notes(config, settings)
-    except DraftproofError as error:
-        raise pytest.UsageError(str(error)) from error
     if is_worker(config):
         _share_threads(worker_count(config))
         _share_gpus(worker_count(config), settings)
@@ -100,10 +99,8 @@ def start(session: pytest.Session) -> None:
         _print(config, notes)  # without a head of the session
     distributed = bool(getattr(config.option, "numprocesses", None))
     if distributed and not is_worker(config) and config.stash[RUN_CONFIG].prompts != BUILTIN:
-        try:
+        with usage_errors():
             check_real_data(config)
-        except DraftproofError as error:
-            raise pytest.UsageError(str(error)) from error
         config.pluginmanager.register(HandsOverPrompts(), "draftproof-hands-over-prompts")
 
 

@@ -46,36 +46,40 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: _write_all(file, text.encode("utf-8")))
 
 
-def require_folder(path: Path) -> None:
+def require_folder(path: Path, option: str = "--report-dir") -> None:
     """Verify that files can be written in a folder, which may have to be made first.
 
     Args:
-        path: As --report-dir gave it.
+        path: As the option gave it.
+        option: Its name, for errors.
 
     Raises:
         UsageError: It is a file, a link to nothing, or cannot be made or written.
     """
-    for place in (path, *path.parents):
-        if place.is_symlink() and not place.exists():
-            raise UsageError(
-                f"--report-dir {path}: {place} is a link to {place.readlink()}, which is not "
-                "there; remove the link or give another folder"
-            )
-        if place.exists():
-            if not place.is_dir():
-                raise UsageError(
-                    f"--report-dir {path}: {place} is a file; give the path of a folder"
-                )
-            break
-    probe = place / f".draftproof.{os.getpid()}.tmp"
     try:
+        place = _nearest(path, option)
+        probe = place / f".draftproof.{os.getpid()}.tmp"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise UsageError(
-            f"--report-dir {path}: nothing can be written in {place}: {error.strerror}; give "
-            "another folder"
+            f"{option} {path}: nothing can be written there: {error.strerror}; give another folder"
         ) from error
+
+
+def _nearest(path: Path, option: str) -> Path:
+    """The folder itself, or the first above it that is there."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise UsageError(
+                f"{option} {path}: {place} is a link to {place.readlink()}, which is not "
+                "there; remove the link or give another folder"
+            )
+        if place.exists():
+            if not place.is_dir():
+                raise UsageError(f"{option} {path}: {place} is a file; give the path of a folder")
+            break
+    return place
 
 
 def new_report_directory(root: Path, name: str, now: datetime) -> Path:
