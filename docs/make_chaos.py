@@ -1,4 +1,4 @@
-"""Writes the figures of docs/chaos.md from reports/chaos/chaos.json.
+"""Writes the figures of docs/chaos.md and of the README from reports/chaos/chaos.json.
 
 python tests/chaos/run.py     # the figures; what is lost is a defect, and ends it with exit code 1
 python docs/make_chaos.py     # the page, from the committed figures
@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "chaos.md"
+README = ROOT / "README.md"
 FIGURES = ROOT / "reports" / "chaos" / "chaos.json"
 MISSING = "Not measured since the code changed: `python tests/chaos/run.py` does."
 
@@ -36,10 +37,27 @@ def table(found):
     return "\n".join(lines).rstrip()
 
 
-def updated(text):
-    """A document with the table between its markers made anew."""
+def sentence(found):
+    """The sums, for those who read no more than the README."""
+    sums, losses = {}, 0
+    for kind, row in found["kinds"].items():
+        what = kind.partition(":")[0].partition(" at ")[0]
+        sums[what] = sums.get(what, 0) + row["tried"]
+        losses += len(row["lost"])
+    lost = "nothing was lost" if not losses else f"{losses} of these lost something"
+    return (
+        f"{sums['kill']:,} kills of runs at chosen and random moments, "
+        f"{sums['fault of an engine']:,} faults of engines and {sums['bad input']:,} bad inputs "
+        f"(changed options, journals, files of prompts, checkpoints and answers of engines): {lost}. "
+        f"`{found['command']}`, {found['hardware']['cpu']}; [docs/chaos.md](docs/chaos.md) says what "
+        "counts as lost, and what is not tried."
+    )
+
+
+def updated(text, told=table):
+    """A document with the figures between its markers made anew."""
     found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else None
-    content = MISSING if found is None else table(found)
+    content = MISSING if found is None else told(found)
     marked = re.compile(r"(<!-- chaos -->\n).*?(<!-- /chaos -->)", re.DOTALL)
     text, count = marked.subn(lambda match: f"{match[1]}{content}\n{match[2]}", text)
     if count != 1:
@@ -48,4 +66,5 @@ def updated(text):
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for document, told in ((PAGE, table), (README, sentence)):
+        document.write_text(updated(document.read_text(encoding="utf-8"), told), encoding="utf-8")

@@ -111,13 +111,25 @@ def test_the_figures_of_chaos_are_those_of_the_committed_run():
     page = runpy.run_path(str(ROOT / "docs" / "make_chaos.py"))
     text = page["PAGE"].read_text(encoding="utf-8")
     assert page["updated"](text) == text
+    readme = page["README"].read_text(encoding="utf-8")
+    assert page["updated"](readme, page["sentence"]) == readme
     found = {
         "command": "c", "hardware": {"cpu": "x", "cpus": 2},
         "versions": {"python": "3", "pytest": "9"},
-        "kinds": {"kill": {"tried": 5, "lost": [{"attack": "one", "lost": "a\ncase"}]}},
+        "kinds": {
+            "kill at a moment: x": {"tried": 5, "lost": [{"attack": "one", "lost": "a\ncase"}]},
+            "kill at a moment: y": {"tried": 4, "lost": []},
+            "bad input: x": {"tried": 1000, "lost": []},
+            "fault of an engine: x": {"tried": 3, "lost": []},
+        },
     }  # fmt: skip
+    said = page["sentence"](found)
+    assert said.startswith(
+        "9 kills of runs at chosen and random moments, 3 faults of engines and 1,000"
+    )
+    assert "1 of these lost something" in said
     written = page["table"](found)
-    assert "| kill | 5 | 1 |" in written
+    assert "| kill at a moment: x | 5 | 1 |" in written
     assert written.endswith("- one: a case")
 
 

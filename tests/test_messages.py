@@ -19,7 +19,29 @@ PACKAGE = ROOT / "harness" / "draftproof"
 
 OF_PYTEST = {option.flag for option in OPTIONS}
 
+OF_BUBBLEWRAP = (
+    "--as-pid",
+    "--cap-add",
+    "--cap-drop",
+    "--chdir",
+    "--dev-bind",
+    "--die-with-parent",
+    "--dir",
+    "--gid",
+    "--hostname",
+    "--new-session",
+    "--perms",
+    "--remount-ro",
+    "--ro-bind",
+    "--size",
+    "--symlink",
+    "--tmpfs",
+    "--uid",
+    "--unshare",
+    "--unshare-user",
+)
 OF_OTHERS = {
+    **dict.fromkeys(OF_BUBBLEWRAP, "bubblewrap"),
     "--format": "git",
     "--is-shallow-repository": "git",
     "--no-show-signature": "git",
