@@ -67,8 +67,13 @@ def browser():
     if path is None:
         pytest.skip("no Chromium on the path; install one, or name it in DRAFTPROOF_CHROMIUM")
     with api.sync_playwright() as playwright:
-        # Containers often run as root, where Chromium's sandbox does not start.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # Containers often run as root, where Chromium's sandbox does not start, and have little
+        # shared memory.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        except api.Error as error:
+            pytest.skip(f"{path} does not start here: {str(error).splitlines()[0]}")
         yield browser
         browser.close()
 
