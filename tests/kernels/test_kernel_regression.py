@@ -36,6 +36,7 @@ def printed():
         ("counted", "rejection"),
         ("rejected-keeps-mass", "one-hot"),
         ("drawn-no-residual", "rejection-own"),
+        ("drawn-hot-bonus", "rejection-own"),
         ("tree-kept-mass", "one-hot-tree"),
     ],
 )
@@ -57,8 +58,9 @@ def test_the_printed_test_fails_on_the_fault_and_passes_on_a_right_kernel(
             test()
 
 
-def test_the_smallest_table_is_small(printed):
-    text = printed("no-residual")
+@pytest.mark.parametrize("fault", ["no-residual", "drawn-no-residual"])
+def test_the_smallest_table_is_small(printed, fault):
+    text = printed(fault)
     assert "tokens=(" in text
     table = eval(text[text.index("DraftTable(") : text.rindex("    require_law")].strip())
     assert len(table) == 1

@@ -16,7 +16,12 @@ from draftproof.kernels.examination import Examination
 from draftproof.kernels.faults import NAMES, fault_laws
 from draftproof.kernels.judge import EmittedLaw, rule_law
 from draftproof.kernels.laws import Measured, largest_gap
-from draftproof.kernels.regression import fails_exactly, pasteable, smallest
+from draftproof.kernels.regression import (
+    fails_counted,
+    fails_exactly,
+    pasteable,
+    smallest,
+)
 from draftproof.kernels.sampling import Sampled, completed, given_draft
 from draftproof.kernels.tables import DraftTable
 
@@ -351,8 +356,17 @@ def _sampled_blame(
         acting = "" if best[1] == 1 else f", at a share of {best[1]:g}"
         lines.append(f"the rows speak for this fault: {best[0]}{acting}")
     if given:
-        lines.append("a table that shows it:\n" + test_of(examination, found.tables[worst]))
+        lines.append(_counted_regression(examination, found.tables[worst], dependent))
     return lines
+
+
+def _counted_regression(examination: Examination, table: DraftTable, dependent: bool) -> str:
+    """A test of the smallest table on which the rows still speak, which is tried before."""
+    fails = fails_counted(examination.kernel, examination.facts)
+    # Of rows that are not independent, no number says anything of a law.
+    if dependent or not fails(table):
+        return "a table that shows it, in many rows:\n" + test_of(examination, table)
+    return "the smallest table that shows it:\n" + test_of(examination, smallest(table, fails))
 
 
 def sampled_power(found: Sampled) -> dict[str, float]:

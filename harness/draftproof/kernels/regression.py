@@ -92,6 +92,36 @@ def fails_exactly(kernel: Kernel, examined: object, tolerance: float) -> Fails:
     return fails
 
 
+def fails_counted(
+    kernel: Kernel, examined: object, *, rows: int = 100_000, alpha: float = 1e-6, most: int = 60
+) -> Fails:
+    """Whether a table still shows a fault of a kernel that draws by itself, in a few rows.
+
+    Args:
+        kernel: Under test.
+        examined: Its facts; None where they are declared.
+        rows: To draw for each table: fewer than `require_law` draws, so that what fails here does
+            there.
+        alpha: As there.
+        most: Tables that are tried; no later one is said to fail.
+    """
+    facts = declared(kernel) if examined is None else examined
+    tried = 0
+
+    def fails(table: DraftTable) -> bool:
+        nonlocal tried
+        tried += 1
+        if tried > most:
+            return False
+        try:
+            sampled = given_draft(kernel, facts, [table], rows=rows, alpha=alpha)  # type: ignore[arg-type]
+        except KernelError:
+            return False
+        return sampled.malformed is not None or sampled.evidence.rejects
+
+    return fails
+
+
 def smallest(table: DraftTable, fails: Fails) -> DraftTable:
     """A table as small as can be found that still shows the fault.
 
