@@ -162,6 +162,7 @@ def test_what_cannot_be_used_says_why(capsys, recording, costs, tmp_path):
     assert "the costs have no draft model 'builtin-small'" in one
     for words in (("--drafts", "lookup"), ("--drafts", "target"), ("--k", 0)):
         refused(capsys, "record", "--out", tmp_path / "x", *words)
+    assert "is a file; give the path of a folder" in refused(capsys, "record", "--out", narrow)
     both = ("--from", tmp_path, "--texts", costs)
     assert "give one of them" in refused(capsys, "record", "--out", tmp_path / "x", *both)
 

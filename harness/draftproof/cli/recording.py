@@ -15,6 +15,7 @@ from draftproof.data import Prompt
 from draftproof.errors import UsageError
 from draftproof.replay.costs import COSTS_FILE
 from draftproof.replay.storage import bytes_a_token
+from draftproof.report.files import require_folder
 from draftproof.trace import Verdict
 
 WITHOUT_MODEL = ("lookup", "none")
@@ -111,6 +112,7 @@ def record(arguments: argparse.Namespace) -> str:
         raise UsageError("--k is at least 1, --overrun and --rollout at least 0")
     if arguments.source is not None and arguments.texts is not None:
         raise UsageError("--from and --texts both say where outputs come from; give one of them")
+    require_folder(arguments.out, "--out")
     config, outputs = _settings(arguments)
 
     from draftproof.replay.making import RecordingPlan, load_models, make_recording

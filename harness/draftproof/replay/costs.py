@@ -356,7 +356,7 @@ def _table_from_json(table: Any, where: str) -> ForwardCosts:
             at = int(np.argmax(np.diff(row) < 0))
             after = f" after {context} tokens" if len(contexts) > 1 else ""
             raise UsageError(
-                f"{where}: {row[at]:g} ms at {widths[at]} tokens and {row[at + 1]:g} ms at "
+                f"{where}: {row[at]:g} ms for a width of {widths[at]} and {row[at + 1]:g} ms for "
                 f"{widths[at + 1]}{after}: scoring more tokens never takes less; give the smaller "
                 "one for both"
             )

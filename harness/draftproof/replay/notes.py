@@ -39,7 +39,7 @@ def recording_notes(recording: Recording) -> list[str]:
     close = near_ties(recording)
     if close:
         notes.append(
-            f"At {close} positions a token's rank under a draft model hangs on less than "
+            f"At {close} {'position' if close == 1 else 'positions'} a token's rank under a draft model hangs on less than "
             f"{TIE_MARGIN:g} in logits: there a live run may round to another tree."
         )
     return notes

@@ -100,7 +100,10 @@ def test_dearer_draft_passes():
         ({"target": {"1": True}}, "True is not a number of milliseconds"),
         ({"target": {"contexts": {"-5": {"1": 2}}}}, "'-5' is not a number of tokens"),
         ({"target": {"noise": "big", "1": 3}}, "give milliseconds by tokens scored"),
-        ({"target": {"1": 10, "4": 5}}, "10 ms at 1 tokens and 5 ms at 4: .* never takes less"),
+        (
+            {"target": {"1": 10, "4": 5}},
+            "10 ms for a width of 1 and 5 ms for 4: .* never takes less",
+        ),
         ({"target": {"contexts": {"1": {"1": 3}, "9": {"1": 2}}}}, "a longer context never takes"),
         ({"step": -0.1}, "'node', 'plain' are milliseconds.*one of them is negative"),
         ({"node": math.nan}, "or not a number"),
