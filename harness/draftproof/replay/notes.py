@@ -38,8 +38,9 @@ def recording_notes(recording: Recording) -> list[str]:
         )
     close = near_ties(recording)
     if close:
+        where = "1 position" if close == 1 else f"{close} positions"
         notes.append(
-            f"At {close} {'position' if close == 1 else 'positions'} a token's rank under a draft model hangs on less than "
+            f"At {where} a token's rank under a draft model hangs on less than "
             f"{TIE_MARGIN:g} in logits: there a live run may round to another tree."
         )
     return notes
