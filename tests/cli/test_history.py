@@ -87,7 +87,7 @@ def test_the_page_has_a_chart_a_line_and_nothing_of_a_network(page):
     assert [(row["from"], row["to"], row["level"]) for row in levels] == [
         (0.5, 10.5, 2.0), (10.5, 20.5, 1.8),
     ]  # fmt: skip
-    assert len(page.figures["series-1-0"]["spec"]["layer"]) == 3
+    assert len(page.figures["series-1-0"]["spec"]["layer"]) == 2
     assert "draftproof history" in page.text["command"]
     links = [*page.attributes("src"), *page.attributes("href")]
     assert all(link.startswith(("#", "data:")) for link in links)

@@ -83,6 +83,13 @@ def test_partial_runs_and_dirty_trees_are_shown_and_not_tested():
     assert "6 of 22 runs lack prompts" in text
 
 
+def test_the_line_with_the_newest_run_stands_first_also_within_a_second():
+    chains = {**FACTS, "setting tree": "chain:4"}
+    first, second = entry(0, 2.0), entry(0, 1.8, facts=chains)
+    for runs in ([first, second], [second, first]):
+        assert [series.facts for series in trend(runs).series] == [runs[1].facts, runs[0].facts]
+
+
 def test_of_a_commit_that_was_measured_again_the_first_run_counts():
     runs = line([2.0] * 8)
     again = [

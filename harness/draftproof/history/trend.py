@@ -137,7 +137,11 @@ def trend(
         )
     for runs in groups.values():
         runs.sort(key=lambda run: (run.moment, run.started))
-    ordered = sorted(groups.values(), key=lambda runs: runs[-1].moment, reverse=True)
+    # Of runs of one second, the later one stands later in the history.
+    places = {id(entry): place for place, entry in enumerate(entries)}
+    ordered = sorted(
+        groups.values(), key=lambda runs: (runs[-1].moment, places[id(runs[-1])]), reverse=True
+    )
     scopes = [_scopes(runs, metric) for runs in ordered]
     # Lines that are too short to show a change at any share of alpha raise no false alarm.
     lines = max(
