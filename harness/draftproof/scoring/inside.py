@@ -133,10 +133,34 @@ _numbers = itertools.count(os.getpid())
 def _supervise_wrapped(
     settings: dict[str, Any], program: bytes, user: int | None, spare: int
 ) -> NoReturn:
-    """As the first process in what bubblewrap made, whose end is the end of all the others."""
+    """As the first process in what bubblewrap made."""
+    _be_first(settings, program, user, spare, WRAPPED)
+
+
+def _supervise_namespace(
+    settings: dict[str, Any], program: bytes, user: int | None, spare: int
+) -> NoReturn:
+    first = os.fork()
+    if first == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _be_first(settings, program, user, spare, ISOLATED)
+    os.close(settings["told"])
+    # Told to end, this waits for it: then every process of the namespace is gone.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
+    os.waitpid(first, 0)
+    os._exit(0)
+
+
+def _be_first(
+    settings: dict[str, Any], program: bytes, user: int | None, spare: int, way: bytes
+) -> NoReturn:
+    """Run the code as the first process of a namespace, whose end is that of all the others."""
     try:
+        if way == ISOLATED:
+            _new_root(settings["root"], settings["readable"], settings["disk_bytes"])
         _write_program(program, WORK, user)
-        _tell(settings, WRAPPED)
+        _tell(settings, way)
         child = os.fork()
         if child == 0:
             _become_the_program(settings, WORK, user, spare)
@@ -146,34 +170,6 @@ def _supervise_wrapped(
     except BaseException as error:
         os.write(2, f"sandbox: {error!r}\n".encode())
         _tell(settings, REFUSED)
-    os._exit(0)
-
-
-def _supervise_namespace(
-    settings: dict[str, Any], program: bytes, user: int | None, spare: int
-) -> NoReturn:
-    first = os.fork()
-    if first == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        try:
-            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            _new_root(settings["root"], settings["readable"], settings["disk_bytes"])
-            _write_program(program, WORK, user)
-            _tell(settings, ISOLATED)
-            child = os.fork()
-            if child == 0:
-                _become_the_program(settings, WORK, user, spare)
-            os.close(settings["told"])
-            while os.wait()[0] != child:
-                pass
-        except BaseException as error:
-            os.write(2, f"sandbox: {error!r}\n".encode())
-            _tell(settings, REFUSED)
-        os._exit(0)  # the kernel ends every other process of the namespace
-    os.close(settings["told"])
-    # Told to end, this waits for it: then every process of the namespace is gone.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
-    os.waitpid(first, 0)
     os._exit(0)
 
 
