@@ -34,7 +34,7 @@ from draftproof.models.stored_weights import (
     require_whole,
     stored_weights,
 )
-from draftproof.models.unpacked import UnpackedWeights
+from draftproof.models.unpacked import UnpackedWeights, weights_cache
 
 _AUTO: Any = AutoModelForCausalLM
 
@@ -198,8 +198,10 @@ def _load_plain(
     if source.gguf_file is not None:
         contents = read_gguf(Path(source.location, source.gguf_file))
         require_known_tensors(contents)
-        unpacked = UnpackedWeights(content_hash(source), dtype)
-        kept = unpacked.find()
+        cache = weights_cache()
+        if cache is not None:
+            unpacked = UnpackedWeights(cache, content_hash(source), dtype)
+        kept = None if unpacked is None else unpacked.find()
         if kept is None:
             arguments["quantization_config"] = GgufConfig(dequantize=True)
         else:
@@ -222,7 +224,7 @@ def _load_plain(
     require_whole(loading, config.architectures or (), type(model).__name__)
     if contents is not None:
         complete_gguf(model, contents)
-        if unpacked is not None and unpacked.wanted:
+        if unpacked is not None:
             report(unpacked.keep(model))
         if contents.stops:
             model.generation_config.eos_token_id = sorted({*contents.stops})

@@ -19,41 +19,42 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from draftproof.paths import is_folder
+
 VARIABLE = "DRAFTPROOF_WEIGHTS_CACHE"
 """Names the folder; nothing is kept without it."""
 _MANIFEST = "draftproof.json"
+
+
+def weights_cache() -> Path | None:
+    """The folder in which a user asks for weights to be kept."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser() if named else None
 
 
 class UnpackedWeights:
     """The place of one file's weights, unpacked to one dtype by one version of `transformers`.
 
     Args:
+        cache: The folder of all of them.
         sha256: Of the packed file.
         dtype: What it is unpacked to.
     """
 
-    def __init__(self, sha256: str, dtype: torch.dtype | str) -> None:
+    def __init__(self, cache: Path, sha256: str, dtype: torch.dtype | str) -> None:
         name = str(dtype).removeprefix("torch.")
-        parent = os.environ.get(VARIABLE)
-        entry = f"{sha256[:32]}-{name}-transformers-{transformers.__version__}"
-        self._folder = Path(parent).expanduser() / entry if parent else None
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a user asks for weights to be kept."""
-        return self._folder is not None
+        self._folder = cache / f"{sha256[:32]}-{name}-transformers-{transformers.__version__}"
 
     def find(self) -> Path | None:
         """The folder of a checkpoint with the weights, whole; None where there is none.
 
         One that is damaged is removed.
         """
-        folder = self._folder
-        if folder is None or not folder.is_dir():
+        if not is_folder(self._folder):
             return None
-        if _is_whole(folder):
-            return folder
-        shutil.rmtree(folder, ignore_errors=True)
+        if _is_whole(self._folder):
+            return self._folder
+        shutil.rmtree(self._folder, ignore_errors=True)
         return None
 
     def keep(self, model: PreTrainedModel) -> str:
@@ -62,8 +63,6 @@ class UnpackedWeights:
         Returns:
             What to tell: where they are, or why they are not kept, which is no error.
         """
-        if self._folder is None:
-            return ""
         try:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._folder.parent, prefix=".part-") as name:
@@ -75,7 +74,7 @@ class UnpackedWeights:
                 with contextlib.suppress(FileExistsError):
                     part.rename(self._folder)
         except (OSError, RuntimeError, ValueError) as error:
-            if not self._folder.is_dir():
+            if not is_folder(self._folder):
                 return f"unpacked weights are not kept in {self._folder.parent}: {error}"
         return f"unpacked weights are kept in {self._folder.parent} ({VARIABLE})"
 

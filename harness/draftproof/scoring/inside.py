@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import json
 import os
 import platform
@@ -108,9 +107,13 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     os.set_inheritable(settings["told"], False)
     program = sys.stdin.buffer.read()
-    user, spare = settings["user"], settings["spare"]
-    if settings["wrapped"]:
-        _supervise_wrapped(settings, program, user, spare)
+    is_wrapped = settings["wrapped"]
+    # In bubblewrap's namespace, the numbers of processes begin anew.
+    number = settings["number"] if is_wrapped else os.getpid()
+    user = UNUSED_IDS + number % 4096 if os.geteuid() == 0 else None
+    spare = 0 if user is not None else settings["spare"] if is_wrapped else threads_of(os.getuid())
+    if is_wrapped:
+        _be_first(settings, program, user, spare, WRAPPED)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if settings["namespaces"] and sys.platform == "linux":
         try:
@@ -120,21 +123,6 @@ def main() -> None:
         else:
             _supervise_namespace(settings, program, user, spare)
     _supervise_limited(settings, program, user, spare)
-
-
-def unused_id() -> int:
-    """A user id that belongs to no account."""
-    return UNUSED_IDS + next(_numbers) % 4096
-
-
-_numbers = itertools.count(os.getpid())
-
-
-def _supervise_wrapped(
-    settings: dict[str, Any], program: bytes, user: int | None, spare: int
-) -> NoReturn:
-    """As the first process in what bubblewrap made."""
-    _be_first(settings, program, user, spare, WRAPPED)
 
 
 def _supervise_namespace(
@@ -384,7 +372,7 @@ def _end_descendants(*reaped: int) -> None:
         with contextlib.suppress(OSError):
             os.killpg(group, signal.SIGKILL)
     while True:
-        for process in _descendants(os.getpid()):
+        for process in descendants(os.getpid()):
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
         try:
@@ -394,7 +382,8 @@ def _end_descendants(*reaped: int) -> None:
             return
 
 
-def _descendants(process: int) -> list[int]:
+def descendants(process: int) -> list[int]:
+    """Every process below another one."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208
         if name.isdigit():

@@ -131,11 +131,10 @@ def _run(program: str, limits: Limits, wrapper: str | None, *, namespaces: bool)
         _pipe() as (way, told),
     ):
         Path(folder, "root").mkdir()
-        is_root = os.geteuid() == 0
         settings = {
             "wrapped": wrapper is not None,
-            "user": inside.unused_id() if is_root else None,
-            "spare": 0 if is_root else inside.threads_of(os.getuid()),
+            "number": secrets.randbelow(4096),
+            "spare": inside.threads_of(os.getuid()),
             "namespaces": namespaces,
             "folder": folder,
             "root": str(Path(folder, "root").resolve()),
@@ -168,7 +167,7 @@ def _run(program: str, limits: Limits, wrapper: str | None, *, namespaces: bool)
         try:
             output, reason = _watch(supervisor, program.encode("utf-8", "replace"), limits)
         finally:
-            _end(supervisor, marker)
+            _end(supervisor, marker, wrapped=wrapper is not None)
         answer, taken = _written(result), _written(way)
     text = output.decode("utf-8", "replace")
     # Told by what runs the program, which the program itself has no way to.
@@ -274,10 +273,19 @@ def _watch(
                 return printed, "too slow"
 
 
-def _end(supervisor: subprocess.Popen[bytes], marker: str) -> None:
-    """End the supervisor, which takes its namespace or its descendants with it."""
+def _end(supervisor: subprocess.Popen[bytes], marker: str, *, wrapped: bool) -> None:
+    """End the supervisor, which takes its namespace or its descendants with it.
+
+    bubblewrap would end at once, and its namespace a moment later: it waits where the first process
+    in there is ended instead, until nothing is left of it.
+    """
     if supervisor.poll() is None:
-        supervisor.terminate()
+        below = inside.descendants(supervisor.pid) if wrapped else []
+        for process in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        if not below:
+            supervisor.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             supervisor.wait(_GRACE_SECONDS)
     if supervisor.poll() is None:

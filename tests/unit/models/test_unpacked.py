@@ -102,7 +102,7 @@ def test_another_dtype_and_another_file_are_kept_apart(packed, cache, tmp_path):
     assert told == [f"unpacked weights are kept in {cache} ({VARIABLE})"]
     assert pair.target.model.dtype == torch.bfloat16
     assert len(list(cache.iterdir())) == 2
-    assert UnpackedWeights("0" * 64, torch.float32).find() is None
+    assert UnpackedWeights(cache, "0" * 64, torch.float32).find() is None
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(packed, tmp_path, monkeypatch):
