@@ -33,7 +33,13 @@ from draftproof.engines.extra_body import (
 from draftproof.engines.http import Server
 from draftproof.engines.in_flight import answers_in_flight
 from draftproof.engines.protocol import Capability, Generation, Request
-from draftproof.engines.server_counters import asked_by_one, metric_counts, metric_totals
+from draftproof.engines.server_counters import (
+    Positions,
+    asked_by_one,
+    metric_counts,
+    metric_positions,
+    metric_totals,
+)
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
@@ -217,11 +223,13 @@ class OpenAIEngine:
         """
         watch = Stopwatch(Clock())
         with watch.running():
-            before = self._totals()
+            before, places = self._counted()
         generation = self._answered(self._server, request)
         if self._metrics:
             with watch.running():
-                counts = _together(generation.counts, metric_counts(before, self._totals()))
+                after, now = self._counted()
+                grown = metric_counts(before, after, places=(places, now))
+                counts = _together(generation.counts, grown)
             generation = replace(generation, counts=counts)
         return replace(generation, watching_seconds=watch.seconds)
 
@@ -282,8 +290,10 @@ class OpenAIEngine:
     def _connect(self, url: str) -> Server:
         return _connected(url, self._settings)
 
-    def _totals(self) -> dict[str, float]:
-        return metric_totals(self._metrics.get("")) if self._metrics else {}
+    def _counted(self) -> tuple[dict[str, float], Positions]:
+        """One reading of the server's metrics: its totals, and what it counts by places."""
+        text = self._metrics.get("") if self._metrics else ""
+        return metric_totals(text), metric_positions(text)
 
     def _answered(
         self, server: Server, request: Request, added: str = "speculative_body"
@@ -420,7 +430,16 @@ def _together(answered: Counts | None, grown: Counts) -> Counts:
     if (answered.drafted, answered.accepted) != (grown.drafted, grown.accepted):
         return answered
     missing = answered.steps is None and answered.drafted_steps is None
-    return replace(answered, drafted_steps=grown.drafted_steps) if missing else answered
+    return replace(
+        answered,
+        drafted_steps=grown.drafted_steps if missing else answered.drafted_steps,
+        lengths=grown.lengths if missing and answered.lengths is None else answered.lengths,
+        longest_draft=_told(answered.longest_draft, grown.longest_draft),
+    )
+
+
+def _told(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
 
 
 def _log_probabilities(answer: Answer, tokens: int) -> tuple[float, ...] | None:

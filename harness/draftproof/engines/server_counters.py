@@ -24,7 +24,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from draftproof.errors import EngineError
 from draftproof.trace import Counts
@@ -80,7 +81,18 @@ the newest first."""
 _NEEDED = ("steps", "drafted_steps", "drafted", "accepted")
 """What must be there of the names of a server; the rest may be missing."""
 
-_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{.*\})?\s+(\S+)")
+POSITIONS: tuple[str, ...] = (
+    "vllm:spec_decode_num_accepted_tokens_per_pos",
+    "llamacpp:spec_decode_num_accepted_tokens_per_pos",
+)
+"""The names of the counter of accepted tokens by their place in a draft, ``position`` from 0.
+
+vLLM shows every place of its longest draft from its start; llama.cpp shows none before the first
+request that speculates (pull request 26389), and perhaps not all after it.
+"""
+
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(\{.*\})?\s+(\S+)")
+_POSITION = re.compile(r'[{,]\s*position="(\d{1,4})"')
 
 
 def answered_counts(*places: Any) -> Counts | None:
@@ -171,8 +183,43 @@ def metric_samples(text: str) -> list[tuple[str, float]]:
     samples = []
     for match in filter(None, map(_SAMPLE.match, text.splitlines())):
         with suppress(ValueError):  # what stands there is no number, and no sample
-            samples.append((match.group(1).removesuffix("_total"), float(match.group(2))))
+            samples.append((match.group(1).removesuffix("_total"), float(match.group(3))))
     return samples
+
+
+class Positions(NamedTuple):
+    """What a server counts by places in its drafts.
+
+    Attributes:
+        accepted: ``[places]`` accepted tokens in each place, over all its engines and models.
+        longest: The places of its longest draft; None where it shows only those that it reached.
+    """
+
+    accepted: tuple[float, ...] = ()
+    longest: int | None = None
+
+
+def metric_positions(text: str) -> Positions:
+    r"""The accepted tokens by their place in a draft, of metrics in Prometheus' text format.
+
+    Example:
+        >>> name = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
+        >>> metric_positions(f'{name}{{position="0"}} 6\n{name}{{position="1"}} 2')
+        Positions(accepted=(6.0, 2.0), longest=2)
+    """
+    accepted: dict[int, float] = {}
+    longest = None
+    for match in filter(None, map(_SAMPLE.match, text.splitlines())):
+        place = _POSITION.search(match.group(2) or "")
+        if match.group(1).removesuffix("_total") not in POSITIONS or not place:
+            continue
+        with suppress(ValueError):
+            index = int(place.group(1))
+            accepted[index] = accepted.get(index, 0.0) + float(match.group(3))
+            if match.group(1).startswith("vllm:"):
+                longest = max(longest or 0, index + 1)
+    places = range(max(accepted, default=-1) + 1)
+    return Positions(tuple(accepted.get(index, 0.0) for index in places), longest)
 
 
 def asked_by_one() -> bool:
@@ -180,14 +227,27 @@ def asked_by_one() -> bool:
     return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) == 1
 
 
-def metric_counts(before: Mapping[str, float], after: Mapping[str, float]) -> Counts:
+def metric_counts(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    *,
+    places: tuple[Positions, Positions] = (Positions(), Positions()),
+) -> Counts:
     """What happened between two readings; right only if the server served nothing else meanwhile.
 
     Where the server counts generated tokens, these are told, too: more of them than the output has
-    are another user's, and so are some of the other counts.
+    are another user's, and so are some of the other counts. Where it counts accepted tokens by
+    their places, it tells how many steps kept how many tokens: place 3 is accepted in the steps
+    that kept four or more.
+
+    Args:
+        before: `metric_totals` of the first reading.
+        after: Likewise of the second.
+        places: `metric_positions` of both.
 
     Raises:
-        EngineError: A counter is not there, or went down.
+        EngineError: A counter is not there, or went down; a place was accepted more often than the
+            place before it.
     """
     missing = [names[0] for figure, names in COUNTERS.items() if figure not in after]
     if missing:
@@ -202,7 +262,30 @@ def metric_counts(before: Mapping[str, float], after: Mapping[str, float]) -> Co
     }
     if min(grown.values()) < 0:
         raise EngineError("the server's counters went down during a request; was it restarted?")
-    return _counts(grown)
+    return replace(
+        _counts(grown),
+        lengths=_lengths_by_place(grown["drafted_steps"], *places),
+        longest_draft=places[1].longest,
+    )
+
+
+def _lengths_by_place(
+    drafted_steps: int, before: Positions, after: Positions
+) -> tuple[int, ...] | None:
+    """How many steps kept 0, 1, 2, … tokens; None where the server does not count by places."""
+    if not after.accepted:
+        return None
+    first = (*before.accepted, *(0.0,) * (len(after.accepted) - len(before.accepted)))
+    grown = [round(now - then) for now, then in zip(after.accepted, first, strict=False)]
+    at_least = [drafted_steps, *grown, 0]
+    steps = tuple(more - fewer for more, fewer in pairwise(at_least))
+    if min(steps) < 0:
+        raise EngineError(
+            f"the server counts {drafted_steps} steps with a draft during this request, and by "
+            f"their place in it {grown} accepted tokens: no place can be accepted more often than "
+            "the one before it"
+        )
+    return steps
 
 
 def _counts(told: Mapping[str, int]) -> Counts:

@@ -17,7 +17,13 @@ from draftproof.engines.measuring import Bench
 from draftproof.engines.openai import OpenAIEngine
 from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine
-from draftproof.engines.server_counters import answered_counts, metric_counts, metric_totals
+from draftproof.engines.server_counters import (
+    Positions,
+    answered_counts,
+    metric_counts,
+    metric_positions,
+    metric_totals,
+)
 from draftproof.errors import EngineError, UsageError
 from draftproof.trace import Counts, Verdict
 
@@ -307,6 +313,7 @@ def test_a_broken_answer_is_an_engine_error(pair, ask, reply, message):
 
 def test_counts_from_metrics_are_what_a_request_added(pair, ask, vllm):
     served = itertools.count()
+    by_place = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
 
     def answer(path, body):
         if path == "/metrics":
@@ -317,15 +324,25 @@ def test_counts_from_metrics_are_what_a_request_added(pair, ask, vllm):
                 f'vllm:spec_decode_num_drafts_total{{engine="1"}} {100}\n'
                 f"vllm:spec_decode_num_draft_tokens_total {21.0 * done}\n"
                 f"vllm:spec_decode_num_accepted_tokens_total {9 * done} 1700000000\n"
-                f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{position="0"}} {6 * done}\n'
-                "vllm:spec_decode_num_drafts_created 1.7e+09\n"
+                + "".join(
+                    f'{by_place}{{engine="{engine}",position="{place}"}} {tokens}\n'
+                    for engine, place, tokens in (
+                        *((0, place, done * kept) for place, kept in enumerate((6, 3, 0))),
+                        (1, 0, 80),
+                        (1, 1, 20),
+                        (1, 2, 5),
+                    )
+                )
+                + "vllm:spec_decode_num_drafts_created 1.7e+09\n"
             )
         return vllm(path, body)
 
     with serving(answer) as fake:
         engine = make(pair, fake.url, metrics=f"{fake.url}/metrics")
         assert Capability.COUNTS in engine.capabilities
-        expected = Counts(drafted_steps=7, drafted=21, accepted=9)
+        expected = Counts(
+            drafted_steps=7, drafted=21, accepted=9, lengths=(1, 3, 3, 0), longest_draft=3
+        )
         assert [engine.speculate(ask()).counts for _ in range(2)] == [expected, expected]
         engine.close()
 
@@ -387,6 +404,18 @@ def test_metrics_that_cannot_be_used():
     with pytest.raises(EngineError, match="was it restarted"):
         metric_counts({**full, "accepted": 4.0}, full)
     assert answered_counts(None, {}, "x") is None
+
+
+def test_places_of_accepted_tokens():
+    name = "llamacpp:spec_decode_num_accepted_tokens_per_pos"
+    shown = metric_positions(f'{name}{{position="1"}} 2\n{name}{{a="b", position="0"}} 5\n{name} 9')
+    assert shown == Positions((5.0, 2.0), None)  # llama.cpp shows the places that it reached
+    assert metric_positions("vllm:spec_decode_num_drafts_total 4") == Positions()
+    totals = {"drafted_steps": 8.0, "drafted": 24.0, "accepted": 7.0}
+    assert metric_counts({}, totals, places=(Positions(), shown)).lengths == (3, 3, 2)
+    assert metric_counts({}, totals, places=(shown, shown)).lengths == (8, 0, 0)
+    with pytest.raises(EngineError, match=r"8 steps .* \[5, 6\].*than the one before"):
+        metric_counts({}, totals, places=(Positions(), Positions((5.0, 6.0), 2)))
 
 
 @pytest.mark.parametrize("ending", ["", "_total"])
