@@ -18,11 +18,12 @@ from draftproof.engines.assisted import (
 from draftproof.engines.dialects import DIALECTS
 from draftproof.engines.llama_cpp import LlamaCppEngine, LlamaCppSettings
 from draftproof.engines.openai import ServerSettings
+from draftproof.replay.probing import ProbeEngine
 from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine
 
 PAGE = Path(__file__).parent / "engines.md"
-ENGINES = (ReferenceEngine, AssistedEngine, LookupEngine, LlamaCppEngine)
+ENGINES = (ReferenceEngine, ProbeEngine, AssistedEngine, LookupEngine, LlamaCppEngine)
 SETTINGS = {
     AssistedEngine.name: AssistedSettings,
     LookupEngine.name: LookupSettings,

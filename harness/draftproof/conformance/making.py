@@ -9,7 +9,9 @@ from draftproof.config import RunConfig
 from draftproof.conformance.subject import Subject
 from draftproof.data import DOMAINS, OTHER
 from draftproof.data.load import PromptLoader
+from draftproof.engines.names import PROBE
 from draftproof.engines.registry import check_engine, judging_pair
+from draftproof.errors import UsageError
 from draftproof.models.loading import load_pair
 from draftproof.plugin.collection import prompt_source
 
@@ -38,6 +40,11 @@ def make_subject(
         DataError: Prompts cannot be loaded.
     """
     check_engine(config)
+    if config.engine == PROBE:
+        raise UsageError(
+            "the engine probe decodes without speculation, so that there is nothing to verify: "
+            "name another one, or leave the engine out for the reference engine"
+        )
     limits = [limit for limit in (prompts, config.limit) if limit is not None]
     loader = PromptLoader(replace(prompt_source(config), limit=min(limits, default=None)))
     chosen = [

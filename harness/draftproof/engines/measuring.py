@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from draftproof.engines.certifying import (
 )
 from draftproof.engines.draft_limits import draft_limits, limited, told_counts_problems
 from draftproof.engines.law_test import evidence_of
-from draftproof.engines.names import BUILT_IN
+from draftproof.engines.names import BUILT_IN, speculates
 from draftproof.engines.protocol import (
     BatchEngine,
     Capability,
@@ -114,6 +115,7 @@ class Bench:
         self.config = config
         self._texts = TokenTexts(pair.decode)
         self._limits = draft_limits(engine.describe())
+        self._speculates = speculates(engine.describe())
         self._beyond_judge = bool(judged_by_plain(engine))
         self._plain_engine = (
             engine
@@ -287,7 +289,7 @@ class Bench:
     def _scores(
         self, prompt: Prompt, plain: Generation, speculative: Generation
     ) -> tuple[float | None, float | None]:
-        return score_pair(
+        plain_score, speculative_score = score_pair(
             self._said(plain.token_ids),
             self._said(speculative.token_ids),
             prompt=prompt.text,
@@ -295,6 +297,7 @@ class Bench:
             scoring=prompt.scoring,
             execute_code=self.config.execute_code,
         )
+        return plain_score, speculative_score if self._speculates else None
 
     def _said(self, token_ids: Sequence[int]) -> str:
         """The text of an output without the tokens that end it."""
@@ -329,8 +332,8 @@ class Bench:
         return generation, DecodedOutput(
             token_ids=generation.token_ids,
             stop_reason=generation.stop_reason,
-            seconds=generation.seconds,
-            untold_seconds=untold,
+            seconds=generation.seconds if which == "plain" or self._speculates else math.nan,
+            untold_seconds=untold if which == "plain" or self._speculates else None,
             engine=engine.name,
             arrivals=generation.arrivals,
         )
@@ -414,6 +417,8 @@ class Bench:
     ) -> tuple[Verdict, tuple[Fork, ...], str]:
         if not request.sampling.greedy:
             return Verdict.SAMPLED, (), ""
+        if not self._speculates:
+            return Verdict.UNJUDGED, (), ""
         if plain.token_ids == speculative.token_ids:
             return Verdict.IDENTICAL, (), ""
         certificate = certified(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import metadata
+from typing import Any
 
 GROUP = "draftproof.engines"
 """Entry point group under which other packages register engines."""
@@ -17,9 +18,18 @@ AT_ONCE = "prompts at once"
 EXECUTOR = "executor"
 """What it says of actors elsewhere that ran it: what they are, and how many."""
 
+PROBE = "probe"
+"""Tells what the reference engine would have done, without speculation."""
+
+SPECULATION = "speculation"
+"""What an engine's description says of the speculation that ran, where it was none."""
+
+NO_SPECULATION = "none: steps and nodes follow from plain outputs"
+
 BUILT_IN: Mapping[str, str] = {
     REFERENCE: "draftproof.engines.reference:ReferenceEngine",
     "llama-cpp": "draftproof.engines.llama_cpp:LlamaCppEngine",
+    PROBE: "draftproof.replay.probing:ProbeEngine",
     "openai": "draftproof.engines.openai:OpenAIEngine",
     "transformers-assisted": "draftproof.engines.assisted:AssistedEngine",
     "transformers-lookup": "draftproof.engines.assisted:LookupEngine",
@@ -35,6 +45,11 @@ def registered() -> dict[str, metadata.EntryPoint]:
 def engine_names() -> tuple[str, ...]:
     """Every name that ``--spec-engine`` knows here, sorted."""
     return tuple(sorted({*BUILT_IN, *registered()}))
+
+
+def speculates(described: Mapping[str, Any]) -> bool:
+    """Whether an engine with this description decodes with speculation at all."""
+    return described.get(SPECULATION) != NO_SPECULATION
 
 
 def shown_name(given: str, own: str) -> str:

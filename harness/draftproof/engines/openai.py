@@ -39,6 +39,7 @@ from draftproof.engines.server_counters import (
     metric_counts,
     metric_positions,
     metric_totals,
+    together,
 )
 from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
@@ -229,7 +230,7 @@ class OpenAIEngine:
             with watch.running():
                 after, now = self._counted()
                 grown = metric_counts(before, after, places=(places, now))
-                counts = _together(generation.counts, grown)
+                counts = together(generation.counts, grown)
             generation = replace(generation, counts=counts)
         return replace(generation, watching_seconds=watch.seconds)
 
@@ -421,25 +422,6 @@ class OpenAIEngine:
                 f"{sorted(stops)}"
             )
         return (*token_ids, *stops)
-
-
-def _together(answered: Counts | None, grown: Counts) -> Counts:
-    """The answer's own counts, which are of this request alone, and what only the metrics tell."""
-    if answered is None:
-        return grown
-    if (answered.drafted, answered.accepted) != (grown.drafted, grown.accepted):
-        return answered
-    missing = answered.steps is None and answered.drafted_steps is None
-    return replace(
-        answered,
-        drafted_steps=grown.drafted_steps if missing else answered.drafted_steps,
-        lengths=grown.lengths if missing and answered.lengths is None else answered.lengths,
-        longest_draft=_told(answered.longest_draft, grown.longest_draft),
-    )
-
-
-def _told(first: int | None, second: int | None) -> int | None:
-    return second if first is None else first
 
 
 def _log_probabilities(answer: Answer, tokens: int) -> tuple[float, ...] | None:

@@ -288,6 +288,25 @@ def _lengths_by_place(
     return steps
 
 
+def together(answered: Counts | None, grown: Counts) -> Counts:
+    """An answer's own counts, which are of this request alone, and what only the metrics tell.
+
+    Args:
+        answered: `answered_counts`.
+        grown: `metric_counts` over the same request; used where both are of the same tokens.
+    """
+    if answered is None:
+        return grown
+    if (answered.drafted, answered.accepted) != (grown.drafted, grown.accepted):
+        return answered
+    if answered.longest_draft is None:
+        answered = replace(answered, longest_draft=grown.longest_draft)
+    if answered.steps is not None or answered.drafted_steps is not None:
+        return answered
+    lengths = grown.lengths if answered.lengths is None else answered.lengths
+    return replace(answered, drafted_steps=grown.drafted_steps, lengths=lengths)
+
+
 def _counts(told: Mapping[str, int]) -> Counts:
     return Counts(
         drafted=told["drafted"],

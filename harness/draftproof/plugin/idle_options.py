@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
-from draftproof.engines.names import BUILT_IN, REFERENCE
+from draftproof.engines.names import BUILT_IN, PROBE, REFERENCE
 from draftproof.errors import UsageError
 from draftproof.plugin.options import BY_NAME, given
 from draftproof.prompt_sources import OWN_PROMPTS, parse_prompts
@@ -31,6 +31,9 @@ _OF_DRAWING = ("spec_top_k", "spec_top_p", "spec_min_p", "spec_law_alpha")
 
 _OF_REFERENCE = ("spec_tree", "spec_rule", "spec_check_state")
 """Settings of the reference engine, which other engines are handed and need not read."""
+
+_READ_BY = {"spec_tree": (REFERENCE, PROBE), "spec_rule": (REFERENCE, PROBE)}
+"""By which engines, where it is not the reference engine alone."""
 
 _OWN_DRAFTS = ("openai",)
 """Engines that do not tell how many tokens they score in a block."""
@@ -55,7 +58,7 @@ def option_notes(config: pytest.Config, settings: RunConfig) -> tuple[str, ...]:
 
 def _notes(config: pytest.Config, settings: RunConfig) -> Iterator[str]:
     for name in _OF_REFERENCE:
-        if _typed(config, name) and settings.engine != REFERENCE:
+        if _typed(config, name) and settings.engine not in _READ_BY.get(name, (REFERENCE,)):
             yield f"{_flag(name)} {_for_another_engine(name, settings.engine)}"
     if _typed(config, "spec_tree") and settings.drafter is not None:
         yield f"--spec-tree does nothing: --spec-drafter {settings.drafter} proposes"

@@ -71,6 +71,9 @@ class Outcome:
     def assert_lossless(self) -> None:
         """Fail the test where speculation changed the output, and show where.
 
+        Where no speculation ran (``--spec-engine probe``), the test is skipped: its figures are
+        kept, and nothing is said of losslessness.
+
         Raises:
             AssertionError: At temperature 0 the outputs differ by more than rounding explains;
                 above it, the run's tokens so far do not follow the target's law; or what the engine
@@ -78,12 +81,15 @@ class Outcome:
         """
         __tracebackhide__ = True
         record = self.record
-        problems = [] if self.lossless else [record.message or self.rejection]
+        is_compared = record.verdict is not Verdict.UNJUDGED
+        problems = [record.message or self.rejection] if is_compared and not self.lossless else []
         if record.contradictions:
             problems.append(contradiction_lines(record))
         if problems:
             text = f"{record.case_id}: " + "\n".join(problems)
             pytest.fail(printable(text), pytrace=False)
+        if not is_compared:
+            pytest.skip("measured; no speculation ran, so that there was nothing to compare")
 
 
 def contradiction_lines(record: CaseRecord) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from draftproof.budget import NO_MODEL
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
-from draftproof.engines.names import BUILT_IN, REFERENCE, engine_names
+from draftproof.engines.names import BUILT_IN, PROBE, REFERENCE, engine_names
 from draftproof.errors import UsageError, printable, unknown_value
 from draftproof.laws import labelled
 from draftproof.plugin.collection import (
@@ -76,7 +76,7 @@ def _settings_line(settings: RunConfig) -> str:
         decoding += f", {settings.concurrency} requests in flight"
     if settings.batch != 1:
         decoding += f", {settings.batch or 'as many prompts as fit'} at once"
-    if settings.engine == REFERENCE:
+    if settings.engine in (REFERENCE, PROBE):
         tree = "by domain" if settings.budget else str(settings.tree)
         drafts = f"tree {tree}" if settings.drafter is None else f"drafter {settings.drafter}"
         decoding += f", {drafts}, rule {labelled(settings.rule)}"

@@ -3,7 +3,8 @@
 A live run tells the nodes of the steps that it takes. A probe puts the same tree below every token
 of a trajectory, all of them under one mask: the trajectory is a path of pending nodes, and the
 trees hang on it. What a node sees is what it would see in a step of its own, so that its facts are
-those of a live run, up to rounding in blocks of another width.
+those of a live run, up to rounding in blocks of another width. Where a live run's roots are known,
+only these need trees.
 
 A node's facts are read after its parent, so only nodes with children are scored; and what several
 trees have in common is scored once. Most of it is: a child that is the trajectory's own next token
@@ -38,6 +39,7 @@ def probe(
     paths: Paths,
     law: TokenLaw,
     *,
+    at: Sequence[int] | None = None,
     roots: int = ROOTS,
 ) -> Columns:
     """`draftproof.trace.NODE_COLUMNS` of a static tree below every token of an output but its last.
@@ -53,6 +55,7 @@ def probe(
         draft: Likewise.
         paths: The tree, by the sibling ranks that lead to each node.
         law: Temperature and filters, in which facts are stated.
+        at: Indices of the tokens to probe below, ascending; all but the last where it is left out.
         roots: Positions probed in one go.
 
     Raises:
@@ -70,14 +73,22 @@ def probe(
     deepest = max(depths(parents), default=0)
     room = min(target.max_length, draft.max_length + 1) - len(prompt) - deepest
     last = min(len(output) - 1, room) if ordered else 0
+    wanted = np.arange(last) if at is None else np.array(at, int)
+    wanted = wanted[wanted < last]
     target.reset()
     draft.reset()
     target.advance(prompt)
     draft.advance(prompt)
     parts: list[dict[str, np.ndarray]] = []
+    last = int(wanted.max(initial=-1)) + 1
     for start in range(0, last, roots):
         chain = list(output[start : min(start + roots, last)])
-        parts.append(_block(start, chain, parents, len(prompt), output, target, draft, law))
+        below = wanted[(wanted >= start) & (wanted < start + len(chain))] - start
+        if not len(below):
+            target.advance(chain)
+            draft.advance(chain)
+            continue
+        parts.append(_block(start, chain, below, parents, len(prompt), output, target, draft, law))
         target.commit(range(len(chain)))
         draft.commit(range(len(chain)))
     values = {
@@ -90,6 +101,7 @@ def probe(
 def _block(
     start: int,
     chain: Sequence[int],
+    at: np.ndarray,
     parents: tuple[int, ...],
     prompt_length: int,
     output: Sequence[int],
@@ -97,12 +109,12 @@ def _block(
     draft: CausalLM,
     law: TokenLaw,
 ) -> dict[str, np.ndarray]:
-    """The node columns of the trees below some tokens of the output.
+    """The node columns of the trees below some tokens of a block, by their indices in it.
 
     Mutates: both models have the tokens and the trees' inner nodes pending.
     """
-    roots, n = len(chain), len(parents)
-    grown = _grow(chain, parents, draft)
+    n = len(parents)
+    grown = _grow(chain, at, parents, draft)
     seen = target.score(grown.contexts.token_ids, grown.contexts.parents)
     p, q = _measured(seen, law), _measured(grown.logits, law)
     # Nodes of several trees that stand in the same place share their facts.
@@ -123,15 +135,15 @@ def _block(
         "target_rank": by_target.rank,
         "draft_rank": by_draft.rank,
     }
-    reached, accepted = _walked(start, grown.tokens, parents, output)
-    root_of = np.repeat(np.arange(roots), n)
-    depth = np.tile(depths(parents), roots)
+    reached, accepted = _walked(start + at, grown.tokens, parents, output)
+    root_of = np.repeat(at, n)
+    depth = np.tile(depths(parents), len(at))
     return {
         "step": start + root_of,
-        "node": np.tile(np.arange(n), roots),
-        "parent": np.tile(parents, roots),
+        "node": np.tile(np.arange(n), len(at)),
+        "parent": np.tile(parents, len(at)),
         "depth": depth,
-        "sibling_rank": np.tile(sibling_ranks(parents), roots),
+        "sibling_rank": np.tile(sibling_ranks(parents), len(at)),
         "position": prompt_length + start + root_of + depth,
         "token_id": grown.tokens.ravel(),
         "reached": reached.ravel(),
@@ -184,13 +196,15 @@ class _Grown(NamedTuple):
     logits: torch.Tensor
 
 
-def _grow(chain: Sequence[int], parents: tuple[int, ...], draft: CausalLM) -> _Grown:
+def _grow(
+    chain: Sequence[int], at: np.ndarray, parents: tuple[int, ...], draft: CausalLM
+) -> _Grown:
     """Let a draft model propose the trees, by one forward pass a depth for all roots."""
-    roots, below = len(chain), children(parents)
+    below = children(parents)
     widest = max(len(group) for group in below.values())
-    tokens = np.zeros((roots, len(parents)), int)
-    rows = np.full((roots, 1 + len(parents)), -1)
-    rows[:, 0] = np.arange(roots)
+    tokens = np.zeros((len(at), len(parents)), int)
+    rows = np.full((len(at), 1 + len(parents)), -1)
+    rows[:, 0] = at
     contexts = _Contexts(chain)
     logits: list[torch.Tensor] = []
     ranked: list[Sequence[int]] = []
@@ -211,9 +225,9 @@ def _grow(chain: Sequence[int], parents: tuple[int, ...], draft: CausalLM) -> _G
 
 
 def _walked(
-    start: int, tokens: np.ndarray, parents: tuple[int, ...], output: Sequence[int]
+    at: np.ndarray, tokens: np.ndarray, parents: tuple[int, ...], output: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which nodes the greedy rule would look at, and keep; each ``[roots, n]``.
+    """Which nodes the greedy rule would look at, and keep, below some roots; each ``[roots, n]``.
 
     Beyond the end of the output nothing is kept.
     """
@@ -221,7 +235,6 @@ def _walked(
     ranks = sibling_ranks(parents)
     said = np.array([*output, *([-1] * (n + 1))])
     reached, accepted = np.zeros((2, roots, n), bool)
-    at = start + np.arange(roots)
     for node, (parent, depth) in enumerate(zip(parents, depths(parents), strict=True)):
         elders = [other for other in children(parents)[parent] if ranks[other] < ranks[node]]
         follows = np.ones(roots, bool) if parent == ROOT else accepted[:, parent]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,11 +48,8 @@ def replay_steps(
     ranks, room = alignment.ranks[0], alignment.room[0]
     steps: list[tuple[int, ...]] = []
     reached: list[tuple[int, int, tuple[int, ...], bool]] = []
-    root = 0
-    while root < case.committed - 1:
-        kept = int(lengths[root])
+    for root, kept, added in walk(lengths, case.committed):
         drafted = [path for path in ordered if len(path) <= room[root]]
-        added = min(kept + 1, case.committed - 1 - root)
         position = len(case.prompt_token_ids) + root
         depth = max(map(len, drafted), default=0)
         steps.append((len(steps), len(drafted), depth, kept, added, position))
@@ -66,11 +64,32 @@ def replay_steps(
                 (len(steps) - 1, root, path, path == walked[: level + 1])
                 for path in siblings[: last + 1]
             )
-        root += kept + 1
     columns = np.array(steps, int).reshape(-1, len(STEP_FACTS)).T
     return ReplayedSteps(
         dict(zip(STEP_FACTS, columns, strict=True)), _nodes(case, draft, reached, index)
     )
+
+
+def walk(lengths: Sequence[int] | np.ndarray, committed: int) -> Iterator[tuple[int, int, int]]:
+    """The steps of an output.
+
+    Args:
+        lengths: ``[≥ committed − 1]`` the accepted length of a step from each token of the output.
+        committed: How many tokens the output has, the first of which no step drafts.
+
+    Yields:
+        The index of the token that a step goes on from, its accepted length, and by how many tokens
+        the output grows.
+
+    Example:
+        >>> list(walk([2, 0, 0, 1], 6))
+        [(0, 2, 3), (3, 1, 2)]
+    """
+    root = 0
+    while root < committed - 1:
+        kept = int(lengths[root])
+        yield root, kept, min(kept + 1, committed - 1 - root)
+        root += kept + 1
 
 
 def _nodes(

@@ -311,7 +311,7 @@ def plain_lines(cases: Iterable[CaseRecord]) -> list[str]:
     cases = [case for case in cases if case.verdict is not Verdict.ERROR]
     if not cases:
         return []
-    if all(case.verdict is Verdict.UNJUDGED for case in cases):
+    if all(case.verdict is Verdict.UNJUDGED and case.plain is None for case in cases):
         return ["whether the outputs are the target's own is not judged: they are another tool's"]
     tried = [case.plain_verdict for case in cases if case.plain_verdict is not None]
     if not tried:

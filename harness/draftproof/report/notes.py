@@ -15,7 +15,7 @@ import numpy as np
 from draftproof.column_slices import length_of
 from draftproof.config import RunConfig
 from draftproof.data.prompt import DOMAINS
-from draftproof.engines.names import EXECUTOR
+from draftproof.engines.names import EXECUTOR, speculates
 from draftproof.environment import WORKERS
 from draftproof.errors import UsageError
 from draftproof.report.labels import OVERALL
@@ -54,6 +54,7 @@ def run_notes(
     return [
         *prompt_lines(prompt_counts(run, cases), complete=complete),
         *imported_lines(run),
+        *probed_lines(run),
         *refused_lines(cases),
         *speculation_lines(run, summary, cases),
         *step_lines(summary),
@@ -79,6 +80,16 @@ def contention_lines(run: RunInfo) -> list[str]:
     return [
         f"Seconds are those of a shared machine: {who} measured cases at the same time, and what "
         "one did slowed the others. Measure speedup in one process."
+    ]
+
+
+def probed_lines(run: RunInfo) -> list[str]:
+    """That no speculation ran, where its steps and nodes were told without it."""
+    if speculates(run.models.get("engine", {})):
+        return []
+    return [
+        "No speculation ran: its steps and nodes follow from plain outputs and a probe. That it is "
+        "lossless, and how fast it is, was not tried; leave out --spec-engine probe for that."
     ]
 
 

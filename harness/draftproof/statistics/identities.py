@@ -199,7 +199,9 @@ def _output(record: CaseRecord) -> Iterator[str]:
         yield "case: it is not in error, and has no speculative output"
         return
     for name, output in (("plain", record.plain), ("speculative", record.speculative)):
-        if output is not None and not output.seconds >= 0:
+        if output is None or (record.verdict is Verdict.UNJUDGED and np.isnan(output.seconds)):
+            continue
+        if not output.seconds >= 0:
             yield f"case: seconds of the {name} output are negative or no number"
     for purpose, count in record.draws.items():
         if count < 0:
