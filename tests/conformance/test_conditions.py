@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from draftproof import randomness
 from draftproof.acceptance.rejection import RejectionRule
+from draftproof.batch import draws
 from draftproof.config import RunConfig, Sampling
 from draftproof.conformance import edge_draws, exact_checks
 from draftproof.conformance.check_result import Status
@@ -125,6 +127,26 @@ def test_a_certain_draft_must_be_kept(subject, monkeypatch):
     found = edge_draws.edge_draws(subject)
     assert found.status is Status.FAILED
     assert any("certain to keep was rejected" in line for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("place", "way"), [(randomness, "of 64 numbers"), (draws, "in a batch, of 64 numbers")]
+)
+def test_numbers_in_between_decide_tokens_in_proportion(subject, monkeypatch, place, way):
+    """A number from the upper half is taken for one a little below it: nothing impossible comes."""
+    name = "inverse_cdf" if place is randomness else "fixed_point"
+    sound = getattr(place, name)
+
+    def shifted(*given):
+        numbers = np.asarray(given[-1], float)
+        moved = np.where(numbers > 0.6, numbers - 0.1, numbers)
+        return sound(*given[:-1], moved if numbers.ndim else float(moved))
+
+    monkeypatch.setattr(place, name, shifted)
+    found = edge_draws.edge_draws(subject)
+    assert found.status is Status.FAILED
+    assert all(line.startswith(way) for line in found.lines if "64 numbers" in line)
+    assert any(line.startswith(way) for line in found.lines)
 
 
 class NeverStops(RejectionRule):

@@ -4,6 +4,9 @@ Enumeration follows branches, not numbers, and a seeded run never meets 0 or 1 �
 combination of the two, by purpose, is given to the same parts and settings, on tables of which some
 tokens are impossible, and on one whose draft model differs from the target by rounding alone: what
 a rejection leaves there is noise.
+
+Nor does enumeration see which numbers decide which token. So numbers from all over [0, 1) decide
+the first token in turn, and every token must come as often as its probability says.
 """
 
 from __future__ import annotations
@@ -40,7 +43,10 @@ _SETTINGS = 2
 _SAME, _NEARLY, _IMPOSSIBLE = "the draft is the target", "rounding noise", "impossible tokens"
 _SMALLEST, _LARGEST, _NOISE = "draws at 0", "at 1 − 2⁻⁵³", "drafts that differ by rounding alone"
 _KEPT = "certain drafts met by the largest number"
-CONDITIONS = (_SMALLEST, _LARGEST, _NOISE, _KEPT)
+_SPREAD = "laws that numbers in between decided"
+CONDITIONS = (_SMALLEST, _LARGEST, _NOISE, _KEPT, _SPREAD)
+_NUMBERS = 64
+"""Numbers in between, at equal distances."""
 
 
 class EdgeDraws(UniformRandomness):
@@ -59,7 +65,7 @@ class EdgeDraws(UniformRandomness):
 
 
 def edge_draws(subject: Subject) -> Finding:
-    """Whichever numbers decide draws, 0 and 1 − 2⁻⁵³ too, nothing impossible is emitted."""
+    """Numbers decide tokens in proportion to the law; at 0 and 1 − 2⁻⁵³, nothing impossible."""
     reason = exact_checks.why_not_on_tables(subject)
     if reason:
         return Finding(status=Status.NOT_AVAILABLE, lines=(reason,))
@@ -67,6 +73,7 @@ def edge_draws(subject: Subject) -> Finding:
     tally = subject.tally("outputs that numbers at the edge decided")
     met: Counter[str] = Counter()
     is_ours = rule is None and subject.config.drafter is None
+    spread: set[tuple[str, str]] = set()
     with torch.inference_mode():
         for case in _cases(subject, rule):
             ways: dict[str, Callable[[EdgeDraws], tuple[tuple[int, ...], str, bool]]] = {
@@ -74,6 +81,13 @@ def edge_draws(subject: Subject) -> Finding:
             }
             if is_ours:
                 ways["in a batch, "] = partial(_in_batch, case)
+            law = case.table, str(case.sampling)
+            if law not in spread:
+                spread.add(law)
+                for way, run in ways.items():
+                    problem = _disproportion(case, run)
+                    tally.require(not problem, f"{way}{problem} ({case})")
+                    met[_SPREAD] += 1
             for (what, numbers), (way, run) in itertools.product(_combinations(), ways.items()):
                 _judge(tally, case, f"{way}{what}", partial(run, EdgeDraws(numbers)), met, numbers)
     return tally.finding(
@@ -165,6 +179,37 @@ def _wrong(case: Case, output: tuple[int, ...], reason: str) -> str:
             return f"token {index} of {list(output)} is {token}, which has no probability there"
     end = ends(output, max_new_tokens=case.stopping.max_new_tokens) if output else None
     return "" if end == reason else f"{list(output)} ends by {reason}, and should by {end}"
+
+
+def _disproportion(
+    case: Case, run: Callable[[EdgeDraws], tuple[tuple[int, ...], str, bool]]
+) -> str:
+    """A token that numbers at equal distances decide too often or too seldom; empty if none.
+
+    An interval as long as a probability holds as many of them as its share of all, give or take
+    one.
+    """
+    found: Counter[int] = Counter()
+    for index in range(_NUMBERS):
+        number = (index + 0.5) / _NUMBERS
+        try:
+            output, _, _ = run(EdgeDraws(dict.fromkeys(Purpose, number)))
+        except Exception as error:
+            return f"with draws by {number:g}: {type(error).__name__}: {error}"
+        found[output[0]] += 1
+    law = stated_distribution(
+        case.prompt,
+        weights_of(case.rows[0])(case.prompt),
+        case.sampling,
+        prompt_length=len(case.prompt),
+    )
+    for token, probability in enumerate(law):
+        if abs(found[token] - probability * _NUMBERS) > 1 + 1e-9:
+            return (
+                f"of {_NUMBERS} numbers at equal distances in [0, 1), {found[token]} make the "
+                f"first token {token}, whose probability is {probability:.3f}"
+            )
+    return ""
 
 
 def _alone(

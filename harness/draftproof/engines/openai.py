@@ -45,7 +45,7 @@ from draftproof.engines.settings import read_settings, setting
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
 from draftproof.stopwatch import Clock, Stopwatch
-from draftproof.trace import Arrivals, Counts
+from draftproof.trace import Arrivals
 
 _CONNECTIONS = 64
 """Kept open; a request more opens one of its own."""

@@ -12,11 +12,11 @@ from draftproof.config import RunConfig, Sampling
 from draftproof.conformance.making import make_subject
 from draftproof.engines.measuring import Bench
 from draftproof.engines.names import speculates
-from draftproof.replay.probing import ProbeEngine
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.engines.registry import make_engine
 from draftproof.errors import UsageError
 from draftproof.models.loading import load_pair
+from draftproof.replay.probing import ProbeEngine
 from draftproof.report.context import plain_lines
 from draftproof.shapes import parse_tree
 from draftproof.trace import NODE_COLUMNS, STEP_COLUMNS, Verdict
