@@ -152,7 +152,7 @@ def measured(command: str, directory: Path) -> tuple[float, float, float]:
     Raises:
         SystemExit: The command failed.
     """
-    arguments = [sys.executable, "-m", "draftproof.cli", *command.split(), str(directory)]
+    arguments = [sys.executable, "-m", "draftproof", *command.split(), str(directory)]
     if command.split()[0] == "compare":
         arguments.append(str(directory))
     start = time.perf_counter()

@@ -49,7 +49,7 @@ LAYERS = (
     {"replay", "executors"},
     {"report", "gate", "history", "planning"},
     {"importing"},
-    {"plugin", "cli", "conformance", "kernels", "selftest"},
+    {"plugin", "cli", "conformance", "kernels", "selftest", "__main__"},
 )
 """Each part may import from its own layer and from those above it in this list."""
 

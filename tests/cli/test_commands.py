@@ -160,13 +160,15 @@ def test_the_module_runs_and_needs_no_torch(saved):
     code = (
         "import sys; from draftproof.cli import main; "
         f"code = main(['metrics', {str(saved)!r}, '--as', 'vllm']); "
-        "print([m for m in ('torch', 'transformers', 'statsmodels') if m in sys.modules]); "
+        "others = ('torch', 'transformers', 'statsmodels', 'scipy.stats', "
+        "'draftproof.cli.advising'); "
+        "print([m for m in others if m in sys.modules]); "
         "sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
     done = subprocess.run(
-        [sys.executable, "-m", "draftproof.cli", "metrics", "nowhere"],
+        [sys.executable, "-m", "draftproof", "metrics", "nowhere"],
         capture_output=True,
         text=True,
         check=False,

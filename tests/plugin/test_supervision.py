@@ -209,7 +209,7 @@ def test_an_engine_that_ends_the_process_is_not_verified(pytester, pair, start):
     words = [word.replace("--spec-", "--") for word in pair]
     process = start(
         "verify", "--engine=engines:DiesAtOnce", "--limit=1", "--check=greedy output", *words,
-        module="draftproof.cli", plain=(),
+        module="draftproof", plain=(),
     )  # fmt: skip
     code, text = ended(process)
     assert code == 3, text

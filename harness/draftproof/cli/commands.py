@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
+from draftproof.cli.report_arguments import add_report_arguments, add_resamples
 from draftproof.cli.text import peer_lines
 from draftproof.errors import TraceError, unknown_value
 from draftproof.report import (
@@ -23,6 +25,39 @@ from draftproof.report.study_json import peer_json, study_json
 from draftproof.report.terminal import terminal_findings
 from draftproof.statistics import PEERS, Resampling, Study, as_peers, in_domain_order
 from draftproof.statistics import study as study_of
+
+
+def add_metrics_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """The options of ``draftproof metrics``."""
+    parser = commands.add_parser(
+        "metrics",
+        help="the figures of a run under the names and definitions of other projects",
+        description="The figures of a run under the names and definitions of other projects, each "
+        "computed from the counts that the project divides. `draftproof docs metrics` has the "
+        "definitions.",
+    )
+    parser.add_argument(
+        "--as",
+        dest="peers",
+        metavar="NAMES",
+        action="append",
+        help=f"projects, separated by commas: {', '.join(PEERS)} (default: all)",
+    )
+    parser.add_argument("--domain", metavar="NAME", help="only this domain (default: all prompts)")
+    add_report_arguments(parser)
+
+
+def add_study_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """The options of ``draftproof study``."""
+    parser = commands.add_parser(
+        "study",
+        help="the five findings of the study: confirmed, refuted or not resolved",
+        description="The five findings of the study of acceptance across domains (arXiv "
+        "2604.14682) in a run of the code, math, logic and chat suites: confirmed, refuted or not "
+        "resolved, with intervals over prompts. `draftproof docs statistics` has the rules.",
+    )
+    add_report_arguments(parser)
+    add_resamples(parser)
 
 
 def metrics(arguments: argparse.Namespace) -> str:

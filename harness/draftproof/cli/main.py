@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from draftproof.cli.result import Result
@@ -67,7 +67,8 @@ _HANDLERS = {
     "schema": "schemas.schema",
     "docs": "documents.docs",
 }
-"""What runs each command: a module beside this one, imported for its own commands only."""
+"""What runs each command: a module beside this one, imported for its own commands only. Its
+``add_parser`` (or ``add_…_parser``, of the command's name) adds the command's options."""
 
 _RUN_ENGINES = frozenset({"verify", "record", "verify-kernel", "selftest"})
 """Commands that run engines, or parts of them, which may end the process that they run in."""
@@ -103,10 +104,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _handler(command: str) -> Callable[[argparse.Namespace], str | Result]:
-    module, name = _HANDLERS[command].split(".")
+    place = _HANDLERS[command]
     found: Callable[[argparse.Namespace], str | Result]
-    found = getattr(import_module(f"draftproof.cli.{module}"), name)
+    found = getattr(_module(place), place.partition(".")[2])
     return found
+
+
+def _module(place: str) -> ModuleType:
+    return import_module(f"draftproof.cli.{place.partition('.')[0]}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +140,7 @@ def _run(words: list[str]) -> int:
         name = next((word for word in words if not word.startswith("-")), None)
         if name is not None and name not in _HANDLERS:
             raise unknown_value("draftproof", name, _HANDLERS)
-        arguments = build_parser().parse_args(words)
+        arguments = build_parser(name).parse_args(words)
         if arguments.command is None:
             raise UsageError(f"draftproof: give a command: {', '.join(_HANDLERS)}; or --help")
         # As it was typed: what a command writes names the command.
@@ -161,26 +166,13 @@ def _run(words: list[str]) -> int:
     return code
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``draftproof`` and its commands."""
-    from draftproof.cli import (
-        advising,
-        comparing,
-        concurrency,
-        documents,
-        history,
-        importing,
-        kernels,
-        planning,
-        recording,
-        replaying,
-        reporting,
-        schemas,
-        selftesting,
-        verifying,
-    )
-    from draftproof.statistics.peers import PEERS
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of ``draftproof`` and its commands.
 
+    Args:
+        command: The one that is asked for; the others' modules are then left alone. All, where it
+            is left out.
+    """
     parser = _Parser(
         prog="draftproof",
         description="The test harness for speculative decoding: saved runs, and engines.",
@@ -190,69 +182,9 @@ def build_parser() -> argparse.ArgumentParser:
     installed = versions().get("draftproof", "(not installed)")
     parser.add_argument("--version", action="version", version=f"draftproof {installed}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    metrics = commands.add_parser(
-        "metrics",
-        help="the figures of a run under the names and definitions of other projects",
-        description="The figures of a run under the names and definitions of other projects, each "
-        "computed from the counts that the project divides. `draftproof docs metrics` has the "
-        "definitions.",
-    )
-    metrics.add_argument(
-        "--as",
-        dest="peers",
-        metavar="NAMES",
-        action="append",
-        help=f"projects, separated by commas: {', '.join(PEERS)} (default: all)",
-    )
-    metrics.add_argument("--domain", metavar="NAME", help="only this domain (default: all prompts)")
-
-    study = commands.add_parser(
-        "study",
-        help="the five findings of the study: confirmed, refuted or not resolved",
-        description="The five findings of the study of acceptance across domains (arXiv "
-        "2604.14682) in a run of the code, math, logic and chat suites: confirmed, refuted or not "
-        "resolved, with intervals over prompts. `draftproof docs statistics` has the rules.",
-    )
-
-    report = commands.add_parser(
-        "report",
-        help="the report of a saved run, again: in the terminal, as report.html, or for other "
-        "programs",
-        description="The terminal's report of a saved run, as it was printed when the run ended; "
-        "and its page, report.html in the run's folder, made again; or, for other programs, its "
-        "tables, figures, badge and annotations.",
-    )
-    reporting.add_options(report)
-    comparing.add_parser(commands)
-    concurrency.add_parser(commands)
-    planning.add_parser(commands)
-    importing.add_parser(commands)
-    history.add_parser(commands)
-    verifying.add_parser(commands)
-    recording.add_parser(commands)
-    replaying.add_parser(commands)
-    advising.add_parser(commands)
-    kernels.add_parser(commands)
-    selftesting.add_parser(commands)
-    schemas.add_parser(commands)
-    documents.add_parser(commands)
-    for command in (metrics, study, report):
-        command.add_argument("report", metavar="REPORT", type=Path, help="folder of a saved run")
-        command.add_argument("--json", action="store_true", help="print JSON, for programs")
-    for command in (study, report):
-        command.add_argument(
-            "--resamples",
-            type=_resamples,
-            default=10_000,
-            metavar="N",
-            help="bootstrap resamples (default: %(default)s)",
-        )
+    for name, place in _HANDLERS.items():
+        if command in (None, name):
+            module = _module(place)
+            add = getattr(module, f"add_{name}_parser", None) or module.add_parser
+            add(commands)
     return parser
-
-
-def _resamples(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of resamples; give 100 or more")
-    return value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.cli.outputs import require_file
+from draftproof.cli.report_arguments import add_report_arguments, add_resamples
 from draftproof.errors import DraftproofError, TraceError, UsageError
 from draftproof.report import (
     PageSource,
@@ -36,8 +37,18 @@ COMPARISON_FILE, COMPARISON_SUMMARY = "comparison.json", "comparison.md"
 _EXPORTS = ("csv", "tables", "openmetrics", "badge", "github", "mlflow", "wandb")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of ``draftproof report``, but for those that other commands have too."""
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """The options of ``draftproof report``."""
+    parser = commands.add_parser(
+        "report",
+        help="the report of a saved run, again: in the terminal, as report.html, or for other "
+        "programs",
+        description="The terminal's report of a saved run, as it was printed when the run ended; "
+        "and its page, report.html in the run's folder, made again; or, for other programs, its "
+        "tables, figures, badge and annotations.",
+    )
+    add_report_arguments(parser)
+    add_resamples(parser)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     group = parser.add_argument_group(
         "for other programs", "With one of these, neither the report is printed nor its page made."

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
 
 from draftproof.replay.recorded import RecordedCase, RecordingInfo
 from draftproof.replay.variable import VariableSums, walk
@@ -58,6 +57,8 @@ def fit_keep(cases: Sequence[RecordedCase], draft: str, *, with_entropy: bool) -
         value = np.logaddexp(0, score).sum() - y @ score + _RIDGE * len(y) * (away @ away) / 2
         gradient = features.T @ (_sigmoid(score) - y) + _RIDGE * len(y) * away
         return float(value), gradient
+
+    from scipy.optimize import minimize  # takes half a second to import
 
     found = minimize(loss, usual, jac=True, method="L-BFGS-B").x
     a, b, c = (float(f"{value:.{_DIGITS}g}") for value in found)

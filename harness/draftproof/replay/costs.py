@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from draftproof.errors import UsageError
 
@@ -86,6 +85,8 @@ class ForwardCosts:
         Source:
             Barlow et al. 1972 (pool adjacent violators), as `scipy.optimize.isotonic_regression`.
         """
+        from scipy.optimize import isotonic_regression  # takes half a second to import
+
         rows = np.array([isotonic_regression(row).x for row in measured])
         columns = np.array([isotonic_regression(column).x for column in rows.T]).T
         return cls(widths=widths, contexts=contexts, milliseconds=columns, noise=noise)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import rankdata
 
 SEED = 0
 _CHUNK = 1_000_000
@@ -117,6 +116,8 @@ def change_test(
     Source:
         J. Besag and P. Clifford 1991, section 3, for the number of orders.
     """
+    from scipy.stats import rankdata  # takes a second to import
+
     ranks = rankdata(values)
     centred = ranks - ranks.mean()
     n = len(centred)

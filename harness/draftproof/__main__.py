@@ -1,4 +1,4 @@
-"""``python -m draftproof.cli``, the same as ``draftproof``."""
+"""``python -m draftproof``, the same as ``draftproof``."""
 
 from __future__ import annotations
 
