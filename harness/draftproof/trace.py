@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -38,6 +38,10 @@ Columns = Mapping[str, np.ndarray]
 
 Arrivals = tuple[tuple[float, int], ...]
 """Of each piece of an answer: seconds since the request was sent, and tokens that it brought."""
+
+ServerSeconds = tuple[float, float]
+"""By a server's own clock: seconds from a request to its first token, and to its last. NaN for one
+that it does not tell."""
 
 STEP_COLUMNS: dict[str, str] = {
     "step": "<i4",
@@ -130,6 +134,7 @@ class DecodedOutput:
         engine: Name of the engine that decoded it; empty where it is not known.
         arrivals: Of each piece of an answer that came piece by piece and brought tokens: the
             seconds since the request was sent, and how many tokens. None where it came whole.
+        server_seconds: How long the server says that it took; None where it does not.
         ids_told: Whether the token ids are known; not of a result that another tool saved.
         told_length: How many tokens it has, where `ids_told` is false and that is told.
     """
@@ -140,6 +145,7 @@ class DecodedOutput:
     untold_seconds: float | None = None
     engine: str = ""
     arrivals: Arrivals | None = None
+    server_seconds: ServerSeconds | None = None
     ids_told: bool = True
     told_length: int | None = None
 
@@ -403,6 +409,7 @@ def _output_to_json(output: DecodedOutput | None) -> dict[str, Any] | None:
         "untold_seconds": output.untold_seconds,
         "engine": output.engine,
         **({} if output.arrivals is None else {"arrivals": [list(one) for one in output.arrivals]}),
+        **_server_seconds_to_json(output.server_seconds),
         **({} if output.told_length is None else {"length": output.told_length}),
     }
 
@@ -418,9 +425,24 @@ def _output_from_json(values: Mapping[str, Any] | None) -> DecodedOutput | None:
         untold_seconds=values.get("untold_seconds"),
         engine=values.get("engine", ""),
         arrivals=arrivals_from(values.get("arrivals")),
+        server_seconds=server_seconds_from(values.get("server_seconds")),
         ids_told=token_ids is not None,
         told_length=values.get("length"),
     )
+
+
+def _server_seconds_to_json(seconds: ServerSeconds | None) -> dict[str, Any]:
+    if seconds is None:
+        return {}
+    return {"server_seconds": [None if math.isnan(each) else each for each in seconds]}
+
+
+def server_seconds_from(stored: Sequence[float | None] | None) -> ServerSeconds | None:
+    """What `DecodedOutput.server_seconds` are, from a pair as it is stored."""
+    if stored is None:
+        return None
+    first, whole = (math.nan if each is None else float(each) for each in stored)
+    return first, whole
 
 
 def arrivals_from(pieces: Iterable[tuple[float, int]] | None) -> Arrivals | None:

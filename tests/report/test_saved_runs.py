@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -392,6 +393,22 @@ def test_when_tokens_arrived_is_kept(tmp_path, make_cases, run_info):
     )
 
 
+def test_what_a_servers_clock_says_is_kept(tmp_path, make_cases, run_info):
+    case = make_cases()[0]
+    told = replace(
+        case,
+        plain=replace(case.plain, server_seconds=(0.5, 2.0)),
+        speculative=replace(case.speculative, server_seconds=(math.nan, 1.5)),
+    )
+    write_report(tmp_path, run_info, [told, make_cases()[1]])
+    found, other = load_run(tmp_path).cases
+    again = CaseRecord.from_json(json.loads(json.dumps(told.to_json())))
+    for record in (found, again):
+        assert record.plain.server_seconds == (0.5, 2.0)
+        assert str(record.speculative.server_seconds) == "(nan, 1.5)"
+    assert other.plain.server_seconds is None
+
+
 def as_version_1(directory):
     """Rewrite a report as schema version 1 would have: without what version 2 added."""
     added = {
@@ -410,6 +427,8 @@ def as_version_1(directory):
             "speculative_arrivals",
             "plain_length",
             "speculative_length",
+            "plain_server_seconds",
+            "speculative_server_seconds",
         ],
         "nodes.parquet": ["overlap"],
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from draftproof.engines.dialect import Answer
 from draftproof.engines.protocol import Request
+from draftproof.engines.server_clock import answered_seconds
 from draftproof.engines.server_counters import answered_counts
 from draftproof.errors import EngineError
 
@@ -70,6 +71,12 @@ def read_completion(values: Mapping[str, Any]) -> Answer:
             values.get("stats"),
         ),
         log_probabilities=_numbers(told),
+        server_seconds=answered_seconds(
+            values.get("metrics"),
+            choice.get("meta_info"),
+            values.get("timings"),
+            values.get("stats"),
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from draftproof.engines.pieces import Piece, vllm_brought
 from draftproof.engines.protocol import Capability, Request
-from draftproof.trace import Counts
+from draftproof.trace import Counts, ServerSeconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Answer:
         stopped_by: The stop token's id or the stop string, or None.
         counts: What it counted of speculation, or None.
         log_probabilities: Of the tokens, or None.
+        server_seconds: What its own clock says, or None.
     """
 
     token_ids: tuple[int, ...] | None
@@ -38,6 +39,7 @@ class Answer:
     stopped_by: int | str | None = None
     counts: Counts | None = None
     log_probabilities: tuple[float, ...] | None = None
+    server_seconds: ServerSeconds | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

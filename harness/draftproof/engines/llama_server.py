@@ -12,6 +12,7 @@ from typing import Any
 
 from draftproof.engines.dialect import Answer
 from draftproof.engines.protocol import Request
+from draftproof.engines.server_clock import answered_seconds
 from draftproof.engines.server_counters import answered_counts
 from draftproof.errors import EngineError
 
@@ -63,4 +64,5 @@ def read_llama_server(values: Mapping[str, Any]) -> Answer:
         finish=_ENDS.get(ended, ended),
         stopped_by=values.get("stopping_word") if is_string else None,
         counts=answered_counts(values.get("timings")),
+        server_seconds=answered_seconds(values.get("timings")),
     )

@@ -336,6 +336,7 @@ class Bench:
             untold_seconds=untold if which == "plain" or self._speculates else None,
             engine=engine.name,
             arrivals=generation.arrivals,
+            server_seconds=generation.server_seconds,
         )
 
     def _watching(self, engine: Engine, generation: Generation, call_seconds: float) -> float:

@@ -319,6 +319,7 @@ class OpenAIEngine:
             log_probabilities=_log_probabilities(answer, len(token_ids)),
             counts=answer.counts,
             arrivals=arrivals,
+            server_seconds=answer.server_seconds,
         )
 
     def _body(self, server: Server, request: Request, added: str) -> tuple[dict[str, Any], bool]:

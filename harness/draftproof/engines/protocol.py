@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from draftproof.config import Sampling
 from draftproof.errors import EngineError
 from draftproof.stopping import Stopping, StopReason
-from draftproof.trace import Arrivals, Columns
+from draftproof.trace import Arrivals, Columns, ServerSeconds
 from draftproof.trace import Counts as Counts
 
 
@@ -125,6 +125,8 @@ class Generation:
             does not tell it.
         arrivals: When tokens arrived, where the answer came piece by piece: of each piece that
             brought any, the seconds since the request was sent and how many tokens it brought.
+        server_seconds: By a server's own clock, the seconds up to the first token and up to the
+            last; NaN for one that it does not tell.
     """
 
     token_ids: tuple[int, ...]
@@ -139,6 +141,7 @@ class Generation:
     log_probabilities: tuple[float, ...] | None = None
     watching_seconds: float = 0.0
     arrivals: Arrivals | None = None
+    server_seconds: ServerSeconds | None = None
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from draftproof.engines.completions import ask_completion, mapping, token_ids
 from draftproof.engines.dialect import Answer
 from draftproof.engines.pieces import Piece
 from draftproof.engines.protocol import Request
+from draftproof.engines.server_clock import answered_seconds
 from draftproof.engines.server_counters import answered_counts
 
 
@@ -59,6 +60,7 @@ def read_sglang(values: Mapping[str, Any]) -> Answer:
         finish=str(finish.get("type")),
         stopped_by=finish.get("matched"),
         counts=answered_counts(about),
+        server_seconds=answered_seconds(about),
     )
 
 

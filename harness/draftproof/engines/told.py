@@ -15,7 +15,13 @@ from typing import Any, TypeVar
 
 from draftproof.engines.protocol import Counts, Generation
 from draftproof.errors import EngineError, TraceError, clean_text, error_text
-from draftproof.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from
+from draftproof.trace import (
+    NODE_COLUMNS,
+    STEP_COLUMNS,
+    Columns,
+    ServerSeconds,
+    columns_from,
+)
 
 Value = TypeVar("Value")
 
@@ -76,6 +82,7 @@ def checked_generation(generation: object, name: str) -> Generation:
             generation.log_probabilities, _log_probability, "log_probabilities", name
         ),
         arrivals=_each(generation.arrivals, _arrival, "arrivals", name),
+        server_seconds=_by_server(generation.server_seconds, name),
     )
 
 
@@ -212,6 +219,25 @@ def _arrival(piece: Any) -> tuple[float, int]:
     if not 0 <= tokens <= _MOST_TOKENS:
         raise ValueError(f"{_number(tokens)} tokens in one piece")
     return seconds, tokens
+
+
+def _by_server(seconds: object, name: str) -> ServerSeconds | None:
+    """What a server's own clock says.
+
+    Raises:
+        EngineError: It is no pair of numbers that are at least 0, or NaN.
+    """
+    if seconds is None:
+        return None
+    try:
+        first, whole = (float(each) for each in seconds)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EngineError(
+            f"{name} returned server_seconds that are no pair of numbers: {error_text(error)}"
+        ) from error
+    if any(each < 0 or math.isinf(each) for each in (first, whole)):
+        raise EngineError(f"{name} returned {first} and {whole} as server_seconds")
+    return first, whole
 
 
 def _columns(

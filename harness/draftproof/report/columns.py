@@ -58,6 +58,8 @@ CASE_COLUMNS = (
     "speculative_arrivals",
     "plain_length",
     "speculative_length",
+    "plain_server_seconds",
+    "speculative_server_seconds",
 )
 """A case's columns: as in `CaseRecord`, the fields of an output null where there is none, token ids
 where they are not told, and lengths where they are; and how many rows it has in the other two
@@ -77,6 +79,8 @@ _OPTIONAL_CASE_COLUMNS = frozenset(
         "speculative_arrivals",
         "plain_length",
         "speculative_length",
+        "plain_server_seconds",
+        "speculative_server_seconds",
     }
 )
 """Columns that any version may lack; null where they are read."""
@@ -180,6 +184,7 @@ def case_schema(version: int = SCHEMA_VERSION) -> pa.Schema:
         pa.float64(), pa.float64(),
         pa.float64(), pa.float64(), label, label, label,
         arrivals, arrivals, pa.int64(), pa.int64(),
+        pa.list_(pa.float64()), pa.list_(pa.float64()),
     )  # fmt: skip
     return _versioned(pa.schema(list(zip(CASE_COLUMNS, types, strict=True))))
 
@@ -248,6 +253,7 @@ def _case_row(case: CaseRecord) -> dict[str, Any]:
         row[f"{name}_untold_seconds"] = None if output is None else output.untold_seconds
         row[f"{name}_engine"] = None if output is None else output.engine
         row[f"{name}_arrivals"] = None if output is None else output.arrivals
+        row[f"{name}_server_seconds"] = None if output is None else output.server_seconds
     return row
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from draftproof.engines.names import AT_ONCE
 from draftproof.report.labels import METRIC_LABELS, VERDICT_LABELS, Label
-from draftproof.report.latency_table import FIGURES, latency_cell, latency_json
+from draftproof.report.latency_table import FIGURES, is_told, latency_cell, latency_json
 from draftproof.report.run_info import RunInfo
 from draftproof.report.tables import Cell, Table, estimate_cell, verdict_lines
 from draftproof.statistics import Estimate, RunSummary
@@ -97,7 +97,7 @@ def concurrency_times(runs: Sequence[LoadedRun]) -> Table | None:
         for name, (term, scale) in FIGURES.items()
         for side in SIDES
         for in_flight, found in ordered
-        if side in found
+        if side in found and is_told(found[side], name)
     ]
     if not rows:
         return None

@@ -8,25 +8,27 @@ from typing import Any
 
 from draftproof.report.labels import NOT_ESTIMABLE, Label
 from draftproof.report.tables import Cell, Table
-from draftproof.statistics.latency import PERCENTILES, Percentiles, latencies
+from draftproof.statistics.latency import PERCENTILES, Latency, Percentiles, latencies
 from draftproof.trace import CaseRecord
 
 FIGURES = {
     "time_to_first_token": ("time to first token, ms", 1000.0),
     "inter_token": ("inter-token latency, ms", 1000.0),
     "tokens_a_second": ("tokens a second of a request", 1.0),
+    "server_time_to_first_token": ("time to first token by the server's clock, ms", 1000.0),
+    "server_tokens_a_second": ("tokens a second by the server's clock", 1.0),
 }
 """Each figure's name in tables, and by what its values are multiplied there."""
 
 LATENCY_LINE = (
-    "Times as the client sees them, under the load of this run. Inter-token latency: time between "
-    "two pieces ÷ the tokens of the second, once a token. p99 of fewer than 100 values is the "
-    "largest."
+    "Times as the client sees them, where the server's clock is not named, under the load of this "
+    "run. Inter-token latency: time between two pieces ÷ the tokens of the second, once a token. "
+    "p99 of fewer than 100 values is the largest."
 )
 
 
 def latency_table(cases: Sequence[CaseRecord]) -> Table | None:
-    """One row a side and figure; None where no answer told when its tokens arrived."""
+    """One row a side and figure; None where no answer told more than seconds."""
     rows = [
         (
             Cell(text=side),
@@ -36,6 +38,7 @@ def latency_table(cases: Sequence[CaseRecord]) -> Table | None:
         )
         for side, latency in latencies(cases).items()
         for name, (term, scale) in FIGURES.items()
+        if is_told(latency, name)
     ]
     if not rows:
         return None
@@ -44,11 +47,19 @@ def latency_table(cases: Sequence[CaseRecord]) -> Table | None:
 
 
 def latency_json(cases: Sequence[CaseRecord]) -> dict[str, Any]:
-    """By side and figure: its percentiles, in seconds or tokens a second, and ``n``."""
+    """By side and figure: its percentiles, in seconds or tokens a second, and ``n``.
+
+    What servers' own clocks say is there where one of them says anything.
+    """
     return {
-        side: {name: _json(getattr(latency, name)) for name in FIGURES}
+        side: {name: _json(getattr(latency, name)) for name in FIGURES if is_told(latency, name)}
         for side, latency in latencies(cases).items()
     }
+
+
+def is_told(latency: Latency, name: str) -> bool:
+    """Whether a figure has a row: of what servers' own clocks say, where one of them says it."""
+    return not name.startswith("server_") or getattr(latency, name).n > 0
 
 
 def latency_cell(value: float) -> Cell:

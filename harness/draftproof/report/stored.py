@@ -32,6 +32,7 @@ from draftproof.trace import (
     Verdict,
     arrivals_from,
     counts_from,
+    server_seconds_from,
     verdict_from,
 )
 
@@ -307,6 +308,7 @@ def _output(row: Mapping[str, Any], name: str) -> DecodedOutput | None:
         untold_seconds=_known(row[f"{name}_untold_seconds"]),
         engine=row[f"{name}_engine"] or "",
         arrivals=arrivals_from(row[f"{name}_arrivals"]),
+        server_seconds=server_seconds_from(row[f"{name}_server_seconds"]),
         ids_told=token_ids is not None,
         told_length=row[f"{name}_length"],
     )

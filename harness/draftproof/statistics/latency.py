@@ -41,23 +41,33 @@ class Latency:
             whatever pieces they are sent (`AT_ONCE`). (Peers that count one wait a piece have
             longer ones, or many of 0, where speculation is good.)
         tokens_a_second: Of each request: tokens of its output ÷ its seconds, prefill included.
+        server_time_to_first_token: `time_to_first_token` by the server's own clock, which leaves
+            the network and the client out.
+        server_tokens_a_second: `tokens_a_second` likewise.
     """
 
     time_to_first_token: Percentiles
     inter_token: Percentiles
     tokens_a_second: Percentiles
+    server_time_to_first_token: Percentiles
+    server_tokens_a_second: Percentiles
 
 
 def latencies(cases: Sequence[CaseRecord]) -> dict[str, Latency]:
-    """The times of plain and of speculative outputs, for sides that told when tokens arrived."""
+    """The times of plain and of speculative outputs, for sides that tell more than seconds.
+
+    These are the ones that told when tokens arrived, or what the server's own clock says.
+    """
     found = {}
     for side in SIDES:
         outputs = [output for case in cases if (output := getattr(case, side)) is not None]
-        if any(output.arrivals for output in outputs):
+        if any(output.arrivals or output.server_seconds for output in outputs):
             found[side] = Latency(
                 time_to_first_token=_of(outputs, _first),
                 inter_token=_of(outputs, _gaps),
                 tokens_a_second=_of(outputs, _rate),
+                server_time_to_first_token=_of(outputs, _server_first),
+                server_tokens_a_second=_of(outputs, _server_rate),
             )
     return found
 
@@ -100,3 +110,13 @@ def _gaps(output: DecodedOutput) -> list[float]:
 
 def _rate(output: DecodedOutput) -> list[float]:
     return [output.length / output.seconds] if output.length and output.seconds > 0 else []
+
+
+def _server_first(output: DecodedOutput) -> list[float]:
+    first, _ = output.server_seconds or (math.nan, math.nan)
+    return [] if math.isnan(first) else [first]
+
+
+def _server_rate(output: DecodedOutput) -> list[float]:
+    _, whole = output.server_seconds or (math.nan, math.nan)
+    return [output.length / whole] if output.length and whole > 0 else []

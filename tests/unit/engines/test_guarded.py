@@ -415,6 +415,7 @@ TOLD = {
                           itertools.repeat(-1.0)],
     "arrivals": [3, (1,), ((1.0,),), ((float("nan"), 1),), ((float("inf"), 1),), ((1.0, -1),),
                  ((1.0, 10**30),), ((1.0, 1.5),), itertools.repeat((1.0, 1))],
+    "server_seconds": [3, (1.0,), (1.0, 2.0, 3.0), (-1.0, 2.0), (1.0, float("inf")), ("a", 1.0)],
     "draws": [None, 3, [1], {"accept": -1}, {"accept": 10**30}, {"accept": 1.5},
               {"accept": float("nan")}],
     "text": [3, b"x", ["x"], "x" * (2**24 + 1)],
@@ -436,6 +437,7 @@ def test_what_passes_the_door_is_plain_and_can_be_written():
             accepted=np.array([True, False]),
             log_probabilities=np.array([-1.5, -np.inf], np.float32),
             arrivals=[[np.float32(0.5), np.int64(2)]],
+            server_seconds=[np.float32(0.5), 2],
             draws={"accept \ud800": np.int32(3)},
             text="a \ud800 b\r\n\x00",
         ),
@@ -444,6 +446,7 @@ def test_what_passes_the_door_is_plain_and_can_be_written():
     assert found.accepted == (True, False)
     assert found.log_probabilities == (-1.5, -math.inf)
     assert found.arrivals == ((0.5, 2),)
+    assert found.server_seconds == (0.5, 2.0)
     assert found.draws == {"accept \\ud800": 3}
     assert found.text == "a \\ud800 b\r\n\x00"
     plain = (found.accepted, found.arrivals, found.draws, found.text)

@@ -6,6 +6,7 @@ the prompt, which it repeats, are left out.
 """
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from draftproof.engines.dialects import DIALECTS
 from draftproof.engines.protocol import Generation, check_generation
+from draftproof.engines.server_clock import answered_seconds
 from draftproof.errors import EngineError
 from draftproof.trace import Counts
 
@@ -105,3 +107,22 @@ def test_a_text_that_ends_within_its_last_token_is_that_of_its_ids(ask):
     for text in (" Hugo. Hugo Hugo", " Hugo. Hugo Hugo Hugo cx"):
         with pytest.raises(EngineError, match="decodes its own output"):
             check_generation(replace(generation, text=text), request, 3072)
+
+
+def test_a_servers_own_clock():
+    """llama.cpp tells the time of prompt and output; vLLM null, unless it is asked to."""
+    timings = told("llama_server_length")["whole"]["timings"]
+    first, whole = (
+        dialect_of("llama_server").read(told("llama_server_length")["whole"]).server_seconds
+    )
+    assert first == timings["prompt_ms"] / 1000
+    assert whole == pytest.approx((timings["prompt_ms"] + timings["predicted_ms"]) / 1000)
+    answer = told("vllm_length")["whole"]
+    assert dialect_of("vllm").read(answer).server_seconds is None
+    answer["metrics"]["time_to_first_token_ms"] = 12.5
+    first, whole = dialect_of("vllm").read(answer).server_seconds
+    assert first == 0.0125
+    assert math.isnan(whole)
+    assert (
+        answered_seconds({"e2e_latency": True, "prompt_ms": -1, "time_to_first_token": "1"}) is None
+    )

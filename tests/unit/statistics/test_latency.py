@@ -59,6 +59,32 @@ def test_what_came_whole_has_no_waits():
     assert latencies([failed]) == {}
 
 
+def test_what_servers_own_clocks_say_is_told_apart():
+    """Where a server tells neither figure, there is no row of it."""
+    told = [(0.25, 2.0), (math.nan, 1.0), (0.5, math.nan), None]
+    cases = [case(str(n)) for n in range(len(told))]
+    cases = [
+        replace(each, speculative=replace(each.speculative, server_seconds=seconds))
+        for each, seconds in zip(cases, told, strict=True)
+    ]
+    assert set(latencies(cases)) == {"speculative"}
+    found = latencies(cases)["speculative"]
+    assert found.server_time_to_first_token.values == (0.25, 0.5, 0.5)
+    assert found.server_tokens_a_second.values == (2.0, 4.0, 4.0)  # 4 tokens in 2 s and in 1 s
+    assert found.tokens_a_second.n == 4
+    rows = [[cell.text for cell in row] for row in latency_table(cases).rows]
+    assert [row[1] for row in rows][2:] == [
+        "tokens a second of a request",
+        "time to first token by the server's clock, ms",
+        "tokens a second by the server's clock",
+    ]
+    assert rows[3][2:] == ["250.0", "500.0", "500.0", "2"]
+    assert len(latency_table([case("a", plain=((0.5, 3),))]).rows) == 3
+    document = latency_json(cases)["speculative"]
+    assert document["server_time_to_first_token"] == {"p50": 0.25, "p90": 0.5, "p99": 0.5, "n": 2}
+    assert "server_tokens_a_second" not in latency_json([case("a", plain=((0.5, 3),))])["plain"]
+
+
 def test_an_output_of_one_piece_has_no_wait_between_tokens():
     found = latencies([case("a", plain=((0.5, 3),))])["plain"]
     assert found.inter_token.n == 0
