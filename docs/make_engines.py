@@ -18,9 +18,9 @@ from draftproof.engines.assisted import (
 from draftproof.engines.dialects import DIALECTS
 from draftproof.engines.llama_cpp import LlamaCppEngine, LlamaCppSettings
 from draftproof.engines.openai import ServerSettings
-from draftproof.replay.probing import ProbeEngine
 from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine
+from draftproof.replay.probing import ProbeEngine
 
 PAGE = Path(__file__).parent / "engines.md"
 ENGINES = (ReferenceEngine, ProbeEngine, AssistedEngine, LookupEngine, LlamaCppEngine)
