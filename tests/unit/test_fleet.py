@@ -28,7 +28,7 @@ class Clock:
 class PretendCluster:
     """Workers that measure a case a wait, unless something else is to become of one."""
 
-    name = "workers"
+    name, one = "workers", "worker"
 
     def __init__(self, workers=2, *, batch=1, kills=None, hangs=(), loads=lambda worker: Loaded()):
         self.workers, self.batch = workers, batch
@@ -145,6 +145,12 @@ def test_a_share_holds_prompts_of_one_draft_model_and_tree():
     fleet.measure(asked[0], lambda: asked[1:])
     for _, share in cluster.asked:
         assert len({case < "p/003" for case in share}) == 1
+
+
+@pytest.mark.parametrize(("workers", "said"), [(1, "1 worker"), (2, "2 workers")])
+def test_what_measures_is_described(workers, said):
+    fleet = Fleet(PretendCluster(workers), RunConfig(), lambda *_: None, print, lambda: 0.0)
+    assert fleet.described == said
 
 
 def test_a_lost_worker_is_replaced_and_its_cases_are_measured_again():

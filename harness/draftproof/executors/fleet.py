@@ -51,10 +51,12 @@ class Cluster(Protocol):
 
     Attributes:
         name: What they are called in messages.
+        one: What one of them is called.
         workers: How many there are to be.
     """
 
     name: str
+    one: str
     workers: int
 
     def start(self, worker: int) -> None:
@@ -136,7 +138,8 @@ class Fleet:
     @property
     def described(self) -> str:
         """What measures the cases, for messages and reports."""
-        return f"{self._cluster.workers} {self._cluster.name}"
+        count = self._cluster.workers
+        return f"{count} {self._cluster.one if count == 1 else self._cluster.name}"
 
     def measure(self, prompt: Prompt, upcoming: Callable[[], Iterable[Prompt]]) -> Measured:
         """What was measured of a prompt.

@@ -32,7 +32,7 @@ class RayCluster:
             a device that an actor does not have.
     """
 
-    name = "actors of Ray"
+    name, one = "actors of Ray", "actor of Ray"
 
     def __init__(self, config: RunConfig, workers: int | None) -> None:
         try:
