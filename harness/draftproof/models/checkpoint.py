@@ -184,7 +184,14 @@ def _load_plain(
     if spread:
         arguments["device_map"] = "auto"
     common = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
-    config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **common, **arguments)
+    location, unpacked = source.location, None
+    if source.gguf_file is not None and (cache := weights_cache()) is not None:
+        unpacked = UnpackedWeights(cache, content_hash(source), dtype)
+        if (kept := unpacked.find()) is not None:
+            report(f"{source.gguf_file} was unpacked before: its weights are in {kept}")
+            location, unpacked = str(kept), None
+            del arguments["gguf_file"]
+    config: PreTrainedConfig = AutoConfig.from_pretrained(location, **common, **arguments)
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if not own_code:
         require_language_model(config, [kind.__name__ for kind in _AUTO._model_mapping])
@@ -193,25 +200,16 @@ def _load_plain(
         named = str(config.get_text_config(decoder=True).dtype).removeprefix("torch.")
         own = getattr(torch, named, None)
         dtype = _quick(own if dtype == "auto" else dtype, dtype == "auto", source, device, note)
-    contents = unpacked = None
-    location = source.location
+    contents = None
     if source.gguf_file is not None:
         contents = read_gguf(Path(source.location, source.gguf_file))
         require_known_tensors(contents)
-        cache = weights_cache()
-        if cache is not None:
-            unpacked = UnpackedWeights(cache, content_hash(source), dtype)
-        kept = None if unpacked is None else unpacked.find()
-        if kept is None:
-            arguments["quantization_config"] = GgufConfig(dequantize=True)
-        else:
-            report(f"{source.gguf_file} was unpacked before: its weights are in {kept}")
-            location, unpacked = str(kept), None
-            del arguments["gguf_file"]
-            arguments["use_safetensors"] = True
+    else:
+        _require_safe_index(source)
+    if "gguf_file" in arguments:
+        arguments["quantization_config"] = GgufConfig(dequantize=True)
     else:
         arguments["use_safetensors"] = True
-        _require_safe_index(source)
     model, loading = _AUTO.from_pretrained(
         location,
         dtype=dtype,

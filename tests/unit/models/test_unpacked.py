@@ -1,15 +1,19 @@
 """Unpacked weights that are kept: the same model from them, and none that is damaged."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 
 from draftproof.assets import asset_path
 from draftproof.config import RunConfig
+from draftproof.models.gguf_contents import read_gguf
 from draftproof.models.loading import load_pair
 from draftproof.models.unpacked import VARIABLE, UnpackedWeights
 
 pytest.importorskip("gguf", reason="the extra [gguf] is not installed")
 
+import gguf
 from gguf_writer import write_gguf
 
 
@@ -111,3 +115,16 @@ def test_a_folder_that_cannot_be_written_is_no_error(packed, tmp_path, monkeypat
     pair, [told] = loaded(packed)
     assert told.startswith(f"unpacked weights are not kept in {tmp_path / 'file'}: ")
     assert logits(pair).isfinite().all()
+
+
+def test_a_file_is_read_once_and_again_when_it_has_changed(packed, tmp_path):
+    """A vocabulary takes seconds to be read, and both the tokenizer and the model need it."""
+    path = tmp_path / "copy.gguf"
+    path.write_bytes(packed.read_bytes())
+    with patch("gguf.GGUFReader", wraps=gguf.GGUFReader) as reader:
+        first = read_gguf(path)
+        assert read_gguf(path) is first
+        assert reader.call_count == 1
+        path.write_bytes(packed.read_bytes() + bytes(32))
+        assert read_gguf(path) is not first
+    assert reader.call_count == 2
