@@ -230,11 +230,18 @@ def _figure(values: Mapping[str, float | None]) -> tuple[float, float, float]:
         if number is not None and not math.isfinite(number):
             raise ValueError(f"{number!r} is not finite")
     value, low, high = (math.nan if number is None else float(number) for number in given)
+    if low > high:
+        raise ValueError(f"low is {low:g}, and high {high:g}")
     return value, low, high
 
 
 def _allotment(values: Mapping[str, Any], where: str) -> Allotment:
-    draft, tree = str(values["draft"]), parse_tree(str(values["tree"]), f"{where}: tree")
+    for name in ("draft", "tree"):
+        if not isinstance(values[name], str) or not values[name].strip():
+            raise UsageError(
+                f"{where}: {name} is {values[name]!r}, and should be a name, in quotation marks"
+            )
+    draft, tree = values["draft"], parse_tree(values["tree"], f"{where}: tree")
     is_lookup = isinstance(tree, LookupShape)
     if (draft in NO_MODEL) != is_lookup or (draft == "none") != (tree == NO_TREE):
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -379,6 +380,8 @@ def _head_and_options(
         for pair in pairs:
             name, _, value = pair.partition("=")
             options[name] = types[name](value)
+            if not math.isfinite(options[name]):
+                raise ValueError(f"{name} is not finite")
         return int(head), options
     except (KeyError, ValueError) as error:
         raise UsageError(

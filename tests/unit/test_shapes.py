@@ -27,6 +27,8 @@ def test_every_form_in_the_help_is_read_and_written_back(text):
         ("chain:five", "options are: stop=NUMBER"),
         ("chain:5,halt=1", "options are: stop=NUMBER"),
         ("chain:5,stop=2", "stop is a probability"),
+        ("chain:5,gain=0.5,base=nan", "options are: stop=NUMBER"),
+        ("chain:5,gain=0.5,entropy=inf", "options are: stop=NUMBER"),
         ("chain:0", "length is 1 to 4096"),
         ("sampled:3", "give for example sampled:3x2"),
         ("distinct:0x2", "has no node"),

@@ -8,7 +8,7 @@ import pytest
 from made_advice import advised, costs, models, recording
 from recordings import synthetic
 
-from draftproof.budget import Budget, load_budget
+from draftproof.budget import Budget, PromisedFigures, load_budget
 from draftproof.errors import UsageError
 from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
 from draftproof.replay.best_tree import neighbours
@@ -163,6 +163,9 @@ def test_folds_do_not_depend_on_the_order_and_need_two_prompts():
 def test_one_setting_for_all_loses_where_domains_differ():
     made = advised(recording({"sure": (0.95, 0.03, 0.02), "hard": (0.05, 0.05, 0.9)}), costs(2.0))
     losses = {each.domain: each.single_loss.value for each in made.domains}
+    for each in made.domains:
+        loss = each.single_loss
+        assert np.isnan(loss.low) or loss.low <= loss.value <= loss.high
     assert max(losses.values()) > 0.05
 
 
@@ -249,6 +252,33 @@ def test_the_budget_is_read_as_it_was_written(tmp_path):
 def test_what_is_no_budget_says_why(values, message):
     with pytest.raises(UsageError, match=message):
         Budget.from_json(values, "budget.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"draft": None}, "code: draft is None, and should be a name"),
+        ({"draft": " "}, "code: draft is ' '"),
+        ({"tree": 5}, "code: tree is 5, and should be a name"),
+        ({"tree": "chain:3,gain=0.5,base=nan"}, "code: tree: cannot read"),
+        ({"tree": "chain:3,gain=0.5,sure=1e999"}, "code: tree: cannot read"),
+    ],
+)
+def test_a_domain_that_is_given_nothing_says_why(given, message):
+    domain = {"draft": "d", "tree": "chain:3", **given}
+    otherwise = {"draft": "none", "tree": "none"}
+    values = {"kind": "draftproof budget", "target": "t", "temperature": 0}
+    with pytest.raises(UsageError, match=message):
+        Budget.from_json({**values, "domains": {"code": domain}, "otherwise": otherwise}, "b.json")
+
+
+def test_a_promise_has_an_interval():
+    ends = {"value": 1.5, "low": 1.2, "high": 1.9}
+    promised = {"block_efficiency": ends, "speedup": ends}
+    assert PromisedFigures.from_json("code", promised, "b.json").domain == "code"
+    swapped = {**promised, "speedup": {**ends, "low": 1.9, "high": 1.2}}
+    with pytest.raises(UsageError, match=r"low is 1.9, and high 1.2"):
+        PromisedFigures.from_json("code", swapped, "b.json")
 
 
 def test_text_and_json_have_every_domain():

@@ -8,7 +8,7 @@ import pytest
 
 from draftproof.errors import UsageError
 from draftproof.replay.costs import CostModel, ForwardCosts, load_costs
-from draftproof.replay.pricing import Widths, Workload, step_cost
+from draftproof.replay.pricing import Widths, Workload, price, step_cost
 from draftproof.replay.sums import ReplaySums
 from draftproof.replay.variable import VariableSums
 
@@ -75,6 +75,28 @@ def test_drafts_of_varying_length_cost_what_their_steps_do():
     [[seconds]] = sums.price(workload, made, "small").seconds.tolist()
     alike = [step_cost(Widths(nodes=n, levels=(1,) * n), made, "small", 0) for n in (1, 3)]
     assert seconds * 1000 == pytest.approx(sum(float(a.target + a.draft) for a in alike))
+
+
+def test_a_step_is_priced_at_the_mean_context_of_its_prompt():
+    """Two steps from roots 100 and 300, at 10 ms and 20 ms a pass of the target: 15 ms each."""
+    by_context = {"contexts": {"100": {"1": 10, "3": 10}, "300": {"1": 20, "3": 20}}}
+    made = costs(target=by_context, drafts={"small": {"1": 1, "8": 1}})
+    own = ReplaySums(
+        steps=np.array([[2.0]]),
+        drafted=np.array([[4.0]]),
+        accepted=np.array([[2.0]]),
+        root_positions=np.array([[400.0]]),
+        committed=np.array([4]),
+    )
+    workload = Workload(prompt_tokens=np.array([100]), committed=np.array([5]))
+    widths = [Widths(nodes=2, levels=(1, 1))]
+    fixed = price(own, widths, workload, made, "small")
+    by_nodes = np.array([[[0.0, 0.0, 2.0]]])
+    variable = VariableSums(sums=own, steps_by_nodes=by_nodes, passes=np.array([[4.0]]))
+    for found in (fixed, variable.price(workload, made, "small")):
+        prompt = made.prompt(workload.prompt_tokens, "small")[0]
+        assert found.seconds[0, 0] * 1000 == pytest.approx(prompt + 2 * 15 + 4 * 1)
+        assert found.draft_seconds[0, 0] * 1000 == pytest.approx(4)
 
 
 def test_dearer_draft_passes():
