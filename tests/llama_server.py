@@ -35,9 +35,7 @@ def missing():
 @contextmanager
 def running(target, draft=None):
     """The address of a server of a target, with a draft model, ``ngram`` or without speculation."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         _command(port, str(target), draft and str(draft)),
         stdout=subprocess.DEVNULL,
@@ -45,7 +43,7 @@ def running(target, draft=None):
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait(url, process)
+        wait_for(url, process, START_SECONDS)
         yield url
     finally:
         process.terminate()
@@ -66,8 +64,20 @@ def _command(port, target, draft):
     return command
 
 
-def _wait(url, process):
-    for _ in range(START_SECONDS * 5):
+def free_port():
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(url, process, seconds):
+    """Wait until a server answers.
+
+    Raises:
+        RuntimeError: It ended, or does not answer in so many seconds.
+    """
+    for _ in range(seconds * 5):
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with exit code {process.returncode}")
         try:
