@@ -130,7 +130,7 @@ def error_text(error: BaseException) -> str:
     """What an exception says, whatever it is, as `clean_text`."""
     try:
         return clean_text(str(error))
-    except Exception as second:
+    except BaseException as second:  # it is the exception's own code, and no key that was pressed
         return f"(no text: {type(second).__name__} when it was asked for)"
 
 
@@ -163,8 +163,10 @@ OUT_OF_MEMORY = (
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or one that it was raised from, says that there is no memory left."""
-    while error is not None:
-        text = str(error).lower()
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # `raise e from e` is a circle
+        seen.add(id(error))
+        text = error_text(error).lower()
         if isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError)
             and any(sign in text for sign in ("out of memory", "can't allocate memory"))

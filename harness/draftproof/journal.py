@@ -23,7 +23,7 @@ from draftproof.trace import SCHEMA_VERSION, CaseRecord
 _KIND = "draftproof journal, summed"
 _WITHOUT_SUMS = "draftproof journal"
 """Of earlier versions, whose lines have no checksum."""
-_SUM = re.compile(r',"crc32":(\d+)\}$')
+_SUM = re.compile(r',"crc32":(\d{1,10})\}$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ def _require_sum(path: Path, number: int, line: str) -> None:
 def _parse(path: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise TraceError(
             f"{path}, line {number} is corrupt ({error}); restore the file, or remove the line to "
             "measure its case again"

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR
 from typing import Any, ClassVar
 
@@ -226,16 +226,27 @@ class Server:
                 "asked for; turn compression off in the server or the proxy before it"
             )
         size = 0
-        while found := response.read1(_BLOCK, decode_content=False):
-            size += len(found)
-            if size > self.most_bytes:
-                raise self._error(
-                    f"{self.url}{path} answered with more than {self.most_bytes:,} bytes, which no "
-                    "output takes; check url= and what the server serves"
-                )
-            if time.perf_counter() - began > self._longest:
-                raise self._late(path)
-            yield found
+        left = self._longest - (time.perf_counter() - began)
+        # Between two blocks a server may send a line of a chunk, or trailers, byte by byte.
+        with _shut_down_after(left, getattr(response.connection, "sock", None)) as late:
+            while True:
+                try:
+                    found = response.read1(_BLOCK, decode_content=False)
+                except (HTTPError, OSError, ValueError):
+                    if late.is_set():
+                        raise self._late(path) from None
+                    raise
+                if late.is_set() or time.perf_counter() - began > self._longest:
+                    raise self._late(path)
+                if not found:
+                    return
+                size += len(found)
+                if size > self.most_bytes:
+                    raise self._error(
+                        f"{self.url}{path} answered with more than {self.most_bytes:,} bytes, "
+                        "which no output takes; check url= and what the server serves"
+                    )
+                yield found
 
     def _content(self, response: urllib3.BaseHTTPResponse, path: str, began: float) -> bytes:
         is_whole = False
@@ -284,6 +295,25 @@ class Server:
         )
 
 
+@contextmanager
+def _shut_down_after(seconds: float, sock: Any) -> Iterator[threading.Event]:
+    """Shut a socket down after a time, whatever is being read from it; says whether that was."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        with suppress(OSError, AttributeError):
+            sock.shutdown(SHUT_RDWR)
+
+    watch = threading.Timer(max(seconds, 0.0), give_up)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield late
+    finally:
+        watch.cancel()
+
+
 class _LateError(TimeoutError):
     """The head of an answer took too long in all."""
 
@@ -296,26 +326,14 @@ class _WithinTime:
 
     def getresponse(self) -> Any:
         """As `HTTPConnection`; raises `_LateError` where the time is over."""
-        late = threading.Event()
-        sock = self.sock
-
-        def give_up() -> None:
-            late.set()
-            with suppress(OSError):
-                sock.shutdown(SHUT_RDWR)
-
-        watch = threading.Timer(self.longest, give_up)
-        watch.daemon = True
-        watch.start()
         response = None
-        try:
-            response = super().getresponse()  # type: ignore[misc]
-        except Exception:
-            # What a connection that was shut down in between raises, or returns, says nothing.
-            if not late.is_set():
-                raise
-        finally:
-            watch.cancel()
+        with _shut_down_after(self.longest, self.sock) as late:
+            try:
+                response = super().getresponse()  # type: ignore[misc]
+            except Exception:
+                # What a connection that was shut down in between raises, or returns, says nothing.
+                if not late.is_set():
+                    raise
         if late.is_set():
             if response is not None:
                 response.close()

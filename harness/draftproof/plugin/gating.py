@@ -102,7 +102,8 @@ def gate_options(config: pytest.Config, settings: RunConfig) -> GateOptions | No
     alpha = given(config, "spec_alpha")
     if alpha is not None and not 0 < alpha < 1:
         raise UsageError(f"--spec-alpha: {alpha} is not between 0 and 1")
-    storage = Storage(Path(given(config, "spec_storage") or FOLDER))
+    # Absolute, since an engine may go elsewhere.
+    storage = Storage(Path(given(config, "spec_storage") or FOLDER).absolute())
     if given(config, "spec_save") is not None:
         require_folder(storage.folder, "--spec-storage")
     name = given(config, "spec_compare")

@@ -7,6 +7,9 @@ names `case` and `suite`. What stands here is all that it does there.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,9 +40,19 @@ def is_typed(early_config: pytest.Config, words: list[str]) -> bool:
         early_config: Before it is complete.
         words: The command line, with the words of ``addopts``.
     """
-    flags = {word.partition("=")[0] for word in words}
+    flags = {word.partition("=")[0] for word in _expanded(words)}
     names = {name for option in OPTIONS for name in (option.flag, option.own_flag)}
     return bool(flags & names) or any(early_config.getini(option.name) for option in OPTIONS)
+
+
+def _expanded(words: list[str], depth: int = 4) -> Iterator[str]:
+    """The words, with those that stand in files (``@FILE``, a word a line)."""
+    for word in words:
+        yield word
+        if word.startswith("@") and depth:
+            with suppress(OSError, ValueError):
+                lines = Path(word[1:]).read_text("utf-8").splitlines()
+                yield from _expanded(lines, depth - 1)
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -29,16 +29,14 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def add_short_names(parser: pytest.Parser) -> None:
-    """Register ``--report`` and ``--report-dir`` where no plugin or ``conftest.py`` has them."""
+    """Register ``--report`` and ``--report-dir`` where no plugin or ``conftest.py`` has them.
+
+    Nothing is parsed for it: the types and actions of a project's options are its own code.
+    """
+    groups = (parser._anonymous, *parser._groups)
+    taken = {name for group in groups for each in group.options for name in each.names()}
     for option in OPTIONS:
-        if option.flag == option.own_flag:
-            continue
-        word = option.flag if option.metavar is None else f"{option.flag}=x"
-        try:
-            _, unknown = parser.parse_known_and_unknown_args([word])
-        except pytest.UsageError:
-            continue  # somebody's, of another kind
-        if word not in unknown:
+        if option.flag == option.own_flag or option.flag in taken:
             continue
         group = parser.getgroup(GROUP, GROUP_TITLE)
         if option.metavar is None:

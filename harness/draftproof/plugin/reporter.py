@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from draftproof.errors import (
     DraftproofError,
     TraceError,
     UsageError,
+    error_text,
     printable,
 )
 from draftproof.journal import Journal, was_begun
@@ -27,7 +30,7 @@ from draftproof.plugin.junit import add_gates, add_properties, gate_properties, 
 from draftproof.plugin.options import given
 from draftproof.plugin.progress import PROGRESS, Progress, ShowsProgress
 from draftproof.plugin.refusing import usage_errors
-from draftproof.plugin.resuming import Unfinished
+from draftproof.plugin.resuming import Unfinished, require_own_report
 from draftproof.plugin.server_watching import started_watch
 from draftproof.report import (
     JOURNAL_FILE,
@@ -77,7 +80,10 @@ class RunReporter:
         self._earlier = earlier
         self._cases = {} if earlier is None else dict(earlier.cases)
         self._resumed = frozenset(self._cases)
-        self._models: dict[str, dict[str, Any]] = {}
+        self._models: dict[str, dict[str, Any]] = (
+            {} if earlier is None else dict(earlier.run.get("models") or {})
+        )
+        self._has_models = False
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._started: str = now if earlier is None else earlier.run.get("started", now)
         self._journal: Journal | None = None
@@ -92,7 +98,7 @@ class RunReporter:
         self._gate_problem = ""
         self._begun: dict[str, tuple[str, str]] = {}
         self._has_lost = False
-        self._taken: set[str] = set()
+        self._taken: dict[str, bytes] = {}
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._watch = started_watch(self._settings, session)
@@ -121,13 +127,17 @@ class RunReporter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._note_crash(report)
         attached = attached_record(report)
-        if attached is not None and attached["record"]["case_id"] not in self._taken:
+        if attached is None:
+            return
+        case_id = attached["record"]["case_id"]
+        # A record may have come before its test did; one of a test that is run again is another.
+        if self._taken.get(case_id) != _digest(attached["record"]):
             self.take(attached)
 
     def take(self, attached: dict[str, Any]) -> None:
         """Keep what was measured of a case, whether its test has run or is still to come."""
         record = CaseRecord.from_json(attached["record"])
-        self._taken.add(record.case_id)
+        self._taken[record.case_id] = _digest(attached["record"])
         self._prompts[record.case_id] = attached["prompt"]
         if attached["prompt_tokens"]:
             self._prompt_tokens[record.case_id] = attached["prompt_tokens"]
@@ -159,10 +169,10 @@ class RunReporter:
                 point_latest(self._directory.parent, self._directory)
             if self._gate is not None and self._is_whole(session):
                 self._compare(session, self._gate)
-        except (DraftproofError, OSError) as error:
+        except (DraftproofError, OSError, ValueError, RecursionError, MemoryError) as error:
             journal = self._directory / JOURNAL_FILE
             where = f" (what was measured is in {_shown(journal)})" if was_begun(journal) else ""
-            self._problem = f"{what} could not be written: {error}{where}"
+            self._problem = f"{what} could not be written: {error_text(error)}{where}"
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -227,7 +237,8 @@ class RunReporter:
         since_loaded: float | None = None,
     ) -> None:
         """Keep a case: in the journal first, so that nothing measured is lost."""
-        is_first = bool(models) and not self._models
+        is_first = bool(models) and not self._has_models
+        self._has_models |= bool(models)
         self._models = models or self._models
         if is_first and self._earlier is not None:
             try:
@@ -250,6 +261,8 @@ class RunReporter:
     def _write(self, record: CaseRecord) -> None:
         """Append a case to the journal, which is made with the first."""
         if self._journal is None:
+            if self._earlier is None:
+                require_own_report(self._directory, self._settings)
             self._directory.mkdir(parents=True, exist_ok=True)
             self._journal = Journal(
                 self._directory / JOURNAL_FILE,
@@ -269,6 +282,8 @@ class RunReporter:
                 self._has_lost = True
                 return
             case_id, domain = self._begun.pop(report.nodeid)
+            if case_id in self._taken:
+                return  # measured, before its process died
             self._add(
                 CaseRecord(
                     case_id=case_id,
@@ -316,7 +331,7 @@ class RunReporter:
         return not (interrupted or stopped)
 
     def _run_info(self) -> RunInfo:
-        workers = worker_count(self._config)
+        workers, words = worker_count(self._config), self._config.invocation_params.args
         return RunInfo(
             name=run_name(self._config, self._settings),
             started=self._started,
@@ -325,13 +340,19 @@ class RunReporter:
             models=self._models,
             versions=versions(),
             hardware=hardware() if workers == 1 else {**hardware(), WORKERS: workers},
-            command=("pytest", *self._config.invocation_params.args),
+            command=("pytest", *(printable(str(word)) for word in words)),
             law_test=self._law_test,
             server_counters=self._server_counters,
             data=described_prompts(self._config),
             prompts=self._prompts,
             prompt_tokens=self._prompt_tokens,
         )
+
+
+def _digest(record: Mapping[str, Any]) -> bytes:
+    """What tells a case's records apart."""
+    text = json.dumps(record, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
 
 
 def make_reporter(
@@ -353,7 +374,7 @@ def report_directory(config: pytest.Config, settings: RunConfig) -> Path:
     """The folder of this session's report, not made yet."""
     folder = given(config, "report_dir")
     if folder is not None:
-        return Path(folder)
+        return Path(folder).absolute()  # an engine may go elsewhere
     root = config.invocation_params.dir / "reports"
     now = datetime.datetime.now(datetime.UTC)
     return new_report_directory(root, run_name(config, settings), now)
@@ -369,6 +390,6 @@ def run_name(config: pytest.Config, settings: RunConfig) -> str:
 
 def _shown(directory: Path) -> str:
     try:
-        return str(directory.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(directory)
+        return printable(str(directory.resolve().relative_to(Path.cwd())))
+    except (OSError, ValueError):
+        return printable(str(directory))

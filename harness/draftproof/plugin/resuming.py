@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from draftproof.journal import read_journal, was_begun
 from draftproof.plugin.collection import described_prompts, sampled_prompts
 from draftproof.plugin.options import given
 from draftproof.report import JOURNAL_FILE, require_folder
+from draftproof.report.reading import RUN_FILE
 from draftproof.trace import CaseRecord
 
 
@@ -87,8 +89,11 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
         if resume:
             raise UsageError("--spec-resume needs --report-dir: the folder of the unfinished run")
         return None
-    path = Path(folder) / JOURNAL_FILE
+    folder = Path(folder).absolute()
+    path = folder / JOURNAL_FILE
     if not was_begun(path):
+        if not hasattr(config, "workerinput"):
+            require_own_report(folder, settings)
         return None
     if not resume:
         if hasattr(config, "workerinput"):
@@ -109,6 +114,28 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
         run=contents.run,
         cases={record.case_id: record for record in contents.cases if record.verdict != "error"},
     )
+
+
+def require_own_report(folder: Path, settings: RunConfig) -> None:
+    """Refuse to put a run in the place of a finished one of other settings.
+
+    Args:
+        folder: Of the report to be; a whole report of the same settings may be measured again.
+        settings: The run's.
+
+    Raises:
+        UsageError: It holds the report of a run of other settings.
+    """
+    try:
+        found = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        fingerprint = found["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return  # no report, or none that could be read again
+    if fingerprint != settings.fingerprint():
+        raise UsageError(
+            f"{folder} holds the report of a run with other settings, which this one would "
+            "overwrite; give another --report-dir, or delete the folder"
+        )
 
 
 def _require_same_evidence(path: Path, cases: Iterable[CaseRecord]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -165,4 +166,6 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> DraftproofError:
     why = error.strerror or str(error)
-    return DraftproofError(f"cannot write {path}: {why}; free space, or have it written elsewhere")
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    what = "free space, or have it written elsewhere" if is_full else "have it written elsewhere"
+    return DraftproofError(f"cannot write {path}: {why}; {what}")

@@ -226,17 +226,23 @@ def test_an_answer_that_unpacks_to_more_is_not_unpacked(way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("part", ["head", "body"])
+@pytest.mark.parametrize("part", ["head", "body", "size of a chunk", "trailers"])
 def test_an_answer_that_drips_comes_to_an_end(way, part):
     """Each byte comes in time, and the answer never does."""
 
     def drip(handler):
         handler.close_connection = True
-        sent = b"HTTP/1.1 200 OK\r\n" + (b"X-Slow: " if part == "head" else b"\r\n")
+        chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+        begun, dripped = {
+            "head": (b"X-Slow: ", b"x"),
+            "body": (b"\r\n", b"x"),
+            "size of a chunk": (chunked, b"0"),
+            "trailers": (chunked + b"2\r\n{}\r\n0\r\n", b"X: y\r\n"),
+        }[part]
         try:
-            handler.wfile.write(sent)
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + begun)
             for _ in range(400):
-                handler.wfile.write(b"x")
+                handler.wfile.write(dripped)
                 time.sleep(0.01)
         except OSError:
             pass
