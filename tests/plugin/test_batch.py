@@ -147,7 +147,7 @@ def test_finished_cases_are_not_decoded_again(run, pytester, suite, batches):
     options = ("--report", "--report-dir=out", "--spec-batch=4")
     run(*options, "--spec-limit=4", "-x", "-k", "letters/0 or letters/2")
     batches.clear()
-    result = run(*options, "--spec-resume")
+    result = run(*options, "--spec-limit=4", "--spec-resume")
     result.assert_outcomes(passed=4)
     assert len(outputs(pytester, "out")) == 4
 

@@ -263,7 +263,10 @@ def test_a_baseline_that_cannot_be_read_is_refused_at_once(report, pytester, sav
         ("--spec-fail=accepted_length@letter:-1%", "domain: unknown value 'letter'; did you mean"),
     ],
 )
-def test_other_settings_and_unknown_figures_are_refused_at_once(report, saved, option, message):
+def test_other_settings_and_unknown_figures_are_refused_at_once(
+    report, pytester, saved, option, message
+):
+    shutil.rmtree(pytester.path / "out")
     result = report(*saved, option)
     assert result.ret == 4
     result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
@@ -282,6 +285,7 @@ def test_other_prompts_are_refused_before_the_first_test(report, pytester, saved
 
 
 def test_other_models_are_refused_when_they_are_loaded(report, pytester, saved, pair):
+    shutil.rmtree(pytester.path / "out")
     result = report(*saved[1:], pair[1])
     assert result.ret == 4
     result.stdout.fnmatch_lines(["*draftproof: cannot compare with main*draft sha256: *"])
@@ -303,6 +307,7 @@ def test_other_settings_can_be_run_in_turn(report, pytester, self_draft):
     )
     described = json.loads((pytester.path / "out" / "against" / "run.json").read_text())
     assert described["config"]["tree"] == "chain:1"
+    shutil.rmtree(pytester.path / "out")
     result = report(
         self_draft,
         "--spec-tree=chain:1",

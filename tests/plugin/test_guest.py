@@ -132,3 +132,19 @@ def test_a_session_that_asks_for_nothing_imports_nothing_of_weight(tmp_path):
         "draftproof.prompt_sources",
     }
     assert {name.partition(".")[0] for name in added} <= {"draftproof", *sys.stdlib_module_names}
+
+
+def test_the_types_and_actions_of_a_projects_options_are_left_alone(pytester):
+    """Whether a short name is free is read off the options that are there, not tried out."""
+    pytester.makeconftest(
+        "import argparse, pathlib\n"
+        "def made(text):\n"
+        "    pathlib.Path(text).mkdir()\n"
+        "    return text\n"
+        "def pytest_addoption(parser):\n"
+        "    parser.addoption('--report-dir', type=made)\n"
+        "    parser.addoption('--db', required=True)\n"
+    )
+    pytester.makepyfile("def test_one(): pass")
+    pytester.runpytest("--db=x").assert_outcomes(passed=1)
+    assert not (pytester.path / "x").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -50,12 +51,15 @@ def test_each_save_adds_an_entry_with_the_figures_of_its_report(save, history, m
     assert len(trend(history()).series) == 1
 
 
-def test_a_ci_job_is_noted_and_other_settings_are_another_line(save, history, monkeypatch):
+def test_a_ci_job_is_noted_and_other_settings_are_another_line(
+    save, history, monkeypatch, pytester
+):
     save("--spec-tree=chain:2")
     monkeypatch.setenv("GITLAB_CI", "true")
     monkeypatch.setenv("CI_COMMIT_SHA", "a" * 40)
     monkeypatch.setenv("CI_COMMIT_BRANCH", "main")
     monkeypatch.setenv("CI_JOB_ID", "7")
+    shutil.rmtree(pytester.path / "out")
     save()
     found = history()[-1].provenance
     assert (found.ci, found.commit, found.branch, found.ci_run) == (

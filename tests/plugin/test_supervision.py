@@ -204,6 +204,14 @@ def test_an_engine_that_ends_the_process_leaves_an_unfinished_run(pytester, pair
         assert [case.case_id for case in saved.cases] == ["letters/0"]
 
 
+def test_options_in_a_file_are_options(pytester, pair, start):
+    pytester.makepyfile(engines=DIES, test_letters=SUITE)
+    words = [*pair, "--spec-max-new-tokens=8", "--spec-engine=engines:Dies", "--report"]
+    (pytester.path / "words.txt").write_text("\n".join([*words, "--report-dir=out"]))
+    code, text = ended(start("@words.txt"))
+    assert code == 3, text
+
+
 def test_an_engine_that_ends_the_process_is_not_verified(pytester, pair, start):
     pytester.makepyfile(engines=DIES)
     words = [word.replace("--spec-", "--") for word in pair]

@@ -108,7 +108,7 @@ def test_a_worker_that_dies_takes_one_case_with_it(run, pytester, workers):
         assert "the process that measured this case died" in case.message
     assert {case.verdict for case in cases.values()} == {"identical"}
     assert not (pytester.path / "out" / "journal.jsonl").exists()
-    again = run("--report", "--report-dir=out", f"-n{workers}")
+    again = run("--report", "--report-dir=again", f"-n{workers}")
     again.assert_outcomes(passed=3)
 
 

@@ -11,6 +11,8 @@ from draftproof.errors import (
     ModelError,
     TemplateError,
     clean_text,
+    error_text,
+    is_out_of_memory,
     printable,
 )
 
@@ -34,3 +36,19 @@ def test_an_error_is_cut_at_some_length():
 def test_text_that_is_printable_is_left_as_it_is():
     for text in ("plain\n\ttext", "ünï ≤ 3 → “x”", ""):
         assert printable(text) == clean_text(text) == text
+
+
+def test_errors_that_are_raised_from_one_another_in_a_circle():
+    first, second = ValueError("a"), RuntimeError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert not is_out_of_memory(first)
+    second.__cause__ = MemoryError()
+    assert is_out_of_memory(first)
+
+
+def test_an_exception_whose_text_cannot_be_had():
+    class InterruptsError(ValueError):
+        def __str__(self):
+            raise KeyboardInterrupt
+
+    assert error_text(InterruptsError()) == "(no text: KeyboardInterrupt when it was asked for)"

@@ -151,7 +151,7 @@ class RunReporter:
             self._journal.close()
         if self._watch is not None:
             self._server_counters = {**self._watch.stop(), "resumed": len(self._resumed)}
-        if not self._cases:
+        if not self._cases or self._problem:
             return
         self._judge(session)
         whole, what = self._is_whole(session), "The report"
@@ -249,6 +249,9 @@ class RunReporter:
         if record.case_id not in self._resumed:
             try:
                 self._write(record)
+            except UsageError as error:
+                self._problem = f"Nothing was written: {error}"
+                pytest.exit(f"draftproof: {error}", returncode=USAGE_EXIT_CODE)
             except (DraftproofError, OSError) as error:
                 # The report may still have room for what was measured, or lie elsewhere.
                 pytest.exit(f"draftproof: {error}", returncode=pytest.ExitCode.INTERRUPTED)
@@ -384,7 +387,7 @@ def run_name(config: pytest.Config, settings: RunConfig) -> str:
     """The name given to the run, or one made of its target's."""
     name: str | None = given(config, "spec_name")
     if name is not None:
-        return name
+        return printable(name)
     return BUILTIN if settings.target == BUILTIN else Path(settings.target).stem
 
 

@@ -89,11 +89,11 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
         if resume:
             raise UsageError("--spec-resume needs --report-dir: the folder of the unfinished run")
         return None
-    folder = Path(folder).absolute()
-    path = folder / JOURNAL_FILE
+    path = Path(folder) / JOURNAL_FILE
     if not was_begun(path):
-        if not hasattr(config, "workerinput"):
-            require_own_report(folder, settings)
+        measures = not (config.option.help or config.option.collectonly)
+        if measures and not hasattr(config, "workerinput"):
+            require_own_report(Path(folder), settings)
         return None
     if not resume:
         if hasattr(config, "workerinput"):
@@ -102,6 +102,7 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
             f"{folder} holds an unfinished run; add --spec-resume to go on with it, or delete "
             f"{path} to start anew"
         )
+    path = path.absolute()  # an engine may go elsewhere
     contents = read_journal(path)
     if not _goes_on(settings, contents.run):
         raise TraceError(

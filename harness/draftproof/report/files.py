@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from draftproof.errors import DraftproofError, UsageError
+from draftproof.errors import DraftproofError, UsageError, printable
 
 LATEST = "latest"
 """Name of the pointer to the last report, in the folder of reports."""
@@ -57,6 +57,11 @@ def require_folder(path: Path, option: str = "--report-dir") -> None:
     Raises:
         UsageError: It is a file, a link to nothing, or cannot be made or written.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        name = printable(str(path))
+        raise UsageError(f"{option}: {name} is no text in UTF-8; give another name") from error
     try:
         place = _nearest(path, option)
         probe = place / f".draftproof.{os.getpid()}.tmp"
