@@ -11,6 +11,7 @@ from draftproof.cli import main
 from draftproof.data.load import load_prompts
 from draftproof.replay.storage import JOURNAL_FILE, load_recording
 from draftproof.report import write_report
+from draftproof.shapes import parse_tree
 from draftproof.trace import CaseRecord, DecodedOutput, Verdict
 
 
@@ -183,6 +184,40 @@ def test_a_recording_along_texts_of_another_origin(capsys, tmp_path):
     texts.write_text('{"prompt_token_ids": [1], "output_token_ids": [999999]}')
     unknown = refused(capsys, "record", "--texts", texts, "--out", tmp_path / "x", "--no-costs")
     assert "the ids are another tokenizer's" in unknown
+
+
+@pytest.mark.parametrize("kind", ["prompts", "texts"])
+def test_other_prompts_under_the_same_ids_are_not_gone_on_with(capsys, tmp_path, kind):
+    path, out = tmp_path / "own.jsonl", tmp_path / "recording"
+    given = {"prompts": "--jsonl", "texts": "--texts"}[kind]
+    words = ("record", given, path, "--out", out, "--no-costs", "--max-new-tokens", "4")
+
+    def written(prompt, output):
+        path.write_text(json.dumps({"id": "a", "prompt": prompt, "output": output}))
+
+    written("Say a.", "It is a")
+    assert run(capsys, *words)[0] == 0
+    assert run(capsys, *words)[0] == 0
+    written("Say b.", "It is a")
+    assert "a is another prompt or text" in refused(capsys, *words)
+    if kind == "texts":
+        written("Say a.", "It is b")
+        assert "a is another prompt or text" in refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    "limits", [("--max-siblings", 1), ("--max-nodes", 1), ("--max-nodes", 2, "--max-depth", 3)]
+)
+def test_small_limits_leave_chains(capsys, recording, costs, limits):
+    """No tree is wider than one token, and none, chains included, larger than was asked."""
+    found = recording.parent / "small.json"
+    words = ("advise", recording, "--costs", costs, "--json", found, *limits)
+    assert run(capsys, *words)[0] == 0
+    nodes = dict(zip(limits[::2], limits[1::2], strict=True)).get("--max-nodes", 99)
+    for domain in json.loads(found.read_text())["domains"].values():
+        for each in domain["compared"]:
+            if each["kind"] not in ("none", "default"):
+                assert parse_tree(each["tree"]).most_nodes <= nodes, each
 
 
 def test_texts_without_an_output_are_left_out(capsys, tmp_path):

@@ -367,9 +367,19 @@ def _check(recording: Recording, costs: CostModel, drafters: Sequence[str]) -> N
 
 
 def _within(recording: Recording, costs: CostModel, limits: Limits) -> Limits:
-    """The limits that the recording and the costs reach."""
+    """The limits that the recording and the costs reach; a chain is no longer than a tree is large.
+
+    Raises:
+        UsageError: The costs have no pass over two tokens.
+    """
+    nodes = min(limits.nodes, int(costs.target.widths[-1]) - 1)
+    if nodes < 1:
+        raise UsageError(
+            "the costs have no forward pass of the target over more than one token, and a draft of "
+            "one token takes two; give wider ones in the costs file"
+        )
     return Limits(
-        nodes=min(limits.nodes, costs.target.widths[-1] - 1),
-        depth=limits.depth,
+        nodes=nodes,
+        depth=min(limits.depth, nodes),
         ranks=min(limits.ranks, recording.info.k),
     )

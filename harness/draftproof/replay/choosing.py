@@ -93,10 +93,9 @@ def _simple(drafter: str, limits: Limits) -> Iterator[tuple[str, list[Candidate]
         return
     yield CHAIN, [Candidate(draft=drafter, shape=ChainShape(depth)) for depth in depths]
     k_ary = [KAryShape(depth, k) for depth in depths for k in range(2, limits.ranks + 1)]
-    yield (
-        K_ARY,
-        [Candidate(draft=drafter, shape=s) for s in k_ary if s.most_nodes <= limits.nodes],
-    )
+    fitting = [Candidate(draft=drafter, shape=s) for s in k_ary if s.most_nodes <= limits.nodes]
+    if fitting:
+        yield K_ARY, fitting
 
 
 def _early(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.config import RunConfig
+from draftproof.data.encoding import prompt_ids
 from draftproof.data.prompt import Prompt
 from draftproof.decoding import within_context
 from draftproof.engines.ahead import Ahead
@@ -18,7 +19,7 @@ from draftproof.engines.protocol import Request
 from draftproof.engines.reference import ReferenceEngine
 from draftproof.engines.room import batch_size
 from draftproof.environment import hardware, versions
-from draftproof.errors import DataError, DraftproofError, UsageError
+from draftproof.errors import DataError, DraftproofError, TraceError, UsageError, printable
 from draftproof.models.loading import DraftLM, ModelPair, load_pair, with_draft
 from draftproof.randomness import SeededRandomness
 from draftproof.replay.off_policy import OffPolicyText, off_policy_label
@@ -138,6 +139,7 @@ def make_recording(
         sources=(config.prompts,),
     )
     recording = RecordingFolder(folder, info, names)
+    _require_same(recording, prompts, texts, models.pair)
     said, began = time.monotonic(), len(recording.finished)
     left = [prompts[name] for name in names if name in prompts and name not in recording.finished]
     decoder = _Decoder(models.pair, plan, left, report)
@@ -168,6 +170,32 @@ def make_recording(
             said = time.monotonic()
             report(f"recorded {len(recording.finished)} of {len(names)} prompts")
     return recording.close()
+
+
+def _require_same(
+    recording: RecordingFolder,
+    prompts: Mapping[str, Prompt],
+    texts: Mapping[str, tuple[str, tuple[int, ...], Trajectory]],
+    pair: ModelPair,
+) -> None:
+    """Refuse to go on where prompts or texts had the same ids and said other things.
+
+    Raises:
+        TraceError: Names the first of them.
+    """
+    for name, case in recording.finished.items():
+        if name in texts:
+            _, token_ids, trajectory = texts[name]
+            is_same = tuple(case.token_ids.tolist()) == tuple(trajectory.token_ids)
+        elif name in prompts and not prompts[name].earlier:
+            token_ids, is_same = prompt_ids(pair, prompts[name], []), True
+        else:
+            continue
+        if not is_same or tuple(case.prompt_token_ids.tolist()) != tuple(token_ids):
+            raise TraceError(
+                f"{recording.folder} holds a recording in which {printable(name)} is another "
+                "prompt or text; give another --out, or remove the folder"
+            )
 
 
 def _encoded(
