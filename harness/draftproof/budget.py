@@ -14,6 +14,9 @@ from draftproof.shapes import NO_TREE, LookupShape, TreeShape, parse_tree
 
 SCHEMA_VERSION = 1
 _KIND = "draftproof budget"
+FILTERS = ("top_k", "top_p", "min_p")
+"""Settings of sampling that decide what drafts keep, beside the temperature and above 0."""
+
 _EVERY_OTHER = "*"
 NO_MODEL = ("none", "lookup")
 """Names of drafts that no model makes: no speculation, and prompt lookup."""
@@ -92,6 +95,8 @@ class Budget:
         domains: By domain.
         otherwise: For every other domain.
         promises: What the advice promised, a domain at most once.
+        filters: ``top_k``, ``top_p`` and ``min_p`` that it was made for; None where the file does
+            not say.
     """
 
     target: str
@@ -99,6 +104,7 @@ class Budget:
     domains: Mapping[str, Allotment]
     otherwise: Allotment
     promises: tuple[PromisedFigures, ...] = ()
+    filters: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if _EVERY_OTHER in self.domains:
@@ -124,8 +130,14 @@ class Budget:
         listed = {**self.domains, _EVERY_OTHER: self.otherwise}
         return tuple((name, each.draft, str(each.tree)) for name, each in listed.items())
 
-    def require_made_for(self, target: str, temperature: float, where: str) -> None:
-        """Refuse a budget of another target or temperature.
+    def require_made_for(
+        self,
+        target: str,
+        temperature: float,
+        where: str,
+        filters: Mapping[str, float] | None = None,
+    ) -> None:
+        """Refuse a budget of another target or temperature, or, above temperature 0, other filters.
 
         Raises:
             UsageError: Says which it was made for, and what to do.
@@ -140,6 +152,13 @@ class Budget:
                 f"{where} was made for temperature {self.temperature:g}, and this run's is "
                 f"{temperature:g}; record and advise at that temperature"
             )
+        if temperature and self.filters is not None and filters is not None:
+            for name, value in self.filters.items():
+                if filters.get(name) != value:
+                    raise UsageError(
+                        f"{where} was made for {name} {value:g}, and this run's is "
+                        f"{filters.get(name):g}; record and advise with the same filters"
+                    )
 
     def to_json(self) -> dict[str, Any]:
         """The budget as JSON values; `from_json`'s inverse."""
@@ -154,6 +173,7 @@ class Budget:
             },
             "otherwise": {"draft": self.otherwise.draft, "tree": str(self.otherwise.tree)},
             "promises": {each.domain: each.to_json() for each in self.promises},
+            **({} if self.filters is None else {"filters": dict(self.filters)}),
         }
 
     @classmethod
@@ -191,6 +211,9 @@ class Budget:
                     PromisedFigures.from_json(str(name), each, where)
                     for name, each in values.get("promises", {}).items()
                 ),
+                filters=None
+                if values.get("filters") is None
+                else {name: float(values["filters"][name]) for name in FILTERS},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(

@@ -90,9 +90,16 @@ def advise(arguments: argparse.Namespace) -> str:
     )
     lines = [terminal_advice(advice, recording_notes(recording))]
     if arguments.budget is not None:
-        write_text(arguments.budget, strict_json(advice_budget(advice).to_json()))
+        budget = advice_budget(advice)
+        write_text(arguments.budget, strict_json(budget.to_json()))
+        sampling = {"temperature": budget.temperature, **(budget.filters or {})}
+        options = "".join(
+            f" --spec-{name.replace('_', '-')} {value:g}"
+            for name, value in sampling.items()
+            if budget.temperature and value != _UNUSED[name]
+        )
         lines.append(
-            f"Budget: {arguments.budget} (pytest suites/ --spec-budget {arguments.budget})"
+            f"Budget: {arguments.budget} (pytest suites/ --spec-budget {arguments.budget}{options})"
         )
     if arguments.json is not None:
         write_text(arguments.json, strict_json(advice_json(advice)))
@@ -101,6 +108,10 @@ def advise(arguments: argparse.Namespace) -> str:
 
         lines.append(f"Page: {write_sweep_page(arguments.page, advice)}")
     return "\n\n".join(lines)
+
+
+_UNUSED = {"temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0}
+"""Values of sampling that need no option."""
 
 
 def _drafters(text: str | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from draftproof.budget import load_budget
+from draftproof.budget import FILTERS, load_budget
 from draftproof.choices import PRESETS
 from draftproof.config import RunConfig, Sampling
 from draftproof.errors import UsageError, unknown_value
@@ -152,5 +152,7 @@ def with_budget(config: RunConfig, path: str, values: Mapping[str, Any]) -> RunC
                 "out"
             )
     budget = load_budget(Path(path))
-    budget.require_made_for(config.target, config.sampling.temperature, f"--spec-budget {path}")
+    sampling = config.sampling
+    filters = {name: getattr(sampling, name) for name in FILTERS}
+    budget.require_made_for(config.target, sampling.temperature, f"--spec-budget {path}", filters)
     return dataclasses.replace(config, budget=budget.pairs, promises=budget.promises)

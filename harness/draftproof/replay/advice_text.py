@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-from draftproof.budget import Allotment, Budget, PromisedFigures
+from draftproof.budget import FILTERS, Allotment, Budget, PromisedFigures
 from draftproof.replay.advice import Advice, DomainAdvice, Promise
 from draftproof.replay.candidates import LOOKUP, NONE, Candidate
 from draftproof.replay.servers import SERVER_OPTIONS
@@ -218,6 +218,7 @@ def advice_budget(advice: Advice) -> Budget:
     return Budget(
         target=target,
         temperature=advice.recording.info.temperature,
+        filters=_filters(advice.recording.info.settings.get("sampling") or {}),
         domains={each.domain: allotted(each.advised.candidate) for each in advice.domains},
         otherwise=allotted(advice.single.candidate),
         promises=tuple(
@@ -229,6 +230,13 @@ def advice_budget(advice: Advice) -> Budget:
             for each in advice.domains
         ),
     )
+
+
+def _filters(sampling: Mapping[str, Any]) -> dict[str, float] | None:
+    """What the recording was made with; None of a recording that does not say."""
+    if not all(name in sampling for name in FILTERS):
+        return None
+    return {name: float(sampling[name]) for name in FILTERS}
 
 
 def _ends(estimate: Estimate) -> tuple[float, float, float]:

@@ -210,6 +210,22 @@ def test_the_budget_is_read_as_it_was_written(tmp_path):
         again.require_made_for("t", 0.7, "it")
 
 
+def test_a_budget_of_other_filters_is_refused_above_temperature_0():
+    made = recording({"sure": (0.9, 0.05, 0.05)})
+    sampling = {**made.info.settings["sampling"], "top_k": 0, "top_p": 0.95, "min_p": 0.0}
+    settings = {**made.info.settings, "sampling": sampling}
+    made = replace(made, info=replace(made.info, settings=settings))
+    budget = replace(advice_budget(advised(made, costs())), temperature=0.9)
+    again = Budget.from_json(json.loads(json.dumps(budget.to_json())), "b.json")
+    assert again == budget
+    same = {"top_k": 0, "top_p": 0.95, "min_p": 0.0}
+    again.require_made_for("t", 0.9, "it", same)
+    with pytest.raises(UsageError, match=r"was made for top_p 0.95, and this run's is 1; record"):
+        again.require_made_for("t", 0.9, "it", {**same, "top_p": 1.0})
+    greedy = replace(again, temperature=0.0)
+    greedy.require_made_for("t", 0.0, "it", {**same, "top_p": 1.0})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
