@@ -26,7 +26,7 @@ storage=${SPEC_STORAGE:-.draftproof}
 read -r -a gates <<< "${SPEC_GATES:-acceptance_rate:-0.02 block_efficiency@overall:-3%}"
 run=("${PYTHON:-python}" -m pytest "${SPEC_SUITES:-suites/}" --report "--report-dir=$report"
      "--spec-storage=$storage" "--junitxml=$report/junit.xml" "$@")
-draftproof=("${PYTHON:-python}" -m draftproof.cli)
+draftproof=("${PYTHON:-python}" -m draftproof)
 finished=$(mktemp -d)/exit-code
 trap 'rm -rf "${finished%/*}"' EXIT
 
