@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 ROWS = 4
 CONTEXT = 2304
@@ -36,18 +37,33 @@ def missing():
 def running(target, draft=None):
     """The address of a server of a target, with a draft model, ``ngram`` or without speculation."""
     port = free_port()
-    process = subprocess.Popen(
-        _command(port, str(target), draft and str(draft)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(url, process, START_SECONDS)
+    with served(_command(port, str(target), draft and str(draft)), port, START_SECONDS) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+
+
+@contextmanager
+def served(words, port, seconds, *, environment=None, log=os.devnull):
+    """The address of a server that a command starts, for as long as it is needed.
+
+    Args:
+        words: The command.
+        port: On which it listens.
+        seconds: In which it must answer.
+        environment: Its variables; this process's by default.
+        log: File for what it prints.
+
+    Raises:
+        RuntimeError: It ended, or does not answer.
+    """
+    with Path(log).open("wb") as output:
+        process = subprocess.Popen(words, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_for(url, process, seconds)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 def _command(port, target, draft):
@@ -71,12 +87,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def wait_for(url, process, seconds):
-    """Wait until a server answers.
-
-    Raises:
-        RuntimeError: It ended, or does not answer in so many seconds.
-    """
+def _wait_for(url, process, seconds):
     for _ in range(seconds * 5):
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with exit code {process.returncode}")

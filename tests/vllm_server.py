@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from llama_server import free_port, wait_for
+from llama_server import free_port, served
 
 NOT_NEEDED = ("torchvision", "torchaudio", "torchcodec")
 DRAFT_LENGTH = 4
@@ -43,7 +43,7 @@ def missing():
 
 
 @contextmanager
-def running(target, speculation=None, log=None):
+def running(target, speculation=None, log=os.devnull):
     """The address of a server of a target folder, with a speculative configuration or without."""
     port = free_port()
     words = [command(), "serve", str(target), "--port", str(port), "--dtype", "float32"]
@@ -59,15 +59,8 @@ def running(target, speculation=None, log=None):
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    with Path(log or os.devnull).open("wb") as output:
-        process = subprocess.Popen(words, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(url, process, START_SECONDS)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(60)
+    with served(words, port, START_SECONDS, environment=environment, log=log) as url:
+        yield url
 
 
 def install():

@@ -143,7 +143,7 @@ def _run(words: list[str]) -> int:
         name = next((word for word in words if not word.startswith("-")), None)
         if name is not None and name not in _HANDLERS:
             raise unknown_value("draftproof", name, _HANDLERS)
-        arguments = build_parser(name).parse_args(words)
+        arguments = build_parser(name if words[:1] == [name] else None).parse_args(words)
         if arguments.command is None:
             raise UsageError(f"draftproof: give a command: {', '.join(_HANDLERS)}; or --help")
         # As it was typed: what a command writes names the command.

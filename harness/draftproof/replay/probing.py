@@ -1,4 +1,4 @@
-"""The steps that speculation would take, told without taking them: the study's tables in less time.
+"""The steps that speculation would take, told without taking them.
 
 At temperature 0 a draft can only keep what the target says anyway. So the target decodes plainly,
 many prompts at once; one pass of the draft model along each output says which step would keep what;
