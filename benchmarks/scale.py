@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from draftproof.files import write_text
 from draftproof.report.columns import CASES_FILE, NODES_FILE, STEPS_FILE, TraceWriter
-from draftproof.report.files import write_text
 from draftproof.report.metrics_json import strict_json
 from draftproof.report.run_info import RunInfo
 from draftproof.trace import (

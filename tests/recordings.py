@@ -62,7 +62,7 @@ def info_of(target, drafts, *, k=5, overrun=8, sampling=GREEDY):
             **{name: model.max_length for name, model in drafts.items()},
         },
         vocabulary_size=target.vocabulary_size,
-        settings={"sampling": {"temperature": sampling.temperature}},
+        settings={"target": "table", "sampling": {"temperature": sampling.temperature}},
         k=k,
         overrun=overrun,
         versions={},

@@ -15,7 +15,7 @@ SOURCES = ROOT / "harness"
 PACKAGE = SOURCES / "draftproof"
 
 LAYERS = (
-    {"errors", "paths"},
+    {"errors", "paths", "files", "summed_lines"},
     {"laws", "prompt_sources", "choices"},
     {"shapes"},
     {"budget"},

@@ -11,19 +11,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from draftproof.errors import TraceError
+from draftproof.summed_lines import drop_torn_line, is_as_written, summed
 from draftproof.trace import SCHEMA_VERSION, CaseRecord
 
 _KIND = "draftproof journal, summed"
 _WITHOUT_SUMS = "draftproof journal"
 """Of earlier versions, whose lines have no checksum."""
-_SUM = re.compile(r',"crc32":(\d{1,10})\}$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class Journal:
                 )
             self.finished, self._kind = existing.cases, existing.kind
             if existing.torn:
-                _drop_torn_line(path)
+                drop_torn_line(path)
         elif path.exists():
             path.write_bytes(b"")
         # Unbuffered: a line that did not fit on the disk is taken back, not kept for later.
@@ -111,7 +109,7 @@ class Journal:
                 f"cannot write to the journal {self.path} what JSON has no value for ({error}); "
                 "what it held before is still in it"
             ) from error
-        data = ((_summed(line) if self._kind == _KIND else line) + "\n").encode("ascii")
+        data = ((summed(line) if self._kind == _KIND else line) + "\n").encode("ascii")
         end = self._file.seek(0, os.SEEK_END)
         try:
             left = memoryview(data)
@@ -197,20 +195,13 @@ def _run_of(path: Path, number: int, header: dict[str, Any]) -> dict[str, Any]:
     return run
 
 
-def _summed(line: str) -> str:
-    """The text of a JSON object with the checksum of that text as its last member."""
-    return f'{line[:-1]},"crc32":{zlib.crc32(line.encode())}}}'
-
-
 def _require_sum(path: Path, number: int, line: str) -> None:
     """Verify that a line is what was written.
 
     Raises:
         TraceError: It is not.
     """
-    found = _SUM.search(line)
-    text = line[: found.start()] + "}" if found else ""
-    if not found or zlib.crc32(text.encode()) != int(found[1]):
+    if not is_as_written(line):
         raise TraceError(
             f"{path}, line {number} is not what was written: its checksum differs; restore the "
             "file, or remove the line to measure its case again"
@@ -225,9 +216,3 @@ def _parse(path: Path, number: int, line: str) -> Any:
             f"{path}, line {number} is corrupt ({error}); restore the file, or remove the line to "
             "measure its case again"
         ) from error
-
-
-def _drop_torn_line(path: Path) -> None:
-    data = path.read_bytes()
-    with path.open("r+b") as file:
-        file.truncate(data.rfind(b"\n") + 1)

@@ -99,7 +99,7 @@ def _answer(pipe, end_of_the_other):
 WATCHED = """
 import os, signal
 import draftproof.journal as journal
-import draftproof.report.files as files
+import draftproof.files as files
 
 MOMENT, SIDE = {moment}, {side!r}
 done = [0]

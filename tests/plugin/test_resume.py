@@ -293,7 +293,7 @@ def test_an_older_whole_report_does_not_hide_a_newer_killed_run(run, pytester, c
 FULL = """
 import errno, os
 import draftproof.journal as journal
-import draftproof.report.files as files
+import draftproof.files as files
 left = [{writes}]
 fsync = os.fsync
 def full(descriptor):

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import pytest
 
 from draftproof.errors import DraftproofError
+from draftproof.files import write_atomically, write_text
 from draftproof.report import load_run, new_report_directory, point_latest, write_report
-from draftproof.report.files import write_atomically, write_text
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REPORT_FILES = [

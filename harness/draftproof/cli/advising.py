@@ -10,13 +10,13 @@ from draftproof.cli.outputs import require_file
 from draftproof.cli.replaying import add_costs_option, costs_of
 from draftproof.cli.result import say
 from draftproof.errors import UsageError
+from draftproof.files import write_text
 from draftproof.replay.advice import advise as advise_from
 from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
 from draftproof.replay.candidates import LOOKUP
 from draftproof.replay.choosing import Limits
 from draftproof.replay.notes import recording_notes
 from draftproof.replay.storage import load_recording
-from draftproof.report.files import write_text
 from draftproof.report.metrics_json import strict_json
 from draftproof.statistics.resampling import Resampling
 

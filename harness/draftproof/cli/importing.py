@@ -9,10 +9,10 @@ from typing import Any
 
 from draftproof.cli.result import Result
 from draftproof.errors import UsageError
+from draftproof.files import new_report_directory, require_folder
 from draftproof.gate import FOLDER, Storage
 from draftproof.gate.measured import measured_run
 from draftproof.importing import FORMATS, imported_run, read_results
-from draftproof.report.files import new_report_directory, require_folder
 from draftproof.report.reading import JOURNAL_FILE, RUN_FILE
 from draftproof.report.writing import write_report
 

@@ -13,9 +13,9 @@ from draftproof.cli.run_options import add_run_options, given_values, prompts_of
 from draftproof.config import BUILTIN, RunConfig
 from draftproof.data import Prompt
 from draftproof.errors import UsageError
+from draftproof.files import require_folder
 from draftproof.replay.costs import COSTS_FILE
 from draftproof.replay.storage import bytes_a_token
-from draftproof.report.files import require_folder
 from draftproof.trace import Verdict
 
 WITHOUT_MODEL = ("lookup", "none")

@@ -72,6 +72,7 @@ def replay(arguments: argparse.Namespace) -> str:
         TraceError: There is no recording to read.
     """
     recording = load_recording(arguments.recording)
+    recording.require_cases()
     costs = costs_of(arguments, required=False)
     candidates = _candidates(recording, arguments.draft, arguments.tree)
     domains = recording.domains if arguments.domain is None else (arguments.domain,)

@@ -11,6 +11,7 @@ from typing import Any
 from draftproof.cli.outputs import require_file
 from draftproof.cli.report_arguments import add_report_arguments, add_resamples
 from draftproof.errors import DraftproofError, TraceError, UsageError
+from draftproof.files import write_text
 from draftproof.report import (
     PageSource,
     SavedRun,
@@ -25,7 +26,6 @@ from draftproof.report.export.github import add_summary, run_annotations
 from draftproof.report.export.loggers import log_to_mlflow, log_to_wandb
 from draftproof.report.export.openmetrics import openmetrics_text
 from draftproof.report.export.tables import tables_document, write_csv
-from draftproof.report.files import write_text
 from draftproof.report.markdown import markdown_report
 from draftproof.report.metrics_json import strict_json
 from draftproof.report.notes import run_notes

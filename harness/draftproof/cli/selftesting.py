@@ -9,7 +9,7 @@ from typing import Any
 from draftproof.cli.outputs import require_file
 from draftproof.cli.result import Result, say
 from draftproof.errors import FAULT_EXIT_CODE
-from draftproof.report.files import write_text
+from draftproof.files import write_text
 from draftproof.report.metrics_json import strict_json
 
 _DESCRIPTION = """\

@@ -11,7 +11,7 @@ from draftproof.cli.result import Result, say
 from draftproof.cli.run_options import add_run_options, given_values
 from draftproof.config import RunConfig
 from draftproof.errors import FAULT_EXIT_CODE, UsageError
-from draftproof.report.files import write_text
+from draftproof.files import write_text
 from draftproof.report.metrics_json import strict_json
 
 _DESCRIPTION = """\

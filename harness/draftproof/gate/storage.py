@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from draftproof.errors import DraftproofError, TraceError, UsageError
+from draftproof.files import write_text
 from draftproof.gate.exact import StepFacts
 from draftproof.gate.measured import SECONDS, MeasuredRun, measured_run
 from draftproof.paths import is_file, is_folder
-from draftproof.report.files import write_text
 from draftproof.report.reading import load_run
 from draftproof.report.run_info import RunInfo
 from draftproof.report.texts import Texts

@@ -288,9 +288,9 @@ def _provenance(storage: Storage) -> Provenance:
 
 def _write(comparison: Comparison, directory: Path) -> Path | None:
     """Every form of the comparison; the path of its page, which only two runs have."""
+    from draftproof.files import write_text
     from draftproof.gate import comparison_json
     from draftproof.report.comparison_text import markdown_comparison
-    from draftproof.report.files import write_text
     from draftproof.report.metrics_json import strict_json
     from draftproof.report.page.comparison import COMPARISON_PAGE, write_comparison_page
 

@@ -356,8 +356,7 @@ def _require_pairs(every: Mapping[str, np.ndarray]) -> None:
 
 
 def _check(recording: Recording, costs: CostModel, drafters: Sequence[str]) -> None:
-    if not recording.cases:
-        raise UsageError("the recording has no prompt; go on with it first (`draftproof record`)")
+    recording.require_cases()
     known = (*recording.info.drafts, LOOKUP, NONE)
     for drafter in drafters:
         if drafter not in known:

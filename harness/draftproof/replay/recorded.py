@@ -8,13 +8,13 @@ what is kept lies on the trajectory itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 
-from draftproof.errors import TraceError, UsageError, unknown_value
+from draftproof.errors import TraceError, UsageError, printable, unknown_value
 
 SCHEMA_VERSION = 1
 """Raised whenever a column or a field changes its name, its type or its meaning."""
@@ -122,23 +122,46 @@ class RecordedCase:
         p = self.target["log_probability"].astype(np.float64)
         return np.asarray(np.exp(np.minimum(0.0, q - p)))
 
-    def check(self) -> None:
-        """Verify that all columns have the trajectory's length.
+    def check(self, info: RecordingInfo) -> None:
+        """Verify that the columns are what a recording of some models has.
 
         Raises:
-            TraceError: Names the column that has not.
+            TraceError: Names the prompt, and what cannot be.
         """
-        tokens = len(self.token_ids)
+        tokens, shown = len(self.token_ids), printable(repr(self.case_id))
         if not len(self.prompt_token_ids) or not 1 <= self.committed <= tokens:
             raise TraceError(
-                f"recording of {self.case_id}: {len(self.prompt_token_ids)} prompt tokens and "
-                f"{self.committed} of {tokens} tokens committed; each is at least 1"
+                f"{shown} has {len(self.prompt_token_ids)} prompt tokens and {self.committed} of "
+                f"{tokens} tokens committed; each is at least 1"
             )
-        _check_columns(self.case_id, "target", self.target, TARGET_COLUMNS, tokens)
-        for name, draft in self.drafts.items():
-            _check_columns(self.case_id, name, draft.columns, DRAFT_COLUMNS, tokens)
-            _check_columns(self.case_id, name, draft.top, TOP_COLUMNS, tokens)
-            _check_columns(self.case_id, name, draft.chain, CHAIN_COLUMNS, tokens)
+        if tuple(self.drafts) != info.drafts:
+            raise TraceError(
+                f"{shown} was recorded with the draft models {', '.join(self.drafts)}, and not "
+                f"with {', '.join(info.drafts)}"
+            )
+        for name in ("prompt_token_ids", "token_ids"):
+            column = getattr(self, name)
+            _require(shown, name, column, _kind_of("<i4"), (len(column),))
+            if not ((column >= 0) & (column < info.vocabulary_size)).all():
+                raise TraceError(f"{shown} has token ids beyond the vocabulary in {name}")
+        _check_columns(shown, "target", self.target, TARGET_COLUMNS, (tokens,))
+        for draft, each in self.drafts.items():
+            _check_columns(shown, draft, each.columns, DRAFT_COLUMNS, (tokens,))
+            _check_columns(shown, draft, each.top, TOP_COLUMNS, (tokens, info.k))
+            _check_columns(shown, draft, each.chain, CHAIN_COLUMNS, (tokens, info.rollout))
+            if (each.columns["rank"] < 0).any():
+                raise TraceError(f"{shown} has a negative rank under {draft}")
+        for owner, column in self._log_probabilities():
+            if np.isnan(column).any() or (column > _ABOVE_ONE).any():
+                raise TraceError(f"{shown} has a log-probability of {owner} that is none")
+
+    def _log_probabilities(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Where every token has one: of the target, and of draft models with room."""
+        yield "the target", self.target["log_probability"]
+        for draft, each in self.drafts.items():
+            has_room = each.columns["rank"] < UNKNOWN_RANK
+            yield draft, each.columns["log_probability"][has_room]
+            yield draft, each.top["top_log_probability"][has_room]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +194,48 @@ class RecordingInfo:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     sources: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """What was recorded, from JSON values.
+
+        Raises:
+            TraceError: A value is missing, unknown, or none that it can have.
+        """
+        if not isinstance(values, Mapping):
+            raise TraceError("it does not say what was recorded")
+        names = [each.name for each in fields(cls)]
+        if unknown := [name for name in values if name not in names]:
+            raise TraceError(f"unknown key {printable(repr(unknown[0]))}")
+        try:
+            found = cls(**{**values, "sources": tuple(values["sources"])})
+            lengths: Any = found.max_lengths
+            target = found.settings["target"]
+            temperature = found.settings["sampling"]["temperature"]
+            sound = {
+                "max_lengths": isinstance(lengths, Mapping)
+                and "target" in lengths
+                and all(map(_is_count, lengths.values())),
+                "vocabulary_size": _is_count(found.vocabulary_size) and found.vocabulary_size > 0,
+                "k": _is_count(found.k) and found.k > 0,
+                "overrun": _is_count(found.overrun),
+                "rollout": _is_count(found.rollout),
+                "off_policy": isinstance(found.off_policy, str),
+                "models": isinstance(found.models, Mapping)
+                and all(isinstance(each, Mapping) for each in found.models.values()),
+                "settings": isinstance(target, str)
+                and type(temperature) in (int, float)
+                and 0 <= temperature < float("inf"),
+                "versions": isinstance(found.versions, Mapping),
+                "hardware": isinstance(found.hardware, Mapping),
+                "sources": all(isinstance(each, str) for each in found.sources),
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise TraceError(f"it does not say all that was recorded ({error!r})") from error
+        for name, is_sound in sound.items():
+            if not is_sound:
+                raise TraceError(f"{name} is none that a recording can have")
+        return found
 
     @property
     def temperature(self) -> float:
@@ -213,6 +278,18 @@ class Recording:
             raise unknown_value("--domain", domain, self.domains)
         return cases
 
+    def require_cases(self) -> None:
+        """Refuse a recording without a prompt.
+
+        Raises:
+            UsageError: Says how to go on with it.
+        """
+        if not self.cases:
+            raise UsageError(
+                "the recording has no prompt yet; run the same `draftproof record` again, which "
+                "goes on with it"
+            )
+
     def require_draft(self, name: str) -> None:
         """Refuse a draft model that was not recorded.
 
@@ -235,17 +312,44 @@ class Recording:
             )
 
 
+_ABOVE_ONE = 1e-3
+"""Logarithms of probabilities are at most 0, but for rounding."""
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _kind_of(dtype: str) -> str:
+    """``i`` of whole numbers, ``f`` of others, however wide they are stored."""
+    return "f" if np.dtype(dtype).kind == "f" else "i"
+
+
 def _check_columns(
-    case_id: str, owner: str, columns: Mapping[str, np.ndarray], schema: Mapping[str, str], n: int
+    case_id: str,
+    owner: str,
+    columns: Mapping[str, np.ndarray],
+    schema: Mapping[str, str],
+    shape: tuple[int, ...],
 ) -> None:
     if set(columns) != set(schema):
         raise TraceError(
-            f"recording of {case_id}: {owner} has the columns {sorted(columns)}, and not "
-            f"{sorted(schema)}; record it again"
+            f"{case_id}: {owner} has the columns {sorted(columns)}, and not {sorted(schema)}"
         )
     for name, column in columns.items():
-        if len(column) != n:
-            raise TraceError(
-                f"recording of {case_id}: column {name} of {owner} has {len(column)} values for "
-                f"{n} tokens; record it again"
-            )
+        _require(case_id, f"{name} of {owner}", column, _kind_of(schema[name]), shape)
+
+
+def _require(
+    case_id: str, what: str, column: np.ndarray, kind: str, shape: tuple[int, ...]
+) -> None:
+    """Verify the type and the shape of a column.
+
+    Raises:
+        TraceError: They are others.
+    """
+    if column.dtype.kind not in ("f" if kind == "f" else "iu"):
+        raise TraceError(f"{case_id}: column {what} has values of type {column.dtype}")
+    if column.shape != shape:
+        expected, found = (" × ".join(map(str, each)) for each in (shape, column.shape))
+        raise TraceError(f"{case_id}: column {what} has {found} values, and not {expected}")

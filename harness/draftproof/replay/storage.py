@@ -3,6 +3,9 @@
 The folder holds ``recording.json`` (what it was made of), ``journal.jsonl`` (one line a case, each
 flushed when its case ends: a killed recording loses at most the case in flight) and, once every
 case is recorded, ``recording.npz`` in place of the journal. Reading needs numpy only.
+
+Whatever a disk or a hand changed is refused: the description and each line of the journal carry a
+checksum, the columns those of their archive, and what they hold must fit together.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from draftproof.errors import DraftproofError, TraceError
+from draftproof.errors import DraftproofError, TraceError, printable
+from draftproof.files import write_atomically, write_text
 from draftproof.replay.recorded import (
     CHAIN_COLUMNS,
     DRAFT_COLUMNS,
@@ -32,9 +37,12 @@ from draftproof.replay.recorded import (
     Recording,
     RecordingInfo,
 )
+from draftproof.summed_lines import drop_torn_line, is_as_written, summed
 
 INFO_FILE, JOURNAL_FILE, COLUMNS_FILE = "recording.json", "journal.jsonl", "recording.npz"
 _KIND = "draftproof recording"
+_SUM = "crc32"
+"""Key of the checksum of everything else in the description."""
 
 
 class RecordingFolder:
@@ -47,7 +55,8 @@ class RecordingFolder:
         case_ids: Ids of every case that the recording is to hold, in its order.
 
     Raises:
-        TraceError: The folder holds another recording.
+        TraceError: The folder holds another recording, or one that cannot be read.
+        DraftproofError: It cannot be written.
     """
 
     def __init__(self, folder: Path, info: RecordingInfo, case_ids: Iterable[str]) -> None:
@@ -66,16 +75,18 @@ class RecordingFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / INFO_FILE).exists():
-                found = _read_header(folder)
-                if found["fingerprint"] != made_of:
+                found, _ = _read_header(folder)
+                if found.get("fingerprint") != made_of:
                     raise TraceError(
                         f"{folder} holds a recording of other models, settings or prompts; give "
                         "another --out, or remove the folder"
                     )
                 self.finished = {case.case_id: case for case in load_recording(folder).cases}
             else:
-                (folder / INFO_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
-            _drop_torn_line(folder / JOURNAL_FILE)
+                header[_SUM] = _checksum(header)
+                write_text(folder / INFO_FILE, json.dumps(header, indent=1) + "\n")
+            if (folder / JOURNAL_FILE).exists():
+                drop_torn_line(folder / JOURNAL_FILE)
         except OSError as error:
             raise _cannot(folder, error) from error
 
@@ -86,11 +97,11 @@ class RecordingFolder:
             TraceError: Its columns do not fit together.
             DraftproofError: It cannot be written.
         """
-        case.check()
-        line = json.dumps(_case_to_json(case), separators=(",", ":")).encode() + b"\n"
+        case.check(self._info)
+        line = summed(json.dumps(_case_to_json(case), separators=(",", ":")))
         try:
             with (self.folder / JOURNAL_FILE).open("ab") as journal:
-                journal.write(line)
+                journal.write(line.encode() + b"\n")
                 journal.flush()
                 os.fsync(journal.fileno())
         except OSError as error:
@@ -119,21 +130,42 @@ def load_recording(folder: Path) -> Recording:
     """A recording from its folder, whole or as far as its journal goes.
 
     Raises:
-        TraceError: There is none, or a file of it is corrupt or of a newer version.
+        TraceError: There is none, it holds no prompt, or a file of it is corrupt, of a newer
+            version, or not what was written.
     """
-    header = _read_header(folder)
-    try:
-        info = RecordingInfo(**{**header["info"], "sources": tuple(header["info"]["sources"])})
-    except (KeyError, TypeError) as error:
-        raise TraceError(f"{folder / INFO_FILE} is not of this version: {error!r}") from error
-    journal: tuple[RecordedCase, ...] = ()
-    if (folder / JOURNAL_FILE).exists():
-        journal = _read_journal(folder / JOURNAL_FILE)
+    header, info = _read_header(folder)
     whole = (folder / COLUMNS_FILE).exists()
-    cases = _read_columns(folder / COLUMNS_FILE) if whole else journal
-    for case in cases:
-        case.check()
+    cases: tuple[RecordedCase, ...] = ()
+    if whole or (folder / JOURNAL_FILE).exists():
+        source = folder / (COLUMNS_FILE if whole else JOURNAL_FILE)
+        cases = _read_columns(source) if whole else _read_journal(source)
+        try:
+            _check_cases(cases, info, header["cases"], whole=whole)
+        except TraceError as error:
+            raise TraceError(f"{source}: {error}; {_AGAIN}") from error
     return Recording(info=info, cases=cases, complete=len(cases) == header["cases"])
+
+
+_AGAIN = (
+    "restore the file, or remove it and run the same `draftproof record` again, which records what "
+    "is missing"
+)
+
+
+def _check_cases(
+    cases: tuple[RecordedCase, ...], info: RecordingInfo, count: int, *, whole: bool
+) -> None:
+    """Verify that cases fit together, and the description.
+
+    Raises:
+        TraceError: Says what does not.
+    """
+    if len({case.case_id for case in cases}) < len(cases):
+        raise TraceError("two prompts have the same id")
+    if len(cases) > count or (whole and len(cases) < count):
+        raise TraceError(f"it has {len(cases)} prompts, and {INFO_FILE} says {count}")
+    for case in cases:
+        case.check(info)
 
 
 def bytes_a_token(folder: Path, recording: Recording) -> float:
@@ -168,23 +200,20 @@ def write_columns(path: Path, cases: tuple[RecordedCase, ...]) -> None:
         for name, dtype in CHAIN_COLUMNS.items():
             columns = [case.drafts[draft].chain[name] for case in cases]
             listed[f"draft{index}/{name}"] = _joined(columns, dtype)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **listed)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Numpy's own types leave no room for a mapping of arrays.
+    write_atomically(path, lambda file: np.savez_compressed(file, **listed))  # type: ignore[arg-type]
 
 
 def _read_columns(path: Path) -> tuple[RecordedCase, ...]:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             columns = dict(stored)
+        for name, lengths in (("token_ids", "tokens"), ("prompt_token_ids", "prompt_tokens")):
+            if columns[lengths].min(initial=0) < 0 or columns[lengths].sum() != len(columns[name]):
+                raise ValueError(f"{lengths} do not add up to the length of {name}")
+        for name in ("domains", "stop_reasons", "committed", "tokens", "prompt_tokens"):
+            if columns[name].shape != columns["case_ids"].shape:
+                raise ValueError(f"{name} has another length than case_ids")
         tokens, prompts = (np.cumsum(columns[name])[:-1] for name in ("tokens", "prompt_tokens"))
         drafts = [str(name) for name in columns["drafts"]]
         parts = {
@@ -212,12 +241,32 @@ def _read_columns(path: Path) -> tuple[RecordedCase, ...]:
             )
             for i, case_id in enumerate(columns["case_ids"])
         )
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise TraceError(f"{path} is corrupt ({error!r}); record it again") from error
+    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
+        raise TraceError(f"{path} is corrupt ({error!r}); {_AGAIN}") from error
 
 
-def _read_header(folder: Path) -> dict[str, Any]:
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+)
+"""What reading raises of a file that something else wrote, or that was damaged."""
+
+
+def _read_header(folder: Path) -> tuple[dict[str, Any], RecordingInfo]:
+    """The description of a recording, and what of it says what was recorded.
+
+    Raises:
+        TraceError: There is none, or it is not one that this version reads.
+    """
     path = folder / INFO_FILE
+    another = "restore the file, or give another --out to record it again"
     try:
         header: Any = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -225,39 +274,54 @@ def _read_header(folder: Path) -> dict[str, Any]:
             f"there is no recording at {folder} ({error.strerror}); `draftproof record --out "
             "FOLDER` makes one"
         ) from error
-    except ValueError as error:
-        raise TraceError(f"{path} is corrupt ({error}); record it again") from error
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path} is corrupt ({error}); {another}") from error
     if not isinstance(header, dict) or header.get("kind") != _KIND:
         raise TraceError(f"{path} is not the description of a draftproof recording")
-    if header["schema_version"] > SCHEMA_VERSION:
+    version = header.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise TraceError(f"{path} has the schema version {printable(repr(version))}; {another}")
+    if version > SCHEMA_VERSION:
         raise TraceError(
-            f"{path} has schema version {header['schema_version']}, and this draftproof reads up "
-            f"to {SCHEMA_VERSION}; install a newer one"
+            f"{path} has schema version {version}, and this draftproof reads up to "
+            f"{SCHEMA_VERSION}; install a newer one"
         )
-    return header
+    if header.get(_SUM, _checksum(header)) != _checksum(header):
+        raise TraceError(f"{path} is not what was written: its checksum differs; {another}")
+    if type(header.get("cases")) is not int or header["cases"] < 0:
+        raise TraceError(f"{path} does not say how many prompts it is of; {another}")
+    try:
+        return header, RecordingInfo.from_json(header.get("info"))
+    except TraceError as error:
+        raise TraceError(f"{path}: {error}; {another}") from error
+
+
+def _checksum(header: Mapping[str, Any]) -> int:
+    """The CRC-32 of a description without its own."""
+    text = json.dumps({k: v for k, v in header.items() if k != _SUM}, sort_keys=True)
+    return zlib.crc32(text.encode())
 
 
 def _read_journal(path: Path) -> tuple[RecordedCase, ...]:
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read ({error.strerror}); {_AGAIN}") from error
     lines.pop()  # empty, or cut off in the middle of a case
     cases: dict[str, RecordedCase] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            case = _case_from_json(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
+            text = line.decode("ascii")
+            if not is_as_written(text):
+                raise ValueError("its checksum differs")
+            case = _case_from_json(json.loads(text))
+        except _UNREADABLE as error:
             raise TraceError(
                 f"{path}, line {number} is corrupt ({error!r}); remove the line to record its case "
                 "again"
             ) from error
         cases[case.case_id] = case
     return tuple(cases.values())
-
-
-def _drop_torn_line(path: Path) -> None:
-    if path.exists():
-        whole = path.read_bytes().rfind(b"\n") + 1
-        with path.open("r+b") as journal:
-            journal.truncate(whole)
 
 
 def _case_to_json(case: RecordedCase) -> dict[str, Any]:

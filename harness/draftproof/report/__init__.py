@@ -5,8 +5,8 @@ Needs neither torch nor transformers; pyarrow is imported when a Parquet file is
 
 from __future__ import annotations
 
+from draftproof.files import new_report_directory, point_latest, require_folder
 from draftproof.report.context import failure_lines
-from draftproof.report.files import new_report_directory, point_latest, require_folder
 from draftproof.report.metrics_json import metrics_document
 from draftproof.report.page import PAGE_FILE, PageSource, open_page, write_page
 from draftproof.report.reading import JOURNAL_FILE, SavedRun, load_run

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.errors import TraceError
+from draftproof.files import followed
 from draftproof.journal import read_journal, was_begun
 from draftproof.report.columns import CASES_FILE, NODES_FILE, STEPS_FILE
-from draftproof.report.files import followed
 from draftproof.report.run_info import RunInfo
 from draftproof.report.stored import read_cases
 from draftproof.report.texts import Texts, read_texts, texts_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.errors import TraceError
-from draftproof.report.files import write_text
+from draftproof.files import write_text
 from draftproof.trace import CaseRecord
 
 TEXTS_FILE = "texts.json"

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from draftproof.errors import DraftproofError
+from draftproof.files import write_atomically, write_text
 from draftproof.report.columns import (
     CASES_FILE,
     NODES_FILE,
@@ -16,7 +17,6 @@ from draftproof.report.columns import (
     write_nodes,
     write_steps,
 )
-from draftproof.report.files import write_atomically, write_text
 from draftproof.report.markdown import markdown_report
 from draftproof.report.metrics_json import metrics_document, strict_json
 from draftproof.report.notes import run_notes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.errors import DraftproofError
-from draftproof.report.files import write_text
+from draftproof.files import write_text
 from draftproof.report.labels import DEPTH_LABELS, METRIC_LABELS, OVERALL, VERDICT_LABELS
 from draftproof.report.latency_table import latency_json
 from draftproof.report.notes import prompt_counts, run_notes

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.errors import UsageError
+from draftproof.files import write_text
 from draftproof.gate.comparison import Comparison
 from draftproof.gate.exact import FirstDifference, StepTree
 from draftproof.gate.identity import described
 from draftproof.gate.judging import Outcome
 from draftproof.gate.measured import MeasuredRun
 from draftproof.report.comparison_text import HEADLINES, difference_lines, gate_table, remarks
-from draftproof.report.files import write_text
 from draftproof.report.page import facts
 from draftproof.report.page.outline import Row, node_facts, outline, shown_token
 from draftproof.report.page.strip import strips

@@ -8,9 +8,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from draftproof.files import write_text
 from draftproof.report import labels
 from draftproof.report.context import slower_line
-from draftproof.report.files import write_text
 from draftproof.report.page import facts
 from draftproof.report.page.failures import SHOWN_FAILURES, failed_cases
 from draftproof.report.page.figure import Figure

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from draftproof.files import write_text
 from draftproof.history.trend import Series, Trend
-from draftproof.report.files import write_text
 from draftproof.report.history_text import (
     commit_text,
     label_of,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from draftproof.errors import DraftproofError
-from draftproof.report.files import write_atomically
+from draftproof.files import write_atomically
 
 PACKAGE = "vl-convert-python"
 VEGA_LITE = "6.1"

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from draftproof.files import write_text
 from draftproof.replay.advice import Advice, DomainAdvice
 from draftproof.replay.advice_text import advice_cells, few_prompts, interval, shown
 from draftproof.replay.notes import recording_notes
-from draftproof.report.files import write_text
 from draftproof.report.page.document import script_json
 from draftproof.report.page.templates import asset, render
 
