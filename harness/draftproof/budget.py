@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from draftproof.errors import UsageError
+from draftproof.errors import ModelError, UsageError
 from draftproof.shapes import NO_TREE, LookupShape, TreeShape, parse_tree
 
 SCHEMA_VERSION = 1
@@ -17,7 +18,8 @@ _KIND = "draftproof budget"
 FILTERS = ("top_k", "top_p", "min_p")
 """Settings of sampling that decide what drafts keep, beside the temperature and above 0."""
 
-_EVERY_OTHER = "*"
+EVERY_OTHER = "*"
+"""Stands for every domain that a budget does not name."""
 NO_MODEL = ("none", "lookup")
 """Names of drafts that no model makes: no speculation, and prompt lookup."""
 
@@ -46,21 +48,25 @@ class PromisedFigures:
         domain: Its name.
         block_efficiency: Committed tokens ÷ steps: value, low and high; NaN where there is none.
         speedup: Plain ÷ speculative seconds, likewise.
+        off_policy: Where the texts came from that it follows from, if they were not the target's
+            own; else empty.
     """
 
     domain: str
     block_efficiency: tuple[float, float, float]
     speedup: tuple[float, float, float]
+    off_policy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON values, each with ``value``, ``low`` and ``high``."""
-        return {
+        figures: dict[str, Any] = {
             name: {
                 end: value if math.isfinite(value) else None
                 for end, value in zip(_ENDS, getattr(self, name), strict=True)
             }
             for name in _PROMISED
         }
+        return {**figures, **({"off_policy": self.off_policy} if self.off_policy else {})}
 
     @classmethod
     def from_json(cls, domain: str, values: Any, where: str) -> Self:
@@ -76,13 +82,16 @@ class PromisedFigures:
         """
         try:
             figures = {name: _figure(values[name]) for name in _PROMISED}
+            off_policy = values.get("off_policy", "")
+            if not isinstance(off_policy, str):
+                raise TypeError(f"off_policy is {off_policy!r}, and should be a text")
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"{where}: promises: {domain}: has block_efficiency and speedup, each with value, "
                 f"low and high, numbers or null ({error!r}); write the budget again with "
                 "`draftproof advise --budget FILE`, or leave promises out"
             ) from error
-        return cls(domain=domain, **figures)
+        return cls(domain=domain, **figures, off_policy=off_policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +116,7 @@ class Budget:
     filters: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if _EVERY_OTHER in self.domains:
-            raise UsageError(
-                f"a budget cannot name a domain '{_EVERY_OTHER}', which stands for every other one "
-                "there; give the domain another name and record again"
-            )
+        require_domains(self.domains)
 
     def of(self, domain: str) -> Allotment:
         """What a domain is given."""
@@ -126,8 +131,8 @@ class Budget:
 
     @property
     def pairs(self) -> tuple[tuple[str, str, str], ...]:
-        """Domain, draft model and tree; the domain of `otherwise` is `_EVERY_OTHER`."""
-        listed = {**self.domains, _EVERY_OTHER: self.otherwise}
+        """Domain, draft model and tree; the domain of `otherwise` is `EVERY_OTHER`."""
+        listed = {**self.domains, EVERY_OTHER: self.otherwise}
         return tuple((name, each.draft, str(each.tree)) for name, each in listed.items())
 
     def require_made_for(
@@ -220,6 +225,44 @@ class Budget:
                 f"{where}: a budget has target, temperature, domains and otherwise, each domain a "
                 f"draft and a tree ({error!r})"
             ) from error
+
+
+def require_domains(names: Iterable[str]) -> None:
+    """Refuse domains that a budget cannot name.
+
+    Raises:
+        UsageError: One is called `EVERY_OTHER`.
+    """
+    if EVERY_OTHER in names:
+        raise UsageError(
+            f"a budget cannot name a domain '{EVERY_OTHER}', which stands for every other one "
+            "there; give the domain another name and record again"
+        )
+
+
+def given_to(domain: str) -> str:
+    """Where a budget gives something, for messages.
+
+    Example:
+        >>> given_to("code")
+        '--spec-budget, the domain code'
+    """
+    where = "every other domain" if domain == EVERY_OTHER else f"the domain {domain}"
+    return f"--spec-budget, {where}"
+
+
+@contextmanager
+def blamed_on_budget(domain: str) -> Iterator[None]:
+    """Errors over a draft model name the budget that gives it, and no option that was not given.
+
+    Raises:
+        ModelError, UsageError: As was raised, with the other name.
+    """
+    try:
+        yield
+    except (ModelError, UsageError) as error:
+        text = str(error).replace("--spec-draft", f"{given_to(domain)}, the draft model", 1)
+        raise type(error)(text) from error
 
 
 def load_budget(path: Path) -> Budget:

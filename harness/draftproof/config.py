@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from draftproof.budget import NO_MODEL, PromisedFigures
+from draftproof.budget import EVERY_OTHER, NO_MODEL, PromisedFigures, given_to
 from draftproof.choices import DEVICES, DTYPES, RULE_NAMES, SPREAD
 from draftproof.errors import UsageError, unknown_value
 from draftproof.laws import valid_rules
 from draftproof.paths import is_file, is_folder
 from draftproof.prompt_sources import OWN_PROMPTS, PARTS, parse_columns, parse_prompts
-from draftproof.shapes import KAryShape, TreeShape, parse_tree
+from draftproof.shapes import NO_TREE, KAryShape, TreeShape, parse_tree
 
 BUILTIN = "builtin"
 """The name of the pair that comes with draftproof, for ``--spec-target`` and ``--spec-draft``."""
@@ -254,7 +254,10 @@ class RunConfig:
             "domain is given",
         )
         for domain, _, _ in self.budget:
-            self.allotted(domain)
+            try:
+                self.allotted(domain)
+            except UsageError as error:
+                raise UsageError(f"{given_to(domain)}: {error}") from error
         _require("" not in self.stop_strings, "--spec-stop", "an empty text would end every output")
         self._require_valid_prompts()
 
@@ -288,8 +291,10 @@ class RunConfig:
         _require(self.turns >= 1, "--spec-turns", f"{self.turns} asks nothing; give 1 or more")
 
     def _require_valid_rule(self) -> None:
-        if self.rule == "auto" or self.has_own_parts:
-            return  # what a drafter of the user's own proposes is known once it is made
+        if self.rule == "auto" or self.has_own_parts or self.budget:
+            # What a drafter of the user's own proposes is known once it is made; what a budget
+            # gives is looked at by domain.
+            return
         valid = valid_rules(
             self.tree.law, is_chain=self.tree.is_chain, is_greedy=self.sampling.greedy
         )
@@ -312,14 +317,16 @@ class RunConfig:
             UsageError: The run's rule is not valid for that tree.
         """
         given = {name: (draft, tree) for name, draft, tree in self.budget}
-        found = given.get(domain, given.get("*"))
+        found = given.get(domain, given.get(EVERY_OTHER))
         if found is None:
             return self
-        draft, tree = found
+        draft, text = found
+        tree = parse_tree(text)
         return dataclasses.replace(
             self,
             draft=NO_DRAFT if draft in NO_MODEL else draft,
-            tree=parse_tree(tree),
+            tree=tree,
+            rule="auto" if tree == NO_TREE else self.rule,  # which has nothing to accept there
             budget=(),
             promises=(),
         )

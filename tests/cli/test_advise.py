@@ -260,6 +260,71 @@ def test_above_temperature_0_chains_are_drawn_and_trees_are_not(capsys, tmp_path
     assert json.loads(budget.read_text())["temperature"] == 1
 
 
+def test_trees_of_a_size_are_told_apart(capsys, recording, tmp_path):
+    """By the file, or by their nodes where they were typed; JSON has them whole."""
+    wide, deep = tmp_path / "wide.json", tmp_path / "deep.json"
+    wide.write_text(json.dumps([[rank] for rank in range(9)]))
+    deep.write_text(json.dumps([[0] * depth for depth in range(1, 10)]))
+    typed = "static:[[0],[1],[2],[3],[4],[5],[6],[7],[0,0]]"
+    trees = [
+        word for text in (f"static:{wide}", f"static:{deep}", typed) for word in ("--tree", text)
+    ]
+    words = ("replay", recording, "--draft", "builtin", "--domain", "math", *trees)
+    code, said, _ = run(capsys, *words)
+    assert code == 0
+    assert f"({wide})" in said
+    assert f"({deep})" in said
+    assert typed in said
+    _, said, _ = run(capsys, *words, "--json")
+    rows = json.loads(said)["rows"]
+    assert len({row["tree"] for row in rows}) == len({row["setting"] for row in rows}) == 3
+
+
+@pytest.mark.parametrize("draft", ["none", "lookup"])
+def test_a_tree_of_a_draft_model_needs_one(capsys, recording, draft):
+    words = ("replay", recording, "--tree", "chain:3", "--draft", draft)
+    assert f"--draft {draft} has none" in refused(capsys, *words)
+    own = {"none": "none", "lookup": "lookup:3"}[draft]
+    assert run(capsys, "replay", recording, "--tree", own, "--draft", draft)[0] == 0
+
+
+def test_texts_are_cut_where_an_output_would_be(capsys, tmp_path):
+    path, out = tmp_path / "log.jsonl", tmp_path / "recording"
+    path.write_text(json.dumps({"prompt": "Say a.", "output_token_ids": list(range(300, 340))}))
+    words = ("record", "--texts", path, "--out", out, "--no-costs", "--max-new-tokens", 7)
+    assert run(capsys, *words)[0] == 0
+    [case] = load_recording(out).cases
+    assert (len(case.token_ids), case.committed) == (7, 7)
+    assert case.stop_reason == "length"
+
+
+@pytest.mark.parametrize("field", ["prompt", "output", "id", "domain"])
+def test_half_a_character_is_refused(capsys, tmp_path, field):
+    path = tmp_path / "log.jsonl"
+    row = {"prompt": "Say a.", "output": "a", "id": "a", "domain": "own"}
+    path.write_text(json.dumps({**row, field: "cut \ud83d"}))
+    said = refused(capsys, "record", "--texts", path, "--out", tmp_path / "x", "--no-costs")
+    assert f"'{field}' has half a character" in said
+
+
+def test_the_label_counts_the_texts_that_were_recorded(capsys, tmp_path):
+    path, out = tmp_path / "log.jsonl", tmp_path / "recording"
+    rows = [
+        {"prompt": "Say a.", "output": "a", "id": "a"},
+        {"prompt": "b", "output": "", "id": "b"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(capsys, "record", "--texts", path, "--out", out, "--no-costs")[0] == 0
+    assert load_recording(out).info.off_policy == "off-policy: 1 texts of log.jsonl"
+
+
+def test_a_domain_that_a_budget_cannot_name_is_not_recorded(capsys, tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"prompt": "Say a.", "output": "a", "domain": "*"}))
+    words = ("record", "--texts", path, "--out", tmp_path / "x", "--no-costs")
+    assert "cannot name a domain '*'" in refused(capsys, *words)
+
+
 def test_a_finished_run_gives_settings_and_outputs(capsys, tmp_path, run_info):
     [prompt] = load_prompts("math", limit=1)
     output = DecodedOutput(token_ids=(300, 301, 302), stop_reason="length", seconds=1.0)
@@ -277,8 +342,7 @@ def test_a_finished_run_gives_settings_and_outputs(capsys, tmp_path, run_info):
     words = ("record", "--from", saved, "--no-costs", "--out", tmp_path / "recording")
     assert run(capsys, *words)[0] == 0
     made = load_recording(tmp_path / "recording")
-    assert len(made.cases) == 4
-    [math] = made.of_domain("math")
+    [math] = made.cases  # of the run's own prompts: the other suites did not run
     assert math.token_ids[:3].tolist() == [300, 301, 302]
     assert math.committed == 3
     assert len(math.token_ids) == 3 + 8

@@ -19,14 +19,21 @@ STOPPING = Stopping(max_new_tokens=4, stop_token_ids=frozenset({2}))
 SAMPLINGS = (Sampling(temperature=1.0), Sampling(temperature=0.7, top_k=2))
 
 
-def models():
-    return seeded_table(3, vocabulary=3, sharpness=1.5), seeded_table(9, vocabulary=3)
+AMPLE = (1 << 30, 1 << 30)
+"""Room in the contexts of the target and the draft model."""
+
+
+def models(room=AMPLE):
+    return (
+        seeded_table(3, vocabulary=3, sharpness=1.5, max_length=room[0]),
+        seeded_table(9, vocabulary=3, max_length=room[1]),
+    )
 
 
 @cache
-def trajectories(sampling, overrun=3):
+def trajectories(sampling, overrun=3, room=AMPLE):
     """Every trajectory, recorded, with its probability."""
-    target, draft = models()
+    target, draft = models(room)
     found = enumerate_branches(
         lambda randomness: recorded_by(
             randomness, [1, 0], target, {"draft": draft}, STOPPING, k=3, overrun=overrun,
@@ -37,9 +44,9 @@ def trajectories(sampling, overrun=3):
     return align(cases, "draft", info_of(target, {"draft": draft}, sampling=sampling)), weights
 
 
-def live_means(shape, sampling):
+def live_means(shape, sampling, room=AMPLE):
     """Exact means of steps, drafted and accepted tokens of live decoding."""
-    target, draft = models()
+    target, draft = models(room)
     found = list(
         enumerate_branches(
             lambda randomness: live_counts(
@@ -63,6 +70,15 @@ def test_chains_under_the_rejection_rule(length, sampling):
     means = [math.fsum(column[0] * weights) for column in (sums.steps, sums.drafted, sums.accepted)]
     # Probabilities are recorded in float32.
     assert means == pytest.approx(live_means(ChainShape(length), sampling), abs=1e-6)
+
+
+@pytest.mark.parametrize("room", [(5, 9), (6, 4), (9, 3)], ids=str)
+def test_chains_in_contexts_that_end(room):
+    """Of the target or of the draft model: drafts are shallower there, and live ones are too."""
+    alignment, weights = trajectories(SAMPLINGS[0], room=room)
+    sums = replay_chains(alignment, [2])
+    means = [math.fsum(column[0] * weights) for column in (sums.steps, sums.drafted, sums.accepted)]
+    assert means == pytest.approx(live_means(ChainShape(2), SAMPLINGS[0], room), abs=1e-6)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=("plain", "filtered"))

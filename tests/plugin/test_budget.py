@@ -107,8 +107,24 @@ def test_a_draft_model_that_is_not_there_ends_the_run_before_it_begins(run, pyte
     domains = {"three": {"draft": "./nowhere", "tree": "chain:1"}}
     result = run(*budget(domains=domains), "--report", "--report-dir=out", models=False)
     assert result.ret == 4
-    assert "nowhere" in result.stdout.str() + result.stderr.str()
+    said = result.stdout.str() + result.stderr.str()
+    assert "--spec-budget, the domain three, the draft model: there is no folder ./nowhere" in said
+    assert "--spec-draft" not in said
     assert "passed" not in result.stdout.str()
+
+
+def test_a_rule_is_held_against_each_domains_own_tree(run, pytester, budget):
+    """And not against the tree that runs without a budget have."""
+    options = ["--spec-temperature=1", "--spec-rule=rejection", "--spec-check-state=0"]
+    result = run(*budget(temperature=1.0), *options, models=False)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(
+        ["*--spec-budget, the domain two: --spec-rule rejection*not valid for --spec-tree static*"]
+    )
+    values = json.loads((pytester.path / "budget.json").read_text())
+    chains = {"one": values["domains"]["one"]}
+    result = run(*budget(temperature=1.0, domains=chains), *options, models=False)
+    result.assert_outcomes(passed=6)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +159,11 @@ def promised(value):
 def test_a_report_says_what_was_promised_beside_what_was_measured(run, pytester, budget):
     promises = {
         # The target drafts for itself there: 3 tokens a step, whatever the text.
-        "two": {"block_efficiency": promised(2.0), "speedup": promised(1000.0)},
+        "two": {
+            "block_efficiency": promised(2.0),
+            "speedup": promised(1000.0),
+            "off_policy": "off-policy: 3 texts of log.jsonl",
+        },
         "one": {"block_efficiency": promised(0.2), "speedup": {**promised(1.0), "low": None}},
         "elsewhere": {"block_efficiency": promised(1.0), "speedup": promised(1.0)},
     }
@@ -167,6 +187,7 @@ def test_a_report_says_what_was_promised_beside_what_was_measured(run, pytester,
     assert not any("elsewhere" in key for key in rows)
     assert "promise was not kept: two: speedup" in summary
     assert "promise was exceeded: one: block efficiency" in summary
+    assert "the budget's promise is off-policy: 3 texts of log.jsonl: it was made for" in summary
     page = (pytester.path / "out" / "report.html").read_text()
     assert "Promised and measured" in page
     # What was promised moves no number: it is no setting that runs differ in.

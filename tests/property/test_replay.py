@@ -8,10 +8,11 @@ from strategies import VOCABULARY, tiny_lm
 
 from draftproof.replay.adaptive import replay_early_chains
 from draftproof.replay.alignment import align
+from draftproof.replay.lookup import replay_lookup
 from draftproof.replay.matching import replay_trees
 from draftproof.replay.steps import replay_steps
 from draftproof.replay.trees import tree_paths
-from draftproof.shapes import ChainShape
+from draftproof.shapes import ChainShape, LookupShape
 from draftproof.stopping import Stopping
 
 STOPPINGS = st.builds(
@@ -105,6 +106,25 @@ def test_contexts_that_end(seed, shape, target_room, draft_room):
     target = seeded_table(seed, max_length=target_room)
     draft = seeded_table(100 + seed // 2, max_length=draft_room)
     assert_equal_to_a_live_run([1, 2, 3], target, draft, shape, Stopping(max_new_tokens=20))
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(1, 3), st.integers(6, 40))
+@settings(max_examples=40)
+def test_lookup(seed, length, ngram, room):
+    """Few tokens and long outputs, so that much is found; also where the target's context ends."""
+    target = seeded_table(seed, vocabulary=3, sharpness=3.0, max_length=room)
+    draft, shape = seeded_table(seed, vocabulary=3), LookupShape(length, ngram)
+    stopping = Stopping(max_new_tokens=24)
+    case = recorded([1, 2, 0, 1], target, {"draft": draft}, stopping, k=3)
+    info = info_of(target, {"draft": draft}, k=3)
+    _, steps, _ = live([1, 2, 0, 1], target, draft, shape, stopping)
+    found = replay_lookup([case], [length], ngram, info)
+    assert found.sums.steps[0, 0] == len(steps["step"])
+    assert found.sums.drafted[0, 0] == steps["nodes"].sum()
+    assert found.sums.accepted[0, 0] == steps["accepted_length"].sum()
+    assert found.sums.root_positions[0, 0] == steps["root_position"].sum()
+    by_nodes = np.bincount(steps["nodes"], minlength=length + 1)
+    assert found.steps_by_nodes[0, 0].tolist() == by_nodes.tolist()
 
 
 def test_a_draft_may_reach_beyond_what_was_recorded():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from made_advice import advised, costs, recording
 from page_tools import beyond, opened
 
 from draftproof.replay.candidates import Candidate
-from draftproof.report.page.sweep import write_sweep_page
+from draftproof.report.page.sweep import sweep_html, write_sweep_page
 from draftproof.shapes import StaticShape
 
 
@@ -50,6 +51,21 @@ def test_each_domain_is_drawn_with_a_ring_around_what_is_advised(visit, advice):
         assert chart.locator(".chosen").count() == 1
         assert each.advised.candidate in each.points.candidates
         assert fastest(page, each.domain)[0] == round(each.points.speedups().max(), 2)
+
+
+def test_the_interval_is_that_of_what_is_advised(advice):
+    for each, given in zip(advice.domains, page_data(advice)["domains"], strict=True):
+        speedup = each.advised.speedup
+        assert (given["low"], given["high"]) == (speedup.low, speedup.high)
+        assert given["low"] < given["high"]
+
+
+def page_data(advice):
+    """What the page's script is given."""
+    [text] = re.findall(
+        r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', sweep_html(advice), re.DOTALL
+    )
+    return json.loads(text)
 
 
 def test_a_setting_that_is_advised_as_for_all_has_its_ring_too(visit):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def record(arguments: argparse.Namespace) -> str:
     if arguments.source is not None and arguments.texts is not None:
         raise UsageError("--from and --texts both say where outputs come from; give one of them")
     require_folder(arguments.out, "--out")
-    config, outputs = _settings(arguments)
+    config, outputs, taken = _settings(arguments)
 
     from draftproof.replay.making import RecordingPlan, load_models, make_recording
     from draftproof.replay.off_policy import read_texts
@@ -122,7 +122,7 @@ def record(arguments: argparse.Namespace) -> str:
     plan = RecordingPlan(
         config=config,
         drafts=drafts,
-        prompts=() if texts is not None else prompts_of(config),
+        prompts=() if texts is not None else [each for each in prompts_of(config) if taken(each)],
         k=arguments.k,
         overrun=arguments.overrun,
         rollout=arguments.rollout,
@@ -164,13 +164,16 @@ def _spread(prompts: list[Prompt], count: int = 6) -> list[Prompt]:
 
 def _settings(
     arguments: argparse.Namespace,
-) -> tuple[RunConfig, Mapping[str, tuple[tuple[int, ...], str]] | None]:
-    """The settings, and the plain outputs of a finished run where one is named."""
+) -> tuple[RunConfig, Mapping[str, tuple[tuple[int, ...], str]] | None, Callable[[Prompt], bool]]:
+    """The settings, the plain outputs of a finished run where one is named, and its prompts.
+
+    Of the prompts that the settings name, a run may have had some: those of one suite, say.
+    """
     from draftproof.plugin.settings import settings_of
 
     values = given_values(arguments, _OPTIONS)
     if arguments.source is None:
-        return settings_of(values), None
+        return settings_of(values), None, lambda prompt: True
     typed = [name for name, value in values.items() if value is not None]
     if typed:
         raise UsageError(
@@ -188,7 +191,9 @@ def _settings(
     }
     if not outputs:
         raise UsageError(f"--from {arguments.source}: no case of that run has a plain output")
-    return replace(config, engine="reference", engine_options=(), batch=1), outputs
+    ran = {case.case_id for case in saved.cases}
+    config = replace(config, engine="reference", engine_options=(), batch=1)
+    return config, outputs, lambda prompt: prompt.prompt_id in ran
 
 
 def _summary(folder: Path, recording: Any) -> str:

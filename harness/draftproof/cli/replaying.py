@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from draftproof.replay.notes import recording_notes
 from draftproof.replay.recorded import Recording
 from draftproof.replay.storage import load_recording
 from draftproof.report.metrics_json import strict_json
-from draftproof.shapes import NO_TREE, LookupShape, parse_tree
+from draftproof.shapes import NO_TREE, LookupShape, StaticShape, parse_tree
 from draftproof.statistics.resampling import Resampling
 
 _DESCRIPTION = """\
@@ -74,13 +74,13 @@ def replay(arguments: argparse.Namespace) -> str:
     recording = load_recording(arguments.recording)
     recording.require_cases()
     costs = costs_of(arguments, required=False)
-    candidates = _candidates(recording, arguments.draft, arguments.tree)
+    named = _candidates(recording, arguments.draft, arguments.tree)
     domains = recording.domains if arguments.domain is None else (arguments.domain,)
     rows: list[dict[str, Any]] = []
     began = time.perf_counter()
     for domain in domains:
         sweep = Sweep(recording, recording.of_domain(domain), costs or free_costs(recording))
-        rows += _rows(domain, sweep, candidates, is_priced=costs is not None)
+        rows += _rows(domain, sweep, named, is_priced=costs is not None)
     seconds = time.perf_counter() - began
     if arguments.json:
         return strict_json({"notes": recording_notes(recording), "rows": rows}).rstrip("\n")
@@ -88,7 +88,7 @@ def replay(arguments: argparse.Namespace) -> str:
         [
             *recording_notes(recording),
             _table(rows, is_priced=costs is not None),
-            *_reaching(recording, candidates),
+            *_reaching(recording, list(named)),
             f"{len(rows)} replays of {len(recording.cases)} prompts in {seconds:.2f} s; no model "
             "was loaded.",
         ]
@@ -114,41 +114,69 @@ def free_costs(recording: Recording) -> CostModel:
     return CostModel.from_json(values, "no costs")
 
 
-def _candidates(recording: Recording, draft: str | None, trees: Sequence[str]) -> list[Candidate]:
+def _candidates(
+    recording: Recording, draft: str | None, trees: Sequence[str]
+) -> dict[Candidate, str]:
+    """What is replayed, each with what it is called.
+
+    Raises:
+        UsageError: There is no tree, one cannot be read, or it does not go with the draft.
+    """
     if not trees:
         raise UsageError("give at least one --tree, such as --tree chain:4 --tree 3x2")
     if draft is not None and draft not in (LOOKUP, NONE):
         recording.require_draft(draft)
     drafts = recording.info.drafts if draft is None else (draft,)
-    found = []
+    found: dict[Candidate, str] = {}
     for text in trees:
         shape = parse_tree(text, "--tree")
-        if shape == NO_TREE:
-            found.append(PLAIN)
-        elif isinstance(shape, LookupShape):
-            found.append(Candidate(draft=LOOKUP, shape=shape))
-        else:
-            found += [Candidate(draft=name, shape=shape) for name in drafts]
-    return list(dict.fromkeys(found))
+        if isinstance(shape, LookupShape):
+            candidate = PLAIN if shape == NO_TREE else Candidate(draft=LOOKUP, shape=shape)
+            found.setdefault(candidate, shown(candidate))
+            continue
+        if draft in (LOOKUP, NONE):
+            raise UsageError(
+                f"--tree {text} is of a draft model, and --draft {draft} has none; leave --draft "
+                f"out, or name one of {', '.join(recording.info.drafts)}"
+            )
+        for name in drafts:
+            candidate = Candidate(draft=name, shape=shape)
+            found.setdefault(candidate, _named(candidate, text))
+    return found
+
+
+def _named(candidate: Candidate, text: str) -> str:
+    """A setting by what was typed, where two trees of a size would be called alike."""
+    if not isinstance(candidate.shape, StaticShape):
+        return shown(candidate)
+    place = text.strip().removeprefix("static:")
+    if not place.startswith("["):
+        return f"{shown(candidate)} ({place})"
+    return f"{candidate.draft}, {candidate.shape}"
 
 
 def _rows(
-    domain: str, sweep: Sweep, candidates: Sequence[Candidate], *, is_priced: bool
+    domain: str, sweep: Sweep, named: Mapping[Candidate, str], *, is_priced: bool
 ) -> list[dict[str, Any]]:
+    candidates = list(named)
     measured, resampling = sweep.measure(candidates), Resampling(resamples=2000)
     rows: list[dict[str, Any]] = []
     for number, candidate in enumerate(candidates):
         steps, drafted = measured.steps[number], measured.drafted[number].sum()
         row: dict[str, Any] = {
             "domain": domain,
-            "setting": shown(candidate),
+            "setting": named[candidate],
+            "draft": candidate.draft,
+            "tree": str(candidate.shape),
             "steps": float(steps.sum()),
             "drafted": float(drafted),
             "accepted": float(measured.accepted[number].sum()),
             "acceptance_rate": float(measured.accepted[number].sum() / drafted)
             if drafted
             else None,
-            "block_efficiency": efficiency_estimate(sweep.committed, steps, domain, resampling),
+            "block_efficiency": efficiency_estimate(
+                sweep.committed, steps, candidate.shape.deepest, domain, resampling
+            ),
         }
         if is_priced:
             row["speedup"] = speedup_estimate(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from draftproof.budget import blamed_on_budget
 from draftproof.config import NO_DRAFT, RunConfig
 from draftproof.data.encoding import prompt_ids
 from draftproof.data.fingerprint import token_digest
@@ -90,7 +91,8 @@ class Benches:
             check_engine(config, **self._own)
             for name, _, _ in self.config.budget:
                 # All of them at once: one that cannot be loaded ends the run before it begins.
-                self._pair(self.config.allotted(name))
+                with blamed_on_budget(name):
+                    self._pair(self.config.allotted(name))
             pair = self._pair(config)
             engine = make_engine(pair, config, **self._own)
             bench = Bench(engine, pair, config, self._upcoming, self._report)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from draftproof.budget import NO_MODEL
+from draftproof.budget import NO_MODEL, blamed_on_budget
 from draftproof.config import BUILTIN, NO_DRAFT, RunConfig
 from draftproof.engines.names import BUILT_IN, PROBE, REFERENCE, engine_names
 from draftproof.errors import UsageError, printable, unknown_value
@@ -119,11 +119,14 @@ def check_prompts(config: pytest.Config, items: list[pytest.Item]) -> None:
 def _check_models(settings: RunConfig) -> None:
     from draftproof.models.source import model_source
 
-    drafts = [draft for _, draft, _ in settings.budget if draft not in NO_MODEL]
-    named = [("target", settings.target), ("draft", settings.draft)]
-    for role, name in (*named, *(("draft", draft) for draft in drafts)):
-        if name != BUILTIN and (role, name) != ("draft", NO_DRAFT):
-            model_source(name, role)
+    if settings.target != BUILTIN:
+        model_source(settings.target, "target")
+    if settings.draft not in (BUILTIN, NO_DRAFT):
+        model_source(settings.draft, "draft")
+    for domain, draft, _ in settings.budget:
+        if draft not in (BUILTIN, *NO_MODEL):
+            with blamed_on_budget(domain):
+                model_source(draft, "draft")
 
 
 def _check_engine(settings: RunConfig) -> None:

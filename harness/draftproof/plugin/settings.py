@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from draftproof.budget import FILTERS, load_budget
+from draftproof.budget import FILTERS, Budget, load_budget
 from draftproof.choices import PRESETS
 from draftproof.config import RunConfig, Sampling
 from draftproof.errors import UsageError, unknown_value
@@ -128,21 +128,32 @@ def settings_of(values: Mapping[str, Any], **defaults: Any) -> RunConfig:
         settings.setdefault("prompts", OWN_PROMPTS)
     if "tree" in settings:
         settings["tree"] = parse_tree(settings["tree"])
-    budget = settings.pop("budget", None)
-    config = RunConfig(**settings, sampling=Sampling(**sampling))
-    return config if budget is None else with_budget(config, budget, values)
+    path = settings.pop("budget", None)
+    if path is None:
+        return RunConfig(**settings, sampling=Sampling(**sampling))
+    budget = _budget(path, values)
+    config = RunConfig(
+        **settings,
+        sampling=Sampling(**sampling),
+        budget=budget.pairs,
+        promises=budget.promises,
+    )
+    filters = {name: getattr(config.sampling, name) for name in FILTERS}
+    budget.require_made_for(
+        config.target, config.sampling.temperature, f"--spec-budget {path}", filters
+    )
+    return config
 
 
-def with_budget(config: RunConfig, path: str, values: Mapping[str, Any]) -> RunConfig:
-    """The settings with what a budget file gives each domain.
+def _budget(path: str, values: Mapping[str, Any]) -> Budget:
+    """What a budget file gives each domain.
 
     Args:
-        config: The settings without it.
         path: Of the file.
         values: By the option's name, as for `settings_of`.
 
     Raises:
-        UsageError: The file is none, was made for other settings, or an option says the same.
+        UsageError: The file is none, or an option says the same.
     """
     for name in ("spec_tree", "spec_draft"):
         if values.get(name) is not None:
@@ -151,8 +162,4 @@ def with_budget(config: RunConfig, path: str, values: Mapping[str, Any]) -> RunC
                 f"--spec-budget {path} gives each domain its draft model and tree; leave {option} "
                 "out"
             )
-    budget = load_budget(Path(path))
-    sampling = config.sampling
-    filters = {name: getattr(sampling, name) for name in FILTERS}
-    budget.require_made_for(config.target, sampling.temperature, f"--spec-budget {path}", filters)
-    return dataclasses.replace(config, budget=budget.pairs, promises=budget.promises)
+    return load_budget(Path(path))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from draftproof.replay.alignment import rooms
 from draftproof.replay.recorded import RecordedCase, RecordingInfo
 from draftproof.replay.variable import VariableSums, walk
 from draftproof.shapes import ChainShape
@@ -88,13 +89,8 @@ def replay_early_chains(
         )
         tokens = len(case.token_ids)
         run = _run_length(case.drafts[draft].columns["rank"] == 0)
-        sequence = len(case.prompt_token_ids) + np.arange(tokens) + 1
-        room = np.maximum(
-            0,
-            np.minimum(
-                info.max_lengths["target"] - sequence, info.max_lengths[draft] - sequence + 1
-            ),
-        )
+        prompt = np.array([len(case.prompt_token_ids)])
+        [room] = rooms(prompt, tokens, info.max_lengths["target"], info.max_lengths[draft])
         drafts = np.stack([_lengths(shape, largest, entropy) for shape in shapes])
         limit = np.minimum(np.array([shape.length for shape in shapes])[:, None], room)
         drafts = np.minimum(drafts, limit)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from draftproof.budget import require_domains
 from draftproof.errors import UsageError, unknown_value
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
 from draftproof.replay.choosing import (
@@ -17,6 +19,7 @@ from draftproof.replay.choosing import (
     Choice,
     Limits,
     choose,
+    simple_candidates,
 )
 from draftproof.replay.costs import CostModel
 from draftproof.replay.crossfit import (
@@ -27,11 +30,12 @@ from draftproof.replay.crossfit import (
     folds,
     speedup_estimate,
 )
+from draftproof.replay.pricing import Widths, within_costs
 from draftproof.replay.recorded import Recording
+from draftproof.replay.trees import tree_paths
 from draftproof.replay.what_if import (
     SweepPoints,
     break_even_ratio,
-    simple_candidates,
     sweep_points,
 )
 from draftproof.shapes import KAryShape
@@ -73,7 +77,7 @@ class DomainAdvice:
         compared: The fastest setting of each drafter and kind.
         agreeing: Of `folds` parts, how many would have chosen the same setting without it.
         folds: Parts of the prompts.
-        default: The default tree with the first draft model.
+        default: The default tree with the first draft model; None where the costs do not reach it.
         single_loss: The share of the speed that is lost with the one setting that is the fastest
             over all domains.
         break_even: Cost ratio of draft and target from which speculation with the advised draft
@@ -93,7 +97,7 @@ class DomainAdvice:
     compared: tuple[Promise, ...]
     agreeing: int
     folds: int
-    default: Promise
+    default: Promise | None
     single_loss: Estimate
     break_even: float
     early_gain: Estimate | None
@@ -231,8 +235,6 @@ def _domain_advice(
         held_out.seconds, overall_held_out.seconds, sweep.workload.committed, domain, resampling
     )
     models = [drafter for drafter in drafters if drafter not in (LOOKUP, NONE)]
-    default = Candidate(draft=models[0], shape=DEFAULT.shape) if models else PLAIN
-    measured = sweep.measure([default])
     own = advised.candidate.draft
     draft = own if own in models else (models[0] if models else None)
     shown = [choice.candidate for choice in fit.chosen.values()]
@@ -246,19 +248,28 @@ def _domain_advice(
         compared=compared,
         agreeing=fit.agreeing,
         folds=min(len(sweep), 5),
-        default=_promise(
-            sweep,
-            Choice(kind="default", candidate=default, speedup=1.0),
-            HeldOut(measured.steps[0], measured.seconds[0], measured.draft_seconds[0]),
-            domain,
-            resampling,
-        ),
+        default=_default(sweep, models, domain, resampling),
         single_loss=_loss(loss),
         early_gain=_gain(sweep, fit, draft, CHAIN, EARLY, domain, resampling),
         entropy_gain=_gain(sweep, fit, draft, EARLY, EARLY_ENTROPY, domain, resampling),
         break_even=_break_even(sweep, fit, part, draft, limits, advised),
         points=points,
     )
+
+
+def _default(
+    sweep: Sweep, models: Sequence[str], domain: str, resampling: Resampling
+) -> Promise | None:
+    """The default tree, as far as the costs reach."""
+    candidate = Candidate(draft=models[0], shape=DEFAULT.shape) if models else PLAIN
+    widths = Widths.of_tree(tree_paths(candidate.shape) if models else ())
+    if not within_costs(widths, sweep.costs, models[0] if models else None):
+        return None
+    measured = sweep.measure([candidate])
+    choice = Choice(kind="default", candidate=candidate, speedup=1.0)
+    deepest = np.full(len(sweep), candidate.shape.deepest)
+    held_out = HeldOut(measured.steps[0], measured.seconds[0], measured.draft_seconds[0], deepest)
+    return _promise(sweep, choice, held_out, domain, resampling)
 
 
 def _unless_slower(
@@ -272,7 +283,7 @@ def _unless_slower(
     if promise.speedup.value > 1:
         return promise, held_out
     nothing = np.zeros(len(sweep))
-    plain = HeldOut(sweep.committed.astype(float), sweep.plain, nothing)
+    plain = HeldOut(sweep.committed.astype(float), sweep.plain, nothing, nothing)
     choice = Choice(kind=NONE, candidate=PLAIN, speedup=1.0)
     return _promise(sweep, choice, plain, stratum, resampling), plain
 
@@ -289,7 +300,8 @@ def _break_even(
     if draft is None:
         return float("nan")
     fitted = [held_out for (name, _), held_out in fit.held_out.items() if name == draft]
-    found = break_even_ratio(sweep, part, simple_candidates(draft, limits), fitted, draft)
+    simple = list(itertools.chain(*simple_candidates(sweep, draft, limits).values()))
+    found = break_even_ratio(sweep, part, simple, fitted, draft)
     measured = sweep.cost_ratio(draft)
     if advised.candidate == PLAIN:
         return min(found, measured)
@@ -320,7 +332,9 @@ def _promise(
     return Promise(
         candidate=choice.candidate,
         kind=choice.kind,
-        block_efficiency=efficiency_estimate(sweep.committed, held_out.steps, stratum, resampling),
+        block_efficiency=efficiency_estimate(
+            sweep.committed, held_out.steps, held_out.deepest.max(), stratum, resampling
+        ),
         speedup=speedup_estimate(
             sweep.plain, held_out.seconds, sweep.workload.committed, stratum, resampling
         ),
@@ -357,6 +371,7 @@ def _require_pairs(every: Mapping[str, np.ndarray]) -> None:
 
 def _check(recording: Recording, costs: CostModel, drafters: Sequence[str]) -> None:
     recording.require_cases()
+    require_domains(recording.domains)
     known = (*recording.info.drafts, LOOKUP, NONE)
     for drafter in drafters:
         if drafter not in known:

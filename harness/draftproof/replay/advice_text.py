@@ -9,7 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from draftproof.budget import FILTERS, Allotment, Budget, PromisedFigures
-from draftproof.replay.advice import Advice, DomainAdvice, Promise
+from draftproof.replay.advice import DEFAULT, Advice, DomainAdvice, Promise
 from draftproof.replay.candidates import LOOKUP, NONE, Candidate
 from draftproof.replay.servers import SERVER_OPTIONS
 from draftproof.shapes import ChainShape, StaticShape
@@ -67,7 +67,7 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
     blocks = [
         head,
         *notes,
-        *few_prompts(advice),
+        *advice_notes(advice),
         table,
         "Settings are chosen on all prompts; block efficiency and speedup are measured, by replay, "
         f"on prompts that had no part in the choice ({advice.domains[0].folds} folds). Intervals "
@@ -82,14 +82,19 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def few_prompts(advice: Advice) -> list[str]:
-    """Sentences on domains of which little was recorded."""
+def advice_notes(advice: Advice) -> list[str]:
+    """Sentences on what the advice lacks: prompts, or costs."""
     few = [f"{e.domain} ({e.prompts})" for e in advice.domains if e.prompts < _FEW_PROMPTS]
     lines = []
     if few:
         lines.append(
             f"Few prompts: {', '.join(few)}. A setting chosen on so few is another one in the next "
             "recording, and its interval may be missing; record 50 of each domain."
+        )
+    if any(each.default is None for each in advice.domains):
+        lines.append(
+            "The costs have no passes as wide as the default tree takes, so that it is not priced; "
+            f"give {DEFAULT.shape.most_nodes + 1} tokens of the target and 4 of the draft model."
         )
     if advice.left_out:
         lines.append(
@@ -118,7 +123,7 @@ def advice_cells(advice: Advice) -> tuple[list[str], list[list[str]]]:
             shown(each.advised.candidate) + (_AS_FOR_ALL if each.is_single else ""),
             interval(each.advised.block_efficiency),
             interval(each.advised.speedup),
-            interval(each.default.speedup),
+            "–" if each.default is None else interval(each.default.speedup),
             _percent(each.single_loss),
             _ratio(each.break_even),
         ]
@@ -226,6 +231,7 @@ def advice_budget(advice: Advice) -> Budget:
                 domain=each.domain,
                 block_efficiency=_ends(each.advised.block_efficiency),
                 speedup=_ends(each.advised.speedup),
+                off_policy=advice.recording.info.off_policy,
             )
             for each in advice.domains
         ),
@@ -264,7 +270,7 @@ def _domain_json(each: DomainAdvice) -> dict[str, Any]:
     return {
         "prompts": each.prompts,
         "advised": {**_promise_json(each.advised), "as_for_all": each.is_single},
-        "default": _promise_json(each.default),
+        "default": None if each.default is None else _promise_json(each.default),
         "compared": [_promise_json(promise) for promise in each.compared],
         "agreeing_folds": [each.agreeing, each.folds],
         "lost_with_one_setting": _estimate_json(each.single_loss),

@@ -11,6 +11,7 @@ Source:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -142,6 +143,38 @@ def moves(
     ]
     found.sort(key=lambda pair: -pair[0])
     return [_ordered(paths) for _, paths in found[:most]]
+
+
+def transplants(tree: Paths) -> list[Paths]:
+    """The trees in which two nodes of a level have each other's descendants.
+
+    All passes stay as wide as they were, so that only what is kept changes; moving one node at a
+    time would lead over trees that cost the same and keep less.
+
+    Args:
+        tree: With every node its parent and its elder siblings.
+
+    Example:
+        >>> transplants(((0,), (1,), (0, 0)))
+        [((0,), (1,), (1, 0))]
+    """
+    nodes = set(tree)
+    found = []
+    for first, second in itertools.combinations(_ordered(nodes), 2):
+        if len(first) != len(second):
+            continue
+        below, other = _below(nodes, first), _below(nodes, second)
+        if below or other:
+            moved = {second + path for path in below} | {first + path for path in other}
+            stay = nodes - {first + path for path in below} - {second + path for path in other}
+            found.append(_ordered(stay | moved))
+    return [each for each in found if each != tree]
+
+
+def _below(nodes: set[tuple[int, ...]], node: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The paths from a node to its descendants."""
+    length = len(node)
+    return {path[length:] for path in nodes if len(path) > length and path[:length] == node}
 
 
 def _removable(nodes: set[tuple[int, ...]]) -> Paths:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from draftproof.replay.adaptive import fit_keep
-from draftproof.replay.best_tree import best_trees, moves, neighbours
+from draftproof.replay.alignment import Alignment
+from draftproof.replay.best_tree import best_trees, moves, neighbours, transplants
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
 from draftproof.replay.matching import Paths
 from draftproof.replay.path_counts import PathCounts, count_paths
-from draftproof.replay.pricing import Widths, step_cost
-from draftproof.shapes import ChainShape, KAryShape, LookupShape, StaticShape
+from draftproof.replay.pricing import Widths, step_cost, within_costs
+from draftproof.replay.steps import step_roots
+from draftproof.replay.trees import tree_paths
+from draftproof.shapes import ChainShape, KAryShape, LookupShape, StaticShape, TreeShape
 
 CHAIN, K_ARY, TREE = "chain", "k-ary tree", "tree"
 EARLY, EARLY_ENTROPY = "early chain", "early chain, entropy"
 """Chains that end early: by the draft model's largest probability alone, and by its entropy too."""
 _PATHS, _SHORTLIST, _CLIMBS = 160, 24, 24
-_MOVES, _BEAM = 48, 3
+_MOVES, _BEAM, _ROUNDS = 48, 6, 4
 _LOOKUP_NGRAM = 3
 _GAINS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
 
@@ -73,8 +77,9 @@ def choose(
         if drafter == NONE:
             found[drafter, NONE] = Choice(kind=NONE, candidate=PLAIN, speedup=1.0)
             continue
-        for kind, candidates in _simple(drafter, limits):
-            found[drafter, kind] = _fastest(sweep, rows, kind, candidates)
+        for kind, candidates in _simple(sweep, drafter, limits).items():
+            if candidates:
+                found[drafter, kind] = _fastest(sweep, rows, kind, candidates)
         if drafter != LOOKUP and sweep.recording.info.rollout:
             for kind, with_entropy in ((EARLY, False), (EARLY_ENTROPY, True)):
                 candidates = _early(sweep, rows, drafter, limits, with_entropy=with_entropy)
@@ -84,18 +89,28 @@ def choose(
     return found
 
 
-def _simple(drafter: str, limits: Limits) -> Iterator[tuple[str, list[Candidate]]]:
-    """Settings of which all are tried."""
+def simple_candidates(sweep: Sweep, model: str, limits: Limits) -> dict[str, list[Candidate]]:
+    """Chains and k-ary trees of every size with a draft model, as far as the costs reach."""
     depths = range(1, limits.depth + 1)
-    if drafter == LOOKUP:
-        lookups = [LookupShape(length, _LOOKUP_NGRAM) for length in depths]
-        yield LOOKUP, [Candidate(draft=drafter, shape=shape) for shape in lookups]
-        return
-    yield CHAIN, [Candidate(draft=drafter, shape=ChainShape(depth)) for depth in depths]
+    chains = [ChainShape(depth) for depth in depths]
     k_ary = [KAryShape(depth, k) for depth in depths for k in range(2, limits.ranks + 1)]
-    fitting = [Candidate(draft=drafter, shape=s) for s in k_ary if s.most_nodes <= limits.nodes]
-    if fitting:
-        yield K_ARY, fitting
+    fitting = [shape for shape in k_ary if shape.most_nodes <= limits.nodes]
+    return {
+        kind: [
+            Candidate(draft=model, shape=shape)
+            for shape in shapes
+            if within_costs(Widths.of_tree(tree_paths(shape)), sweep.costs, model)
+        ]
+        for kind, shapes in ((CHAIN, chains), (K_ARY, fitting))
+    }
+
+
+def _simple(sweep: Sweep, drafter: str, limits: Limits) -> dict[str, list[Candidate]]:
+    """Settings of which all are tried, by kind."""
+    if drafter != LOOKUP:
+        return simple_candidates(sweep, drafter, limits)
+    lookups = [LookupShape(length, _LOOKUP_NGRAM) for length in range(1, limits.depth + 1)]
+    return {LOOKUP: [Candidate(draft=drafter, shape=shape) for shape in lookups]}
 
 
 def _early(
@@ -115,64 +130,90 @@ def _fastest(sweep: Sweep, rows: np.ndarray, kind: str, candidates: Sequence[Can
 
 
 def _best_tree(sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits, chain: Choice) -> Choice:
-    """The fastest static tree.
+    """The fastest static tree that is found.
 
-    For every depth and number of nodes there is a tree that keeps the most, if steps began
-    everywhere alike. The most promising of these, by that and by their costs, are replayed; the
-    fastest few are then improved, replayed each time, until none with a node more, less or
-    elsewhere is among the fastest few.
+    For every depth and number of nodes there is a tree that keeps the most after given roots. The
+    most promising of these, by that and by their costs, are replayed; the fastest few are then
+    improved, replayed each time, until none with a node more, less or elsewhere is among the
+    fastest few. At first steps are taken to begin everywhere alike. Where they truly begin depends
+    on the tree, so that it is done again after the roots of the fastest tree, until that stays.
     """
-    counts = _path_counts(sweep, rows, draft, limits)
-    shares = dict(zip(counts.paths, counts.shares.tolist(), strict=True))
-    promising = sorted(_promising(counts, sweep, draft, limits), key=lambda pair: -pair[0])
-    trees: list[Paths] = list(dict.fromkeys(tree for _, tree in promising[:_SHORTLIST]))
-    start = chain.candidate.shape
-    trees.append(tuple((0,) * depth for depth in range(1, start.deepest + 1)))
-
+    alignment = sweep.alignment(draft)
+    start = tree_paths(chain.candidate.shape)
     speedups: dict[Paths, float] = {}
     expanded: set[Paths] = set()
+    best: Paths = ()
+    weights = _everywhere(alignment, rows)
+    for _ in range(_ROUNDS):
+        counts = count_paths(
+            alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS
+        )
+        promising = sorted(_promising(counts, sweep, draft, limits), key=lambda pair: -pair[0])
+        trees = list(dict.fromkeys(tree for _, tree in promising[:_SHORTLIST]))
+        _climb(sweep, rows, draft, limits, [*trees, start], counts, speedups, expanded)
+        found = _fastest_few(speedups, 1)[0]
+        if found == best:
+            break
+        best = found
+        weights = step_roots(alignment, best, rows)
+    shape: TreeShape = StaticShape(best)
+    if shape.is_chain and not sweep.recording.info.temperature:
+        # At temperature 0 the two are the same, and a chain has the shorter name.
+        shape = ChainShape(shape.deepest)
+    candidate = Candidate(draft=draft, shape=shape)
+    return Choice(kind=TREE, candidate=candidate, speedup=speedups[best])
+
+
+def _climb(
+    sweep: Sweep,
+    rows: np.ndarray,
+    draft: str,
+    limits: Limits,
+    trees: list[Paths],
+    counts: PathCounts,
+    speedups: dict[Paths, float],
+    expanded: set[Paths],
+) -> None:
+    """Replay trees, and those around the fastest few of all, until these stay the fastest.
+
+    Mutates: `speedups`, of every tree that was replayed, and `expanded`, of those whose neighbours
+    were.
+    """
+    shares = dict(zip(counts.paths, counts.shares.tolist(), strict=True))
     for _ in range(_CLIMBS):
         new = [tree for tree in dict.fromkeys(trees) if tree not in speedups]
+        new = [t for t in new if within_costs(Widths.of_tree(t), sweep.costs, draft)]
         candidates = [Candidate(draft=draft, shape=StaticShape(tree)) for tree in new]
         if new:
             found = sweep.measure(candidates).speedups(sweep.plain, rows).tolist()
             speedups.update(zip(new, found, strict=True))
-        beam = sorted(speedups, key=lambda tree: (-speedups[tree], len(tree), tree))[:_BEAM]
-        open_trees = [tree for tree in beam if tree not in expanded]
+        open_trees = [tree for tree in _fastest_few(speedups, _BEAM) if tree not in expanded]
         if not open_trees:
-            break
+            return
         expanded.update(open_trees)
         trees = [each for tree in open_trees for each in _around(tree, shares, limits)]
-    best = Choice(
-        kind=TREE,
-        candidate=Candidate(draft=draft, shape=StaticShape(beam[0])),
-        speedup=speedups[beam[0]],
-    )
-    shape = best.candidate.shape
-    if shape.is_chain and not sweep.recording.info.temperature:
-        # At temperature 0 the two are the same, and a chain has the shorter name.
-        candidate = Candidate(draft=draft, shape=ChainShape(shape.deepest))
-        best = Choice(kind=TREE, candidate=candidate, speedup=best.speedup)
-    return best
+
+
+def _fastest_few(speedups: Mapping[Paths, float], few: int) -> list[Paths]:
+    """The fastest trees; of equal ones first the smaller."""
+    return heapq.nsmallest(few, speedups, key=lambda tree: (-speedups[tree], len(tree), tree))
 
 
 def _around(tree: Paths, shares: Mapping[tuple[int, ...], float], limits: Limits) -> list[Paths]:
-    """The trees with a node more, less or elsewhere."""
+    """The trees with a node more, less or elsewhere, or with the descendants of two exchanged."""
     ranks, depth = limits.ranks, limits.depth
-    around = neighbours(tree, ranks=ranks, depth=depth)
-    return [each for each in around if len(each) <= limits.nodes] + moves(
-        tree, shares, ranks=ranks, depth=depth, most=_MOVES
-    )
+    grown = neighbours(tree, ranks=ranks, depth=depth)
+    around = [each for each in grown if len(each) <= limits.nodes]
+    around += moves(tree, shares, ranks=ranks, depth=depth, most=_MOVES)
+    return around + transplants(tree)
 
 
-def _path_counts(sweep: Sweep, rows: np.ndarray, draft: str, limits: Limits) -> PathCounts:
-    """Paths as if steps began everywhere alike."""
-    alignment = sweep.alignment(draft)
+def _everywhere(alignment: Alignment, rows: np.ndarray) -> np.ndarray:
+    """``[cases, tokens]`` weights of roots: 1 wherever a step of some cases may begin."""
     cases, tokens = alignment.ranks.shape
     weights = np.zeros((cases, tokens))
-    is_root = np.less.outer(np.arange(tokens), alignment.committed - 1)
-    weights[rows] = is_root.T[rows]
-    return count_paths(alignment, weights, depth=limits.depth, ranks=limits.ranks, most=_PATHS)
+    weights[rows] = np.less.outer(np.arange(tokens), alignment.committed - 1).T[rows]
+    return weights
 
 
 def _promising(
@@ -184,5 +225,6 @@ def _promising(
     for depth in range(1, min(limits.depth, deepest) + 1):
         for tree, gain in best_trees(counts, depth=depth, most_nodes=limits.nodes):
             widths = Widths.of_tree(tree)
-            step = step_cost(widths, sweep.costs, draft, context)
-            yield (1 + gain) / float(step.target + step.draft), tree
+            if within_costs(widths, sweep.costs, draft):
+                step = step_cost(widths, sweep.costs, draft, context)
+                yield (1 + gain) / float(step.target + step.draft), tree

@@ -12,6 +12,7 @@ import numpy as np
 from draftproof.errors import UsageError
 from draftproof.replay.candidates import Candidate, Sweep
 from draftproof.replay.choosing import Choice
+from draftproof.shapes import ChainShape
 from draftproof.statistics.bootstrap import Estimate, RatioSums, stratified_estimates
 from draftproof.statistics.replicates import Replicates
 from draftproof.statistics.resampling import Resampling, resampled_totals
@@ -32,11 +33,13 @@ class HeldOut(NamedTuple):
         steps: Target forward passes after prefill.
         seconds: Prefill included.
         draft_seconds: Of these, the draft model's forward passes while decoding.
+        deepest: The most tokens that a step could keep.
     """
 
     steps: np.ndarray
     seconds: np.ndarray
     draft_seconds: np.ndarray
+    deepest: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +95,14 @@ def cross_fit(sweep: Sweep, part: np.ndarray, choose: Chooser) -> CrossFit:
     everything = np.arange(len(sweep))
     chosen = dict(choose(everything))
     best = fastest(chosen.values())
-    held_out = {key: HeldOut(*np.zeros((3, len(sweep)))) for key in chosen}
-    best_held_out = HeldOut(*np.zeros((3, len(sweep))))
+    held_out = {key: HeldOut(*np.zeros((4, len(sweep)))) for key in chosen}
+    best_held_out = HeldOut(*np.zeros((4, len(sweep))))
     agreeing = 0
     for fold in np.unique(part):
         rows = everything[part == fold]
         found = choose(everything[part != fold])
         fold_best = fastest(found.values())
-        agreeing += fold_best.candidate == best.candidate
+        agreeing += _alike(fold_best.candidate, best.candidate)
         for key, choice in found.items():
             _fill(held_out[key], sweep, rows, choice.candidate)
         _fill(best_held_out, sweep, rows, fold_best.candidate)
@@ -117,12 +120,24 @@ def fastest(choices: Iterable[Choice]) -> Choice:
     return max(choices, key=lambda each: (each.speedup, -each.candidate.shape.most_nodes))
 
 
+def _alike(first: Candidate, second: Candidate) -> bool:
+    """Whether two settings are one but for a chain's `keep`, which every prompt moves a little."""
+    one, other = (
+        ChainShape(each.shape.length, each.shape.stop_below, each.shape.gain_below)
+        if isinstance(each.shape, ChainShape)
+        else each.shape
+        for each in (first, second)
+    )
+    return first.draft == second.draft and one == other
+
+
 def _fill(into: HeldOut, sweep: Sweep, rows: np.ndarray, candidate: Candidate) -> None:
     """Mutates: `into`, at `rows`."""
     measured = sweep.measure([candidate])
     into.steps[rows] = measured.steps[0, rows]
     into.seconds[rows] = measured.seconds[0, rows]
     into.draft_seconds[rows] = measured.draft_seconds[0, rows]
+    into.deepest[rows] = candidate.shape.deepest
 
 
 def speedup_estimate(
@@ -146,7 +161,7 @@ def speedup_estimate(
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(np.divide(*sums.sum(axis=0)))
         draws = drawn[:, 0] / drawn[:, 1]
-    if np.allclose(plain, seconds, rtol=1e-12):
+    if np.allclose(plain, seconds, rtol=1e-12, atol=0):
         return Estimate(value=1.0, low=1.0, high=1.0, n=len(plain))
     return Replicates(
         value=value,
@@ -159,11 +174,11 @@ def speedup_estimate(
 
 
 def efficiency_estimate(
-    committed: np.ndarray, steps: np.ndarray, stratum: str, resampling: Resampling
+    committed: np.ndarray, steps: np.ndarray, deepest: float, stratum: str, resampling: Resampling
 ) -> Estimate:
-    """Committed tokens ÷ steps with an interval over prompts."""
+    """Committed tokens ÷ steps with an interval over prompts, at most the deepest draft and one."""
     sums = RatioSums(committed[:, None].astype(float), steps[:, None])
     found = stratified_estimates(
-        {stratum: sums}, ["no prompt has a step"], resampling, [(1.0, float("inf"))]
+        {stratum: sums}, ["no prompt has a step"], resampling, [(1.0, deepest + 1)]
     )
     return found.by_stratum[stratum][0]

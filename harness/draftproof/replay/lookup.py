@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from draftproof.continuation import continuation
+from draftproof.replay.alignment import rooms
 from draftproof.replay.recorded import RecordedCase, RecordingInfo
 from draftproof.replay.variable import VariableSums, walk
 
@@ -29,8 +30,9 @@ def replay_lookup(
     proposed, kept = [], []
     for case in cases:
         found, same = _proposals(case, ngram, longest)
-        room = info.max_lengths["target"] - len(case.prompt_token_ids) - np.arange(len(found)) - 1
-        limit = np.minimum(np.array(lengths)[:, None], np.maximum(room, 0))
+        prompt, target = np.array([len(case.prompt_token_ids)]), info.max_lengths["target"]
+        [room] = rooms(prompt, len(found), target, target)
+        limit = np.minimum(np.array(lengths)[:, None], room)
         proposed.append(np.minimum(found, limit))
         kept.append(np.minimum(same, limit))
     return walk(cases, proposed, kept, longest)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from draftproof.budget import require_domains
 from draftproof.config import RunConfig
 from draftproof.data.encoding import prompt_ids
 from draftproof.data.prompt import Prompt
@@ -122,6 +123,7 @@ def make_recording(
     names = list(texts) or list(prompts)
     if not names:
         raise UsageError(f"--prompts {config.prompts}: there is no prompt to record")
+    require_domains(texts[name][0] if name in texts else prompts[name].domain for name in names)
     info = RecordingInfo(
         models=models.descriptions,
         max_lengths={

@@ -14,7 +14,7 @@ from typing import Any
 
 from draftproof.data.json_lines import read_json_lines
 from draftproof.data.record import Row
-from draftproof.errors import DataError
+from draftproof.errors import DataError, printable
 from draftproof.models.loading import ModelPair
 from draftproof.replay.recorder import Trajectory
 
@@ -84,8 +84,8 @@ def read_texts(path: Path) -> list[OffPolicyText]:
     for index, (where, row) in enumerate(read_json_lines(path)):
         texts.append(
             OffPolicyText(
-                case_id=str(row.get("id", f"{path.stem}/{index}")),
-                domain=str(row.get("domain", "own")),
+                case_id=_text(where, "id", str(row.get("id", f"{path.stem}/{index}"))),
+                domain=_text(where, "domain", str(row.get("domain", "own"))),
                 prompt=_part(where, row, "prompt"),
                 output=_part(where, row, "output"),
                 source=where,
@@ -104,13 +104,30 @@ def off_policy_label(texts: Sequence[OffPolicyText] | None) -> str:
     """What a recording says of where its trajectories come from; empty for the target's own."""
     if texts is None:
         return ""
-    return f"off-policy: {len(texts)} texts of {Path(texts[0].source.partition(',')[0]).name}"
+    said = sum(1 for text in texts if text.output)
+    return f"off-policy: {said} texts of {Path(texts[0].source.partition(',')[0]).name}"
+
+
+def _text(where: str, name: str, text: str) -> str:
+    """A text that can be written and tokenized.
+
+    Raises:
+        DataError: It has half a surrogate pair, which JSON can spell and UTF-8 cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: '{name}' has half a character ({printable(repr(text[error.start]))}), as a "
+            "text that was cut in the middle has; leave it out, or give the whole text"
+        ) from error
+    return text
 
 
 def _part(where: str, row: Row, name: str) -> str | tuple[int, ...]:
     text, ids = row.get(name), row.get(f"{name}_token_ids")
     if isinstance(text, str) and ids is None:
-        return text
+        return _text(where, name, text)
     if text is None and isinstance(ids, list) and all(type(token) is int for token in ids):
         return tuple(ids)
     raise DataError(f"{where}: give '{name}' as a text, or '{name}_token_ids' as a list of ids")

@@ -61,6 +61,13 @@ class Widths:
         )
 
 
+def within_costs(widths: Widths, costs: CostModel, draft: str | None) -> bool:
+    """Whether there are costs of every pass of a step, the target's and the draft model's."""
+    if widths.nodes + 1 > costs.target.widths[-1]:
+        return False
+    return draft is None or max(widths.levels, default=0) <= costs.of_draft(draft).widths[-1]
+
+
 class StepCost(NamedTuple):
     """Milliseconds of one step.
 

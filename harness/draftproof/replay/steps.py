@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from draftproof.replay.alignment import align
+from draftproof.replay.alignment import Alignment, align
 from draftproof.replay.matching import Paths, accepted_lengths
 from draftproof.replay.recorded import RecordedCase, RecordingInfo
 from draftproof.replay.trees import make_table
@@ -90,6 +90,25 @@ def walk(lengths: Sequence[int] | np.ndarray, committed: int) -> Iterator[tuple[
         kept = int(lengths[root])
         yield root, kept, min(kept + 1, committed - 1 - root)
         root += kept + 1
+
+
+def step_roots(alignment: Alignment, paths: Paths, rows: np.ndarray) -> np.ndarray:
+    """Where the steps of some cases begin with a tree.
+
+    Args:
+        alignment: The cases.
+        paths: The tree.
+        rows: ``[n]`` indices of the cases that count.
+
+    Returns:
+        ``[cases, tokens]`` 1 at every root of theirs, else 0.
+    """
+    roots = np.zeros(alignment.ranks.shape)
+    lengths = accepted_lengths(alignment, make_table([paths]))[0]
+    for row in rows:
+        for root, _, _ in walk(lengths[row], int(alignment.committed[row])):
+            roots[row, root] = 1
+    return roots
 
 
 def _nodes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from draftproof.replay.candidates import Candidate, Sweep
-from draftproof.replay.choosing import Limits
+from draftproof.replay.choosing import Limits, simple_candidates
 from draftproof.replay.crossfit import HeldOut
-from draftproof.shapes import ChainShape, KAryShape, TreeShape
 
 _FACTORS = np.geomspace(1e-3, 1e4, 1401)
 
@@ -67,15 +67,6 @@ class SweepPoints:
         }
 
 
-def simple_candidates(model: str, limits: Limits) -> list[Candidate]:
-    """Chains and k-ary trees of every size with a draft model."""
-    depths = range(1, limits.depth + 1)
-    k_ary = [KAryShape(depth, k) for depth in depths for k in range(2, limits.ranks + 1)]
-    shapes: list[TreeShape] = [ChainShape(depth) for depth in depths]
-    shapes += [shape for shape in k_ary if shape.most_nodes <= limits.nodes]
-    return [Candidate(draft=model, shape=shape) for shape in shapes]
-
-
 def sweep_points(
     sweep: Sweep, models: Sequence[str], chosen: Sequence[Candidate], limits: Limits
 ) -> SweepPoints:
@@ -87,8 +78,9 @@ def sweep_points(
         chosen: Settings to look at besides.
         limits: What is looked at.
     """
-    simple = [each for model in models for each in simple_candidates(model, limits)]
-    candidates = tuple(dict.fromkeys([*simple, *chosen]))
+    simple = [simple_candidates(sweep, model, limits).values() for model in models]
+    every = itertools.chain(*itertools.chain(*simple), chosen)
+    candidates = tuple(dict.fromkeys(every))
     measured = sweep.measure(candidates)
     drafting = measured.draft_seconds.sum(axis=1)
     steps = measured.steps.sum(axis=1)

@@ -33,12 +33,15 @@ class JudgedPromise:
         figure: ``block_efficiency`` or ``speedup``.
         promised: With its interval.
         measured: Likewise.
+        off_policy: Where the texts came from that the promise follows from, if they were not the
+            target's own; else empty.
     """
 
     domain: str
     figure: str
     promised: Estimate
     measured: Estimate
+    off_policy: str = ""
 
     @property
     def difference(self) -> float:
@@ -75,6 +78,7 @@ def judged_promises(
             figure=figure,
             promised=_estimate(each, figure),
             measured=measured,
+            off_policy=each.off_policy,
         )
         for each in promises
         for figure, measured in (
@@ -114,6 +118,11 @@ def promise_lines(run: RunInfo, found: Sequence[JudgedPromise]) -> list[str]:
             f"the budget's speedups are promised for one prompt at a time, and this run decoded "
             f"{at_once} at once; leave --spec-batch out to judge them"
         )
+    lines.extend(
+        f"the budget's promise is {origin}: it was made for texts that are not the target's own, "
+        "so that what is measured here may differ"
+        for origin in dict.fromkeys(each.off_policy for each in found if each.off_policy)
+    )
     for worse, said in (
         (True, "the budget's promise was not kept"),
         (False, "the budget's promise was exceeded"),

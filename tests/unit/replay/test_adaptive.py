@@ -37,6 +37,23 @@ def test_the_chance_is_fitted(keep):
     assert fit_keep(sure_cases(keep), "draft", with_entropy=True) == pytest.approx(keep, abs=0.12)
 
 
+def test_only_tokens_that_steps_draft_are_fitted_to():
+    """Not the first of an output, nor those after its end."""
+    made = sure_cases((0.3, 0.8, 0.0), prompts=4)
+    moved = []
+    for each in made:
+        tokens = len(each.token_ids)
+        own = each.drafts["draft"]
+        rank = own.columns["rank"].copy()
+        rank[[0, *range(tokens - 9, tokens)]] = 5
+        draft = replace(own, columns={**own.columns, "rank": rank})
+        moved.append(replace(each, committed=tokens - 9, drafts={"draft": draft}))
+    shorter = [replace(each, committed=len(each.token_ids) - 9) for each in made]
+    fitted = fit_keep(shorter, "draft", with_entropy=True)
+    assert fit_keep(moved, "draft", with_entropy=True) == fitted
+    assert fit_keep(made, "draft", with_entropy=True) != fitted
+
+
 def test_without_the_entropy_its_coefficient_is_zero():
     assert fit_keep(sure_cases((0.3, 0.8, -0.5)), "draft", with_entropy=False)[2] == 0
 

@@ -15,10 +15,11 @@ from draftproof.replay.best_tree import neighbours
 from draftproof.replay.candidates import PLAIN, Candidate, Sweep
 from draftproof.replay.choosing import Choice, Limits, choose
 from draftproof.replay.costs import CostModel
-from draftproof.replay.crossfit import cross_fit, folds
-from draftproof.replay.notes import recording_notes
+from draftproof.replay.crossfit import cross_fit, folds, speedup_estimate
+from draftproof.replay.notes import near_ties, recording_notes
 from draftproof.replay.recorded import Recording
 from draftproof.shapes import ChainShape, KAryShape, StaticShape, parse_tree
+from draftproof.statistics.resampling import Resampling
 
 
 def test_a_sure_draft_is_given_a_long_chain_and_an_unsure_one_siblings():
@@ -36,6 +37,8 @@ def test_a_draft_that_is_never_right_is_left_out():
     assert domain.advised.candidate.draft == "none"
     assert domain.advised.speedup.value == 1
     assert domain.chain_length("draft") == 0
+    assert made.single_chains == {"draft": 0}
+    assert made.single.candidate == PLAIN
     assert domain.break_even < 0.1
     budget = advice_budget(made)
     assert budget.of("hard").draft == budget.of("anything").draft == "none"
@@ -75,6 +78,40 @@ def test_no_small_tree_is_faster_than_the_best_one(jump, chances):
     assert chosen.speedup == pytest.approx(fastest)
 
 
+def repeating(seed):
+    """Prompts of a few repeated runs of ranks, and costs that jump: what misleads a search most."""
+    generator = np.random.default_rng(seed)
+    runs = [generator.integers(0, 4, generator.integers(1, 5)).tolist() for _ in range(4)]
+    runs = [run + [9] * int(generator.random() < 0.4) for run in runs]
+    cases = []
+    for number in range(6):
+        ranks = [rank for _ in range(40) for rank in runs[generator.integers(4)]][:40]
+        cases.append(synthetic(ranks, domain="own", case_id=f"own/{number}"))
+
+    def widths(start, count=9):
+        jumps = generator.random(count - 1) < 0.4
+        grown = np.where(jumps, generator.exponential(start * 0.4, count - 1), 0.01)
+        return {str(n): v for n, v in enumerate(np.cumsum([start, *grown]).tolist(), start=1)}
+
+    cost = {"target": widths(20.0), "drafts": {"draft": widths(1.5)}}
+    return Recording(info=models(), cases=tuple(cases)), CostModel.from_json(cost, "c")
+
+
+def test_the_search_for_the_best_tree_seldom_misses_it():
+    """Of 40 recordings that were made to mislead it; never by a tenth."""
+    every = [Candidate(draft="draft", shape=StaticShape(tree)) for tree in small_trees(5)]
+    shares = []
+    for seed in range(40):
+        made, cost = repeating(seed)
+        sweep = Sweep(made, made.cases, cost)
+        fastest = sweep.measure(every).speedups(sweep.plain).max()
+        limits = Limits(nodes=5, depth=4, ranks=4)
+        chosen = choose(sweep, np.arange(len(sweep)), ["draft"], limits)["draft", "tree"]
+        shares.append(chosen.speedup / fastest)
+    assert min(shares) > 0.9
+    assert sum(share < 1 - 1e-9 for share in shares) <= 2
+
+
 def test_a_setting_of_its_own_must_be_faster_than_the_one_for_all_on_other_prompts():
     """Domains that are alike: what differs between them is what they were fitted to."""
     alike = dict.fromkeys(("a", "bb", "ccc", "dddd"), (0.5, 0.3, 0.2))
@@ -102,6 +139,131 @@ def test_a_domain_of_one_prompt_does_not_block_the_others():
     alone = replace(whole, cases=tuple(case for case in cases if case.domain == "lone"))
     with pytest.raises(UsageError, match="there is 1 prompt of lone; record at least 2"):
         advised(alone, costs(0.5))
+
+
+def test_every_other_domain_is_given_the_one_setting_for_all():
+    made = advised(recording({"hard": (0.05, 0.05, 0.9), "sure": (0.95, 0.02, 0.03)}), costs(0.2))
+    budget = advice_budget(made)
+    assert budget.otherwise.tree == made.single.candidate.shape
+    assert budget.otherwise.draft == "draft"
+    assert budget.of("hard") != budget.otherwise
+
+
+def test_a_single_setting_that_loses_on_other_prompts_is_no_speculation():
+    """One kind of prompt in each fold: what is chosen without a fold is wrong for it."""
+    cases = []
+    for number in range(12):
+        ranks = [0, 0, 0, 9] * 10 if number < 3 else [9] * 40
+        cases.append(synthetic(ranks, domain="own", case_id=f"own/{number}"))
+    made = advised(Recording(info=models(), cases=tuple(cases)), costs(3.0, target=10.0))
+    assert made.single.candidate == PLAIN
+    assert made.single.speedup.value == 1
+
+
+def early(confidence):
+    """Prompts whose draft model is sure exactly where its chains are kept, if it is confident."""
+    made = recording({"own": (0.5, 0.0, 0.5)})
+    cases = []
+    for case in made.cases:
+        own = case.drafts["draft"]
+        right = own.columns["rank"] == 0
+        sure = np.where(right, 0.5 + confidence, 0.5 - confidence)
+        tokens = len(right)
+        chain = np.tile(sure[:, None], (1, 4))
+        for ahead in range(1, 4):
+            chain[: tokens - ahead, ahead] = sure[ahead:]
+        drafts = {
+            "draft": replace(
+                own,
+                top={**own.top, "top_log_probability": np.tile(np.log(sure)[:, None], (1, 16))},
+                chain={"chain_probability": chain, "chain_entropy": np.ones((tokens, 4))},
+            )
+        }
+        cases.append(replace(case, drafts=drafts))
+    return Recording(info=replace(made.info, rollout=4), cases=tuple(cases))
+
+
+def test_chains_that_end_where_the_draft_is_unsure_gain_where_it_knows():
+    """What is gained is on the side of chains that end early, and entropy adds nothing here."""
+    [knowing] = advised(early(0.45), costs(1.0, slope=3.0)).domains
+    assert knowing.early_gain.value > 0.1
+    assert knowing.early_gain.low > 0
+    assert knowing.entropy_gain.value == pytest.approx(0, abs=0.02)
+    kinds = {each.kind: each for each in knowing.compared}
+    gain = kinds["early chain"].speedup.value / kinds["chain"].speedup.value - 1
+    assert knowing.early_gain.value == pytest.approx(gain)
+
+
+def test_folds_that_fit_other_coefficients_choose_the_same_chain():
+    [domain] = advised(early(0.45), costs(4.0)).domains
+    assert domain.advised.kind.startswith("early chain")
+    assert domain.agreeing > 0
+
+
+def test_costs_narrower_than_the_default_tree_leave_what_they_reach():
+    """Both models' passes: of the target over 6 tokens, of the draft model over 1."""
+    made = recording({"own": (0.5, 0.4, 0.1)})
+    narrow = {"target": {"1": 10, "6": 10}, "drafts": {"draft": {"1": 1}}}
+    advice = advised(made, CostModel.from_json(narrow, "c"))
+    [domain] = advice.domains
+    assert domain.default is None
+    text = terminal_advice(advice)
+    assert "no passes as wide as the default tree takes, so that it is not priced" in text
+    assert json.loads(json.dumps(advice_json(advice)))["domains"]["own"]["default"] is None
+    for candidate in (*(each.candidate for each in domain.compared), *domain.points.candidates):
+        paths = candidate.shape.paths if isinstance(candidate.shape, StaticShape) else ()
+        assert candidate.shape.most_nodes <= 5
+        assert sum(len(path) == 1 for path in {path[:-1] for path in paths}) <= 1
+    wide = {"target": {"1": 10, "6": 10}, "drafts": {"draft": {"1": 1, "9": 1}}}
+    [other] = advised(made, CostModel.from_json(wide, "c")).domains
+    assert any(each.kind == "k-ary tree" for each in other.compared)
+
+
+def test_block_efficiency_has_no_interval_beyond_what_is_possible():
+    """Three prompts, of very different lengths: a draft of one token keeps one at most."""
+    cases = [
+        synthetic([0, 9] * 20 if number else [0] * 6, domain="own", case_id=f"own/{number}")
+        for number in range(3)
+    ]
+    made = advised(Recording(info=models(), cases=tuple(cases)), costs(3.0))
+    for each in made.domains[0].compared:
+        assert not each.block_efficiency.high > each.candidate.shape.deepest + 1
+        assert not each.block_efficiency.low < 1
+
+
+def test_a_speedup_of_microseconds_is_a_speedup():
+    seconds = np.array([2e-9, 3e-9, 2e-9])
+    found = speedup_estimate(2 * seconds, seconds, np.array([9, 9, 9]), "own", Resampling())
+    assert found.value == pytest.approx(2)
+
+
+def test_a_domain_that_a_budget_cannot_name_is_refused_before_anything_is_chosen():
+    with pytest.raises(UsageError, match="a budget cannot name a domain"):
+        advised(recording({"*": (0.9, 0.05, 0.05)}), costs())
+
+
+def test_what_follows_from_other_texts_says_so_wherever_it_is_written():
+    label = "off-policy: 12 texts of log.jsonl"
+    made = advised(recording({"own": (0.9, 0.05, 0.05)}, off_policy=label), costs())
+    assert advice_json(made)["off_policy"] == label
+    budget = advice_budget(made).to_json()
+    assert budget["promises"]["own"]["off_policy"] == label
+    [promise] = Budget.from_json(budget, "b.json").promises
+    assert promise.off_policy == label
+    own = advised(recording({"own": (0.9, 0.05, 0.05)}), costs())
+    assert "off_policy" not in advice_budget(own).to_json()["promises"]["own"]
+
+
+def test_near_ties_are_of_tokens_that_trees_propose():
+    def with_margin(rank):
+        case = synthetic([0, rank, 0], case_id="a")
+        own = case.drafts["draft"]
+        margin = np.array([1.0, 1e-5, 1.0], "<f4")
+        made = replace(own, columns={**own.columns, "margin": margin})
+        return Recording(info=models(), cases=(replace(case, drafts={"draft": made}),))
+
+    assert near_ties(with_margin(3)) == 1
+    assert near_ties(with_margin(16)) == 0
 
 
 def test_few_prompts_are_said():

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import info_of, seeded_table, synthetic
+from recordings import SHAPES, info_of, seeded_table, synthetic
 
 from draftproof.errors import UsageError
 from draftproof.replay.alignment import align
-from draftproof.replay.best_tree import best_trees, neighbours
+from draftproof.replay.best_tree import best_trees, neighbours, transplants
 from draftproof.replay.matching import replay_trees
 from draftproof.replay.path_counts import count_paths
 from draftproof.replay.pricing import Widths
+from draftproof.replay.steps import step_roots
 from draftproof.replay.trees import tree_paths
 from draftproof.shapes import KAryShape, parse_tree
 
@@ -86,6 +87,46 @@ def test_shares_of_paths_are_counted(ranks):
     for path, share in zip(counts.paths, counts.shares, strict=True):
         after = [tuple(ranks[root + 1 : root + 1 + len(path)]) for root in range(len(ranks) - 1)]
         assert share == pytest.approx(after.count(path) / (len(ranks) - 1))
+
+
+def test_shares_end_where_a_context_does():
+    """After 4 prompt tokens the target has room for 3 more: two drafted from the first root."""
+    info = info_of(seeded_table(0, max_length=7), {"draft": seeded_table(1)})
+    alignment = align([synthetic([0] * 6)], "draft", info)
+    weights = np.zeros(alignment.ranks.shape)
+    weights[0, :3] = 1
+    counts = count_paths(alignment, weights, depth=4, ranks=2, most=100)
+    shares = dict(zip(counts.paths, counts.shares.tolist(), strict=True))
+    assert alignment.room[0, :3].tolist() == [2, 1, 0]
+    assert shares[(0,)] == pytest.approx(2 / 3)
+    assert shares[0, 0] == pytest.approx(1 / 3)
+    assert (0, 0, 0) not in shares
+
+
+@given(st.lists(st.integers(0, 3), min_size=6, max_size=20), SHAPES)
+@settings(max_examples=25)
+def test_roots_are_where_steps_begin(ranks, shape):
+    alignment = align([synthetic(ranks), synthetic(ranks[::-1])], "draft", INFO)
+    paths = tree_paths(shape)
+    roots = step_roots(alignment, paths, np.array([1]))
+    sums = replay_trees(alignment, [paths])
+    assert not roots[0].any()
+    assert roots[1].sum() == sums.steps[0, 1]
+    prompt = alignment.prompt_tokens[1]
+    assert (np.flatnonzero(roots[1]) + prompt).sum() == sums.root_positions[0, 1]
+
+
+def test_a_transplant_exchanges_what_two_nodes_of_a_level_have_below():
+    tree = parse_tree("static:[[0],[1],[0,0],[0,1],[0,1,0],[1,0]]").paths
+    found = transplants(tree)
+    assert len(set(found)) == len(found)
+    for other in found:
+        assert is_tree(other)
+        assert Widths.of_tree(other).nodes == 6
+        assert Widths.of_tree(other).levels == Widths.of_tree(tree).levels
+    exchanged = parse_tree("static:[[0],[1],[0,0],[1,0],[1,1],[1,1,0]]").paths
+    assert exchanged in found
+    assert transplants(((0,), (1,))) == []
 
 
 def test_neighbours_are_trees_of_one_node_more_or_less():

@@ -99,6 +99,16 @@ def test_a_step_is_priced_at_the_mean_context_of_its_prompt():
         assert found.draft_seconds[0, 0] * 1000 == pytest.approx(4)
 
 
+def test_plain_decoding_is_priced_in_the_middle_of_its_output():
+    """199 tokens at a context of 100 + 200 / 2 tokens, where a pass takes 15 ms."""
+    by_context = {"contexts": {"100": {"1": 10}, "300": {"1": 20}}}
+    made = costs(target=by_context)
+    workload = Workload(prompt_tokens=np.array([100]), committed=np.array([200]))
+    prompt = made.prompt(workload.prompt_tokens, None)[0]
+    [seconds] = workload.plain_seconds(made).tolist()
+    assert seconds * 1000 == pytest.approx(prompt + 199 * (15 + made.plain_ms))
+
+
 def test_dearer_draft_passes():
     assert costs().scaled(3).of_draft("small").of(1, 0) == 6
     assert costs().scaled(3).target.of(1, 0) == 20

@@ -8,7 +8,7 @@ from typing import Any
 
 from draftproof.files import write_text
 from draftproof.replay.advice import Advice, DomainAdvice
-from draftproof.replay.advice_text import advice_cells, few_prompts, interval, shown
+from draftproof.replay.advice_text import advice_cells, advice_notes, interval, shown
 from draftproof.replay.notes import recording_notes
 from draftproof.report.page.document import script_json
 from draftproof.report.page.templates import asset, render
@@ -41,7 +41,7 @@ def sweep_html(advice: Advice) -> str:
         target=target,
         run_line=f"{len(advice.recording.cases)} prompts · temperature {info.temperature:g} · "
         f"costs: {advice.costs.device}",
-        notes=[*recording_notes(advice.recording), *few_prompts(advice)],
+        notes=[*recording_notes(advice.recording), *advice_notes(advice)],
         heads=[head.replace("\n", " ") for head in heads],
         rows=rows,
         single=f"{shown(advice.single.candidate)}, speedup {interval(advice.single.speedup)}",
