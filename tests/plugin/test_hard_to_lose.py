@@ -7,6 +7,7 @@ import pytest
 from plugin_sources import SUITE
 
 from draftproof.report import load_run
+from draftproof.report.reading import JOURNAL_FILE
 
 RERUNS = """
 import pytest
@@ -161,6 +162,19 @@ def test_a_word_that_is_no_text_loses_no_report(pytester, pair, where):
         saved = load_run(pytester.path / "reports" / "latest")
         assert saved.complete
         assert "--spec-name=caf" in " ".join(saved.run.command)
+
+
+def test_a_run_that_has_nothing_left_to_do_knows_the_models(run, pytester):
+    """Stopped after its last case: what goes on loads no model, and finishes the report."""
+    stopped = SUITE + "\n\ndef test_stop():\n    raise KeyboardInterrupt\n"
+    pytester.makepyfile(test_letters=stopped)
+    run("--report", "--report-dir=out")
+    known = load_run(pytester.path / "out").run.models
+    assert set(known) == {"target", "draft", "engine"}
+    pytester.makepyfile(test_letters=SUITE)
+    run("--report", "--report-dir=out", "--spec-resume")
+    assert not (pytester.path / "out" / JOURNAL_FILE).exists()
+    assert load_run(pytester.path / "out").run.models == known
 
 
 def test_a_run_that_goes_on_knows_the_models_before_its_first_case(run, pytester):

@@ -52,6 +52,20 @@ def test_transformers(seed, shape, prompt, tokens):
     assert_equal_to_a_live_run(prompt, target, draft, shape, tokens, 4)
 
 
+@given(SEEDS, SHAPES, st.sets(st.integers(0, 9), min_size=1), st.integers(1, 4))
+@settings(max_examples=30)
+def test_some_positions_alone_are_as_among_all(seed, shape, positions, roots):
+    """Whatever the blocks: with several of them, or none, in a block, and blocks before them."""
+    target, draft, law = seeded_table(seed), seeded_table(100 + seed), TokenLaw(GREEDY, 2)
+    output, _, _ = live([1, 2], target, draft, shape, Stopping(max_new_tokens=10))
+    words = [1, 2], output.token_ids, target, draft, tree_paths(shape), law
+    every = probe(*words)
+    some = probe(*words, at=sorted(positions), roots=roots)
+    kept = np.isin(every["step"], sorted(positions))
+    for name in NODE_COLUMNS:
+        np.testing.assert_allclose(some[name], every[name][kept], rtol=1e-6, err_msg=name)
+
+
 def test_every_position_is_probed_once():
     target, draft = seeded_table(1), seeded_table(2)
     law = TokenLaw(GREEDY, 2)
