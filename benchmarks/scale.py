@@ -41,16 +41,18 @@ STEPS, PROMPT_TOKENS, VOCABULARY = 18, 100, 32_000
 RATES = {"code": 0.54, "math": 0.52, "logic": 0.53, "chat": 0.57}
 
 
-def synthetic_case(index: int, domain: str, generator: np.random.Generator) -> CaseRecord:
+def synthetic_case(
+    index: int, domain: str, generator: np.random.Generator, steps_a_case: int = STEPS
+) -> CaseRecord:
     """A case whose columns keep every identity of a greedy run with the study's trees."""
     level = np.clip(RATES[domain] + generator.normal(0, 0.06), 0.05, 0.95)
-    alpha = generator.beta(2 * level, 2 * (1 - level), (STEPS, 14)).astype(np.float32)
-    q = generator.uniform(0.05, 0.5, (STEPS, 14)).astype(np.float32)
-    siblings = (alpha * q).reshape(STEPS, 7, 2).sum(axis=2)
-    overlap = siblings + generator.random((STEPS, 7)) * (1 - siblings)
-    kept, reached = np.zeros((STEPS, 14), bool), np.zeros((STEPS, 14), bool)
+    alpha = generator.beta(2 * level, 2 * (1 - level), (steps_a_case, 14)).astype(np.float32)
+    q = generator.uniform(0.05, 0.5, (steps_a_case, 14)).astype(np.float32)
+    siblings = (alpha * q).reshape(steps_a_case, 7, 2).sum(axis=2)
+    overlap = siblings + generator.random((steps_a_case, 7)) * (1 - siblings)
+    kept, reached = np.zeros((steps_a_case, 14), bool), np.zeros((steps_a_case, 14), bool)
     reached[:, :2] = True
-    alive = np.full(STEPS, -1)
+    alive = np.full(steps_a_case, -1)
     for first in (0, 2, 6):
         on = np.flatnonzero(alive >= -1)
         base = np.where(first, 2 + 2 * alive[on], 0)
@@ -66,28 +68,28 @@ def synthetic_case(index: int, domain: str, generator: np.random.Generator) -> C
     committed = accepted + 1
     roots = PROMPT_TOKENS + np.append(0, np.cumsum(committed)[:-1])
     output = generator.integers(0, VOCABULARY, 1 + int(committed.sum()))
-    tokens = generator.integers(0, VOCABULARY, (STEPS, 14))
+    tokens = generator.integers(0, VOCABULARY, (steps_a_case, 14))
     position = roots[:, None] + DEPTHS
     tokens = np.where(kept, output[np.minimum(position - PROMPT_TOKENS, len(output) - 1)], tokens)
-    rank = np.where(kept, 0, generator.integers(1, 50, (STEPS, 14)))
+    rank = np.where(kept, 0, generator.integers(1, 50, (steps_a_case, 14)))
     steps = {
-        "step": np.arange(STEPS),
-        "nodes": np.full(STEPS, 14),
-        "depth": np.full(STEPS, 3),
+        "step": np.arange(steps_a_case),
+        "nodes": np.full(steps_a_case, 14),
+        "depth": np.full(steps_a_case, 3),
         "accepted_length": accepted,
         "committed_tokens": committed,
         "root_position": roots,
-        "draft_seconds": np.full(STEPS, 0.002),
-        "verify_seconds": np.full(STEPS, 0.004),
+        "draft_seconds": np.full(steps_a_case, 0.002),
+        "verify_seconds": np.full(steps_a_case, 0.004),
     }
-    each = (STEPS, 14)
+    each = (steps_a_case, 14)
     entropy = generator.gamma(1.5, 1 + 0.5 * (1 - alpha)).astype(np.float32)
     nodes = {
-        "step": np.repeat(np.arange(STEPS), 14),
-        "node": np.tile(np.arange(14), STEPS),
-        "parent": np.tile(PARENTS, STEPS),
-        "depth": np.tile(DEPTHS, STEPS),
-        "sibling_rank": np.tile(RANKS, STEPS),
+        "step": np.repeat(np.arange(steps_a_case), 14),
+        "node": np.tile(np.arange(14), steps_a_case),
+        "parent": np.tile(PARENTS, steps_a_case),
+        "depth": np.tile(DEPTHS, steps_a_case),
+        "sibling_rank": np.tile(RANKS, steps_a_case),
         "position": position,
         "token_id": tokens,
         "target_probability": alpha * q,
@@ -97,7 +99,7 @@ def synthetic_case(index: int, domain: str, generator: np.random.Generator) -> C
         "target_entropy": generator.gamma(1.5, 1, each),
         "draft_entropy": entropy,
         "target_rank": rank,
-        "draft_rank": np.tile(RANKS, (STEPS, 1)),
+        "draft_rank": np.tile(RANKS, (steps_a_case, 1)),
         "reached": reached,
         "accepted": kept,
     }
@@ -112,7 +114,7 @@ def synthetic_case(index: int, domain: str, generator: np.random.Generator) -> C
         speculative=DecodedOutput(
             token_ids=ids,
             stop_reason="length",
-            seconds=STEPS * 0.008 * generator.lognormal(0, 0.05),
+            seconds=steps_a_case * 0.008 * generator.lognormal(0, 0.05),
         ),
         steps={name: np.asarray(steps[name], kind).ravel() for name, kind in STEP_COLUMNS.items()},
         nodes={name: np.asarray(nodes[name], kind).ravel() for name, kind in NODE_COLUMNS.items()},
@@ -120,20 +122,26 @@ def synthetic_case(index: int, domain: str, generator: np.random.Generator) -> C
     )
 
 
-def make(directory: Path, nodes: int) -> None:
-    """Write a synthetic run of about so many nodes; memory does not grow with them."""
-    prompts = max(len(RATES), nodes // (STEPS * 14))
+def make(directory: Path, nodes: int, *, steps: int = STEPS) -> None:
+    """Write a synthetic run of about so many nodes; memory does not grow with them.
+
+    Args:
+        directory: Its folder.
+        nodes: In all.
+        steps: Of each case.
+    """
+    prompts = max(len(RATES), nodes // (steps * 14))
     directory.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     with (
         (directory / CASES_FILE).open("wb") as cases,
-        (directory / STEPS_FILE).open("wb") as steps,
-        (directory / NODES_FILE).open("wb") as rows,
-        TraceWriter(cases, steps, rows) as writer,
+        (directory / STEPS_FILE).open("wb") as rows,
+        (directory / NODES_FILE).open("wb") as node_rows,
+        TraceWriter(cases, rows, node_rows) as writer,
     ):
         for index in range(prompts):
             # Domains take turns, as cases of parallel workers end: no id order on disk.
-            writer.append(synthetic_case(index, list(RATES)[index % 4], generator))
+            writer.append(synthetic_case(index, list(RATES)[index % 4], generator, steps))
     run = RunInfo(
         name=f"synthetic-{prompts}",
         started="2026-01-01T00:00:00+00:00",
@@ -143,7 +151,7 @@ def make(directory: Path, nodes: int) -> None:
     )
     described = {"schema_version": SCHEMA_VERSION, "complete": True, **run.to_json()}
     write_text(directory / "run.json", strict_json(described))
-    print(f"{directory}: {prompts:,} prompts, {prompts * STEPS * 14:,} nodes")
+    print(f"{directory}: {prompts:,} prompts, {prompts * steps * 14:,} nodes")
 
 
 def measured(command: str, directory: Path) -> tuple[float, float, float]:
