@@ -8,8 +8,9 @@ from checkpoints import save_checkpoint
 from plugin_sources import SUITE
 
 from draftproof.cli.main import main
-from draftproof.journal import _summed, read_journal
+from draftproof.journal import read_journal
 from draftproof.report import load_run
+from draftproof.summed_lines import summed
 
 INTERRUPTED = (
     SUITE
@@ -44,7 +45,7 @@ def rewrite(journal, pattern, replacement):
     for line in journal.read_text().splitlines():
         values = {name: value for name, value in json.loads(line).items() if name != "crc32"}
         text = json.dumps(values, separators=(",", ":"))
-        written.append(_summed(re.sub(pattern, replacement, text)))
+        written.append(summed(re.sub(pattern, replacement, text)))
     journal.write_text("".join(f"{line}\n" for line in written))
 
 
