@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,17 @@ WORKERS = "workers"
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a number; absent ones are left out."""
-    found = {"python": platform.python_version()}
+    return dict(_versions())
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Read once a process: the metadata of each package is a file to parse."""
+    found = [("python", platform.python_version())]
     for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            found.append((package, metadata.version(package)))
+    return tuple(found)
 
 
 def hardware() -> dict[str, Any]:
