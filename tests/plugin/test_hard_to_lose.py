@@ -90,7 +90,8 @@ def test_a_report_that_came_meanwhile_is_not_overwritten_either(run, pytester):
     """Another run finishes there after this one was configured, and before its first case."""
     run("--report", "--report-dir=other", "--spec-tree=3x2").assert_outcomes(passed=3)
     pytester.makeconftest(
-        "import shutil\ndef pytest_collection_finish():\n    shutil.copytree('other', 'out')\n"
+        "import shutil\ndef pytest_collection_finish():\n"
+        "    shutil.copytree('other', 'out', dirs_exist_ok=True)\n"
     )
     result = run("--report", "--report-dir=out", "--spec-tree=chain:2")
     assert result.ret != 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from draftproof.errors import UsageError
 from draftproof.replay.costs import COSTS_FILE
 from draftproof.replay.storage import bytes_a_token
 from draftproof.report.files import require_folder
+from draftproof.report.folder_lock import FolderLock
 from draftproof.trace import Verdict
 
 WITHOUT_MODEL = ("lookup", "none")
@@ -113,6 +115,13 @@ def record(arguments: argparse.Namespace) -> str:
     if arguments.source is not None and arguments.texts is not None:
         raise UsageError("--from and --texts both say where outputs come from; give one of them")
     require_folder(arguments.out, "--out")
+    with closing(FolderLock(arguments.out, "--out")) as lock:
+        if lock.note:
+            say(lock.note)
+        return _recorded(arguments, drafts)
+
+
+def _recorded(arguments: argparse.Namespace, drafts: tuple[str, ...]) -> str:
     config, outputs = _settings(arguments)
 
     from draftproof.replay.making import RecordingPlan, load_models, make_recording
