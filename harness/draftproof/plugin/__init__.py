@@ -87,6 +87,14 @@ def pytest_collection_modifyitems(
     return None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if RUN_CONFIG in session.config.stash and not session.config.option.collectonly:
+        from draftproof.plugin.supervising import supervise
+
+        supervise(session.config, session)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
