@@ -15,7 +15,7 @@ SOURCES = ROOT / "harness"
 PACKAGE = SOURCES / "draftproof"
 
 LAYERS = (
-    {"errors", "paths", "files", "summed_lines"},
+    {"errors", "paths", "files", "folder_lock", "summed_lines"},
     {"laws", "prompt_sources", "choices"},
     {"shapes"},
     {"budget"},

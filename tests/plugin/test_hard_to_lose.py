@@ -91,7 +91,8 @@ def test_a_report_that_came_meanwhile_is_not_overwritten_either(run, pytester):
     """Another run finishes there after this one was configured, and before its first case."""
     run("--report", "--report-dir=other", "--spec-tree=3x2").assert_outcomes(passed=3)
     pytester.makeconftest(
-        "import shutil\ndef pytest_collection_finish():\n    shutil.copytree('other', 'out')\n"
+        "import shutil\ndef pytest_collection_finish():\n"
+        "    shutil.copytree('other', 'out', dirs_exist_ok=True)\n"
     )
     result = run("--report", "--report-dir=out", "--spec-tree=chain:2")
     assert result.ret != 0
@@ -191,3 +192,42 @@ def test_a_run_that_goes_on_knows_the_models_before_its_first_case(run, pytester
     pytester.makepyfile(test_letters=stop.replace("letters/1", "letters/0"))
     run("--report", "--report-dir=out", "--spec-resume")
     assert load_run(pytester.path / "out").run.models == known
+
+
+FAILS = FLAKY.replace(
+    'if request.request_id == "letters/1" and "once" not in self.failed:\n'
+    '            self.failed.add("once")',
+    'if request.request_id == "letters/1" and os.path.exists("fails"):',
+)
+
+
+def test_a_case_that_ended_in_an_error_is_measured_again_when_the_run_goes_on(run, pytester):
+    pytester.makepyfile(fails_engine=FAILS)
+    (pytester.path / "fails").touch()
+    words = ("--report", "--report-dir=out", "--spec-engine=fails_engine:Flaky")
+    run(*words, "-k", "letters/0 or letters/1").assert_outcomes(passed=1, failed=1, deselected=1)
+    assert cases_of(pytester.path / "out")[1]["letters/1"] == "error"
+    (pytester.path / "fails").unlink()
+    run(*words, "--spec-resume").assert_outcomes(passed=3)
+    complete, cases = cases_of(pytester.path / "out")
+    assert complete
+    assert "error" not in cases.values()
+
+
+def test_a_run_whose_page_cannot_be_written_has_not_passed(run, pytester):
+    (pytester.path / "out" / "report.html" / "mine").mkdir(parents=True)
+    result = run("--report", "--report-dir=out")
+    result.assert_outcomes(passed=3)
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["*report.html*"])
+    assert load_run(pytester.path / "out").complete
+
+
+@pytest.mark.parametrize(("limit", "may"), [(50, True), (51, True), (None, True), (49, False)])
+def test_a_run_goes_on_with_as_many_prompts_or_more(limit, may):
+    from draftproof.config import RunConfig
+    from draftproof.plugin.resuming import _goes_on
+
+    before = RunConfig(limit=50)
+    run = {"fingerprint": before.fingerprint(), "config": before.to_json()}
+    assert _goes_on(RunConfig(limit=limit), run) is may

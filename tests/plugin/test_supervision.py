@@ -204,6 +204,36 @@ def test_an_engine_that_ends_the_process_leaves_an_unfinished_run(pytester, pair
         assert [case.case_id for case in saved.cases] == ["letters/0"]
 
 
+PARTS = """
+import os, pytest
+from draftproof.acceptance import GreedyRule
+
+
+class Exits(GreedyRule):
+    def accept(self, draft, target, randomness):
+        os._exit(0)
+
+
+@pytest.fixture(scope="session")
+def acceptance_rule():
+    return Exits()
+"""
+
+
+def test_a_suite_without_an_option_is_supervised_once_it_is_collected(pytester, start):
+    pytester.makepyfile(test_letters=SUITE)
+    pytester.makeconftest(PARTS)
+    code, text = ended(start())
+    assert code == 3, text
+    assert "ended itself before their end, with exit code 0" in text
+    assert text.count("test session starts") == 1
+    pytester.makeconftest("")
+    code, text = ended(start())
+    assert code == 0, text
+    assert text.count("3 passed") == 1
+    assert ended(start("--collect-only"))[0] == 0
+
+
 def test_options_in_a_file_are_options(pytester, pair, start):
     pytester.makepyfile(engines=DIES, test_letters=SUITE)
     words = [*pair, "--spec-max-new-tokens=8", "--spec-engine=engines:Dies", "--report"]

@@ -224,6 +224,23 @@ def test_a_killed_run_is_read_from_its_journal(tmp_path, make_cases, run_info, s
     assert [case.case_id for case in load_run(tmp_path).cases] == [c.case_id for c in cases[:-1]]
 
 
+def test_a_killed_run_of_the_same_settings_is_not_hidden_by_an_earlier_report(
+    tmp_path, make_cases, run_info
+):
+    """It began at another time; only the journal of the report's own run is left aside."""
+    cases = make_cases()
+    write_report(tmp_path, run_info, cases)
+    later = replace(run_info, started="2031-01-01T00:00:00+00:00")
+    with Journal(tmp_path / JOURNAL_FILE, later.to_json()) as journal:
+        journal.append(cases[0])
+    saved = load_run(tmp_path)
+    assert (saved.run.started, saved.complete, len(saved.cases)) == (later.started, False, 1)
+    (tmp_path / JOURNAL_FILE).unlink()
+    with Journal(tmp_path / JOURNAL_FILE, run_info.to_json()) as journal:
+        journal.append(cases[0])
+    assert load_run(tmp_path).complete
+
+
 @pytest.mark.parametrize("missing", FILES)
 def test_a_report_killed_while_being_written_is_read_from_its_journal(
     tmp_path, make_cases, run_info, missing

@@ -253,3 +253,37 @@ def test_no_number_that_json_lacks_is_written(tmp_path, field):
             journal.append(odd)
         journal.append(record())
     assert len(read_journal(path).cases) == 1
+
+
+@pytest.mark.parametrize("content", ["mine, without a line's end", '{"kind":"another journal"'])
+def test_a_file_of_somebody_elses_is_not_overwritten(tmp_path, content):
+    """Though it has no whole line, as a journal that was killed at its beginning has none."""
+    path = tmp_path / "journal.jsonl"
+    path.write_text(content)
+    assert was_begun(path)
+    with pytest.raises(TraceError):
+        Journal(path, RUN)
+    assert path.read_text() == content
+
+
+def test_the_header_of_a_run_that_grew_is_checked_too(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, RUN) as journal:
+        journal.append(record())
+    with Journal(path, {"fingerprint": "def", "limit": 50}, grown_from="abc"):
+        pass
+    assert read_journal(path).run["limit"] == 50
+    path.write_text(path.read_text().replace('"limit":50', '"limit":70'))
+    with pytest.raises(TraceError, match="line 3 is not what was written: its checksum differs"):
+        read_journal(path)
+
+
+def test_every_line_is_on_the_disk_before_the_next(tmp_path, monkeypatch):
+    """What the system has written is not lost with its power."""
+    path, synced = tmp_path / "journal.jsonl", []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.stat().st_size))
+    with Journal(path, RUN) as journal:
+        for number in range(2):
+            journal.append(record(f"code/{number}"))
+            assert synced[-1] == path.stat().st_size
+    assert len(set(synced)) == 3

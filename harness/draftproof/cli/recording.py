@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from draftproof.config import BUILTIN, RunConfig
 from draftproof.data import Prompt
 from draftproof.errors import UsageError
 from draftproof.files import require_folder
+from draftproof.folder_lock import FolderLock
 from draftproof.replay.costs import COSTS_FILE
 from draftproof.replay.storage import bytes_a_token
 from draftproof.trace import Verdict
@@ -113,6 +115,13 @@ def record(arguments: argparse.Namespace) -> str:
     if arguments.source is not None and arguments.texts is not None:
         raise UsageError("--from and --texts both say where outputs come from; give one of them")
     require_folder(arguments.out, "--out")
+    with closing(FolderLock(arguments.out, "--out")) as lock:
+        if lock.note:
+            say(lock.note)
+        return _recorded(arguments, drafts)
+
+
+def _recorded(arguments: argparse.Namespace, drafts: tuple[str, ...]) -> str:
     config, outputs, taken = _settings(arguments)
 
     from draftproof.replay.making import RecordingPlan, load_models, make_recording

@@ -71,11 +71,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize_cases(metafunc)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if RUN_CONFIG in config.stash:
-        from draftproof.plugin.session import check_prompts
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before anything is deselected, and after
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    if RUN_CONFIG not in config.stash:
+        return (yield)
+    from draftproof.plugin.session import check_prompts
+    from draftproof.plugin.wholeness import expected_cases, note_collected
 
-        check_prompts(config, items)
+    check_prompts(config, items)
+    expected = expected_cases(config, items)
+    yield
+    note_collected(config, expected, items)
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if RUN_CONFIG in session.config.stash and not session.config.option.collectonly:
+        from draftproof.plugin.supervising import supervise
+
+        supervise(session.config, session)
 
 
 @pytest.hookimpl(wrapper=True)

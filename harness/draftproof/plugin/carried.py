@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from draftproof.errors import USAGE_EXIT_CODE
+from draftproof.plugin.guest import is_worker
 from draftproof.plugin.state import FATAL, RECORD
+from draftproof.plugin.wholeness import COLLECTED, Collected
 
 _RECORD_ATTRIBUTE = "draftproof"
 """A test report's attribute that carries the record from a worker to the controller."""
 _BEGUN_ATTRIBUTE = "draftproof_begun"
 """Likewise of which case it is, should the worker not live to tell its record."""
+_COLLECTED_ATTRIBUTE = "draftproof_collected"
+"""Likewise of what a worker collected, on the first report of it."""
 _FATAL_ATTRIBUTE = "draftproof_fatal"
 """Likewise of the reason why no case can be measured."""
 
@@ -26,6 +30,11 @@ def attach_record(item: pytest.Item, report: pytest.TestReport) -> pytest.TestRe
         setattr(report, _BEGUN_ATTRIBUTE, (prompt.prompt_id, prompt.domain))
     if report.when == "call" and RECORD in item.stash:
         setattr(report, _RECORD_ATTRIBUTE, item.stash[RECORD])
+    if is_worker(item.config) and COLLECTED in item.config.stash:
+        collected = item.config.stash[COLLECTED]
+        del item.config.stash[COLLECTED]
+        told = [list(collected.expected), list(collected.deselected)]
+        setattr(report, _COLLECTED_ATTRIBUTE, told)
     if FATAL in item.stash:
         setattr(report, _FATAL_ATTRIBUTE, item.stash[FATAL])
     return report
@@ -45,6 +54,12 @@ def begun_case(report: pytest.TestReport) -> tuple[str, str] | None:
     """The id and the domain of the case that a test is about to measure."""
     found = getattr(report, _BEGUN_ATTRIBUTE, None)
     return None if found is None else (found[0], found[1])
+
+
+def attached_collected(report: pytest.TestReport) -> Collected | None:
+    """What the worker that a report comes from collected, on its first report."""
+    told = getattr(report, _COLLECTED_ATTRIBUTE, None)
+    return None if told is None else Collected(*map(tuple, told))
 
 
 def attached_record(report: pytest.TestReport) -> dict[str, Any] | None:

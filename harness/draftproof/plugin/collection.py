@@ -17,6 +17,7 @@ from draftproof.errors import DraftproofError, UsageError
 from draftproof.plugin.handing_over import handed_over
 from draftproof.plugin.options import given
 from draftproof.plugin.state import LOADER, OWN_PROMPTS, PROBLEM, PROMPTS, RUN_CONFIG
+from draftproof.plugin.wholeness import note_given
 from draftproof.prompt_sources import parse_columns
 
 
@@ -33,6 +34,7 @@ def parametrize_cases(metafunc: pytest.Metafunc) -> None:
         # Not an empty list, of which pytest would make a skipped test.
         metafunc.parametrize("case", [None], ids=["no prompts"], indirect=True)
         return
+    note_given(metafunc, prompts)
     metafunc.parametrize(
         "case", prompts, ids=[prompt.prompt_id for prompt in prompts], indirect=True
     )

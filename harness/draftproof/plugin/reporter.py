@@ -14,6 +14,7 @@ import pytest
 from draftproof.config import BUILTIN, RunConfig
 from draftproof.environment import WORKERS, hardware, versions
 from draftproof.errors import (
+    UNFINISHED_EXIT_CODE,
     USAGE_EXIT_CODE,
     DraftproofError,
     TraceError,
@@ -22,7 +23,7 @@ from draftproof.errors import (
     printable,
 )
 from draftproof.journal import Journal, was_begun
-from draftproof.plugin.carried import attached_record, begun_case
+from draftproof.plugin.carried import attached_collected, attached_record, begun_case
 from draftproof.plugin.collection import described_prompts
 from draftproof.plugin.gating import SessionGate, gate_options
 from draftproof.plugin.guest import worker_count
@@ -32,6 +33,7 @@ from draftproof.plugin.progress import PROGRESS, Progress, ShowsProgress
 from draftproof.plugin.refusing import usage_errors
 from draftproof.plugin.resuming import Unfinished, require_own_report
 from draftproof.plugin.server_watching import started_watch
+from draftproof.plugin.wholeness import COLLECTED, Wholeness
 from draftproof.report import (
     JOURNAL_FILE,
     PAGE_FILE,
@@ -97,14 +99,22 @@ class RunReporter:
         self._server_counters: dict[str, Any] | None = None
         self._gate_problem = ""
         self._begun: dict[str, tuple[str, str]] = {}
-        self._has_lost = False
+        self._wholeness = Wholeness()
+        self._lacks: list[str] = []
         self._taken: dict[str, bytes] = {}
+
+    @property
+    def directory(self) -> Path:
+        """Where the report goes."""
+        return self._directory
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._watch = started_watch(self._settings, session)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.total = len(session.items)
+        if COLLECTED in self._config.stash:
+            self._wholeness.add_collected(self._config.stash[COLLECTED])
         if self._earlier is not None:
             with usage_errors():
                 self._earlier.require_same_prompts(self._config)
@@ -124,8 +134,13 @@ class RunReporter:
     def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
         self._progress.total = len(ids)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._wholeness.add_uncollected(report)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._note_crash(report)
+        if (collected := attached_collected(report)) is not None:
+            self._wholeness.add_collected(collected)
+        self._note_phase(report)
         attached = attached_record(report)
         if attached is None:
             return
@@ -151,7 +166,10 @@ class RunReporter:
             self._journal.close()
         if self._watch is not None:
             self._server_counters = {**self._watch.stop(), "resumed": len(self._resumed)}
-        if not self._cases or self._problem:
+        if self._problem:
+            return
+        self._look_for_lacks(session)
+        if not self._cases:
             return
         self._judge(session)
         whole, what = self._is_whole(session), "The report"
@@ -167,7 +185,7 @@ class RunReporter:
             what = f"The report is whole, in {_shown(self._directory)}. What goes with it"
             if given(self._config, "report_dir") is None:
                 point_latest(self._directory.parent, self._directory)
-            if self._gate is not None and self._is_whole(session):
+            if self._gate is not None and whole:
                 self._compare(session, self._gate)
         except (DraftproofError, OSError, ValueError, RecursionError, MemoryError) as error:
             journal = self._directory / JOURNAL_FILE
@@ -183,6 +201,7 @@ class RunReporter:
             return
         if self._report is None:
             terminalreporter.write_line("Nothing was measured: no test ran a case to its end.")
+            self._print_gate(terminalreporter)
             return
         for line in printable(self._report.terminal_text).splitlines():
             terminalreporter.write_line(line)
@@ -192,6 +211,8 @@ class RunReporter:
         terminalreporter.write_line(self._report.problem or page)
         if not self._report.problem and given(self._config, "spec_open"):
             terminalreporter.write_line(open_page(self._directory / PAGE_FILE))
+        for line in self._lacks:
+            terminalreporter.write_line(printable(f"Not whole: {line}"))
         if (self._directory / JOURNAL_FILE).exists():
             terminalreporter.write_line(
                 "The run is unfinished; go on with the same options, "
@@ -206,10 +227,15 @@ class RunReporter:
                 gate.add_to_history(self._report)
         except (UsageError, TraceError) as error:
             self._gate_problem, code = str(error), USAGE_EXIT_CODE
-        add_properties(self._config, gate_properties(gate.comparison, self._gate_problem))
-        add_gates(self._config, gate.comparison, self._gate_problem)
+        self._tell_gate()
         if session.exitstatus == pytest.ExitCode.OK and code:
             session.exitstatus = code
+
+    def _tell_gate(self) -> None:
+        """Add what the gates say, or why they say nothing, to the file of --junitxml."""
+        comparison = None if self._gate is None else self._gate.comparison
+        add_properties(self._config, gate_properties(comparison, self._gate_problem))
+        add_gates(self._config, comparison, self._gate_problem)
 
     def _print_gate(self, terminalreporter: pytest.TerminalReporter) -> None:
         from draftproof.report.comparison_text import terminal_comparison
@@ -218,7 +244,7 @@ class RunReporter:
         if gate is None:
             return
         if self._gate_problem:
-            terminalreporter.write_line(f"ERROR: {self._gate_problem}", red=True)
+            terminalreporter.write_line(printable(f"ERROR: {self._gate_problem}"), red=True)
         if gate.comparison is not None:
             terminalreporter.section("draftproof: gate")
             for line in printable(terminal_comparison(gate.comparison)).splitlines():
@@ -274,19 +300,21 @@ class RunReporter:
             )
         self._journal.append(record)
 
-    def _note_crash(self, report: pytest.TestReport) -> None:
-        """A case whose worker died with it ends in an error, and no replacement tries it again."""
+    def _note_phase(self, report: pytest.TestReport) -> None:
+        """Note which cases begin, and how they end.
+
+        One whose worker died with it ends in an error, and no replacement tries it again.
+        """
         if (begun := begun_case(report)) is not None:
             self._begun[report.nodeid] = begun
-        elif report.when == "teardown":
-            self._begun.pop(report.nodeid, None)
-        elif report.when == _CRASHED:
-            if report.nodeid not in self._begun:
-                self._has_lost = True
-                return
-            case_id, domain = self._begun.pop(report.nodeid)
-            if case_id in self._taken:
-                return  # measured, before its process died
+        if report.nodeid not in self._begun:
+            return
+        case_id, domain = self._begun[report.nodeid]
+        if report.when != _CRASHED:
+            self._wholeness.add_phase(case_id, report)
+        if report.when in ("teardown", _CRASHED):
+            del self._begun[report.nodeid]
+        if report.when == _CRASHED and case_id not in self._taken:
             self._add(
                 CaseRecord(
                     case_id=case_id,
@@ -315,6 +343,22 @@ class RunReporter:
         if rejects(found.verdict) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _look_for_lacks(self, session: pytest.Session) -> None:
+        """Say which cases have not been measured, and fail a session that would pass without."""
+        option = self._config.option
+        if option.collectonly or getattr(option, "setuponly", False):
+            return
+        self._lacks = self._wholeness.problems(self._cases)
+        if self._lacks and self._gate is not None and self._wholeness.expects_any:
+            self._gate_problem = (
+                "the run is not whole, so that no gate was judged and no baseline was saved: "
+                + "; ".join(self._lacks)
+            )
+            self._tell_gate()
+        is_cut_short = self._gate_problem or self._wholeness.is_cut_short(self._cases)
+        if is_cut_short and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = UNFINISHED_EXIT_CODE
+
     def _check_models(self) -> None:
         """End the session where the models that were loaded are not the baseline's."""
         if self._gate is None:
@@ -330,8 +374,7 @@ class RunReporter:
             pytest.ExitCode.INTERNAL_ERROR,
             pytest.ExitCode.USAGE_ERROR,
         )
-        stopped = session.shouldstop or session.shouldfail or self._has_lost
-        return not (interrupted or stopped)
+        return not (interrupted or self._lacks)
 
     def _run_info(self) -> RunInfo:
         workers, words = worker_count(self._config), self._config.invocation_params.args

@@ -15,7 +15,7 @@ from draftproof.errors import TraceError, UsageError
 from draftproof.journal import read_journal, was_begun
 from draftproof.plugin.collection import described_prompts, sampled_prompts
 from draftproof.plugin.options import given
-from draftproof.report import JOURNAL_FILE, require_folder
+from draftproof.report import JOURNAL_FILE
 from draftproof.report.reading import RUN_FILE
 from draftproof.trace import CaseRecord
 
@@ -82,8 +82,6 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
             this version cannot add to.
     """
     folder = given(config, "report_dir")
-    if folder is not None and not hasattr(config, "workerinput"):
-        require_folder(Path(folder))
     resume = given(config, "spec_resume")
     if folder is None:
         if resume:

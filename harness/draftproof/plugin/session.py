@@ -44,11 +44,11 @@ def configure(config: pytest.Config) -> None:
         if not is_worker(config):
             note_end(config)
         config.stash[RUN_CONFIG] = settings
-        _configure_report(config, settings)
+        notes = _configure_report(config, settings)
         if AGAINST in config.stash:
             _check_engine(config.stash[AGAINST])
         check_executor(config, settings)
-        config.stash[NOTES] = option_notes(config, settings)
+        config.stash[NOTES] = (*notes, *option_notes(config, settings))
     if is_worker(config):
         _share_threads(worker_count(config))
         _share_gpus(worker_count(config), settings)
@@ -156,7 +156,8 @@ def _check_batch(config: pytest.Config, settings: RunConfig) -> None:
         )
 
 
-def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
+def _configure_report(config: pytest.Config, settings: RunConfig) -> list[str]:
+    """Make ready for the report, where one is asked for; returns notes for the session's head."""
     from draftproof.plugin.gating import against_settings, gate_options
 
     against = against_settings(config, settings)
@@ -164,15 +165,39 @@ def _configure_report(config: pytest.Config, settings: RunConfig) -> None:
         config.stash[AGAINST] = against
     if not given(config, "report"):
         gate_options(config, settings)
-        return
+        return []
     from draftproof.plugin.reporter import make_reporter
     from draftproof.plugin.resuming import unfinished
 
+    folder = given(config, "report_dir")
+    notes = [] if folder is None else _lock(config, Path(folder))
     earlier = unfinished(config, settings)
     config.stash[FINISHED] = {} if earlier is None else dict(earlier.cases)
     if not is_worker(config):
         reporter = make_reporter(config, settings, earlier)
         config.pluginmanager.register(reporter, REPORTER)
+        if folder is None:
+            notes = _lock(config, reporter.directory)
+    return notes
+
+
+def _lock(config: pytest.Config, folder: Path) -> list[str]:
+    """Keep other runs out of a report folder while this one lasts, and say where that cannot be.
+
+    Raises:
+        UsageError: Another run is going on there, or no report can be written there.
+    """
+    from draftproof.folder_lock import FolderLock
+    from draftproof.report import require_folder
+
+    if is_worker(config):
+        return []  # it belongs to the run of its controller, which has the lock
+    require_folder(folder)
+    if config.option.help or config.option.collectonly:
+        return []
+    lock = FolderLock(folder.absolute())  # an engine may go elsewhere
+    config.add_cleanup(lock.close)
+    return [lock.note] if lock.note else []
 
 
 def _print(config: pytest.Config, lines: Iterable[str]) -> None:

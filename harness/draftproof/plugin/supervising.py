@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from draftproof.plugin.guest import is_worker
 from draftproof.plugin.options import given
 from draftproof.supervision import SayEnd, end_file, supervised
 
+_NAME = "draftproof-supervised"
 _NO_SESSION = frozenset({"--version", "-V"})
 
 
@@ -18,11 +20,12 @@ class SaysEnd:
 
     Args:
         say: Told the exit code.
+        session: Where it has started already.
     """
 
-    def __init__(self, say: SayEnd) -> None:
+    def __init__(self, say: SayEnd, session: pytest.Session | None = None) -> None:
         self._say = say
-        self._session: pytest.Session | None = None
+        self._session = session
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._session = session
@@ -33,22 +36,32 @@ class SaysEnd:
         self._say(0 if self._session is None else int(self._session.exitstatus))
 
 
-def supervise(early_config: pytest.Config) -> None:
+def supervise(config: pytest.Config, session: pytest.Session | None = None) -> None:
     """Go on in a process of its own where this one was started to run tests, and for nothing else.
 
-    Called before anything is loaded: no ``conftest.py``, no model, no thread.
+    Called before anything is loaded, no ``conftest.py``, no model, no thread; where no option says
+    that the session is about draftproof, once a suite was collected.
 
     Args:
-        early_config: Before it is complete.
+        config: Perhaps before it is complete.
+        session: Where it has started already.
     """
-    typed = early_config.invocation_params
+    if config.pluginmanager.has_plugin(_NAME) or is_worker(config) or _has_device():
+        return
+    typed = config.invocation_params
     words = [str(word) for word in typed.args]
     # Else a program called pytest, or this is a worker of pytest-xdist.
     is_started_for_it = not typed.plugins and sys.argv[1:] == words
     if is_started_for_it and not _NO_SESSION.intersection(words):
         say = supervised("the tests")
         if say is not None:
-            early_config.pluginmanager.register(SaysEnd(say), "draftproof-supervised")
+            config.pluginmanager.register(SaysEnd(say, session), _NAME)
+
+
+def _has_device() -> bool:
+    """Whether a library has taken hold of a GPU, which no process that is forked can use."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def note_end(config: pytest.Config) -> None:

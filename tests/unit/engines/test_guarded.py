@@ -404,9 +404,27 @@ def test_a_thread_that_is_left_behind_cannot_take_all_memory(ask, monkeypatch):
 
 def test_an_engine_that_does_not_close_fails_nothing(monkeypatch):
     monkeypatch.setattr("draftproof.engines.guarded._ASIDE_SECONDS", 0.05)
-    engine = Scripted(returning(GOOD))
-    engine.close = lambda: threading.Event().wait(2)
+    engine, may_end, ended = Scripted(returning(GOOD)), threading.Event(), []
+    engine.close = lambda: ended.append(may_end.wait(10))
     GuardedEngine(engine, timeout=5).close()
+    assert not ended, "it was waited for"
+    may_end.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_an_engine_that_does_not_describe_itself_cannot_take_all_memory_either(monkeypatch):
+    monkeypatch.setattr("draftproof.engines.guarded._ASIDE_SECONDS", 0.05)
+    before, may_end = resource.getrlimit(resource.RLIMIT_DATA), threading.Event()
+    engine = Scripted(returning(GOOD))
+    engine.describe = lambda: may_end.wait(10) and {}
+    assert "did not describe itself" in GuardedEngine(engine, timeout=5).describe()["problem"]
+    held = resource.getrlimit(resource.RLIMIT_DATA)
+    may_end.set()
+    until = time.monotonic() + 10
+    while resource.getrlimit(resource.RLIMIT_DATA) != before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert held[0] != before[0]
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 TOLD = {
