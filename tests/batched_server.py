@@ -92,6 +92,7 @@ class BatchedServer:
         swaps: Whether the answers of a batch's first two requests are exchanged when they end.
         pieces: From the ids of an output to the pieces in which they are streamed.
         by_piece: Whether a stop string is looked for in single pieces of a streamed answer.
+        moment: Seconds for which a batch waits for further requests.
         moves: Whether the answers of other rows are exchanged where one of a batch is cancelled.
     """
 
@@ -105,7 +106,9 @@ class BatchedServer:
         pieces=None,
         moves=False,
         by_piece=False,
+        moment=MOMENT,
     ):
+        self.moment = moment
         self.pair, self.asked, self.swaps = pair, asked, swaps
         self.moves, self.by_piece, self.cancelled = moves, by_piece, 0
         self.pieces = pieces or (lambda ids: [ids[i : i + 2] for i in range(0, len(ids), 2)])
@@ -158,7 +161,7 @@ class BatchedServer:
 
     def serve(self):
         while (first := self.waiting.get()) is not None:
-            time.sleep(MOMENT)
+            time.sleep(self.moment)
             batch = [first]
             while not self.waiting.empty() and len(batch) < ROWS:
                 batch.append(self.waiting.get())
@@ -171,7 +174,7 @@ class BatchedServer:
     def decode(self, greedy, rows):
         requests = self.asked([request for request, _ in rows])
         try:
-            answers = dict(self.decoding[greedy].speculate(requests, len(rows)))
+            answers = self.answers(greedy, requests)
         except Exception as error:
             for _, future in rows:
                 future.set_exception(error)
@@ -188,6 +191,9 @@ class BatchedServer:
         turned = [*stay[1:], *stay[:1]] if self.moves and any(gone) else stay
         for row, other in zip(stay, turned, strict=True):
             rows[row][1].set_result(answers[other])
+
+    def answers(self, greedy, requests):
+        return dict(self.decoding[greedy].speculate(requests, len(requests)))
 
     def completion(self, body, generation):
         ids, counts = list(generation.token_ids), generation.counts
@@ -231,9 +237,9 @@ class BatchedServer:
 
 
 @contextmanager
-def batched(pair, **faults):
+def batched(pair, *, kind=BatchedServer, **faults):
     """The server and its address, while the block lasts."""
-    server = BatchedServer(pair, **faults)
+    server = kind(pair, **faults)
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, server))
     http.daemon_threads = True
     thread = threading.Thread(target=http.serve_forever, args=(0.01,))

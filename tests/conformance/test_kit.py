@@ -327,6 +327,8 @@ def test_what_an_engine_cannot_tell_is_not_available(subject):
         "law of the output under filters",
         "ends above temperature 0",
         "alone and in a crowd",
+        "extras with and without speculation",
+        "settings of one request in a crowd",
         "streamed and whole answers",
     }
     assert found(subject, "greedy output", "TellsNothing").finding.status is Status.PASSED

@@ -26,14 +26,15 @@ class CrowdLaw:
         self._subject = subject
         self._rule = str(engine.describe().get("rule", ""))
         self._rounding = engine_rounding(engine, subject.config)
-        self._unknown = judged_by_plain(engine)
+        self._engine = engine
+        self._unknown: tuple[str, ...] = ()
         self._trial = Trial(subject.config.law_alpha or 1e-4)
         self._wrong = ""
         self.tokens = 0
 
     def add(self, asked: Request, generation: Generation, kind: str) -> None:
         """An answer that was given in a crowd of some kind."""
-        if asked.sampling.greedy or self._unknown:
+        if asked.sampling.greedy or self._is_unknown(asked):
             return
         vocabulary_size = self._subject.pair.target.vocabulary_size
         try:
@@ -46,7 +47,7 @@ class CrowdLaw:
 
     def add_alone(self, asked: Request, generation: Generation) -> None:
         """An answer that was given alone."""
-        if not self._unknown:
+        if not self._is_unknown(asked):
             self._trial.add_control(self._evidence(asked, generation))
 
     @property
@@ -63,7 +64,7 @@ class CrowdLaw:
     @property
     def lines(self) -> list[str]:
         """What was compared above temperature 0, or why nothing was."""
-        if self._unknown:
+        if self._unknown and not self.tokens:
             names = ", ".join(self._unknown)
             return [f"above temperature 0 not available: the judge does not apply {names}"]
         if self._trial.verdict is LawVerdict.SETTINGS:
@@ -75,6 +76,12 @@ class CrowdLaw:
             "above temperature 0, where the engine has no seeds, the law of what is drawn in "
             f"crowds was tested on {self.tokens:,} tokens"
         ]
+
+    def _is_unknown(self, asked: Request) -> bool:
+        """Whether a request asks for what the judge does not apply."""
+        unknown = judged_by_plain(self._engine, asked)
+        self._unknown = self._unknown or unknown
+        return bool(unknown)
 
     def _evidence(self, asked: Request, generation: Generation) -> Evidence:
         pair = self._subject.pair

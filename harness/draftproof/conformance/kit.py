@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from draftproof.conformance import (
+    constraint_checks,
     crowd_checks,
+    crowded_constraints,
     edge_draws,
     exact_checks,
     history_checks,
@@ -59,6 +61,8 @@ CHECKS: dict[str, Check] = {
     "independent draws": independence.independent_tokens,
     "ends above temperature 0": sampled_checks.sampled_ends,
     "alone and in a crowd": crowd_checks.alone_and_crowded,
+    "extras with and without speculation": constraint_checks.same_constraints,
+    "settings of one request in a crowd": crowded_constraints.crowded_constraints,
     "cancelled requests": history_checks.cancelled_requests,
     "streamed and whole answers": crowd_checks.streamed_and_whole,
     "nothing left of earlier requests": request_checks.earlier_requests,

@@ -295,6 +295,7 @@ def require_same_answer(
     when: tuple[str, str],
     meaning: str,
     where: str = "",
+    places: int | None = None,
 ) -> None:
     """Hold an answer to an earlier one of the same request, by its tokens and what was counted.
 
@@ -310,13 +311,14 @@ def require_same_answer(
         when: On what occasion each was answered, for messages.
         meaning: What other counts say.
         where: In what surroundings, added to the request's name.
+        places: That were examined; every token for None.
     """
     name = f"{asked.request_id} at temperature {asked.sampling.temperature:g}{where}"
     tally.numerical += is_rounding(subject, engine, asked, first, second)
     tally.require(
         is_same(subject, engine, asked, first, second),
         f"{name}: its output is another one than {when[0]}: {parting(first, second)}",
-        places=len(first.token_ids),
+        places=len(first.token_ids) if places is None else places,
     )
     before, after = first.counts, second.counts
     if before is not None and after is not None and first.token_ids == second.token_ids:

@@ -135,6 +135,7 @@ class Subject:
         stop_token_ids: frozenset[int] | None = None,
         stop_strings: tuple[str, ...] = (),
         seed: int | None = None,
+        extras: str | None = None,
     ) -> Request:
         """A request for a prompt or for token ids; what is not given is as in the settings."""
         if isinstance(prompt, Prompt):
@@ -155,6 +156,7 @@ class Subject:
                 decode=self.pair.decode,
             ),
             seed=self.config.seed if seed is None else seed,
+            extras=extras,
         )
 
     def plain(self, request: Request) -> Generation | None:
@@ -212,7 +214,7 @@ class Subject:
                     f"speculation, with the same tokens so far, after {len(generation.token_ids)}",
                 )
         margin = max((fork.margin for fork in found.forks), default=0.0)
-        advice = plain_advice(engine) or rounding_advice(engine, self.config, margin)
+        advice = plain_advice(engine, request) or rounding_advice(engine, self.config, margin)
         message = explain(found, generation.token_ids, self.pair.decode, advice=advice)
         if found.verdict is Verdict.ALGORITHMIC and alone is not Verdict.ALGORITHMIC:
             message = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from draftproof.config import RunConfig
+from draftproof.engines.extra_body import beyond_judge, extras_of
 from draftproof.engines.protocol import Capability, Engine, Generation, Request
 from draftproof.lossless.certificate import TIE_TOLERANCE, Certificate, certify
 from draftproof.models.loading import ModelPair
@@ -40,7 +41,7 @@ def certified(
         widths=widths(generation, config),
         plain=plain,
         plain_decides=plain_decides(engine),
-        plain_alone=bool(judged_by_plain(engine)),
+        plain_alone=bool(judged_by_plain(engine, request)),
         tie_tolerance=config.tie_tolerance,
         engine_rounding=engine_rounding(engine, config),
     )
@@ -54,19 +55,25 @@ def plain_decides(engine: Engine) -> bool:
     )
 
 
-def judged_by_plain(engine: Engine) -> tuple[str, ...]:
+def judged_by_plain(engine: Engine, request: Request | None = None) -> tuple[str, ...]:
     """What an engine is asked for that no judge applies, such as a grammar, by its names.
 
-    It says so of itself (``judged_by_plain`` in what it describes). Its own plain decoding of the
-    same requests is then the only reference.
+    It says so of itself (``judged_by_plain`` in what it describes), unless a request has extras of
+    its own. Its own plain decoding of the same requests is then the only reference.
+
+    Args:
+        engine: What is asked.
+        request: What it is asked for; None for any that has no extras of its own.
     """
+    if request is not None and request.extras is not None:
+        return beyond_judge(extras_of(request, {}))
     told = engine.describe().get("judged_by_plain")
     return tuple(map(str, told)) if isinstance(told, list | tuple) else ()
 
 
-def plain_advice(engine: Engine) -> str:
+def plain_advice(engine: Engine, request: Request) -> str:
     """What 'the target' is where an engine's plain decoding is the only reference; else empty."""
-    unknown = judged_by_plain(engine)
+    unknown = judged_by_plain(engine, request)
     if not unknown:
         return ""
     return (

@@ -42,6 +42,11 @@ class Answer:
     server_seconds: ServerSeconds | None = None
 
 
+def nothing_to_try(token_ids: Sequence[int]) -> Mapping[str, Mapping[str, Any]]:
+    """The extras of a server of which none are known."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """A kind of server.
@@ -60,6 +65,8 @@ class Dialect:
         in_chat: What is added to the body of a chat completion.
         renders: Whether it renders chat templates without decoding, as llama.cpp's server does.
         tells_text_alone: Whether its answers hold no ids, and no texts of single tokens.
+        extras_to_try: From tokens that are common in its outputs to what may be added to a body so
+            that they become rarer, by name.
     """
 
     path: str
@@ -74,3 +81,4 @@ class Dialect:
     in_chat: Mapping[str, Any] = field(default_factory=dict)
     renders: bool = False
     tells_text_alone: bool = False
+    extras_to_try: Callable[[Sequence[int]], Mapping[str, Mapping[str, Any]]] = nothing_to_try

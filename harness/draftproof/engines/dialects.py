@@ -12,6 +12,7 @@ from typing import Any
 
 from draftproof.engines.completions import ask_completion, read_completion
 from draftproof.engines.dialect import Dialect
+from draftproof.engines.extra_body import llama_server_bias, penalties_and_bias, sglang_penalties
 from draftproof.engines.llama_server import ask_llama_server, read_llama_server
 from draftproof.engines.lm_studio import ask_lm_studio
 from draftproof.engines.mlx_lm import ask_mlx_lm
@@ -87,6 +88,7 @@ _BARE = frozenset({Capability.SAMPLING, Capability.SEEDS, Capability.LOG_PROBABI
 
 DIALECTS: Mapping[str, Dialect] = {
     "vllm": Dialect(
+        extras_to_try=penalties_and_bias,
         path="/v1/completions",
         chat_path="/v1/chat/completions",
         capabilities=_FULL | {Capability.SEEDS},
@@ -96,6 +98,7 @@ DIALECTS: Mapping[str, Dialect] = {
         joined=vllm_joined,
     ),
     "vllm-logprobs": Dialect(
+        extras_to_try=penalties_and_bias,
         path="/v1/completions",
         chat_path="/v1/chat/completions",
         capabilities=_FULL | {Capability.SEEDS, Capability.LOG_PROBABILITIES},
@@ -105,6 +108,7 @@ DIALECTS: Mapping[str, Dialect] = {
         joined=vllm_joined,
     ),
     "llama-server": Dialect(
+        extras_to_try=llama_server_bias,
         path="/completion",
         renders=True,
         capabilities=_FULL - {Capability.MIN_NEW_TOKENS, Capability.STOP_TOKENS}
@@ -115,6 +119,7 @@ DIALECTS: Mapping[str, Dialect] = {
         brought=llama_server_brought,
     ),
     "sglang": Dialect(
+        extras_to_try=sglang_penalties,
         path="/generate",
         capabilities=_FULL - {Capability.STOP_TOKENS} | {Capability.COUNTS},
         ask=ask_sglang,
@@ -123,6 +128,7 @@ DIALECTS: Mapping[str, Dialect] = {
         brought=sglang_brought,
     ),
     "sglang-openai": Dialect(
+        extras_to_try=penalties_and_bias,
         path="/v1/completions",
         chat_path="/v1/chat/completions",
         in_chat={"return_meta_info": True},
@@ -133,6 +139,7 @@ DIALECTS: Mapping[str, Dialect] = {
         joined=vllm_joined,
     ),
     "tensorrt-llm": Dialect(
+        extras_to_try=penalties_and_bias,
         path="/v1/completions",
         capabilities=_FULL - {Capability.STOP_STRINGS} | {Capability.SEEDS},
         ask=ask_tensorrt_llm,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from draftproof.engines.protocol import Request
 from draftproof.errors import UsageError
 
 HARMLESS = frozenset(
@@ -21,6 +22,10 @@ RENDERED = frozenset({"chat_template_kwargs", "tools"})
 """Keys that chat templates are given, and nothing else; the judge renders with them, too."""
 
 _OPTION = "--spec-engine-option"
+_PENALTY = 2.0
+"""The largest that OpenAI's protocol allows."""
+_BAN = -100.0
+"""A bias that leaves nothing of a token's probability."""
 
 
 def read_extra_body(given: str | None, name: str = "extra_body") -> dict[str, Any]:
@@ -79,6 +84,46 @@ def with_extras(
                 "judge knows of it; leave it out"
             )
     return merged
+
+
+def extras_of(request: Request, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request's body is given: its own extras, or else those of the settings.
+
+    What chat templates are given is part of the prompt, and is not here.
+
+    Args:
+        request: Of which `extras` is read.
+        settings: ``extra_body`` of the engine.
+    """
+    own = settings if request.extras is None else json.loads(request.extras or "{}")
+    return {key: value for key, value in own.items() if key not in RENDERED}
+
+
+def penalties_and_bias(token_ids: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """What OpenAI's protocol knows, and a judge does not.
+
+    Args:
+        token_ids: What the bias is against.
+    """
+    return {
+        "a presence penalty": {"presence_penalty": _PENALTY},
+        "a frequency penalty": {"frequency_penalty": _PENALTY},
+        "a bias against common tokens": {"logit_bias": dict.fromkeys(map(str, token_ids), _BAN)},
+    }
+
+
+def sglang_penalties(token_ids: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """The same of SGLang's ``/generate``, as far as all of its versions know it."""
+    return {
+        name: {"sampling_params": extras}
+        for name, extras in penalties_and_bias(token_ids).items()
+        if "logit_bias" not in extras
+    }
+
+
+def llama_server_bias(token_ids: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """The same of llama.cpp's server, whose penalties requests state already."""
+    return {"a bias against common tokens": {"logit_bias": [[one, _BAN] for one in token_ids]}}
 
 
 def beyond_judge(extras: Mapping[str, Any]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from draftproof.engines.protocol import (
     BatchEngine,
     CancellingEngine,
     Capability,
+    ConstrainableEngine,
     Engine,
     Generation,
     Request,
@@ -77,6 +78,8 @@ class GuardedEngine:
             self.capabilities -= {Capability.BATCHES}
         if not isinstance(engine, CancellingEngine):
             self.capabilities -= {Capability.CANCELS}
+        if not isinstance(engine, ConstrainableEngine):
+            self.capabilities -= {Capability.EXTRAS}
         self._timeout = timeout or None
         self._stop_token_ids = stop_token_ids
         self._hung = ""
@@ -164,6 +167,18 @@ class GuardedEngine:
         except BaseException as error:
             problem = f"{type(error).__name__}: {error_text(error)}"
             raise EngineError(f"{self.name} died: {problem}") from _shown_cause(error)
+
+    def extras_to_try(self, token_ids: Sequence[int]) -> dict[str, str]:
+        """As the engine does; none of one that fails or cannot."""
+        engine = self.engine
+        if self._hung or not isinstance(engine, ConstrainableEngine):
+            return {}
+        future = self._submit(lambda: dict(engine.extras_to_try(token_ids)))
+        try:
+            tried = future.result(_ASIDE_SECONDS)
+        except Exception:
+            return {}
+        return {str(name): extras for name, extras in tried.items() if isinstance(extras, str)}
 
     def describe(self) -> dict[str, Any]:
         """As the engine does, as plain JSON values; of one that cannot, why."""

@@ -431,7 +431,8 @@ class Bench:
             plain.token_ids,
         )
         margin = max((fork.margin for fork in certificate.forks), default=0.0)
-        advice = plain_advice(self.engine) or rounding_advice(self.engine, self.config, margin)
+        asked = plain_advice(self.engine, request)
+        advice = asked or rounding_advice(self.engine, self.config, margin)
         message = explain(certificate, speculative.token_ids, self.pair.decode, advice=advice)
         return certificate.verdict, certificate.forks, message
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -26,6 +27,7 @@ from draftproof.engines.dialects import DIALECTS
 from draftproof.engines.extra_body import (
     RENDERED,
     beyond_judge,
+    extras_of,
     read_extra_body,
     template_arguments,
     with_extras,
@@ -133,7 +135,7 @@ class OpenAIEngine:
         self._metrics = self._connect(by_request) if by_request else None
         self.capabilities = (
             self._dialect.capabilities
-            | {Capability.BATCHES}
+            | {Capability.BATCHES, Capability.EXTRAS}
             | ({Capability.STREAMS, Capability.CANCELS} if self._dialect.joined else frozenset())
             | ({Capability.PLAIN} if self._plain_server else frozenset())
             | ({Capability.COUNTS} if self._metrics else frozenset())
@@ -277,6 +279,11 @@ class OpenAIEngine:
         finally:
             events.close()
 
+    def extras_to_try(self, token_ids: Sequence[int]) -> dict[str, str]:
+        """Penalties and biases that this kind of server takes, which the judge does not apply."""
+        tried = self._dialect.extras_to_try(token_ids)
+        return {name: json.dumps(extras) for name, extras in tried.items()}
+
     def describe(self) -> dict[str, Any]:
         unknown = beyond_judge(self._extras)
         judged = {"judged_by_plain": list(unknown)} if unknown else {}
@@ -333,8 +340,8 @@ class OpenAIEngine:
             by_chat = False
         if by_chat:
             body = {**chat_body(body, request.messages), **self._dialect.in_chat, **rendered}
-        extras = {key: value for key, value in self._extras.items() if key not in RENDERED}
-        return with_extras(with_extras(body, extras), self._added[added], added), by_chat
+        body = with_extras(body, extras_of(request, self._extras))
+        return with_extras(body, self._added[added], added), by_chat
 
     def _asked(
         self, server: Server, body: dict[str, Any], *, by_chat: bool

@@ -59,6 +59,9 @@ class Capability(StrEnum):
     """It decodes many requests at once: `BatchEngine.generate`."""
     STREAMS = "streams"
     """It has a setting of its own, ``stream``: whether answers are asked for piece by piece."""
+    EXTRAS = "extras of a request"
+    """It adds to a request what `Request.extras` says, such as a grammar or a bias, and nothing
+    where that is empty: `ConstrainableEngine`."""
     CANCELS = "cancelled requests"
     """It can be asked for an output that is then given up: `CancellingEngine.cancel`."""
     STATE_CHECKS = "state checks"
@@ -83,6 +86,9 @@ class Request:
         seed: Seeds every draw.
         messages: What the prompt says as JSON text, a list of messages such as chat endpoints take,
             of which the chat template makes the same token ids. Empty where it is no chat.
+        extras: What is asked for beyond all this, as JSON text of an object that is added to the
+            request's body; empty for nothing, None for what the engine's own settings add. For
+            engines with `Capability.EXTRAS`.
     """
 
     request_id: str
@@ -91,6 +97,7 @@ class Request:
     stopping: Stopping
     seed: int = 0
     messages: str = ""
+    extras: str | None = None
 
     def folded_seed(self, size: int = 4) -> int:
         """The seed and the id as one number, for whatever takes a number alone, such as a server.
@@ -217,6 +224,22 @@ class BatchEngine(Protocol):
         Raises:
             DraftproofError: One of the requests at hand cannot be served; none of those that have
                 not been answered will be.
+        """
+        ...
+
+
+@runtime_checkable
+class ConstrainableEngine(Protocol):
+    """An engine that a request can ask for more than a judge knows; has `Capability.EXTRAS`."""
+
+    def extras_to_try(self, token_ids: Sequence[int]) -> Mapping[str, str]:
+        """Extras that any request may be given, so that it can be seen whether they are obeyed.
+
+        Args:
+            token_ids: Tokens that are common in its outputs, for biases against them.
+
+        Returns:
+            By name, what `Request.extras` is to be; empty where none is known.
         """
         ...
 

@@ -11,7 +11,8 @@ field of `Counts` that it is. Sources, as their projects' trackers and documents
   which changed twice. ``spec_verify_ct`` is every step; each verifies a draft of one size.
 - NVIDIA/TensorRT-LLM: pull request 19311 (``speculative_decoding`` of a choice, with
   ``per_request_spec_decode_stats``). Its ``avg_decoded_tokens_per_iter`` alone does not tell how
-  many tokens were drafted, and is not read.
+  many tokens were drafted, and is not read. ``tensorrt_llm/metrics/collector.py`` at 050f80d for
+  the counters under ``/prometheus/metrics``; they have no number of steps with a draft.
 - LM Studio: ``stats``, whose total is of accepted, rejected and ignored draft tokens.
 - ggml-org/llama.cpp: pull requests 26389 for the counters, under vLLM's names and with vLLM's
   meaning, and 12603 for ``timings`` in its answers, which have no number of steps.
@@ -32,15 +33,24 @@ from draftproof.trace import Counts
 
 COUNTERS: Mapping[str, tuple[str, ...]] = {
     "drafted_steps": ("vllm:spec_decode_num_drafts", "llamacpp:spec_decode_num_drafts"),
-    "drafted": ("vllm:spec_decode_num_draft_tokens", "llamacpp:spec_decode_num_draft_tokens"),
+    "drafted": (
+        "vllm:spec_decode_num_draft_tokens",
+        "llamacpp:spec_decode_num_draft_tokens",
+        "trtllm_spec_decode_num_draft_tokens",
+    ),
     "accepted": (
         "vllm:spec_decode_num_accepted_tokens",
         "llamacpp:spec_decode_num_accepted_tokens",
+        "trtllm_spec_decode_num_accepted_tokens",
     ),
 }
 """The names of each counter; Prometheus adds ``_total`` to them, or does not."""
 
-GENERATED: tuple[str, ...] = ("vllm:generation_tokens", "llamacpp:tokens_predicted")
+GENERATED: tuple[str, ...] = (
+    "vllm:generation_tokens",
+    "llamacpp:tokens_predicted",
+    "trtllm_generation_tokens",
+)
 """The names of the counter of all generated tokens, by which another user of the server shows."""
 
 _ANSWERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
@@ -250,7 +260,7 @@ def metric_counts(
             place before it.
     """
     missing = [names[0] for figure, names in COUNTERS.items() if figure not in after]
-    if missing:
+    if not {"drafted", "accepted"} <= after.keys():
         raise EngineError(
             f"the server's metrics have no {', '.join(missing)} (nor another server's name for "
             "it); does it speculate? Leave out metrics= where it has none"
@@ -264,16 +274,16 @@ def metric_counts(
         raise EngineError("the server's counters went down during a request; was it restarted?")
     return replace(
         _counts(grown),
-        lengths=_lengths_by_place(grown["drafted_steps"], *places),
+        lengths=_lengths_by_place(grown.get("drafted_steps"), *places),
         longest_draft=places[1].longest,
     )
 
 
 def _lengths_by_place(
-    drafted_steps: int, before: Positions, after: Positions
+    drafted_steps: int | None, before: Positions, after: Positions
 ) -> tuple[int, ...] | None:
     """How many steps kept 0, 1, 2, … tokens; None where the server does not count by places."""
-    if not after.accepted:
+    if not after.accepted or drafted_steps is None:
         return None
     first = (*before.accepted, *(0.0,) * (len(after.accepted) - len(before.accepted)))
     grown = [round(now - then) for now, then in zip(after.accepted, first, strict=False)]

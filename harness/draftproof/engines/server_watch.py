@@ -7,6 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from draftproof.engines.server_counters import metric_samples, metric_totals
+from draftproof.engines.server_histograms import (
+    Buckets,
+    grown,
+    metric_histograms,
+    percentiles,
+)
 from draftproof.errors import EngineError
 
 SECONDS_BETWEEN = 1.0
@@ -17,13 +23,19 @@ _GAUGES: Mapping[str, tuple[str, ...]] = {
         "vllm:num_requests_running",
         "sglang:num_running_reqs",
         "llamacpp:requests_processing",
+        "trtllm_num_requests_running",
     ),
     "waiting": (
         "vllm:num_requests_waiting",
         "sglang:num_queue_reqs",
         "llamacpp:requests_deferred",
+        "trtllm_num_requests_waiting",
     ),
-    "cache_usage": ("vllm:kv_cache_usage_perc", "sglang:token_usage"),
+    "cache_usage": (
+        "vllm:kv_cache_usage_perc",
+        "sglang:token_usage",
+        "trtllm_kv_cache_utilization",
+    ),
 }
 """The names of each gauge. Of data-parallel engines, requests are added up; of cache usage, the
 largest is taken."""
@@ -46,6 +58,8 @@ class ServerWatch:
         self._grown: dict[str, float] = {}
         self._last: dict[str, float] = {}
         self._largest: dict[str, float] = {}
+        self._first_histograms: dict[str, Buckets] = {}
+        self._last_histograms: dict[str, Buckets] = {}
         self._readings, self._restarts, self._problem = 0, 0, ""
         self._thread = threading.Thread(target=self._watch, name="server's metrics", daemon=True)
 
@@ -61,8 +75,10 @@ class ServerWatch:
             ``grown``: by how much each counter grew (``drafted_steps``, ``drafted``, ``accepted``,
             ``generated``, ``preemptions``), of those that are there. ``largest``: the largest value
             seen of ``running``, ``waiting`` (requests) and ``cache_usage`` (a share).
-            ``readings``: how many there were. ``restarts``: how often a counter went down.
-            ``problem``: why a reading failed; may be empty.
+            ``seconds``: of each of `HISTOGRAMS` that is there, the `percentiles` of what was added
+            to it; of none where a counter went down. ``readings``: how many there were.
+            ``restarts``: how often a counter went down. ``problem``: why a reading failed; may be
+            empty.
         """
         self._ended.set()
         self._thread.join()
@@ -70,10 +86,17 @@ class ServerWatch:
         return {
             "grown": {name: round(value) for name, value in self._grown.items()},
             "largest": dict(self._largest),
+            "seconds": self._seconds(),
             "readings": self._readings,
             "restarts": self._restarts,
             "problem": self._problem,
         }
+
+    def _seconds(self) -> dict[str, Any]:
+        if self._restarts:
+            return {}
+        added = grown(self._first_histograms, self._last_histograms)
+        return {figure: percentiles(buckets) for figure, buckets in added.items()}
 
     def _watch(self) -> None:
         while not self._ended.wait(self._seconds_between):
@@ -86,6 +109,9 @@ class ServerWatch:
             self._problem = self._problem or str(error)
             return
         self._readings += 1
+        self._last_histograms = metric_histograms(text)
+        if self._readings == 1:
+            self._first_histograms = self._last_histograms
         totals = metric_totals(text)
         preemptions = [value for name, value in metric_samples(text) if name in _PREEMPTIONS]
         if preemptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from draftproof.engines.server_histograms import PERCENTILES
 from draftproof.report.run_info import RunInfo
 from draftproof.report.tables import number
 from draftproof.trace import CaseRecord
@@ -12,6 +13,13 @@ _FIGURES = {
     "drafted_steps": "steps with a draft",
     "drafted": "drafted tokens",
     "accepted": "accepted tokens",
+}
+_SECONDS = {
+    "time_to_first_token": "the time to the first token",
+    "inter_token_latency": "the inter-token latency",
+    "time_per_output_token": "a request's mean time per output token",
+    "request_latency": "a request's whole time",
+    "queue_time": "the time in the queue",
 }
 
 
@@ -43,7 +51,7 @@ def server_lines(run: RunInfo, cases: Sequence[CaseRecord]) -> list[str]:
         )
     elif watched["readings"]:
         lines.append("the server's metrics have no counters of speculation; does it speculate?")
-    told = {
+    of_cases = {
         figure: [
             value
             for case in cases
@@ -52,7 +60,7 @@ def server_lines(run: RunInfo, cases: Sequence[CaseRecord]) -> list[str]:
         for figure in _FIGURES
     }
     for figure, what in _FIGURES.items():
-        sum_of_cases, counted = sum(told[figure]), grown.get(figure)
+        sum_of_cases, counted = sum(of_cases[figure]), grown.get(figure)
         # Cases of an earlier session were counted before this one began to read.
         is_whole = not (watched["resumed"] or watched["restarts"] or watched["problem"])
         if is_whole and counted is not None and counted < sum_of_cases:
@@ -72,4 +80,18 @@ def server_lines(run: RunInfo, cases: Sequence[CaseRecord]) -> list[str]:
         load.append(f"{grown['preemptions']:,} preemptions")
     if load:
         lines.append(f"the server, in {watched['readings']} readings: {', '.join(load)}")
+    lines += [
+        f"by the server's histograms, {what} of {told['n']:,}: "
+        + ", ".join(f"p{percent} {_between(told[f'p{percent}'])}" for percent in PERCENTILES)
+        for figure, what in _SECONDS.items()
+        if (told := watched.get("seconds", {}).get(figure, {})).get("n")
+    ]
     return lines
+
+
+def _between(bounds: Sequence[float | None]) -> str:
+    """An interval of seconds in words."""
+    below, above = bounds
+    if above is None:
+        return f"above {below:g} s"
+    return f"between {below:g} and {above:g} s" if below else f"up to {above:g} s"

@@ -399,8 +399,10 @@ def test_counts_of_a_request_that_its_answer_tells(pair, ask, vllm, top, counts)
 def test_metrics_that_cannot_be_used():
     full = {"drafted_steps": 2.0, "drafted": 6.0, "accepted": 3.0}
     assert metric_counts({}, full) == Counts(drafted_steps=2, drafted=6, accepted=3)
-    with pytest.raises(EngineError, match="no vllm:spec_decode_num_drafts"):
-        metric_counts({}, {"drafted": 6.0, "accepted": 3.0})
+    with pytest.raises(EngineError, match="no vllm:spec_decode_num_draft_tokens"):
+        metric_counts({}, {"drafted_steps": 2.0, "accepted": 3.0})
+    # TensorRT-LLM's have no number of steps.
+    assert metric_counts({}, {"drafted": 6.0, "accepted": 3.0}) == Counts(drafted=6, accepted=3)
     with pytest.raises(EngineError, match="was it restarted"):
         metric_counts({**full, "accepted": 4.0}, full)
     assert answered_counts(None, {}, "x") is None
