@@ -72,6 +72,10 @@ class EngineError(DraftproofError):
     """An engine died, hung, or returned what no engine may return; its case fails."""
 
 
+class EngineGoneError(EngineError):
+    """An engine answers no more, whatever it is asked: nobody is at its address, or it hung."""
+
+
 class NumericsError(DraftproofError):
     """A model returned logits that no probability can be made of (NaN, or all −inf)."""
 

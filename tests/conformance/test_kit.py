@@ -163,6 +163,83 @@ def test_a_server_that_is_given_a_seed_alone_passes(subject):
         server.close()
 
 
+def completions(subject, *, models=None, room=None):
+    """Answers of a server like vLLM: the target's own, of a context of so many tokens."""
+    engine = ReferenceEngine(subject.pair, subject.config)
+
+    def answer(path, body):
+        if body is None:
+            return models if path == "/v1/models" and models else 404
+        if not body["prompt"] or (room and len(body["prompt"]) + body["max_tokens"] > room):
+            return 400
+        asked = subject.request(body["prompt"], max_new_tokens=body["max_tokens"])
+        ids = list(engine.plain(asked).token_ids)
+        return {"choices": [{"token_ids": ids, "finish_reason": "length"}]}
+
+    return answer
+
+
+def at_server(subject, fake, **settings):
+    given = {"url": fake.url, "retries": 0, **settings}
+    return replace(
+        subject,
+        config=replace(subject.config, engine="openai", engine_options=tuple(given.items())),
+    )
+
+
+@pytest.mark.parametrize("told", [60, None])
+def test_a_server_of_less_room_than_its_target_is_asked_for_what_it_has(subject, told):
+    models = {"data": [{"id": "default", "max_model_len": told}]} if told else None
+    with serving(completions(subject, models=models, room=60)) as fake:
+        server = at_server(subject, fake)
+        [examined] = examine(server, ["shortest and longest prompts"])
+        server.close()
+        longest = max(len(body["prompt"]) for _, body, _ in fake.asked if body)
+    if told:
+        assert examined.finding.status is Status.PASSED, result_line(examined)
+        assert longest == 56
+    else:
+        assert examined.finding.status is Status.FAILED
+        assert "a full context: refused" in examined.finding.lines[0]
+
+
+def test_where_an_engine_has_gone_the_checks_after_it_are_not_tried(subject):
+    """It fails once. What was not asked of it is no fault."""
+    answer = completions(subject)
+    with serving(answer) as fake:
+        server = at_server(subject, fake)
+        names = ["greedy output", "same request twice", "length limit at every offset"]
+        names.append("shortest and longest prompts")
+        found = []
+        for examined in examine(server, names):
+            found.append(examined.finding)
+            if len(found) == 1:
+                fake.close()
+        server.close()
+    statuses = [each.status for each in found]
+    assert statuses[:2] == [Status.PASSED, Status.FAILED]
+    assert "cannot be reached" in found[1].lines[0]
+    assert statuses[2:] == [Status.NOT_TRIED, Status.NOT_TRIED]
+    assert "since it went away in 'same request twice'" in found[2].lines[0]
+
+
+def test_to_die_of_an_empty_prompt_is_not_to_refuse_it(subject):
+    answer, dead = completions(subject), []
+
+    def dies(path, body):
+        if body is not None and not body["prompt"]:
+            dead.append(path)
+        return 500 if dead else answer(path, body)
+
+    models = {"data": [{"max_model_len": 60}]}
+    answer = completions(subject, models=models)
+    with serving(dies) as fake:
+        server = at_server(subject, fake)
+        [examined] = examine(server, ["shortest and longest prompts"])
+        server.close()
+    assert examined.finding.status is Status.FAILED
+
+
 def test_an_engine_is_made_once_and_closed_at_the_end(subject):
     other = replace(
         subject, config=replace(subject.config, engine="faulty_engines:ServesAnyTemperature")

@@ -88,7 +88,8 @@ def _with_several(subject: Subject, place: Place) -> Iterator[tuple[str, Request
         f"stop tokens {sorted(stops)}",
         subject.request(place.prompt_token_ids, stop_token_ids=stops, stop_strings=(_ABSENT,)),
     )
-    texts = [completed(subject, output, at) for at in range(index, min(index + 4, len(output)))]
+    # With the absent one 4 strings, which is the most that OpenAI-like servers take.
+    texts = [completed(subject, output, at) for at in range(index, min(index + 3, len(output)))]
     if texts[0]:
         strings = tuple(dict.fromkeys([_ABSENT, *reversed([text for text in texts if text])]))
         yield (

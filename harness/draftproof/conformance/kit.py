@@ -29,7 +29,7 @@ from draftproof.conformance.check_result import Finding, Status
 from draftproof.conformance.examined import Examined, chosen, claim_of, failed
 from draftproof.conformance.subject import Subject
 from draftproof.environment import hardware, versions
-from draftproof.errors import DraftproofError
+from draftproof.errors import DraftproofError, EngineGoneError
 
 Check = Callable[[Subject], Finding]
 
@@ -115,6 +115,8 @@ def begin(subject: Subject, names: Iterable[str] = ()) -> None:
 def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
     """Run checks one after another; a check that cannot be run to its end has failed.
 
+    Where the engine has gone in one check, and is still gone, those after it are not tried.
+
     Args:
         subject: The engine under examination.
         names: Keys of `CHECKS`; all of them for none.
@@ -124,10 +126,15 @@ def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
     """
     wanted = chosen(names, CHECKS)
     begin(subject, wanted)
+    gone_in = ""
     for name in wanted:
         start = time.perf_counter()
         try:
             finding = CHECKS[name](subject)
+            gone_in = ""
+        except EngineGoneError as error:
+            finding = _gone(error, gone_in)
+            gone_in = gone_in or name
         except Exception as error:
             # Whatever an engine under examination raises is a finding on it.
             known = isinstance(error, DraftproofError)
@@ -139,6 +146,14 @@ def examine(subject: Subject, names: Iterable[str] = ()) -> Iterator[Examined]:
             finding=finding,
             seconds=time.perf_counter() - start,
         )
+
+
+def _gone(error: EngineGoneError, earlier: str) -> Finding:
+    """What is said where an engine answers no more: once that it failed, and then no more."""
+    if not earlier:
+        return Finding(status=Status.FAILED, lines=(str(error),))
+    line = f"the engine has answered nothing since it went away in '{earlier}'; start it again"
+    return Finding(status=Status.NOT_TRIED, lines=(f"{line} and give --check for the rest",))
 
 
 def certificate(subject: Subject, checks: Iterable[Examined], *, command: str) -> Certificate:

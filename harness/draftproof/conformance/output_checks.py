@@ -15,7 +15,7 @@ from draftproof.conformance.subject import Subject
 from draftproof.data.encoding import prompt_ids
 from draftproof.engines.certifying import engine_rounding
 from draftproof.engines.protocol import Capability, Engine, Generation, Request
-from draftproof.errors import DraftproofError
+from draftproof.errors import DraftproofError, EngineGoneError
 from draftproof.lossless.certificate import TIE_TOLERANCE, target_dtype
 from draftproof.sampling import Contexts, TokenLaw
 
@@ -208,23 +208,31 @@ def prompt_lengths(subject: Subject) -> Finding:
     tally = subject.tally("prompts")
     whole = prompt_ids(subject.pair, subject.prompts[0])
     room = 4
-    longest = min(subject.pair.target.max_length, _LONGEST) - room
-    full = (whole * (1 + longest // len(whole)))[:longest]
     with subject.engine() as engine:
         if Capability.TOKEN_PROMPTS not in engine.capabilities:
             return not_available(Capability.TOKEN_PROMPTS)
+        # A server may be started with less room than its target has, and says so.
+        told = getattr(engine, "max_length", None) or _LONGEST
+        longest = min(subject.pair.target.max_length, _LONGEST, told) - room
+        full = (whole * (1 + longest // len(whole)))[:longest]
         for name, token_ids in (("one token", whole[:1]), ("a full context", full)):
             asked = subject.request(token_ids, max_new_tokens=room)
             try:
                 judged = subject.judged(engine, asked)
+            except EngineGoneError:
+                raise
             except DraftproofError as error:
                 tally.require(False, f"{name}: refused: {error}")
             else:
                 tally.add(name, judged, 1)
         try:
             answer = engine.speculate(subject.request((), max_new_tokens=room))
+        except EngineGoneError:
+            raise
         except DraftproofError:
-            tally.require(True, "")
+            # To die of it is not to refuse it.
+            asked = subject.request(whole[:1], max_new_tokens=room)
+            tally.add("one token, after an empty prompt", subject.judged(engine, asked), 1)
         else:
             tally.require(
                 False,

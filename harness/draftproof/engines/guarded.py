@@ -34,7 +34,7 @@ from draftproof.engines.protocol import (
     Request,
 )
 from draftproof.engines.told import checked_generation, plain_values
-from draftproof.errors import DraftproofError, EngineError, error_text
+from draftproof.errors import DraftproofError, EngineError, EngineGoneError, error_text
 
 _ASIDE_SECONDS = 10.0
 """How long an engine is waited for to describe itself, or to free what it holds at the end."""
@@ -93,6 +93,12 @@ class GuardedEngine:
             daemon=True,
         )
         self._thread.start()
+
+    @property
+    def max_length(self) -> int | None:
+        """The most tokens that the engine attends to, as far as it says; None where it does not."""
+        found = self._called(lambda: getattr(self.engine, "max_length", None), ())
+        return found if type(found) is int and found > 0 else None
 
     def speculate(self, request: Request) -> Generation:
         """As the engine does.
@@ -231,14 +237,14 @@ class GuardedEngine:
 
         Args:
             call: Asks it.
-            requests: What it is asked for, at least one.
+            requests: What it is asked for; none of what takes one request's time.
 
         Raises:
             DraftproofError: It raised or hung.
         """
         if self._hung:
-            raise EngineError(f"{self.name} is not asked any more: {self._hung}")
-        timeout = self._timeout and self._timeout * len(requests)
+            raise EngineGoneError(f"{self.name} is not asked any more: {self._hung}")
+        timeout = self._timeout and self._timeout * max(1, len(requests))
         future = self._submit(call)
         try:
             return future.result(timeout)
@@ -249,7 +255,7 @@ class GuardedEngine:
             raise EngineError(said) from None
         except TimeoutError as error:
             if not future.done():
-                asked = requests[0].request_id
+                asked = requests[0].request_id if requests else "a question"
                 if len(requests) > 1:
                     asked += f" and the {len(requests) - 1} requests after it"
                 self._hung = f"it gave no answer to {asked} within {timeout:g} s"

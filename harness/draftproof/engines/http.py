@@ -22,7 +22,7 @@ from urllib3.exceptions import (
 )
 
 from draftproof.engines.server_events import events_of
-from draftproof.errors import EngineError, clean_text
+from draftproof.errors import EngineError, EngineGoneError, clean_text
 
 _BUSY = {429, 500, 502, 503, 504}
 """Statuses that another try may change."""
@@ -154,7 +154,10 @@ class Server:
         if attempt == self._retries:
             tries = "once" if attempt == 0 else f"{attempt + 1} times"
             problem = f"{self.url}{path} {failure} (tried {tries})"
-            raise self._error(problem, str(failure)) from failure.__cause__
+            error = self._error(problem, str(failure))
+            if failure.is_absent:
+                error = EngineGoneError(str(error))
+            raise error from failure.__cause__
         self._failed_with = self._failed_with or str(failure)
         self._pause(min(max(failure.wait, _FIRST_PAUSE * 2**attempt), _LONGEST_PAUSE))
 
@@ -189,7 +192,8 @@ class Server:
                 raise self._late(path) from error
             raise self._hangs(path) from error
         except (NewConnectionError, ConnectTimeoutError, ProtocolError) as error:
-            raise _MayPassError(f"cannot be reached: {error}") from error
+            is_absent = isinstance(error, NewConnectionError)
+            raise _MayPassError(f"cannot be reached: {error}", is_absent=is_absent) from error
         except HTTPError as error:
             raise self._error(f"{self.url}{path}: {error}") from error
         if response.status == 200:
@@ -354,11 +358,13 @@ class _MayPassError(Exception):
 
     Attributes:
         wait: Seconds after which the server asked to be tried again.
+        is_absent: Whether nobody is at the server's address.
     """
 
-    def __init__(self, problem: str, wait: float = 0.0) -> None:
+    def __init__(self, problem: str, wait: float = 0.0, *, is_absent: bool = False) -> None:
         super().__init__(problem)
         self.wait = wait
+        self.is_absent = is_absent
 
 
 def _seconds(header: str | None) -> float:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from draftproof.choices import DTYPES
 from draftproof.config import RunConfig
@@ -35,6 +33,7 @@ from draftproof.engines.extra_body import (
 from draftproof.engines.http import Server
 from draftproof.engines.in_flight import answers_in_flight
 from draftproof.engines.protocol import Capability, Generation, Request
+from draftproof.engines.server_context import told_context
 from draftproof.engines.server_counters import (
     Positions,
     asked_by_one,
@@ -43,63 +42,18 @@ from draftproof.engines.server_counters import (
     metric_totals,
     together,
 )
-from draftproof.engines.settings import read_settings, setting
+from draftproof.engines.server_settings import (
+    ServerSettings,
+    connected,
+    is_address,
+    server_key,
+    switches,
+)
+from draftproof.engines.settings import read_settings
 from draftproof.errors import EngineError, UsageError
 from draftproof.models.loading import ModelPair
 from draftproof.stopwatch import Clock, Stopwatch
 from draftproof.trace import Arrivals
-
-_CONNECTIONS = 64
-"""Kept open; a request more opens one of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    """Settings of ``openai``."""
-
-    url: str = setting("address of the server, without /v1")
-    model: str = setting("name of the model there", "default")
-    server: str = setting(f"what speaks there: {', '.join(DIALECTS)}", "vllm")
-    plain_url: str | None = setting("a second server of the same target, without speculation", None)
-    metrics: str | None = setting("address of the server's Prometheus metrics", None)
-    draft_length: int | None = setting(
-        "tokens in the server's longest draft, where its answers do not say", None
-    )
-    timeout: float = setting(
-        "seconds without a byte after which it is taken to hang; an answer has ten times as many",
-        120.0,
-    )
-    retries: int = setting("how often a request is sent again to a busy or absent server", 3)
-    dtype: str | None = setting(
-        "type that the server computes in, by which near-ties are judged; the judge's if not given",
-        None,
-    )
-    api_key: str | None = setting("name of the environment variable that holds the key", None)
-    stream: bool = setting("ask for answers piece by piece, which tells when tokens arrive", False)
-    extra_body: str | None = setting(
-        "a JSON object, or @FILE of one, that is added to every request; what changes tokens needs "
-        "plain decoding of the server, whose answers are then the reference",
-        None,
-    )
-    speculative_body: str | None = setting(
-        "a JSON object, or @FILE of one, that is added to requests that are to be decoded with "
-        "speculation, and to no others; plain decoding is then this server's without it",
-        None,
-    )
-    plain_body: str | None = setting(
-        "the same, of requests that are to be decoded plainly: what switches speculation off there",
-        None,
-    )
-    chat: str = setting(
-        "where chat templates are rendered: here, or there (messages are sent to the server's chat "
-        "endpoint, and it must make the same prompt of them)",
-        HERE,
-    )
-    seeds: bool | None = setting(
-        "whether the server keeps the seed of a request, where that is not as the table of "
-        "capabilities says",
-        None,
-    )
 
 
 class OpenAIEngine:
@@ -129,7 +83,7 @@ class OpenAIEngine:
         }
         self._server = self._connect(settings.url)
         self._plain_server = self._connect(settings.plain_url) if settings.plain_url else None
-        if self._plain_server is None and _switches(settings):
+        if self._plain_server is None and switches(settings):
             self._plain_server = self._server
         by_request = settings.metrics if asked_by_one() else None
         self._metrics = self._connect(by_request) if by_request else None
@@ -144,6 +98,11 @@ class OpenAIEngine:
             self.capabilities -= {Capability.SEEDS}
             self.capabilities |= {Capability.SEEDS} if settings.seeds else frozenset()
 
+    @cached_property
+    def max_length(self) -> int | None:
+        """The most tokens that the server attends to; None where it does not say."""
+        return told_context(self._server.get)
+
     @classmethod
     def read(cls, config: RunConfig) -> ServerSettings:
         """The server's settings.
@@ -156,9 +115,9 @@ class OpenAIEngine:
             config.engine_options,
             cls.name,
             [
-                ("url", _is_address, "give an address such as http://localhost:8000"),
-                ("plain_url", _is_address, "give an address such as http://localhost:8001"),
-                ("metrics", _is_address, "give an address such as http://localhost:8000/metrics"),
+                ("url", is_address, "give an address such as http://localhost:8000"),
+                ("plain_url", is_address, "give an address such as http://localhost:8001"),
+                ("metrics", is_address, "give an address such as http://localhost:8000/metrics"),
                 ("draft_length", lambda value: value >= 1, "give at least 1"),
                 ("server", DIALECTS.__contains__, f"give one of: {', '.join(DIALECTS)}"),
                 ("timeout", lambda value: value > 0, "give seconds"),
@@ -187,13 +146,13 @@ class OpenAIEngine:
         settings = cls.read(config)
         if not settings.metrics:
             return None
-        return partial(_connected(settings.metrics, settings).get, "")
+        return partial(connected(settings.metrics, settings).get, "")
 
     @classmethod
     def check_settings(cls, config: RunConfig) -> None:
         """Find invalid settings before a model is loaded."""
         settings = cls.read(config)
-        _key(settings)
+        server_key(settings)
         if settings.stream and DIALECTS[settings.server].joined is None:
             raise UsageError(
                 f"--spec-engine-option stream: streamed answers of server={settings.server} are "
@@ -209,7 +168,7 @@ class OpenAIEngine:
             read_extra_body(getattr(settings, name), name)
         cls.template_arguments(config)
         unknown = beyond_judge(read_extra_body(settings.extra_body))
-        if unknown and not (settings.plain_url or _switches(settings)):
+        if unknown and not (settings.plain_url or switches(settings)):
             raise UsageError(
                 f"--spec-engine-option extra_body: the judge does not apply {', '.join(unknown)}; "
                 "give plain_url=, a server of the same target without speculation, or plain_body=, "
@@ -296,7 +255,7 @@ class OpenAIEngine:
                 server.close()
 
     def _connect(self, url: str) -> Server:
-        return _connected(url, self._settings)
+        return connected(url, self._settings)
 
     def _counted(self) -> tuple[dict[str, float], Positions]:
         """One reading of the server's metrics: its totals, and what it counts by places."""
@@ -441,34 +400,6 @@ def _log_probabilities(answer: Answer, tokens: int) -> tuple[float, ...] | None:
     return told + (math.nan,) * (tokens - known)
 
 
-def _connected(url: str, settings: ServerSettings) -> Server:
-    key = _key(settings)
-    return Server(
-        url,
-        timeout=settings.timeout,
-        retries=settings.retries,
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        connections=_CONNECTIONS,
-    )
-
-
-def _key(settings: ServerSettings) -> str:
-    """The server's key; empty without one.
-
-    Raises:
-        UsageError: The environment variable that is to hold it is not set.
-    """
-    variable = settings.api_key
-    if not variable:
-        return ""
-    if not os.environ.get(variable):
-        raise UsageError(
-            f"--spec-engine-option api_key={variable}: there is no such environment variable; give "
-            "the name of the one that holds the key"
-        )
-    return os.environ[variable]
-
-
 def _require_same_prompt(answer: Answer, request: Request) -> None:
     """Verify that the server decoded after the prompt that it was sent."""
     sent = request.prompt_token_ids
@@ -486,13 +417,3 @@ def _stop_reason(answer: Answer, token_ids: tuple[int, ...], request: Request) -
         return answer.finish
     is_token = bool(token_ids) and token_ids[-1] in request.stopping.stop_token_ids
     return "stop_token" if is_token else "stop_string"
-
-
-def _switches(settings: ServerSettings) -> bool:
-    """Whether one server decodes with speculation and plainly, as a request asks for."""
-    return settings.speculative_body is not None or settings.plain_body is not None
-
-
-def _is_address(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
