@@ -412,8 +412,14 @@ def test_an_engine_that_does_not_close_fails_nothing(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
-def test_an_engine_that_does_not_describe_itself_cannot_take_all_memory_either(monkeypatch):
+def test_an_engine_that_does_not_describe_itself_cannot_take_all_memory_either(
+    monkeypatch, request
+):
     monkeypatch.setattr("draftproof.engines.guarded._ASIDE_SECONDS", 0.05)
+    found = resource.getrlimit(resource.RLIMIT_DATA)
+    # An engine of another test that hangs to this day may hold this process already.
+    resource.setrlimit(resource.RLIMIT_DATA, (found[1], found[1]))
+    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_DATA, found))
     before, may_end = resource.getrlimit(resource.RLIMIT_DATA), threading.Event()
     engine = Scripted(returning(GOOD))
     engine.describe = lambda: may_end.wait(10) and {}
