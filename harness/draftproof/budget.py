@@ -216,11 +216,9 @@ class Budget:
                     PromisedFigures.from_json(str(name), each, where)
                     for name, each in values.get("promises", {}).items()
                 ),
-                filters=None
-                if values.get("filters") is None
-                else {name: float(values["filters"][name]) for name in FILTERS},
+                filters=_filters(values.get("filters"), where),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"{where}: a budget has target, temperature, domains and otherwise, each domain a "
                 f"draft and a tree ({error!r})"
@@ -272,13 +270,13 @@ def load_budget(path: Path) -> Budget:
         UsageError: It cannot be read, or is none.
     """
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"--spec-budget: cannot read {path} ({error.strerror}); `draftproof advise --budget "
             f"{path}` writes one"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--spec-budget: {path} is not JSON ({error})") from error
     return Budget.from_json(values, f"--spec-budget {path}")
 
@@ -301,7 +299,26 @@ def _figure(values: Mapping[str, float | None]) -> tuple[float, float, float]:
     return value, low, high
 
 
-def _allotment(values: Mapping[str, Any], where: str) -> Allotment:
+def _filters(values: Any, where: str) -> dict[str, float] | None:
+    """Filters by name; None where the file does not say.
+
+    Raises:
+        UsageError: One is missing, or no number.
+    """
+    if values is None:
+        return None
+    try:
+        return {name: float(values[name]) for name in FILTERS}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{where}: filters has {', '.join(FILTERS)}, each a number ({error!r}); leave filters "
+            "out where they are not known"
+        ) from error
+
+
+def _allotment(values: Any, where: str) -> Allotment:
+    if not isinstance(values, Mapping) or not {"draft", "tree"} <= values.keys():
+        raise UsageError(f"{where}: give a draft and a tree")
     for name in ("draft", "tree"):
         if not isinstance(values[name], str) or not values[name].strip():
             raise UsageError(

@@ -325,6 +325,59 @@ def test_a_domain_that_a_budget_cannot_name_is_not_recorded(capsys, tmp_path):
     assert "cannot name a domain '*'" in refused(capsys, *words)
 
 
+def test_errors_name_the_options_of_the_command(capsys, tmp_path):
+    words = ("record", "--out", tmp_path / "x", "--no-costs")
+    for given, named in (
+        (("--drafts", "./gone"), "--drafts"),
+        (("--target", "./gone"), "--target"),
+        (("--limit", "x"), "--limit"),
+        (("--temperature", "-1"), "--temperature"),
+    ):
+        said = refused(capsys, *words, *given)
+        assert named in said
+        assert "--spec-" not in said
+
+
+def test_what_is_written_lies_apart(capsys, recording, costs, tmp_path):
+    words = ("advise", recording, "--costs", costs)
+    own = recording / "recording.json"
+    assert "the recording's own" in refused(capsys, *words, "--budget", own)
+    both = ("--budget", tmp_path / "a", "--json", tmp_path / "a")
+    assert "the file of --budget" in refused(capsys, *words, *both)
+    assert "the file of --costs" in refused(capsys, *words, "--page", costs)
+
+
+def test_texts_have_prompts_and_names_of_their_own(capsys, tmp_path):
+    path, out = tmp_path / "log.jsonl", tmp_path / "recording"
+    rows = [{"prompt": "Say a.", "output": "a", "id": None, "domain": None} for _ in range(2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("record", "--texts", path, "--out", out, "--no-costs")
+    assert "leave --limit out" in refused(capsys, *words, "--limit", 1)
+    assert run(capsys, *words)[0] == 0
+    made = load_recording(out)
+    assert made.domains == ("own",)
+    assert len({case.case_id for case in made.cases}) == 2
+    path.write_text(json.dumps({**rows[0], "domain": ["a"]}))
+    assert "should be a text" in refused(capsys, *words[:-2], tmp_path / "y", "--no-costs")
+
+
+def test_ctrl_c_says_how_to_go_on(capsys, recording, costs, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("draftproof.cli.advising.advise_from", interrupt)
+    code, _, err = run(capsys, "advise", recording, "--costs", costs)
+    assert code == 130
+    assert err.startswith("draftproof: interrupted")
+
+
+def test_files_of_windows_editors_are_read(capsys, recording, costs, tmp_path):
+    marked = tmp_path / "costs.json"
+    marked.write_text(costs.read_text("utf-8"), "utf-8-sig")
+    words = ("replay", recording, "--tree", "chain:2", "--costs", marked)
+    assert run(capsys, *words)[0] == 0
+
+
 def test_a_finished_run_gives_settings_and_outputs(capsys, tmp_path, run_info):
     [prompt] = load_prompts("math", limit=1)
     output = DecodedOutput(token_ids=(300, 301, 302), stop_reason="length", seconds=1.0)

@@ -15,8 +15,9 @@ from draftproof.replay.advice import advise as advise_from
 from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
 from draftproof.replay.candidates import LOOKUP
 from draftproof.replay.choosing import Limits
+from draftproof.replay.costs import COSTS_FILE
 from draftproof.replay.notes import recording_notes
-from draftproof.replay.storage import load_recording
+from draftproof.replay.storage import COLUMNS_FILE, INFO_FILE, JOURNAL_FILE, load_recording
 from draftproof.report.metrics_json import strict_json
 from draftproof.statistics.resampling import Resampling
 
@@ -66,8 +67,7 @@ def advise(arguments: argparse.Namespace) -> str:
         UsageError: A name, a limit or the costs cannot be used.
         TraceError: There is no recording to read.
     """
-    for option in ("budget", "page", "json"):
-        require_file(f"--{option}", getattr(arguments, option))
+    _require_own_files(arguments)
     limits = _limits(arguments)
     recording = load_recording(arguments.recording)
     target = str(recording.info.settings["target"])
@@ -108,6 +108,28 @@ def advise(arguments: argparse.Namespace) -> str:
 
         lines.append(f"Page: {write_sweep_page(arguments.page, advice)}")
     return "\n\n".join(lines)
+
+
+def _require_own_files(arguments: argparse.Namespace) -> None:
+    """Verify that what is written lies apart from one another, and from the recording.
+
+    Raises:
+        UsageError: Two files are one, one is the recording's, or one cannot be written.
+    """
+    taken = {
+        (arguments.recording / name).resolve(): "the recording's own"
+        for name in (INFO_FILE, JOURNAL_FILE, COLUMNS_FILE, COSTS_FILE)
+    }
+    if arguments.costs is not None:
+        taken[arguments.costs.resolve()] = "the file of --costs"
+    for option in ("budget", "page", "json"):
+        path = getattr(arguments, option)
+        require_file(f"--{option}", path)
+        if path is None:
+            continue
+        if (other := taken.get(path.resolve())) is not None:
+            raise UsageError(f"--{option} {path}: this is {other}; give another file")
+        taken[path.resolve()] = f"the file of --{option}"
 
 
 _UNUSED = {"temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0}

@@ -92,6 +92,10 @@ class _StoreOnce(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: one line, exit code 4."""
 
@@ -131,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may have fewer characters
     words = sys.argv[1:]
-    say = supervised("the checks") if _RUN_ENGINES & set(words[:1]) else None
+    what = "the recording" if words[:1] == ["record"] else "the checks"
+    say = supervised(what) if _RUN_ENGINES & set(words[:1]) else None
     code = _run(words)
     if say is not None:
         say(code)
@@ -157,6 +162,13 @@ def _run(words: list[str]) -> int:
             raise
         print(file_problem(error), file=sys.stderr)
         return USAGE_EXIT_CODE
+    except KeyboardInterrupt:
+        print(
+            "draftproof: interrupted; a recording goes on with the same command, and so does a "
+            "self-test with --resume",
+            file=sys.stderr,
+        )
+        return _INTERRUPTED
     except SystemExit as leave:
         # argparse leaves by itself after --help and --version.
         return leave.code if isinstance(leave.code, int) else USAGE_EXIT_CODE

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from draftproof.cli.result import say
 from draftproof.cli.run_options import add_run_options, given_values, prompts_of
 from draftproof.config import BUILTIN, RunConfig
 from draftproof.data import Prompt
-from draftproof.errors import UsageError
+from draftproof.errors import DataError, ModelError, UsageError
 from draftproof.files import require_folder
 from draftproof.folder_lock import FolderLock
 from draftproof.replay.costs import COSTS_FILE
@@ -51,6 +52,17 @@ _OPTIONS = (
     "spec_seed",
     "spec_batch",
 )
+
+
+_OF_PROMPTS = (
+    "spec_limit",
+    "spec_prompts",
+    "spec_data",
+    "spec_jsonl",
+    "spec_columns",
+    "spec_turns",
+)
+"""Options that choose prompts, and do nothing beside texts that have theirs."""
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -103,6 +115,26 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add("--no-costs", action="store_true", help="leave the measurement of forward passes out")
 
 
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Errors name options as this command has them.
+
+    Raises:
+        DraftproofError: As was raised.
+    """
+
+    def own(match: re.Match[str]) -> str:
+        if match[0] == "--spec-draft":
+            return "--drafts"
+        name = match[0].removeprefix("--").replace("-", "_")
+        return f"--{match[1]}" if name in _OPTIONS else match[0]
+
+    try:
+        yield
+    except (UsageError, ModelError, DataError) as error:
+        raise type(error)(re.sub(r"--spec-([a-z-]+)", own, str(error))) from error
+
+
 def record(arguments: argparse.Namespace) -> str:
     """Make or go on with a recording, and say what it holds.
 
@@ -115,7 +147,7 @@ def record(arguments: argparse.Namespace) -> str:
     if arguments.source is not None and arguments.texts is not None:
         raise UsageError("--from and --texts both say where outputs come from; give one of them")
     require_folder(arguments.out, "--out")
-    with closing(FolderLock(arguments.out, "--out")) as lock:
+    with _own_words(), closing(FolderLock(arguments.out, "--out")) as lock:
         if lock.note:
             say(lock.note)
         return _recorded(arguments, drafts)
@@ -181,6 +213,12 @@ def _settings(
     from draftproof.plugin.settings import settings_of
 
     values = given_values(arguments, _OPTIONS)
+    of_prompts = [name for name in _OF_PROMPTS if values[name] is not None]
+    if arguments.texts is not None and of_prompts:
+        raise UsageError(
+            "--texts has the prompts, too; leave "
+            f"--{of_prompts[0].removeprefix('spec_').replace('_', '-')} out"
+        )
     if arguments.source is None:
         return settings_of(values), None, lambda prompt: True
     typed = [name for name, value in values.items() if value is not None]

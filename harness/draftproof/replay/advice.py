@@ -42,8 +42,8 @@ from draftproof.shapes import KAryShape
 from draftproof.statistics.bootstrap import Estimate
 from draftproof.statistics.resampling import Resampling
 
-DEFAULT = Candidate(draft="", shape=KAryShape(3, 2))
-"""The tree that suites use without being told; beside the first draft model."""
+DEFAULT_SHAPE = KAryShape(3, 2)
+"""The tree that suites use without being told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,8 @@ class DomainAdvice:
         compared: The fastest setting of each drafter and kind.
         agreeing: Of `folds` parts, how many would have chosen the same setting without it.
         folds: Parts of the prompts.
-        default: The default tree with the first draft model; None where the costs do not reach it.
+        default: The default tree with the first draft model; None where the costs, or the
+            tokens that were recorded of each position, do not reach it.
         single_loss: The share of the speed that is lost with the one setting that is the fastest
             over all domains.
         break_even: Cost ratio of draft and target from which speculation with the advised draft
@@ -193,7 +194,7 @@ def advise(
         single=overall,
         left_out=tuple(domain for domain in every if domain not in where),
         single_chains={
-            draft: choice.candidate.shape.deepest if choice.speedup > 1 else 0
+            draft: choice.candidate.shape.deepest if _is_faster(whole, pooled, draft) else 0
             for (draft, kind), choice in pooled.chosen.items()
             if kind == CHAIN
         },
@@ -201,6 +202,11 @@ def advise(
         limits=limits,
         resampling=resampling,
     )
+
+
+def _is_faster(sweep: Sweep, fit: CrossFit, draft: str) -> bool:
+    """Whether chains with a draft model are faster than none on prompts that had no part in it."""
+    return bool(fit.held_out[draft, CHAIN].seconds.sum() < sweep.plain.sum())
 
 
 def _choose(
@@ -260,10 +266,12 @@ def _domain_advice(
 def _default(
     sweep: Sweep, models: Sequence[str], domain: str, resampling: Resampling
 ) -> Promise | None:
-    """The default tree, as far as the costs reach."""
-    candidate = Candidate(draft=models[0], shape=DEFAULT.shape) if models else PLAIN
+    """The default tree; None where the costs or the recorded ranks do not reach it."""
+    candidate = Candidate(draft=models[0], shape=DEFAULT_SHAPE) if models else PLAIN
     widths = Widths.of_tree(tree_paths(candidate.shape) if models else ())
-    if not within_costs(widths, sweep.costs, models[0] if models else None):
+    info = sweep.recording.info
+    has_ranks = not models or info.k >= min(DEFAULT_SHAPE.branching, info.vocabulary_size)
+    if not has_ranks or not within_costs(widths, sweep.costs, models[0] if models else None):
         return None
     measured = sweep.measure([candidate])
     choice = Choice(kind="default", candidate=candidate, speedup=1.0)

@@ -9,7 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from draftproof.budget import FILTERS, Allotment, Budget, PromisedFigures
-from draftproof.replay.advice import DEFAULT, Advice, DomainAdvice, Promise
+from draftproof.replay.advice import DEFAULT_SHAPE, Advice, DomainAdvice, Promise
 from draftproof.replay.candidates import LOOKUP, NONE, Candidate
 from draftproof.replay.servers import SERVER_OPTIONS
 from draftproof.shapes import ChainShape, StaticShape
@@ -70,7 +70,7 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
         *advice_notes(advice),
         table,
         "Settings are chosen on all prompts; block efficiency and speedup are measured, by replay, "
-        f"on prompts that had no part in the choice ({advice.domains[0].folds} folds). Intervals "
+        f"on prompts that had no part in the choice ({_folds(advice)}). Intervals "
         "are over prompts, at 95%, and leave the noise of the costs out. Where the one setting for "
         "all domains was faster there than a domain's own, it is advised (as for all).",
         f"One setting for all domains: {shown(advice.single.candidate)}, speedup "
@@ -80,6 +80,12 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
         _server_lines(advice),
     ]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _folds(advice: Advice) -> str:
+    """How many parts the prompts of the domains were split into."""
+    counts = sorted({each.folds for each in advice.domains})
+    return f"{' to '.join(str(each) for each in dict.fromkeys((counts[0], counts[-1])))} folds"
 
 
 def advice_notes(advice: Advice) -> list[str]:
@@ -93,8 +99,9 @@ def advice_notes(advice: Advice) -> list[str]:
         )
     if any(each.default is None for each in advice.domains):
         lines.append(
-            "The costs have no passes as wide as the default tree takes, so that it is not priced; "
-            f"give {DEFAULT.shape.most_nodes + 1} tokens of the target and 4 of the draft model."
+            "The default tree is not priced: it takes costs of passes over "
+            f"{DEFAULT_SHAPE.most_nodes + 1} tokens of the target and 4 of the draft model, and "
+            f"--k {DEFAULT_SHAPE.branching} or more of the recording."
         )
     if advice.left_out:
         lines.append(
@@ -159,11 +166,12 @@ def _early_lines(advice: Advice) -> list[str]:
         for gains in (early, entropy)
     ]
     resolved = [domain for domain, gain in entropy if gain.low > 0 or gain.high < 0]
-    verdict = (
-        f"the interval leaves 0 out in {', '.join(resolved)}"
-        if resolved
-        else "every interval has 0 in it: entropy buys nothing that these prompts can show"
-    )
+    if resolved:
+        verdict = f"the interval leaves 0 out in {', '.join(resolved)}"
+    elif any(math.isfinite(gain.low) for _, gain in entropy):
+        verdict = "every interval has 0 in it: entropy buys nothing that these prompts can show"
+    else:
+        verdict = "these prompts are too few for an interval, and say nothing of it"
     return [
         "Chains that end where the draft model is not sure, against the best chain of one length "
         f"(speed gained): {listed[0]}. With its entropy beside its largest probability, against "

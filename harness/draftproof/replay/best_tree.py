@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from draftproof.replay.matching import Paths
 from draftproof.replay.path_counts import PathCounts
+from draftproof.replay.trees import Paths
 
 _NEVER = -np.inf
 

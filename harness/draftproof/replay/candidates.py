@@ -14,10 +14,10 @@ from draftproof.replay.costs import CostModel
 from draftproof.replay.coupling import replay_chains
 from draftproof.replay.lookup import replay_lookup
 from draftproof.replay.matching import replay_trees
-from draftproof.replay.pricing import Price, Widths, Workload, price
+from draftproof.replay.pricing import Price, Workload, price
 from draftproof.replay.recorded import RecordedCase, Recording
 from draftproof.replay.sums import ReplaySums
-from draftproof.replay.trees import tree_paths
+from draftproof.replay.trees import Paths, tree_paths
 from draftproof.shapes import NO_TREE, ChainShape, LookupShape, TreeShape
 
 NONE, LOOKUP = "none", "lookup"
@@ -187,13 +187,12 @@ class Sweep:
         widest = int(np.argmax(ranks))
         self.recording.require_ranks(ranks[widest], f"the tree {candidates[widest].shape}")
         sums = replay_trees(self.alignment(draft), trees)
-        return sums, self._priced(sums, [Widths.of_tree(tree) for tree in trees], draft)
+        return sums, self._priced(sums, trees, draft)
 
     def _drawn(self, candidates: Sequence[Candidate]) -> tuple[ReplaySums, Price]:
-        draft, lengths = candidates[0].draft, [each.shape.most_nodes for each in candidates]
-        sums = replay_chains(self.alignment(draft), lengths)
-        widths = [Widths(nodes=length, levels=(1,) * length) for length in lengths]
-        return sums, self._priced(sums, widths, draft)
+        draft, chains = candidates[0].draft, [tree_paths(each.shape) for each in candidates]
+        sums = replay_chains(self.alignment(draft), list(map(len, chains)))
+        return sums, self._priced(sums, chains, draft)
 
     def _early(self, candidates: Sequence[Candidate]) -> tuple[ReplaySums, Price]:
         draft, info = candidates[0].draft, self.recording.info
@@ -217,5 +216,5 @@ class Sweep:
         found = replay_lookup(self.cases, lengths, shapes[0].ngram, self.recording.info)
         return found.sums, found.price(self.workload, self.costs, None)
 
-    def _priced(self, sums: ReplaySums, widths: Sequence[Widths], draft: str) -> Price:
-        return price(sums, widths, self.workload, self.costs, draft)
+    def _priced(self, sums: ReplaySums, trees: Sequence[Paths], draft: str) -> Price:
+        return price(sums, trees, self.workload, self.costs, draft)

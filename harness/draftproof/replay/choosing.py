@@ -12,11 +12,10 @@ from draftproof.replay.adaptive import fit_keep
 from draftproof.replay.alignment import Alignment
 from draftproof.replay.best_tree import best_trees, moves, neighbours, transplants
 from draftproof.replay.candidates import LOOKUP, NONE, PLAIN, Candidate, Sweep
-from draftproof.replay.matching import Paths
 from draftproof.replay.path_counts import PathCounts, count_paths
 from draftproof.replay.pricing import Widths, step_cost, within_costs
 from draftproof.replay.steps import step_roots
-from draftproof.replay.trees import tree_paths
+from draftproof.replay.trees import Paths, tree_paths
 from draftproof.shapes import ChainShape, KAryShape, LookupShape, StaticShape, TreeShape
 
 CHAIN, K_ARY, TREE = "chain", "k-ary tree", "tree"

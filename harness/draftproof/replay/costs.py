@@ -242,7 +242,7 @@ class CostModel:
             given = [*others.values(), *(value for pair in prompts.values() for value in pair)]
             if not all(0 <= value < math.inf for value in given):
                 raise ValueError("one of them is negative, or not a number")
-        except (TypeError, ValueError, IndexError, AttributeError) as error:
+        except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"{where}: {', '.join(map(repr, _BESIDE_PASSES))} are milliseconds, and each of "
                 f"'prompts' is a pair of them, of any prompt and of each token ({error})"
@@ -293,13 +293,13 @@ def load_costs(path: Path) -> CostModel:
         UsageError: It cannot be read, or is none.
     """
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"there are no costs at {path} ({error.strerror}); `draftproof record` measures them, "
             "or give a file by hand with --costs FILE"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error})") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not an object of costs by model")
@@ -337,7 +337,7 @@ def _table_from_json(table: Any, where: str) -> ForwardCosts:
         again = len(rows) < len(by_context) or any(
             len(rows[_count(context)]) < len(row) for context, row in by_context.items()
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(
             f'{where}: give milliseconds by tokens scored, such as {{"1": 25, "16": 27}} ({error})'
         ) from error

@@ -42,11 +42,14 @@ def replay_chains(alignment: Alignment, lengths: Sequence[int]) -> ReplaySums:
     is_root = np.zeros((chains, cases, tokens + deepest + 2))
     is_root[:, :, 0] = 1
     steps, drafted, accepted, positions = (np.zeros(shape) for _ in range(4))
+    by_depth = np.zeros((*shape, deepest + 1))
+    every_chain, every_case = np.arange(chains)[:, None], np.arange(cases)
     for root in range(tokens):
         chance = is_root[:, :, root] * (root < last)
         allowed = np.minimum(limits, alignment.room[:, root, None])
         kept = np.where(depths <= allowed, reached[:, root], 0.0)
         steps += chance
+        by_depth[every_chain, every_case, allowed[:, :, 0]] += chance
         drafted += chance * allowed[:, :, 0]
         accepted += chance * kept.sum(-1)
         positions += chance * (alignment.prompt_tokens + root)
@@ -59,4 +62,5 @@ def replay_chains(alignment: Alignment, lengths: Sequence[int]) -> ReplaySums:
         accepted=accepted,
         root_positions=positions,
         committed=last,
+        steps_by_depth=by_depth if (alignment.room < deepest).any() else None,
     )

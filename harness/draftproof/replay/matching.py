@@ -15,12 +15,9 @@ import numpy as np
 
 from draftproof.replay.alignment import Alignment
 from draftproof.replay.sums import ReplaySums
-from draftproof.replay.trees import DEAD, TreeTable, make_table
+from draftproof.replay.trees import DEAD, Paths, TreeTable, make_table
 
 _VALUES_AT_ONCE = 1 << 21
-
-Paths = tuple[tuple[int, ...], ...]
-"""A tree by the sibling ranks that lead to each of its nodes."""
 
 
 def replay_trees(alignment: Alignment, trees: Sequence[Paths]) -> ReplaySums:
@@ -42,16 +39,24 @@ def replay_trees(alignment: Alignment, trees: Sequence[Paths]) -> ReplaySums:
         table = make_table(trees[start : start + at_once])
         lengths = accepted_lengths(alignment, table)
         parts.append(_walked(alignment, table, lengths))
-    stacked = [np.concatenate(columns) for columns in zip(*parts, strict=True)] if parts else []
+    deepest = max((len(path) for tree in trees for path in tree), default=0)
+    widened = [(*counts, _up_to(by_depth, deepest)) for *counts, by_depth in parts]
+    stacked = [np.concatenate(columns) for columns in zip(*widened, strict=True)]
     if not stacked:
-        stacked = [np.zeros((0, cases))] * 4
+        stacked = [np.zeros((0, cases))] * 4 + [np.zeros((0, cases, deepest + 1))]
     return ReplaySums(
         steps=stacked[0],
         drafted=stacked[1],
         accepted=stacked[2],
         root_positions=stacked[3],
         committed=alignment.committed - 1,
+        steps_by_depth=stacked[4] if (alignment.room < deepest).any() else None,
     )
+
+
+def _up_to(by_depth: np.ndarray, deepest: int) -> np.ndarray:
+    """Counts by depth, up to a greater depth."""
+    return np.pad(by_depth, ((0, 0), (0, 0), (0, deepest + 1 - by_depth.shape[2])))
 
 
 def accepted_lengths(alignment: Alignment, table: TreeTable) -> np.ndarray:
@@ -78,8 +83,12 @@ def accepted_lengths(alignment: Alignment, table: TreeTable) -> np.ndarray:
 
 def _walked(
     alignment: Alignment, table: TreeTable, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Steps, drafted and accepted tokens and root positions, each ``[trees, cases]``."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, drafted and accepted tokens and root positions, and steps by the drafts' depth.
+
+    Returns:
+        Four arrays ``[trees, cases]``, and one ``[trees, cases, depth + 1]``.
+    """
     trees, cases, tokens = lengths.shape
     last = alignment.committed - 1
     flat, room = lengths.reshape(trees, -1), alignment.room.ravel()
@@ -87,15 +96,20 @@ def _walked(
     deepest = table.nodes_to.shape[1] - 1
     root = np.zeros((trees, cases), np.int64)
     sums = np.zeros((4, trees, cases), np.int64)
+    by_depth = np.zeros((trees, cases, deepest + 1))
+    every_tree, every_case = np.arange(trees)[:, None], np.arange(cases)
+    is_cut = bool((room < deepest).any())
     while True:
         alive = root < last
         if not alive.any():
             steps, drafted, accepted, positions = sums.astype(float)
-            return steps, drafted, accepted, positions
+            return steps, drafted, accepted, positions, by_depth
         index = row + np.minimum(root, tokens - 1)
         kept = np.take_along_axis(flat, index, 1).astype(np.int64)
         depth = np.minimum(room[index], deepest)
         nodes = np.take_along_axis(table.nodes_to, depth, 1)
+        if is_cut:
+            by_depth[every_tree, every_case, np.minimum(depth, table.depths[:, None])] += alive
         sums[0] += alive
         sums[1] += np.where(alive, nodes, 0)
         sums[2] += np.where(alive, kept, 0)

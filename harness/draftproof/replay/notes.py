@@ -11,6 +11,9 @@ TIE_MARGIN = 1e-3
 """A margin in logits below which a token's rank is called a near-tie: float32 models' logits move
 by less than this with the width of a pass."""
 
+_MANY = 16
+"""Tokens of a position among which the target's own choice nearly always is."""
+
 _TOYS = (BUILTIN, BUILTIN_SMALL)
 _TOY = (
     "The built-in models are toys: these figures describe only them, and nothing about other "
@@ -33,8 +36,8 @@ def recording_notes(recording: Recording) -> list[str]:
     if info.off_policy:
         notes.append(
             f"{info.off_policy}. The trajectories are not the target's own text: figures say how "
-            f"often drafts agree with that text, of which the target itself would have said "
-            f"{_own_share(recording):.0%} of the tokens."
+            f"often drafts agree with that text, of which the target itself would have said at "
+            f"most {_own_share(recording):.0%} of the tokens{_of_few(info.k)}."
         )
     close = near_ties(recording)
     if close:
@@ -46,18 +49,29 @@ def recording_notes(recording: Recording) -> list[str]:
     return notes
 
 
+def _of_few(k: int) -> str:
+    """What makes the bound a loose one."""
+    if k >= _MANY:
+        return ""
+    return f" (no closer with {k} tokens of each position; record with --k {_MANY} or more)"
+
+
 def near_ties(recording: Recording) -> int:
-    """Positions at which rounding may change the rank at which a token is proposed."""
-    return sum(
-        int(
-            np.count_nonzero(
-                (draft.columns["margin"][: case.committed] < TIE_MARGIN)
-                & (draft.columns["rank"][: case.committed] < draft.k)
+    """Positions at which rounding may change the rank at which a token is proposed.
+
+    A position counts once, whatever the number of draft models; the first token of an output, which
+    no step drafts, does not.
+    """
+    found = 0
+    for case in recording.cases:
+        drafted = slice(1, case.committed)
+        close = np.zeros(max(0, case.committed - 1), bool)
+        for draft in case.drafts.values():
+            close |= (draft.columns["margin"][drafted] < TIE_MARGIN) & (
+                draft.columns["rank"][drafted] < draft.k
             )
-        )
-        for case in recording.cases
-        for draft in case.drafts.values()
-    )
+        found += int(np.count_nonzero(close))
+    return found
 
 
 def _own_share(recording: Recording) -> float:

@@ -84,8 +84,8 @@ def read_texts(path: Path) -> list[OffPolicyText]:
     for index, (where, row) in enumerate(read_json_lines(path)):
         texts.append(
             OffPolicyText(
-                case_id=_text(where, "id", str(row.get("id", f"{path.stem}/{index}"))),
-                domain=_text(where, "domain", str(row.get("domain", "own"))),
+                case_id=_name(where, row, "id", f"{path.stem}/{index}"),
+                domain=_name(where, row, "domain", "own"),
                 prompt=_part(where, row, "prompt"),
                 output=_part(where, row, "output"),
                 source=where,
@@ -106,6 +106,20 @@ def off_policy_label(texts: Sequence[OffPolicyText] | None) -> str:
         return ""
     said = sum(1 for text in texts if text.output)
     return f"off-policy: {said} texts of {Path(texts[0].source.partition(',')[0]).name}"
+
+
+def _name(where: str, row: Row, name: str, otherwise: str) -> str:
+    """A name or a number, as text; another one where there is none, or null.
+
+    Raises:
+        DataError: It is a list, an object or a truth value.
+    """
+    value = row.get(name)
+    if value is None:
+        return otherwise
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{where}: '{name}' is {value!r}, and should be a text")
+    return _text(where, name, str(value))
 
 
 def _text(where: str, name: str, text: str) -> str:

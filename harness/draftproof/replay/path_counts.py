@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from draftproof.replay.alignment import Alignment
-from draftproof.replay.matching import Paths
+from draftproof.replay.trees import Paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from draftproof.replay.costs import CostModel
 from draftproof.replay.sums import ReplaySums
+from draftproof.replay.trees import Paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,24 +117,45 @@ class Price(NamedTuple):
 
 def price(
     sums: ReplaySums,
-    widths: Sequence[Widths],
+    trees: Sequence[Paths],
     workload: Workload,
     costs: CostModel,
     draft: str | None,
 ) -> Price:
     """What prompts take under each configuration.
 
-    A step is priced at the mean context of a prompt's steps, and as a whole draft, also where the
-    end of a model's context makes it shallower.
+    A step is priced at the mean context of a prompt's steps, and as deep as its draft can be where
+    a model's context ends.
+
+    Args:
+        sums: What is priced.
+        trees: Of each configuration; a chain is a tree too, and one without nodes plain decoding.
+        workload: The prompts.
+        costs: Of the models.
+        draft: Name of the draft model; None for a drafter without one.
     """
     prompt = costs.prompt(workload.prompt_tokens, draft)
     seconds, drafting = np.zeros((2, *sums.steps.shape))
-    for row, (each, steps) in enumerate(zip(widths, sums.steps, strict=True)):
+    for row, (tree, steps) in enumerate(zip(trees, sums.steps, strict=True)):
         context = sums.root_positions[row] / np.maximum(steps, 1)
-        if not each.nodes:
+        if not tree:
             seconds[row] = workload.plain_seconds(costs)
             continue
-        step = step_cost(each, costs, draft, context)
-        drafting[row] = steps * step.draft / 1000
-        seconds[row] = (prompt + steps * step.target) / 1000 + drafting[row]
+        verifying = np.zeros(len(steps))
+        for count, paths in _by_depth(sums, row, tree):
+            step = step_cost(Widths.of_tree(paths), costs, draft, context)
+            drafting[row] += count * step.draft / 1000
+            verifying += count * step.target / 1000
+        seconds[row] = prompt / 1000 + verifying + drafting[row]
     return Price(seconds, drafting)
+
+
+def _by_depth(sums: ReplaySums, row: int, tree: Paths) -> Iterator[tuple[np.ndarray, Paths]]:
+    """How many steps of each prompt have which part of a tree as their draft."""
+    if sums.steps_by_depth is None:
+        yield sums.steps[row], tree
+        return
+    for depth in range(max(map(len, tree)) + 1):
+        count = sums.steps_by_depth[row, :, depth]
+        if count.any():
+            yield count, tuple(path for path in tree if len(path) <= depth)

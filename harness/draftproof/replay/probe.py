@@ -22,7 +22,7 @@ import torch
 from draftproof.drafting.static_tree import most_probable
 from draftproof.models.protocol import CausalLM
 from draftproof.recording import acceptance_probability, choice_facts, overlaps
-from draftproof.replay.matching import Paths
+from draftproof.replay.trees import Paths
 from draftproof.sampling import TokenLaw, measured_distributions
 from draftproof.trace import NODE_COLUMNS, Columns, columns_from
 from draftproof.tree import ROOT, children, depths, sibling_ranks

@@ -28,12 +28,12 @@ from draftproof.models.loading import ModelPair
 from draftproof.models.protocol import CausalLM
 from draftproof.randomness import SeededRandomness
 from draftproof.replay.alignment import Alignment, rooms
-from draftproof.replay.matching import Paths, accepted_lengths
+from draftproof.replay.matching import accepted_lengths
 from draftproof.replay.probe import probe
 from draftproof.replay.recorded import UNKNOWN_RANK
 from draftproof.replay.recorder import extended, forced_logits
 from draftproof.replay.steps import STEP_FACTS, walk
-from draftproof.replay.trees import make_table, tree_paths
+from draftproof.replay.trees import Paths, make_table, tree_paths
 from draftproof.sampling import TokenLaw, promoted
 from draftproof.stopwatch import Clock, Stopwatch
 from draftproof.trace import NODE_COLUMNS, STEP_COLUMNS, Columns, columns_from

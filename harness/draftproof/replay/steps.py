@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from draftproof.replay.alignment import Alignment, align
-from draftproof.replay.matching import Paths, accepted_lengths
+from draftproof.replay.matching import accepted_lengths
 from draftproof.replay.recorded import RecordedCase, RecordingInfo
-from draftproof.replay.trees import make_table
+from draftproof.replay.trees import Paths, make_table
 
 STEP_FACTS = ("step", "nodes", "depth", "accepted_length", "committed_tokens", "root_position")
 """Those of `draftproof.trace.STEP_COLUMNS` that are not times."""

@@ -20,6 +20,8 @@ class ReplaySums:
         root_positions: Sum over steps of the root's position in the sequence: of the context that a
             step's forward passes attend to.
         committed: ``[cases]`` tokens that steps added to the output: all but the first.
+        steps_by_depth: ``[configurations, cases, depth + 1]`` the steps by how deep their drafts
+            were, where the end of a context makes some shallower than the configuration; else None.
     """
 
     steps: np.ndarray
@@ -27,6 +29,7 @@ class ReplaySums:
     accepted: np.ndarray
     root_positions: np.ndarray
     committed: np.ndarray
+    steps_by_depth: np.ndarray | None = None
 
     @property
     def block_efficiency(self) -> np.ndarray:

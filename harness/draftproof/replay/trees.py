@@ -10,6 +10,9 @@ import numpy as np
 from draftproof.errors import UsageError
 from draftproof.shapes import ChainShape, KAryShape, StaticShape, TreeShape
 
+Paths = tuple[tuple[int, ...], ...]
+"""A tree by the sibling ranks that lead to each of its nodes."""
+
 DEAD = 0
 """The state of a walk that has left its tree."""
 

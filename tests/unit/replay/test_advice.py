@@ -11,14 +11,18 @@ from recordings import synthetic
 from draftproof.budget import Budget, PromisedFigures, load_budget
 from draftproof.errors import UsageError
 from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
+from draftproof.replay.alignment import align
 from draftproof.replay.best_tree import neighbours
 from draftproof.replay.candidates import PLAIN, Candidate, Sweep
 from draftproof.replay.choosing import Choice, Limits, choose
 from draftproof.replay.costs import CostModel
+from draftproof.replay.coupling import replay_chains
 from draftproof.replay.crossfit import cross_fit, folds, speedup_estimate
 from draftproof.replay.notes import near_ties, recording_notes
 from draftproof.replay.recorded import Recording
+from draftproof.replay.trees import tree_paths
 from draftproof.shapes import ChainShape, KAryShape, StaticShape, parse_tree
+from draftproof.statistics.bootstrap import Estimate
 from draftproof.statistics.resampling import Resampling
 
 
@@ -226,7 +230,7 @@ def test_costs_narrower_than_the_default_tree_leave_what_they_reach():
     [domain] = advice.domains
     assert domain.default is None
     text = terminal_advice(advice)
-    assert "no passes as wide as the default tree takes, so that it is not priced" in text
+    assert "The default tree is not priced: it takes costs of passes over 15 tokens" in text
     assert json.loads(json.dumps(advice_json(advice)))["domains"]["own"]["default"] is None
     for candidate in (*(each.candidate for each in domain.compared), *domain.points.candidates):
         paths = candidate.shape.paths if isinstance(candidate.shape, StaticShape) else ()
@@ -270,6 +274,87 @@ def test_what_follows_from_other_texts_says_so_wherever_it_is_written():
     assert promise.off_policy == label
     own = advised(recording({"own": (0.9, 0.05, 0.05)}), costs())
     assert "off_policy" not in advice_budget(own).to_json()["promises"]["own"]
+
+
+@pytest.mark.parametrize("shape", [ChainShape(1), ChainShape(4), KAryShape(2, 2), KAryShape(3, 2)])
+def test_a_draft_that_a_context_cuts_costs_what_is_left_of_it(shape):
+    """Priced step by step, by hand: where the draft model has no room, a step is a plain one."""
+    made = recording({"own": (0.5, 0.3, 0.2)})
+    info = replace(made.info, max_lengths={"target": 4096, "draft": 25})
+    cost = costs(1.0, slope=0.5)
+    sweep = Sweep(replace(made, info=info), made.cases, cost)
+    measured = sweep.measure([Candidate(draft="draft", shape=shape)])
+    paths, cut = tree_paths(shape), 0
+    for number, case in enumerate(made.cases):
+        ranks, milliseconds, root = case.drafts["draft"].columns["rank"].tolist(), 0.0, 0
+        while root < case.committed - 1:
+            room = max(0, 25 - (len(case.prompt_token_ids) + root + 1) + 1)
+            drafted = {path for path in paths if len(path) <= room}
+            cut += len(drafted) < len(paths)
+            passes = max(map(len, drafted), default=0)
+            milliseconds += 10 + 0.5 * len(drafted) + passes * 1.0
+            path = ()
+            while (path := (*path, ranks[root + 1 + len(path)])) in drafted:
+                if root + 1 + len(path) == len(ranks):
+                    path = (*path, -1)
+                    break
+            root += len(path)
+        assert measured.seconds[0, number] * 1000 == pytest.approx(milliseconds)
+    assert cut > 50
+
+
+def test_drawn_chains_are_cut_where_a_context_ends():
+    cases = [synthetic([0] * 30, q=[0.7] * 30, case_id=str(n)) for n in range(2)]
+    short = align(cases, "draft", replace(models(), max_lengths={"target": 4096, "draft": 15}))
+    sums = replay_chains(short, [1, 3])
+    by_depth = sums.steps_by_depth
+    assert by_depth.sum(axis=2) == pytest.approx(sums.steps)
+    assert (by_depth * np.arange(4)).sum(axis=2) == pytest.approx(sums.drafted)
+    assert (by_depth[:, :, 0] > 5).all()
+    ample = align(cases, "draft", models())
+    assert replay_chains(ample, [1, 3]).steps_by_depth is None
+
+
+def test_servers_are_told_no_length_that_loses_on_other_prompts():
+    """With one domain, what holds of all domains is what holds of it."""
+    generator = np.random.default_rng(18)
+    cases = []
+    for number in range(6):
+        ranks = generator.choice([0, 1, 9], size=20, p=(0.67, 0, 0.33))
+        cases.append(synthetic(ranks, domain="own", case_id=f"own/{number}"))
+    made = advised(Recording(info=models(), cases=tuple(cases)), costs(5.0))
+    sweep = Sweep(made.recording, cases, made.costs)
+    assert choose(sweep, np.arange(6), ("draft",), LIMITS)["draft", "chain"].speedup > 1
+    assert made.domains[0].chain_length("draft") == 0
+    assert made.single_chains == {"draft": 0}
+
+
+def test_a_recording_of_one_token_a_position_gives_chains():
+    made = recording({"own": (0.9, 0.05, 0.05)})
+    cases = [
+        replace(
+            case,
+            drafts={
+                name: replace(draft, top={key: value[:, :1] for key, value in draft.top.items()})
+                for name, draft in case.drafts.items()
+            },
+        )
+        for case in made.cases
+    ]
+    narrow = Recording(info=replace(made.info, k=1, vocabulary_size=99), cases=tuple(cases))
+    advice = advised(narrow, costs(0.5))
+    [domain] = advice.domains
+    assert domain.default is None
+    assert domain.advised.candidate.shape.is_chain
+    assert "--k 2 or more of the recording" in terminal_advice(advice)
+
+
+def test_too_few_prompts_say_nothing_of_entropy():
+    made = advised(early(0.45), costs(1.0, slope=3.0))
+    assert "every interval has 0 in it" in terminal_advice(made)
+    unknown = Estimate(value=-0.02, low=float("nan"), high=float("nan"), n=3)
+    few = replace(made, domains=(replace(made.domains[0], entropy_gain=unknown),))
+    assert "too few for an interval, and say nothing of it" in terminal_advice(few)
 
 
 def test_near_ties_are_of_tokens_that_trees_propose():
@@ -433,6 +518,27 @@ def test_a_budget_of_other_filters_is_refused_above_temperature_0():
             "budget.json: code: tree: ",
         ),
         ({"kind": "draftproof budget", "domains": {}}, "a budget has target"),
+        (
+            {
+                "kind": "draftproof budget",
+                "target": "t",
+                "temperature": 0,
+                "domains": {"code": {"tree": "none"}},
+                "otherwise": {"draft": "none", "tree": "none"},
+            },
+            "budget.json: code: give a draft and a tree",
+        ),
+        (
+            {
+                "kind": "draftproof budget",
+                "target": "t",
+                "temperature": 0,
+                "domains": {},
+                "otherwise": {"draft": "none", "tree": "none"},
+                "filters": {"top_k": 5},
+            },
+            "filters has top_k, top_p, min_p",
+        ),
         (
             {
                 "kind": "draftproof budget",

@@ -89,8 +89,7 @@ def test_a_step_is_priced_at_the_mean_context_of_its_prompt():
         committed=np.array([4]),
     )
     workload = Workload(prompt_tokens=np.array([100]), committed=np.array([5]))
-    widths = [Widths(nodes=2, levels=(1, 1))]
-    fixed = price(own, widths, workload, made, "small")
+    fixed = price(own, [((0,), (0, 0))], workload, made, "small")
     by_nodes = np.array([[[0.0, 0.0, 2.0]]])
     variable = VariableSums(sums=own, steps_by_nodes=by_nodes, passes=np.array([[4.0]]))
     for found in (fixed, variable.price(workload, made, "small")):
