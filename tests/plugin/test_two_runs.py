@@ -81,7 +81,7 @@ def test_words_and_refusals_leave_no_folder(run, pytester):
 def test_a_folder_without_locks_is_noted(run, pytester):
     pytester.makeconftest(
         "import pytest\n"
-        "from draftproof.report import folder_lock\n"
+        "from draftproof import folder_lock\n"
         "real = folder_lock._lock\n"
         "def no_locks(descriptor):\n"
         "    raise OSError(37, 'No locks available')\n"

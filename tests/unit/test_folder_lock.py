@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
+from draftproof import folder_lock
 from draftproof.errors import UsageError
 from draftproof.folder_lock import LOCK_FILE, FolderLock
-from draftproof.report import folder_lock
 
 HOLDS = """
 import os, sys, time
