@@ -14,9 +14,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from draftproof.files import write_atomically
 from draftproof.report import PAGE_FILE, load_run
 from draftproof.report.columns import CASES_FILE, write_cases
-from draftproof.files import write_atomically
 from draftproof.report.texts import TEXTS_FILE
 from draftproof.report.writing import write_derived
 
