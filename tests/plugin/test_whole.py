@@ -48,10 +48,6 @@ LEFT_OUT = {
     "marked to be skipped": (
         hook(ITEMS, "items[-1].add_marker(pytest.mark.skip)"), (), 3, "1 skipped",
     ),
-    "deselected": ("", ("-k", "letters/0 or letters/1"), 3, "1 deselected"),
-    "deselected by its id": ("", ("--deselect=test_letters.py::test_lossless[letters/2]",), 3,
-        "1 deselected"),
-    "named alone": ("", ("test_letters.py::test_lossless[letters/1]",), 3, "2 deselected"),
     "left out by a hook": (hook(ITEMS, "del items[-1]"), (), 3, "1 deselected"),
     "never run": (hook(PROTOCOL, IS_LAST, "    return True"), (), 3, "1 not run"),
     "exit with success": (
@@ -73,11 +69,11 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_a_run_that_lacks_a_case_is_not_whole(run, pytester, name):
-    """Whatever left the case out, and whoever asked for that."""
+    """Whatever left the case out, but for a user who asked for some of the tests."""
     lacks(run, pytester, *LEFT_OUT[name])
 
 
-@pytest.mark.parametrize("name", ["setup fails", "named alone", "never run", "collection"])
+@pytest.mark.parametrize("name", ["setup fails", "left out by a hook", "never run", "collection"])
 def test_what_workers_left_out_is_known_too(run, pytester, name):
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     conftest, words, code, said = LEFT_OUT[name]
@@ -102,8 +98,10 @@ def lacks(run, pytester, conftest, words, code, said):
 
 
 def test_a_run_that_lacked_a_case_is_whole_once_it_is_measured(run, pytester):
-    run("--report", "--report-dir=out", "-k", "letters/0").assert_outcomes(passed=1, deselected=2)
+    conftest = pytester.makeconftest(hook(ITEMS, "del items[1:]"))
+    run("--report", "--report-dir=out").assert_outcomes(passed=1)
     assert not load_run(pytester.path / "out").complete
+    conftest.unlink()
     result = run("--report", "--report-dir=out", "--spec-resume", *SAVED)
     result.assert_outcomes(passed=3)
     assert result.ret == 0
@@ -111,12 +109,25 @@ def test_a_run_that_lacked_a_case_is_whole_once_it_is_measured(run, pytester):
     assert (pytester.path / ".draftproof" / "main.json").exists()
 
 
-def test_deselected_cases_alone_change_no_exit_code(run):
-    result = run("--report", "--report-dir=out", "-k", "letters/0")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-k", "letters/0"),
+        ("test_letters.py::test_lossless[letters/0]",),
+        (
+            "--deselect=test_letters.py::test_lossless[letters/1]",
+            "--deselect=test_letters.py::test_lossless[letters/2]",
+        ),
+    ],
+    ids=lambda words: words[0].partition("=")[0].partition("::")[0],
+)
+def test_a_run_of_what_was_asked_for_is_whole(run, pytester, words):
+    result = run("--report", "--report-dir=out", *words)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(
-        ["Not whole: 2 of 3 cases were not measured (letters/1, letters/2): 2 deselected"]
-    )
+    assert "Not whole" not in result.stdout.str()
+    saved = load_run(pytester.path / "out")
+    assert saved.complete
+    assert [case.case_id for case in saved.cases] == ["letters/0"]
 
 
 def test_a_gate_is_not_passed_where_no_case_was_measured(run, pytester):

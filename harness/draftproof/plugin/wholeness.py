@@ -1,7 +1,9 @@
 """Whether a session measured every case that it was to: a run that lacks one is never called whole.
 
-A suite's cases are all prompts that its tests were given when they were collected, before anything
-was deselected. What is not measured may depend on what went wrong, so it does not matter why.
+A suite's cases are all prompts that its tests were given when they were collected. Those that are
+left out by pytest's own options for that (`-k`, `-m`, `--deselect`, `--lf`, a test named alone)
+were not asked for, and reports say of how many prompts they are. Of any other that is not measured
+it does not matter why: it may depend on what went wrong.
 """
 
 from __future__ import annotations
@@ -9,10 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
-from draftproof.data.prompt import Prompt
+if TYPE_CHECKING:
+    from draftproof.data.prompt import Prompt
+
+_SELECTING = ("keyword", "markexpr", "deselect", "lf", "stepwise")
+"""Where pytest keeps the options that select tests."""
 
 _NAMED = 3
 """Cases named in a message."""
@@ -66,13 +73,23 @@ def note_collected(
         items: The tests that are left.
     """
     left = {case_id for item in items if (case_id := case_of(item))}
+    if _is_selected(config):
+        expected = tuple(case_id for case_id in expected if case_id in left)
     config.stash[COLLECTED] = Collected(
         expected, tuple(case_id for case_id in expected if case_id not in left)
     )
 
 
+def _is_selected(config: pytest.Config) -> bool:
+    """Whether some of the tests were asked for, by pytest's own options."""
+    words = any("::" in str(word) for word in config.args)
+    return words or any(getattr(config.option, name, None) for name in _SELECTING)
+
+
 def case_of(item: pytest.Item) -> str | None:
     """The id of the case that a test is about, or None."""
+    from draftproof.data.prompt import Prompt
+
     prompt = getattr(getattr(item, "callspec", None), "params", {}).get("case")
     return prompt.prompt_id if isinstance(prompt, Prompt) else None
 
