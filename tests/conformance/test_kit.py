@@ -27,7 +27,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_server import serving
 from faulty_engines import LastSiblingFirst, ServesAnyTemperature
 
-OF_SERVERS = {"log-probabilities", "streamed and whole answers"}
+OF_SERVERS = {
+    "extras with and without speculation",
+    "log-probabilities",
+    "streamed and whole answers",
+}
 """Checks of what the reference engine does not do."""
 
 

@@ -159,9 +159,12 @@ def test_watching_is_believed_of_our_own_engines_alone(pair, config, prompts, en
         half = told.seconds / 2
         return replace(told, seconds=half, watching_seconds=told.watching_seconds + half)
 
-    wrapped = Wrapped(pair, config, speculative=halved)
-    problem = clock_problem(records(wrapped, pair, replace(config, engine=engine), prompts[:3]))
-    assert ("not of the same span" in problem) != is_believed
+    wrapped, config = Wrapped(pair, config, speculative=halved), replace(config, engine=engine)
+    told = [
+        "not of the same span" in clock_problem(records(wrapped, pair, config, prompts[:3]))
+        for _ in range(3)  # on a busy machine a call may be interrupted outside what is clocked
+    ]
+    assert all(told) != is_believed
 
 
 def test_no_speedup_follows_from_the_time_of_another_engine(pair, config, prompts):
