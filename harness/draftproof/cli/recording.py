@@ -33,27 +33,6 @@ passes, on an otherwise idle machine. `draftproof docs advise` leads through it.
 An option that pytest has too may be written as there: --spec-target for --target.
 """
 
-_OPTIONS = (
-    "spec_target",
-    "spec_dtype",
-    "spec_device",
-    "spec_trust_remote_code",
-    "spec_temperature",
-    "spec_top_k",
-    "spec_top_p",
-    "spec_min_p",
-    "spec_limit",
-    "spec_prompts",
-    "spec_data",
-    "spec_jsonl",
-    "spec_columns",
-    "spec_turns",
-    "spec_max_new_tokens",
-    "spec_seed",
-    "spec_batch",
-)
-
-
 _OF_PROMPTS = (
     "spec_limit",
     "spec_prompts",
@@ -63,6 +42,21 @@ _OF_PROMPTS = (
     "spec_turns",
 )
 """Options that choose prompts, and do nothing beside texts that have theirs."""
+
+_OPTIONS = (
+    "spec_target",
+    "spec_dtype",
+    "spec_device",
+    "spec_trust_remote_code",
+    "spec_temperature",
+    "spec_top_k",
+    "spec_top_p",
+    "spec_min_p",
+    *_OF_PROMPTS,
+    "spec_max_new_tokens",
+    "spec_seed",
+    "spec_batch",
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:

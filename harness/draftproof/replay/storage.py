@@ -253,10 +253,10 @@ _UNREADABLE = (
     TypeError,
     AttributeError,
     OverflowError,
-    NotImplementedError,
-    RecursionError,
+    RuntimeError,
 )
-"""What reading raises of a file that something else wrote, or that was damaged."""
+"""What reading raises of a file that something else wrote, or that was damaged: a RuntimeError of
+an archive that is encrypted, compressed in an unknown way, or nested too deep."""
 
 
 def _read_header(folder: Path) -> tuple[dict[str, Any], RecordingInfo]:

@@ -168,13 +168,23 @@ def test_every_other_domain_is_given_the_one_setting_for_all():
     assert budget.of("hard") != budget.otherwise
 
 
+def six_prompts(seed, tokens, chances):
+    """Prompts of one domain: the chances of rank 0, of rank 1 and of neither."""
+    generator = np.random.default_rng(seed)
+    cases = [
+        synthetic(
+            generator.choice([0, 1, 9], size=tokens, p=chances),
+            domain="own",
+            case_id=f"own/{number}",
+        )
+        for number in range(6)
+    ]
+    return Recording(info=models(), cases=tuple(cases))
+
+
 def test_a_single_setting_that_loses_on_other_prompts_is_no_speculation():
-    generator = np.random.default_rng(1)
-    cases = []
-    for number in range(6):
-        ranks = generator.choice([0, 1, 9], size=30, p=(0.3, 0.1, 0.6))
-        cases.append(synthetic(ranks, domain="own", case_id=f"own/{number}"))
-    sweep = Sweep(Recording(info=models(), cases=tuple(cases)), cases, costs(4.0))
+    made = six_prompts(1, 30, (0.3, 0.1, 0.6))
+    sweep = Sweep(made, made.cases, costs(4.0))
     on_all = choose(sweep, np.arange(6), ("draft", "none"), LIMITS)
     assert max(choice.speedup for choice in on_all.values()) > 1
     made = advised(sweep.recording, sweep.costs)
@@ -317,13 +327,8 @@ def test_drawn_chains_are_cut_where_a_context_ends():
 
 def test_servers_are_told_no_length_that_loses_on_other_prompts():
     """With one domain, what holds of all domains is what holds of it."""
-    generator = np.random.default_rng(18)
-    cases = []
-    for number in range(6):
-        ranks = generator.choice([0, 1, 9], size=20, p=(0.67, 0, 0.33))
-        cases.append(synthetic(ranks, domain="own", case_id=f"own/{number}"))
-    made = advised(Recording(info=models(), cases=tuple(cases)), costs(5.0))
-    sweep = Sweep(made.recording, cases, made.costs)
+    made = advised(six_prompts(18, 20, (0.67, 0, 0.33)), costs(5.0))
+    sweep = Sweep(made.recording, made.recording.cases, made.costs)
     assert choose(sweep, np.arange(6), ("draft",), LIMITS)["draft", "chain"].speedup > 1
     assert made.domains[0].chain_length("draft") == 0
     assert made.single_chains == {"draft": 0}
