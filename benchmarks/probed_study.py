@@ -80,12 +80,13 @@ def main():
     ratio = statistics.median(a / b for a, b in times)
     seconds = statistics.median(b for _, b in times)
     machine, packages = hardware(), versions()
+    command = shlex.join(["python", "benchmarks/probed_study.py", *sys.argv[1:]])
     row = (
         f"| {Path(options.target).name} | {len(prompts)} × {options.max_new_tokens} | {nodes:,} | "
         f"{sum(same)} of {len(same)} | {statistics.median(a for a, _ in times):.1f} | "
         f"{seconds:.1f} | {ratio:.2f} | {seconds * PUBLISHED_NODES / nodes / 60:.1f} | "
         f"{machine['torch_threads']} × {machine['cpu']} | {packages['torch']}, "
-        f"{packages['transformers']} | `{shlex.join(['python', *sys.argv])}` |"
+        f"{packages['transformers']} | `{command}` |"
     )
     print(row)
     if options.write:

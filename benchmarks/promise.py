@@ -223,7 +223,7 @@ def write(folder, advice, heads, cells, median, rounds):
     lines = [
         "# A promise, and what was delivered",
         "",
-        f"`{shlex.join(['python', *sys.argv])}`",
+        f"`{shlex.join(['python', 'benchmarks/promise.py', *sys.argv[1:]])}`",
         "",
         *recording_notes(advice.recording),
         "",

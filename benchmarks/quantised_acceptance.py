@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -157,13 +158,14 @@ def caption(measured, options):
             + ("" if target == "unquantised" else f" ({same} as without quantisation)")
         )
     machine, packages = hardware(), versions()
+    command = shlex.join(["python", "benchmarks/quantised_acceptance.py", *sys.argv[1:]])
     return (
         f"Built-in target and draft, a toy pair: these figures describe only itself. float32 on "
         f"cpu, tree {options.tree}, temperature 0, {options.max_new_tokens} new tokens, "
         f"{options.prompts} built-in prompts a domain. 95% intervals by bootstrap over prompts "
         f"(expanded percentile), differences paired by prompt. Outputs identical "
         f"to the same target's plain decoding: "
-        f"{'; '.join(judged)}. `{' '.join(['python', *sys.argv])}` on "
+        f"{'; '.join(judged)}. `{command}` on "
         f"{machine['cpus']} × {machine['cpu']}; torch {packages['torch']}, transformers "
         f"{packages['transformers']}, draftproof {packages['draftproof']}."
     )

@@ -118,12 +118,13 @@ def main():
     tokens = sum(case.committed for case in recording.cases)
     live, probed = node_rates(models, config, prompts[:: max(1, len(prompts) // 8)], options.rounds)
     machine, installed = hardware(), versions()
+    command = shlex.join(["python", "benchmarks/replay.py", *sys.argv[1:]])
     row = (
         f"| {Path(options.target).name} | {Path(options.draft).name} | {len(recording.cases)} × "
         f"{tokens / len(recording.cases):.0f} | {record_seconds:.0f} | {size:.0f} | "
         f"{count / seconds:,.0f} | {live:,.0f} | {probed:,.0f} | {probed / live:.1f} | "
         f"{machine['torch_threads']} × {machine['cpu']} | {installed['torch']}, "
-        f"{installed['transformers']} | `{shlex.join(['python', *sys.argv])}` |"
+        f"{installed['transformers']} | `{command}` |"
     )
     print(row)
     if options.write:

@@ -94,7 +94,7 @@ def main():
         f"{pair.descriptions['target']['device']} | {len(spreads)} | {np.median(spreads):.2g} | "
         f"{np.quantile(spreads, 0.99):.2g} | {spreads.max():.2g} | {changed} | {bridged:.2g} | "
         f"{hardware()['cpus']} × {hardware()['cpu']} | {found['torch']}, {found['transformers']} | "
-        f"`python {' '.join(sys.argv)}` |"
+        f"`python benchmarks/width_spread.py {' '.join(sys.argv[1:])}` |"
     )
     print(row)
     if arguments.write:

@@ -15,7 +15,7 @@ SOURCES = ROOT / "harness"
 PACKAGE = SOURCES / "draftproof"
 
 LAYERS = (
-    {"errors", "paths", "files", "folder_lock", "summed_lines"},
+    {"differences", "errors", "paths", "files", "folder_lock", "summed_lines", "wording"},
     {"laws", "prompt_sources", "choices"},
     {"shapes"},
     {"budget"},

@@ -205,8 +205,8 @@ class Budget:
             )
         try:
             return cls(
-                target=str(values["target"]),
-                temperature=float(values["temperature"]),
+                target=_name(values["target"]),
+                temperature=_number(values["temperature"], "temperature"),
                 domains={
                     str(name): _allotment(each, f"{where}: {name}")
                     for name, each in values["domains"].items()
@@ -299,6 +299,30 @@ def _figure(values: Mapping[str, float | None]) -> tuple[float, float, float]:
     return value, low, high
 
 
+def _name(value: Any) -> str:
+    """A target's name.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"target is {value!r}, and should be a name")
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    """A setting of sampling.
+
+    Raises:
+        TypeError, ValueError: It is no number, or negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, and should be a number")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value!r}, and should be 0 or more")
+    return float(value)
+
+
 def _filters(values: Any, where: str) -> dict[str, float] | None:
     """Filters by name; None where the file does not say.
 
@@ -308,7 +332,7 @@ def _filters(values: Any, where: str) -> dict[str, float] | None:
     if values is None:
         return None
     try:
-        return {name: float(values[name]) for name in FILTERS}
+        return {name: _number(values[name], name) for name in FILTERS}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(
             f"{where}: filters has {', '.join(FILTERS)}, each a number ({error!r}); leave filters "

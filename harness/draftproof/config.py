@@ -7,11 +7,13 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from draftproof.budget import EVERY_OTHER, NO_MODEL, PromisedFigures, given_to
 from draftproof.choices import DEVICES, DTYPES, RULE_NAMES, SPREAD
+from draftproof.differences import Mismatch, differences, flat
 from draftproof.errors import UsageError, unknown_value
 from draftproof.laws import valid_rules
 from draftproof.paths import is_file, is_folder
@@ -379,8 +381,9 @@ class RunConfig:
         Places are left out, since the same prompts may lie elsewhere, and so are `engine_timeout`
         and `promises`, which move no number.
         """
-        left_out = ("data_dir", "jsonl", "draw_log", "engine_timeout", "promises")
-        settings = {key: value for key, value in self.to_json().items() if key not in left_out}
+        settings = self.to_json()
+        for name in MOVE_NO_NUMBER:
+            del settings[name]
         # As it was when there were none.
         if self.batch == 1:
             del settings["batch"]
@@ -394,6 +397,20 @@ class RunConfig:
             del settings["drafter"]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def changed_from(self, stored: Mapping[str, Any]) -> list[Mismatch]:
+        """The settings of a `fingerprint` that a stored run has otherwise.
+
+        Args:
+            stored: As `to_json` made them, by this or an earlier version.
+        """
+        left_out = dict.fromkeys(MOVE_NO_NUMBER)
+        kept = {**RunConfig().to_json(), **stored}, self.to_json()
+        return differences(*(dict(flat({**values, **left_out})) for values in kept))
+
+
+MOVE_NO_NUMBER = ("data_dir", "jsonl", "draw_log", "engine_timeout", "promises")
+"""Names of settings that two runs may differ in and still be of the same settings."""
 
 
 def is_own_part(name: str) -> bool:

@@ -41,7 +41,7 @@ _SHELL_ADDS = 128
 """What a shell adds to the number of the signal that ended a process."""
 
 
-def supervised(what: str) -> SayEnd | None:
+def supervised(what: str, kept: str) -> SayEnd | None:
     """Go on in a copy of this process, whose end the process itself waits for.
 
     The process exits as its copy did; where the copy did not say that it came to its end, and exits
@@ -50,6 +50,7 @@ def supervised(what: str) -> SayEnd | None:
 
     Args:
         what: What the copy does, for the message: ``the tests``.
+        kept: A sentence on what remains of work that did not come to its end, and how to go on.
 
     Returns:
         In the copy, what is to be told its exit code at the end. None where nothing was forked: the
@@ -67,7 +68,7 @@ def supervised(what: str) -> SayEnd | None:
         working = os.fork()
     if working:
         os.close(writing)
-        _wait(working, reading, what)
+        _wait(working, reading, what, kept)
     os.close(reading)
     _end_with(waiting)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -123,7 +124,7 @@ def _end_with(parent: int) -> None:
         os._exit(UNFINISHED_EXIT_CODE)
 
 
-def _wait(working: int, reading: int, what: str) -> NoReturn:
+def _wait(working: int, reading: int, what: str, kept: str) -> NoReturn:
     """Wait for the process that works, and exit as it did, or as one that did not finish."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -132,15 +133,13 @@ def _wait(working: int, reading: int, what: str) -> NoReturn:
     code = os.waitstatus_to_exitcode(status)
     said = _said(reading)
     if code < 0:
-        _tell(f"draftproof: the process of {what} was ended by {_signal_name(-code)}")
+        _tell(f"draftproof: the process of {what} was ended by {_signal_name(-code)}. {kept}")
         code = _SHELL_ADDS - code
     elif said is None and code not in _FAILED:
         _tell(
             f"draftproof: the process of {what} ended itself before their end, with exit code "
             f"{code}: an engine, or a library below it, called exit. Nothing counts as passed. "
-            "Cases that were measured are kept in the report folder, if there is one; with "
-            "pytest-xdist (-n 1) the case that ends its process is recorded as an error and the "
-            "others go on"
+            f"{kept}"
         )
         code = UNFINISHED_EXIT_CODE
     os._exit(said or code)

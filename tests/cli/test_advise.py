@@ -72,7 +72,7 @@ def test_prompts_recorded_at_once_are_recorded_as_alone(capsys, tmp_path, overru
 
 def test_a_recording_of_other_settings_is_not_gone_on_with(capsys, recording):
     words = ("record", "--limit", 3, "--no-costs", "--max-new-tokens", 13, "--out", recording)
-    assert "other models, settings or prompts" in refused(capsys, *words)
+    assert "another recording (setting max_new_tokens: " in refused(capsys, *words)
 
 
 def test_replay_without_costs_has_acceptance_alone(capsys, recording):

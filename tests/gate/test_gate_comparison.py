@@ -75,8 +75,8 @@ def test_cases_in_error_and_changed_outputs_are_told(earlier, cases, later):
     changed[0] = replace(cases[0], verdict=Verdict.ERROR)
     changed[1] = replace(cases[1], verdict=Verdict.ALGORITHMIC)
     notes = compare(earlier, later(changed)).notes
-    assert any("1 cases of later ended in an error: left out" in note for note in notes)
-    assert any("1 cases of later have an output that is not" in note for note in notes)
+    assert any("1 case of later ended in an error: left out" in note for note in notes)
+    assert any("1 case of later has an output that is not" in note for note in notes)
 
 
 def test_runs_without_a_common_case_are_refused(earlier, cases, later):
@@ -421,7 +421,7 @@ def test_a_bound_is_held_to_both_ends_of_a_figure_whose_steps_are_not_told(
 def test_contradictory_counts_are_said_beside_a_gate(earlier, cases, later):
     broken = [replace(cases[0], contradictions=("step 0: …",)), *cases[1:]]
     found = compare(earlier, later(broken))
-    assert "1 cases of later have counts that contradict each other" in " ".join(found.notes)
+    assert "In 1 case of later counts contradict each other" in " ".join(found.notes)
 
 
 def test_what_this_sessions_prompts_are_too_few_for_is_told_before_it_runs():

@@ -82,7 +82,7 @@ def test_a_finished_report_is_not_overwritten_by_other_settings(run, pytester):
     before = cases_of(pytester.path / "out")
     other = run("--report", "--report-dir=out", "--spec-tree=chain:2")
     assert other.ret == 4
-    other.stderr.fnmatch_lines(["*out holds the report of a run with other settings*"])
+    other.stderr.fnmatch_lines(["*of a run with other settings (tree: 3x2 → chain:2), which*"])
     assert cases_of(pytester.path / "out") == before
     run("--report", "--report-dir=out", "--spec-tree=3x2").assert_outcomes(passed=3)
 

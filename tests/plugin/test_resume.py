@@ -100,7 +100,7 @@ def test_other_settings_cannot_go_on_with_it(run, pytester):
     interrupted(run, pytester)
     result = run("--report", "--report-dir=out", "--spec-resume", "--spec-tree=chain:2")
     assert result.ret == 4
-    result.stderr.fnmatch_lines(["ERROR: *journal of a run with other settings*"])
+    result.stderr.fnmatch_lines(["ERROR: *run with other settings (tree: * → chain:2); give*"])
 
 
 def test_evidence_of_another_version_cannot_be_added_to(run, pytester):

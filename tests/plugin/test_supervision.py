@@ -106,14 +106,18 @@ def test_one():
 """
 
 
+def written(file):
+    """What a file holds, once it holds something."""
+    for _ in range(1200):
+        if file.exists() and file.read_text():
+            return file.read_text()
+        time.sleep(0.05)
+    raise AssertionError(f"{file} was not written")
+
+
 def begun(pytester):
     """The process that runs the tests, once it does."""
-    file = pytester.path / "begun"
-    for _ in range(600):
-        if file.exists() and file.read_text():
-            return int(file.read_text())
-        time.sleep(0.05)
-    raise AssertionError("no test began")
+    return int(written(pytester.path / "begun"))
 
 
 @pytest.mark.parametrize("to_both", [True, False])
@@ -252,3 +256,14 @@ def test_an_engine_that_ends_the_process_is_not_verified(pytester, pair, start):
     code, text = ended(process)
     assert code == 3, text
     assert "the process of the checks ended itself" in text
+    assert "No certificate was written" in text
+
+
+def test_a_recording_that_is_ended_says_that_it_goes_on(pytester, pair, start):
+    words = [word.replace("--spec-", "--") for word in pair if not word.startswith("--spec-draft")]
+    process = start("record", "--out=recording", "--limit=2", *words, module="draftproof", plain=())
+    wait_for(lambda: (pytester.path / "recording" / "journal.jsonl").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    code, text = ended(process)
+    assert code == 143, text
+    assert "the recording was ended by SIGTERM. Prompts that were recorded are kept" in text

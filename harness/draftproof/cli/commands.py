@@ -25,6 +25,7 @@ from draftproof.report.study_json import peer_json, study_json
 from draftproof.report.terminal import terminal_findings
 from draftproof.statistics import PEERS, Resampling, Study, as_peers, in_domain_order
 from draftproof.statistics import study as study_of
+from draftproof.wording import counted
 
 
 def add_metrics_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -105,7 +106,7 @@ def metrics(arguments: argparse.Namespace) -> str:
                 },
             }
         )
-    lines = [f"{saved.run.name}: {domain or 'all domains'}, {len(cases)} cases", *notes]
+    lines = [f"{saved.run.name}: {domain or 'all domains'}, {counted(len(cases), 'case')}", *notes]
     for name, values in figures.items():
         lines += ["", f"{PEERS[name].title} ({PEERS[name].note})", *peer_lines(values)]
     return "\n".join(lines)

@@ -71,8 +71,20 @@ _HANDLERS = {
 """What runs each command: a module beside this one, imported for its own commands only. Its
 ``add_parser`` (or ``add_…_parser``, of the command's name) adds the command's options."""
 
-_RUN_ENGINES = frozenset({"verify", "record", "verify-kernel", "selftest"})
-"""Commands that run engines, or parts of them, which may end the process that they run in."""
+_RUN_ENGINES = {
+    "verify": ("the checks", "No certificate was written; run the command again"),
+    "record": (
+        "the recording",
+        "Prompts that were recorded are kept: the same command goes on after them",
+    ),
+    "verify-kernel": ("the checks", "No certificate was written; run the command again"),
+    "selftest": (
+        "the self-test",
+        "What --random found is kept in the file of --resume: the same command goes on after it",
+    ),
+}
+"""Commands that run engines, or parts of them, which may end the process that they run in: what
+that process does, and what is kept where it does not come to its end."""
 
 
 class _StoreOnce(argparse.Action):
@@ -135,8 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may have fewer characters
     words = sys.argv[1:]
-    what = "the recording" if words[:1] == ["record"] else "the checks"
-    say = supervised(what) if _RUN_ENGINES & set(words[:1]) else None
+    engines = _RUN_ENGINES.get(words[0]) if words else None
+    say = None if engines is None else supervised(*engines)
     code = _run(words)
     if say is not None:
         say(code)

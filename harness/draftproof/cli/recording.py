@@ -20,6 +20,7 @@ from draftproof.folder_lock import FolderLock
 from draftproof.replay.costs import COSTS_FILE
 from draftproof.replay.storage import bytes_a_token
 from draftproof.trace import Verdict
+from draftproof.wording import counted
 
 WITHOUT_MODEL = ("lookup", "none")
 """Drafters that need no recording: what they propose follows from the tokens alone."""
@@ -240,9 +241,11 @@ def _settings(
 def _summary(folder: Path, recording: Any) -> str:
     tokens = sum(case.committed for case in recording.cases)
     size = bytes_a_token(folder, recording)
-    kept = f"{recording.info.k} tokens a position of {len(recording.info.drafts)} draft models"
+    drafts = counted(len(recording.info.drafts), "draft model")
+    kept = f"{counted(recording.info.k, 'token')} a position of {drafts}"
     label = f" ({recording.info.off_policy})" if recording.info.off_policy else ""
     return (
-        f"Recording: {folder}{label}\n{len(recording.cases)} prompts, {tokens} tokens; {kept}; "
+        f"Recording: {folder}{label}\n{counted(len(recording.cases), 'prompt')}, "
+        f"{counted(tokens, 'token')}; {kept}; "
         f"{size:.0f} bytes a token on disk"
     )

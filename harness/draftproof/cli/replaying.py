@@ -21,6 +21,7 @@ from draftproof.replay.storage import load_recording
 from draftproof.report.metrics_json import strict_json
 from draftproof.shapes import NO_TREE, LookupShape, StaticShape, parse_tree
 from draftproof.statistics.resampling import Resampling
+from draftproof.wording import counted
 
 _DESCRIPTION = """\
 What each tree would have kept of the recorded trajectories, without a model: steps and tokens are
@@ -89,7 +90,8 @@ def replay(arguments: argparse.Namespace) -> str:
             *recording_notes(recording),
             _table(rows, is_priced=costs is not None),
             *_reaching(recording, list(named)),
-            f"{len(rows)} replays of {len(recording.cases)} prompts in {seconds:.2f} s; no model "
+            f"{counted(len(rows), 'replay')} of {counted(len(recording.cases), 'prompt')} in "
+            f"{seconds:.2f} s; no model "
             "was loaded.",
         ]
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from draftproof.differences import Mismatch
 from draftproof.errors import UsageError, unknown_value
 from draftproof.gate.clues import Changes, changes, clues
 from draftproof.gate.exact import FirstDifference, locate
@@ -19,7 +20,7 @@ from draftproof.gate.expression import (
     Gate,
     parse_gate,
 )
-from draftproof.gate.identity import Mismatch, mismatches, timing_mismatches
+from draftproof.gate.identity import mismatches, timing_mismatches
 from draftproof.gate.judging import (
     ALPHA,
     LEVEL,
@@ -36,6 +37,7 @@ from draftproof.gate.paired import PairedSums
 from draftproof.gate.timing import judge_speed, judge_speedup, speculative_speeds, speedups
 from draftproof.statistics.small_samples import own_noise
 from draftproof.statistics.summary import in_domain_order
+from draftproof.wording import counted
 
 SHOWN = tuple(
     parse_gate(text)
@@ -429,18 +431,21 @@ def _notes(
                 f"{imported['not_told']}; its cases are paired {imported['pairing']}."
             )
         if missing := len(run.case_ids) - len(compared):
-            notes.append(f"{missing} cases of {run.name} are not in the other run.")
+            cases = counted(missing, f"case of {run.name} is", f"cases of {run.name} are")
+            notes.append(f"{cases} not in the other run.")
         if run.errors:
-            notes.append(f"{len(run.errors)} cases of {run.name} ended in an error: left out.")
-        if run.different:
             notes.append(
-                f"{len(run.different)} cases of {run.name} have an output that is not the "
-                "target's own."
+                f"{counted(len(run.errors), 'case')} of {run.name} ended in an error: left out."
             )
+        if run.different:
+            which = counted(
+                len(run.different), f"case of {run.name} has", f"cases of {run.name} have"
+            )
+            notes.append(f"{which} an output that is not the target's own.")
         if run.contradictory:
             notes.append(
-                f"{len(run.contradictory)} cases of {run.name} have counts that contradict each "
-                "other: believe no figure of them."
+                f"In {counted(len(run.contradictory), 'case')} of {run.name} counts contradict "
+                "each other: believe no figure of them."
             )
         if (run.most_steps > run.totals["steps"]).any():
             notes.append(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from draftproof.differences import Mismatch, comparable, flat, known_differences
 from draftproof.engines.names import AT_ONCE, EXECUTOR
 from draftproof.environment import WORKERS
 from draftproof.report.run_info import RunInfo
@@ -38,23 +39,6 @@ MACHINE = ("machine", "accelerators")
 TIMING = ("cpu", "cpus", "torch_threads", WORKERS)
 
 
-class Mismatch(NamedTuple):
-    """A fact in which two runs differ.
-
-    Attributes:
-        fact: For example ``target sha256``.
-        before: The earlier run's.
-        now: The later run's.
-    """
-
-    fact: str
-    before: str
-    now: str
-
-    def __str__(self) -> str:
-        return f"{self.fact}: {self.before} → {self.now}"
-
-
 def mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     """The facts in which two runs differ, of those that must be the same.
 
@@ -63,19 +47,19 @@ def mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     """
     return [
         *_settings(before, now),
-        *_different(
+        *known_differences(
             _model_facts(before),
             _model_facts(now),
         ),
-        *_different(
+        *known_differences(
             {f"version of {name}": _version(before, name) for name in VERSIONS},
             {f"version of {name}": _version(now, name) for name in VERSIONS},
         ),
-        *_different(
+        *known_differences(
             {name: before.hardware.get(name) for name in MACHINE},
             {name: now.hardware.get(name) for name in MACHINE},
         ),
-        *_different(_imported(before), _imported(now)),
+        *known_differences(_imported(before), _imported(now)),
         *_prompts("facts", *(_imported_prompts(run) for run in (before, now))),
         *_prompts("text", before.prompts, now.prompts),
         *_prompts("token ids", before.prompt_tokens, now.prompt_tokens),
@@ -85,7 +69,7 @@ def mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
 def described(run: RunInfo) -> dict[str, Any]:
     """Every recorded setting and fact of a run, named as in `Mismatch`."""
     return {
-        **{f"setting {name}": value for name, value in _flat(run.config)},
+        **{f"setting {name}": value for name, value in flat(run.config)},
         **{
             f"{role} {fact}": value
             for role, facts in run.models.items()
@@ -105,11 +89,11 @@ def engine_facts(run: RunInfo) -> dict[str, str]:
     resolved = set(_decided_by_facts(run, run))
     settings = {
         f"setting {name}": value
-        for name, value in _flat(run.config)
+        for name, value in flat(run.config)
         if name.split(".")[0] not in NOT_SETTINGS | resolved
     }
     facts = {**settings, **_model_facts(run), **{name: run.hardware.get(name) for name in MACHINE}}
-    return {name: str(_comparable(value)) for name, value in facts.items() if value is not None}
+    return {name: str(comparable(value)) for name, value in facts.items() if value is not None}
 
 
 def timing_facts(run: RunInfo) -> dict[str, str]:
@@ -119,7 +103,7 @@ def timing_facts(run: RunInfo) -> dict[str, str]:
 
 def timing_mismatches(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     """The facts of the two machines without which seconds cannot be compared."""
-    return _different(_timing_facts(before), _timing_facts(now))
+    return known_differences(_timing_facts(before), _timing_facts(now))
 
 
 def _timing_facts(run: RunInfo) -> dict[str, Any]:
@@ -148,11 +132,11 @@ def _settings(before: RunInfo, now: RunInfo) -> list[Mismatch]:
     def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         return {
             f"setting {name}": value
-            for name, value in _flat(config)
+            for name, value in flat(config)
             if name.split(".")[0] not in left_out
         }
 
-    return _different(settings(before.config), settings(now.config))
+    return known_differences(settings(before.config), settings(now.config))
 
 
 def _decided_by_facts(before: RunInfo, now: RunInfo) -> Iterator[str]:
@@ -182,32 +166,6 @@ def _version(run: RunInfo, name: str) -> str | None:
         return version
     # Patch releases of Python do not move numbers.
     return ".".join(version.split(".")[:2])
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Mismatch]:
-    return [
-        Mismatch(fact, _shown(before[fact]), _shown(now[fact]))
-        for fact in before
-        if before[fact] is not None and now.get(fact) is not None
-        if _comparable(before[fact]) != _comparable(now[fact])
-    ]
-
-
-def _comparable(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
 
 
 def _prompts(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[Mismatch]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from draftproof.errors import ModelError
+from draftproof.wording import counted
 
 _Token = tuple[int, str]
 
@@ -118,5 +119,5 @@ def compare_vocabularies(
 
 def _counted(tokens: tuple[_Token, ...]) -> str:
     index, token = tokens[0]
-    ids = "1 id" if len(tokens) == 1 else f"{len(tokens)} ids"
+    ids = counted(len(tokens), "id")
     return f"{ids} (first {index}, {token!r})"

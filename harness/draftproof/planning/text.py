@@ -14,6 +14,7 @@ from draftproof.planning.pilot import Pilot
 from draftproof.planning.sample_size import Aim, DomainPlan
 from draftproof.planning.simulation import HOURS_BETWEEN_LOSSES, Forecast
 from draftproof.report.labels import METRIC_LABELS
+from draftproof.wording import counted
 
 VERSION = 1
 """Raised whenever a key of the JSON changes its name, its type or its meaning."""
@@ -199,7 +200,7 @@ def _fleet_lines(aim: Aim, forecasts: Sequence[Forecast], price: float | None) -
             row.append(f"{found.gpu_hours.mean() * price:,.2f}")
         rows.append(tuple(row))
     runs = "One run" if aim.runs == 1 else "One of the two runs"
-    return [f"{runs}, {forecasts[0].prompts:,} prompts:", *_table(rows)]
+    return [f"{runs}, {counted(forecasts[0].prompts, 'prompt')}:", *_table(rows)]
 
 
 def _assumptions(found: Forecast) -> str:
@@ -228,7 +229,7 @@ def _size_line(pilot: Pilot, prompts: int) -> str:
     parts = [f"{pilot.nodes * prompts:,.0f} nodes"] if math.isfinite(pilot.nodes) else []
     if math.isfinite(pilot.file_bytes):
         parts.append(f"{_bytes(pilot.file_bytes * prompts)} on disk")
-    return f"A run of {prompts:,} prompts has about {', '.join(parts) or 'unknown size'}."
+    return f"A run of {counted(prompts, 'prompt')} has about {', '.join(parts) or 'unknown size'}."
 
 
 def time_text(seconds: float) -> str:

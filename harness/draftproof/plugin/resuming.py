@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from draftproof.config import RunConfig
+from draftproof.differences import said
 from draftproof.errors import TraceError, UsageError
 from draftproof.journal import read_journal, was_begun
 from draftproof.plugin.collection import described_prompts, sampled_prompts
@@ -103,9 +104,11 @@ def unfinished(config: pytest.Config, settings: RunConfig) -> Unfinished | None:
     path = path.absolute()  # an engine may go elsewhere
     contents = read_journal(path)
     if not _goes_on(settings, contents.run):
+        changes = _changes(settings, contents.run)
         raise TraceError(
-            f"{path} is the journal of a run with other settings; give the same options (only "
-            "--spec-limit may have grown) to go on with it, or another --report-dir"
+            f"{path} is the journal of a run with other settings{changes}; "
+            "give the same options (only --spec-limit may have grown) to go on with it, or another "
+            "--report-dir"
         )
     _require_same_evidence(path, contents.cases)
     return Unfinished(
@@ -127,13 +130,13 @@ def require_own_report(folder: Path, settings: RunConfig) -> None:
     """
     try:
         found = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        fingerprint = found["fingerprint"]
+        fingerprint, changes = found["fingerprint"], _changes(settings, found)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return  # no report, or none that could be read again
     if fingerprint != settings.fingerprint():
         raise UsageError(
-            f"{folder} holds the report of a run with other settings, which this one would "
-            "overwrite; give another --report-dir, or delete the folder"
+            f"{folder} holds the report of a run with other settings{changes}, which this one "
+            "would overwrite; give another --report-dir, or delete the folder"
         )
 
 
@@ -157,6 +160,13 @@ def _require_same_evidence(path: Path, cases: Iterable[CaseRecord]) -> None:
                 f"{path} cannot be gone on with: {error}. Delete it or give another --report-dir "
                 "to start anew; what it measured is still read by `draftproof report`"
             ) from None
+
+
+def _changes(settings: RunConfig, run: Mapping[str, Any]) -> str:
+    """In which settings a stored run differs, in brackets; empty where it does not say."""
+    stored = run.get("config")
+    changed = settings.changed_from(stored) if isinstance(stored, Mapping) else []
+    return f" ({said(changed)})" if changed else ""
 
 
 def _goes_on(settings: RunConfig, run: Mapping[str, Any]) -> bool:

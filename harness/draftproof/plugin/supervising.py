@@ -53,9 +53,15 @@ def supervise(config: pytest.Config, session: pytest.Session | None = None) -> N
     # Else a program called pytest, or this is a worker of pytest-xdist.
     is_started_for_it = not typed.plugins and sys.argv[1:] == words
     if is_started_for_it and not _NO_SESSION.intersection(words):
-        say = supervised("the tests")
+        say = supervised("the tests", _KEPT)
         if say is not None:
             config.pluginmanager.register(SaysEnd(say, session), _NAME)
+
+
+_KEPT = (
+    "Cases that were measured are kept in the report folder, if there is one; with pytest-xdist "
+    "(-n 1) a case that ends its process is recorded as an error and the others go on"
+)
 
 
 def _has_device() -> bool:

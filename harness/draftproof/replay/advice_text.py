@@ -14,6 +14,7 @@ from draftproof.replay.candidates import LOOKUP, NONE, Candidate
 from draftproof.replay.servers import SERVER_OPTIONS
 from draftproof.shapes import ChainShape, StaticShape
 from draftproof.statistics.bootstrap import Estimate
+from draftproof.wording import counted
 
 _LONGEST_SHAPE = 28
 _AS_FOR_ALL = " (as for all)"
@@ -59,7 +60,7 @@ def terminal_advice(advice: Advice, notes: Sequence[str] = ()) -> str:
     info = advice.recording.info
     head = (
         f"Advice for {info.models['target'].get('name', 'the target')} at temperature "
-        f"{info.temperature:g}: {len(advice.recording.cases)} recorded prompts; "
+        f"{info.temperature:g}: {counted(len(advice.recording.cases), 'recorded prompt')}; "
         f"costs: {advice.costs.device}."
     )
     heads, rows = advice_cells(advice)

@@ -239,6 +239,9 @@ class CostModel:
         try:
             prompts = {k: (float(v[0]), float(v[1])) for k, v in values.get("prompts", {}).items()}
             others = {f"{name}_ms": float(values.get(name, 0.0)) for name in _BESIDE_PASSES}
+            unknown = [name for name in prompts if name not in ("target", *values["drafts"])]
+            if unknown:
+                raise ValueError(f"{unknown[0]!r} is neither the target nor one of the drafts")
             given = [*others.values(), *(value for pair in prompts.values() for value in pair)]
             if not all(0 <= value < math.inf for value in given):
                 raise ValueError("one of them is negative, or not a number")
@@ -247,6 +250,9 @@ class CostModel:
                 f"{where}: {', '.join(map(repr, _BESIDE_PASSES))} are milliseconds, and each of "
                 f"'prompts' is a pair of them, of any prompt and of each token ({error})"
             ) from error
+        device = values.get("device", "by hand")
+        if not isinstance(device, str):
+            raise UsageError(f"{where}: 'device' is {device!r}, and should be a name")
         return cls(
             target=_table_from_json(values["target"], f"{where}: target"),
             drafts={
@@ -255,7 +261,7 @@ class CostModel:
             },
             target_prompt=prompts.pop("target", (0.0, 0.0)),
             draft_prompts=prompts,
-            device=str(values.get("device", "by hand")),
+            device=device,
             versions=dict(values.get("versions", {})),
             **others,
         )
@@ -341,6 +347,10 @@ def _table_from_json(table: Any, where: str) -> ForwardCosts:
         raise UsageError(
             f'{where}: give milliseconds by tokens scored, such as {{"1": 25, "16": 27}} ({error})'
         ) from error
+    if "contexts" in table and (unknown := sorted(table.keys() - {"contexts", "noise"})):
+        raise UsageError(
+            f"{where}: beside 'contexts' there is {unknown[0]!r}; put every width into a context"
+        )
     contexts = tuple(sorted(rows))
     widths = tuple(sorted(rows[contexts[0]])) if contexts else ()
     if again:

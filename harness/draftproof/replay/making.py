@@ -28,6 +28,7 @@ from draftproof.replay.recorded import Recording, RecordingInfo
 from draftproof.replay.recorder import Trajectory, extended, record_case, require_recordable
 from draftproof.replay.storage import RecordingFolder
 from draftproof.shapes import NO_TREE
+from draftproof.wording import counted
 
 _SAY_EVERY_SECONDS = 5.0
 
@@ -146,7 +147,7 @@ def make_recording(
     left = [prompts[name] for name in names if name in prompts and name not in recording.finished]
     decoder = _Decoder(models.pair, plan, left, report)
     if began:
-        report(f"{began} of {len(names)} prompts are recorded already")
+        report(f"{began} of {counted(len(names), 'prompt')} recorded already")
     for name in names:
         if name in recording.finished:
             continue
@@ -170,7 +171,7 @@ def make_recording(
         )
         if time.monotonic() - said > _SAY_EVERY_SECONDS:
             said = time.monotonic()
-            report(f"recorded {len(recording.finished)} of {len(names)} prompts")
+            report(f"recorded {len(recording.finished)} of {counted(len(names), 'prompt')}")
     return recording.close()
 
 

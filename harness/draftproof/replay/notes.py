@@ -6,6 +6,7 @@ import numpy as np
 
 from draftproof.config import BUILTIN, BUILTIN_SMALL
 from draftproof.replay.recorded import Recording
+from draftproof.wording import counted
 
 TIE_MARGIN = 1e-3
 """A margin in logits below which a token's rank is called a near-tie: float32 models' logits move
@@ -30,7 +31,8 @@ def recording_notes(recording: Recording) -> list[str]:
         notes.append(_TOY)
     if not recording.complete:
         notes.append(
-            f"The recording is not finished: these are its first {len(recording.cases)} prompts. "
+            "The recording is not finished: it holds "
+            f"{counted(len(recording.cases), 'prompt')} so far. "
             "Run the same `draftproof record` again to go on."
         )
     if info.off_policy:
@@ -41,10 +43,9 @@ def recording_notes(recording: Recording) -> list[str]:
         )
     close = near_ties(recording)
     if close:
-        where = "1 position" if close == 1 else f"{close} positions"
         notes.append(
-            f"At {where} a token's rank under a draft model hangs on less than "
-            f"{TIE_MARGIN:g} in logits: there a live run may round to another tree."
+            f"At {counted(close, 'position')} a token's rank under a draft model hangs on less "
+            f"than {TIE_MARGIN:g} in logits: there a live run may round to another tree."
         )
     return notes
 

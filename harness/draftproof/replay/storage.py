@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from draftproof.config import MOVE_NO_NUMBER
+from draftproof.differences import differences, flat, said
 from draftproof.errors import DraftproofError, TraceError, printable
 from draftproof.files import write_atomically, write_text
 from draftproof.replay.recorded import (
@@ -38,6 +40,7 @@ from draftproof.replay.recorded import (
     RecordingInfo,
 )
 from draftproof.summed_lines import drop_torn_line, is_as_written, summed
+from draftproof.wording import counted
 
 INFO_FILE, JOURNAL_FILE, COLUMNS_FILE = "recording.json", "journal.jsonl", "recording.npz"
 _KIND = "draftproof recording"
@@ -75,11 +78,13 @@ class RecordingFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / INFO_FILE).exists():
-                found, _ = _read_header(folder)
+                found, before = _read_header(folder)
                 if found.get("fingerprint") != made_of:
+                    changed = differences(_of_figures(before), _of_figures(info))
                     raise TraceError(
-                        f"{folder} holds a recording of other models, settings or prompts; give "
-                        "another --out, or remove the folder"
+                        f"{folder} holds another recording "
+                        f"({said(changed) or 'its prompts are others'}); give another --out, or "
+                        "remove the folder"
                     )
                 self.finished = {case.case_id: case for case in load_recording(folder).cases}
             else:
@@ -120,10 +125,24 @@ class RecordingFolder:
 
 def recording_fingerprint(info: RecordingInfo, case_ids: Iterable[str]) -> str:
     """A hash that two recordings share where the models, the settings and the prompts are equal."""
-    left_out = ("versions", "hardware")
-    values = {k: v for k, v in dataclasses.asdict(info).items() if k not in left_out}
-    text = json.dumps([values, list(case_ids)], sort_keys=True, default=str)
+    text = json.dumps([_of_figures(info), list(case_ids)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _of_figures(info: RecordingInfo) -> dict[str, Any]:
+    """What of a description can move a figure, flat.
+
+    Many prompts at once are decoded as each alone, and machines and versions are of costs.
+    """
+    values = dataclasses.asdict(info)
+    left_out = ("versions", "hardware", "settings")
+    kept = {name: value for name, value in values.items() if name not in left_out}
+    settings = {
+        f"setting {name}": value
+        for name, value in flat(values["settings"])
+        if name.split(".")[0] not in (*MOVE_NO_NUMBER, "batch")
+    }
+    return {**settings, **dict(flat(kept))}
 
 
 def load_recording(folder: Path) -> Recording:
@@ -163,7 +182,7 @@ def _check_cases(
     if len({case.case_id for case in cases}) < len(cases):
         raise TraceError("two prompts have the same id")
     if len(cases) > count or (whole and len(cases) < count):
-        raise TraceError(f"it has {len(cases)} prompts, and {INFO_FILE} says {count}")
+        raise TraceError(f"it has {counted(len(cases), 'prompt')}, and {INFO_FILE} says {count}")
     for case in cases:
         case.check(info)
 

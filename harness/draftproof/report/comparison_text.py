@@ -16,6 +16,7 @@ from draftproof.report.markdown import inline, markdown_table
 from draftproof.report.tables import Cell, Table
 from draftproof.report.terminal import WIDTH, terminal_table
 from draftproof.report.tree_text import side_by_side, tree_lines
+from draftproof.wording import counted
 
 HEADLINES: dict[Outcome, str] = {
     Outcome.PASS: "GATE PASSED",
@@ -66,7 +67,7 @@ def headline(comparison: Comparison) -> str:
 
 def against(comparison: Comparison) -> str:
     """What was compared, in a few words."""
-    cases = f"{len(comparison.compared):,} {'case' if len(comparison.compared) == 1 else 'cases'}"
+    cases = counted(len(comparison.compared), "case")
     if comparison.before is None:
         return f"{comparison.now.name}, {cases}"
     how = "measured in turn" if comparison.alternated else "paired by prompt"
@@ -163,7 +164,7 @@ def difference_lines(comparison: Comparison) -> list[str]:
     if changed is None:
         return []
     if not changed.first:
-        return [f"Identical: every step of all {len(changed.compared)} cases is the same."]
+        return [f"Identical: every step of {counted(len(changed.compared), 'case')} is the same."]
     lines = [f"{len(changed.first)} of {len(changed.compared)} cases are not the same."]
     if comparison.first is not None:
         lines.append(_where(comparison.first))

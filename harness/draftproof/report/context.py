@@ -16,6 +16,7 @@ from draftproof.statistics.costs import Costs
 from draftproof.statistics.findings import FAMILYWISE_LINE
 from draftproof.statistics.summary import GroupSummary
 from draftproof.trace import CaseRecord, Verdict
+from draftproof.wording import counted
 
 SHOWN_IDS = 5
 """How many case ids a failure line names."""
@@ -398,7 +399,7 @@ def _setting(value: Any) -> str:
 
 
 def _cases(case_ids: list[str]) -> str:
-    return "1 case" if len(case_ids) == 1 else f"{len(case_ids)} cases"
+    return counted(len(case_ids), "case")
 
 
 def _first(case_ids: list[str]) -> str:

@@ -49,6 +49,7 @@ from draftproof.report.tables import (
 )
 from draftproof.statistics import RunSummary, Study
 from draftproof.trace import CaseRecord
+from draftproof.wording import counted
 
 
 def markdown_report(
@@ -77,7 +78,7 @@ def markdown_report(
         "\n".join(f"- {inline(line)}" for line in note_lines(run)),
         *([f"**{TOY_NOTICE}**"] if run.uses_builtin else []),
         "## Verdicts",
-        f"{summary.overall.verdicts.cases} cases: {', '.join(verdicts) or 'none'}.",
+        f"{counted(summary.overall.verdicts.cases, 'case')}: {', '.join(verdicts) or 'none'}.",
         "\n".join(
             f"- {inline(line)}"
             for line in [

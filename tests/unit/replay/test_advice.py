@@ -496,10 +496,32 @@ def test_a_budget_of_other_filters_is_refused_above_temperature_0():
     greedy.require_made_for("t", 0.0, "it", {**same, "top_p": 1.0})
 
 
+NO_BUDGET = {
+    "kind": "draftproof budget",
+    "target": "t",
+    "temperature": 0,
+    "domains": {},
+    "otherwise": {"draft": "none", "tree": "none"},
+}
+"""A sound one, to be spoilt."""
+
+
+def test_a_sound_budget_is_read():
+    assert Budget.from_json(NO_BUDGET, "it").temperature == 0
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({}, "is not a budget file"),
+        (NO_BUDGET | {"temperature": -1}, "temperature is -1, and should be 0 or more"),
+        (NO_BUDGET | {"temperature": True}, "temperature is True, and should be a number"),
+        (NO_BUDGET | {"temperature": "1"}, "temperature is '1', and should be a number"),
+        (NO_BUDGET | {"target": None}, "target is None, and should be a name"),
+        (
+            NO_BUDGET | {"filters": {"top_k": True, "top_p": 1, "min_p": 0}},
+            "top_k is True, and should be a number",
+        ),
         ({"kind": "draftproof budget", "schema_version": 9}, "install a newer one"),
         ({"kind": "draftproof budget", "schema_version": "x"}, "has schema version 'x'"),
         (

@@ -139,6 +139,9 @@ def test_dearer_draft_passes():
         ({"step": -0.1}, "'node', 'plain' are milliseconds.*one of them is negative"),
         ({"node": math.nan}, "or not a number"),
         ({"level": math.inf}, "or not a number"),
+        ({"target": {"contexts": {"1": {"1": 3}}, "4": 5}}, "beside 'contexts' there is '4'"),
+        ({"prompts": {"smal": [1, 2]}}, "'smal' is neither the target nor one of the drafts"),
+        ({"device": 3}, "'device' is 3, and should be a name"),
     ],
 )
 def test_a_file_that_is_no_cost_says_why(changes, message):

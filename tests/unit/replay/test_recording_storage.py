@@ -82,9 +82,20 @@ def test_a_killed_recording_goes_on_where_it_was(tmp_path):
 
 def test_another_recording_is_not_gone_on_with(tmp_path):
     RecordingFolder(tmp_path, INFO, NAMES).append(case("a"))
-    for info, names in ((replace(INFO, k=4), NAMES), (INFO, ("a", "b"))):
-        with pytest.raises(TraceError, match="other models, settings or prompts"):
+    settings = {**INFO.settings, "sampling": {**INFO.settings["sampling"], "top_k": 9}}
+    for info, names, what in (
+        (replace(INFO, k=4), NAMES, f"k: {INFO.k} → 4"),
+        (replace(INFO, settings=settings), NAMES, "setting sampling.top_k: .* → 9"),
+        (INFO, ("a", "b"), "its prompts are others"),
+    ):
+        with pytest.raises(TraceError, match=rf"another recording \({what}\); give another --out"):
             RecordingFolder(tmp_path, info, names)
+
+
+def test_how_many_are_decoded_at_once_is_no_other_recording(tmp_path):
+    RecordingFolder(tmp_path, INFO, NAMES).append(case("a"))
+    info = replace(INFO, settings={**INFO.settings, "batch": 8, "data_dir": "elsewhere"})
+    assert list(RecordingFolder(tmp_path, info, NAMES).finished) == ["a"]
 
 
 def test_what_is_not_a_recording(tmp_path):
@@ -347,7 +358,7 @@ def test_a_line_that_a_kill_cut_is_taken_out_before_the_next(tmp_path):
 
 def test_other_prompts_are_another_recording(tmp_path):
     RecordingFolder(tmp_path, INFO, NAMES)
-    with pytest.raises(TraceError, match="other models, settings or prompts"):
+    with pytest.raises(TraceError, match="its prompts are others"):
         RecordingFolder(tmp_path, INFO, ("a", "b", "d"))
 
 

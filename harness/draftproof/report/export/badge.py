@@ -11,6 +11,7 @@ from draftproof.report.labels import METRIC_LABELS, OVERALL
 from draftproof.report.notes import prompt_counts
 from draftproof.report.page.source import PageSource
 from draftproof.report.tables import number
+from draftproof.wording import counted
 
 DEFAULT_FIGURE = "block_efficiency"
 GREEN, YELLOW, RED, GREY = "#2f7d32", "#946200", "#b3261e", "#5c5c5c"
@@ -101,7 +102,7 @@ def _fewer(source: PageSource) -> list[str]:
     total = sum(
         max(count.of_data or 0, count.given or 0, count.measured + count.errors) for count in counts
     )
-    return [f"{measured} of {total} prompts"]
+    return [f"{measured} of {counted(total, 'prompt')}"]
 
 
 def badge_svg(badge: Badge) -> str:

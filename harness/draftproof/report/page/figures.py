@@ -21,6 +21,7 @@ from draftproof.statistics import DomainOrder, Estimate
 from draftproof.statistics.dependence import PARTS
 from draftproof.statistics.findings import PUBLISHED, STUDY_ORDER
 from draftproof.statistics.study import ACCEPTANCE
+from draftproof.wording import counted
 
 SHOWN_ORDERS = 6
 _DODGE = 0.05
@@ -341,7 +342,7 @@ def _note(source: PageSource, estimates: Sequence[Estimate], unit: str, *, what:
         f"prompts, {resampling.resamples:,} resamples."
     )
     if missing:
-        points = "1 point has" if missing == 1 else f"{missing} points have"
+        points = counted(missing, "point has", "points have")
         text += f" {points} no interval: left out, or drawn without one."
     return text
 

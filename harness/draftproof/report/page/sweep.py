@@ -12,6 +12,7 @@ from draftproof.replay.advice_text import advice_cells, advice_notes, interval, 
 from draftproof.replay.notes import recording_notes
 from draftproof.report.page.document import script_json
 from draftproof.report.page.templates import asset, render
+from draftproof.wording import counted
 
 _MADE = (
     "One recording of the target's own text, with each draft model's most probable tokens along "
@@ -39,7 +40,8 @@ def sweep_html(advice: Advice) -> str:
         "sweep.html",
         own_style=asset("sweep.css"),
         target=target,
-        run_line=f"{len(advice.recording.cases)} prompts · temperature {info.temperature:g} · "
+        run_line=f"{counted(len(advice.recording.cases), 'prompt')} · "
+        f"temperature {info.temperature:g} · "
         f"costs: {advice.costs.device}",
         notes=[*recording_notes(advice.recording), *advice_notes(advice)],
         heads=[head.replace("\n", " ") for head in heads],
