@@ -29,6 +29,7 @@ from draftproof.shapes import NO_TREE, ChainShape, KAryShape, TreeShape
 from draftproof.stopwatch import Clock
 from draftproof.transfer import sent
 from draftproof.tree import ROOT
+from draftproof.wording import counted
 
 CONTEXTS = (32, 128, 512, 2048)
 """Context lengths that are measured, as far as the models' contexts reach."""
@@ -318,4 +319,4 @@ def _device_name(model: CausalLM) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     facts: Mapping[str, object] = hardware()
-    return f"{facts['cpu']}, {facts['torch_threads']} threads"
+    return f"{facts['cpu']}, {counted(facts['torch_threads'], 'thread')}"
