@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from draftproof.errors import DataError
+from draftproof.errors import DataError, clean_text
 from draftproof.importing.documents import Document
 from draftproof.importing.fields import Fields, fields_of
 from draftproof.importing.results import (
@@ -195,12 +195,23 @@ def _read_sums(documents: Sequence[Document], domain: str | None) -> Results:
     case = measured_case(case_id=WHOLE_RUN, domain=domain or UNKNOWN, counts=counts, stated=stated)
     return Results(
         cases=[case],
+        model=_model(documents[0].value),
         started=fields.text_or_empty("start_time"),
         notes=[
             f"the file tells the sums over {requests} requests alone, so that there is no "
             "interval: profile_export.jsonl, beside it, tells each request"
         ],
     )
+
+
+def _model(value: object) -> str:
+    """The one model that was asked for; empty where there were several, or it is not told."""
+    try:
+        models = value["input_config"]["models"]["items"]  # type: ignore[index]
+        (name,) = [model["name"] for model in models]
+    except (KeyError, TypeError, ValueError, IndexError):
+        return ""
+    return clean_text(name, most=200) if isinstance(name, str) else ""
 
 
 RECORDS = Format(

@@ -319,4 +319,4 @@ def _device_name(model: CausalLM) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     facts: Mapping[str, object] = hardware()
-    return f"{facts['cpu']}, {counted(facts['torch_threads'], 'thread')}"
+    return f"{facts['cpu']}, {counted(int(str(facts['torch_threads'])), 'thread')}"

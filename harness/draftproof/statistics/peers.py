@@ -258,16 +258,16 @@ def _aiperf(counters: Sequence[CaseCounters]) -> dict[str, PeerValue]:
     apart = _by_request(counters) and not np.isnan(drafted)
     known = apart and not np.isnan(drafts)
     requests = [(c, c.drafted_steps) for c in counters if c.drafted_steps]
+    # It takes a request's length and rate as the server states them: vLLM states 1 and 0 of one
+    # that had no draft.
+    undrafted = [0.0] * (len(counters) - len(requests))
+    gained = [c.accepted / steps for c, steps in requests]
+    rates = [c.accepted / c.drafted if c.drafted else 0.0 for c in counters]
     lengths = _lengths(counters)
     return {
-        "spec_decode_acceptance_length": mean([1 + c.accepted / steps for c, steps in requests])
-        if known
-        else NAN,
+        "spec_decode_acceptance_length": 1 + mean([*gained, *undrafted]) if known else NAN,
         "spec_decode_token_weighted_acceptance_length": 1 + ratio(accepted, drafts),
-        "spec_decode_draft_acceptance_rate": 100
-        * mean([c.accepted / c.drafted for c in counters if c.drafted])
-        if apart
-        else NAN,
+        "spec_decode_draft_acceptance_rate": 100 * mean(rates) if apart else NAN,
         "spec_decode_overall_draft_acceptance_rate": 100 * ratio(accepted, drafted),
         "spec_decode_accepted_per_verified": mean(
             [(c.accepted + steps) / ((c.drafted or 0) + steps) for c, steps in requests]

@@ -276,7 +276,7 @@ EXPECTED = {
         "vllm": {"num_drafts": 0, "draft_acceptance_rate": NAN, "mean_acceptance_length": NAN},
         "sglang": {"completion_tokens": 1, "spec_accept_length": NAN, "spec_accept_histogram": ()},
         "specdec_bench": {"Average_AL": NAN, "Acceptance_Length_Histogram": {}},
-        "aiperf": {"spec_decode_acceptance_length": NAN, "total_spec_decode_steps": 0},
+        "aiperf": {"spec_decode_acceptance_length": 1.0, "total_spec_decode_steps": 0},
         "spec_bench": {"mean_accepted_tokens": 1.0},
         "eagle": {"tau": NAN, "tau_of_new_tokens_and_idxs": NAN, "alpha": ()},
         "llama.cpp": {"draft_n": 0, "draft_acceptance": NAN},
