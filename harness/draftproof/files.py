@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import re
+import stat
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +47,39 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_atomically` for text, in UTF-8, line ends as they are."""
     write_atomically(path, lambda file: _write_all(file, text.encode("utf-8")))
+
+
+def write_asked(path: Path, text: str) -> None:
+    """Writes text where an option asked for it, in UTF-8.
+
+    A file appears whole or not at all, also at the other end of a link. What is no file is not
+    replaced: a terminal, a pipe or a device is written to, and so is what standard output is.
+
+    Raises:
+        DraftproofError: It cannot be written.
+    """
+    try:
+        place = path.stat()
+    except OSError:
+        place = None  # nothing is there, or a link to nothing
+    try:
+        if place is not None and _is_standard_output(place):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        elif place is not None and not stat.S_ISREG(place.st_mode):
+            with path.open("wb", buffering=0) as file:
+                file.write(text.encode("utf-8"))
+        else:
+            write_text(Path(os.path.realpath(path)), text)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _is_standard_output(place: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(place, os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError, AttributeError):
+        return False  # it is closed, or no file
 
 
 def require_folder(path: Path, option: str = "--report-dir") -> None:

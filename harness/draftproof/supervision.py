@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -41,7 +42,7 @@ _SHELL_ADDS = 128
 """What a shell adds to the number of the signal that ended a process."""
 
 
-def supervised(what: str, kept: str) -> SayEnd | None:
+def supervised(what: str, kept: str, *, always_says: bool = False) -> SayEnd | None:
     """Go on in a copy of this process, whose end the process itself waits for.
 
     The process exits as its copy did; where the copy did not say that it came to its end, and exits
@@ -51,6 +52,8 @@ def supervised(what: str, kept: str) -> SayEnd | None:
     Args:
         what: What the copy does, for the message: ``the tests``.
         kept: A sentence on what remains of work that did not come to its end, and how to go on.
+        always_says: Whether the copy says so at every end, of a failure too; pytest ends some
+            sessions without a word to its plugins.
 
     Returns:
         In the copy, what is to be told its exit code at the end. None where nothing was forked: the
@@ -68,7 +71,7 @@ def supervised(what: str, kept: str) -> SayEnd | None:
         working = os.fork()
     if working:
         os.close(writing)
-        _wait(working, reading, what, kept)
+        _wait(working, reading, what, kept, always_says=always_says)
     os.close(reading)
     _end_with(waiting)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -87,10 +90,15 @@ def end_file(path: Path, option: str) -> SayEnd:
     Raises:
         UsageError: It is a folder, lies in none, or cannot be removed.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    is_none = path.exists() and not path.is_file()  # a pipe or a device, which is written to
     try:
-        path.unlink(missing_ok=True)
-        path.touch()
-        path.unlink()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not is_none:
+            path.unlink(missing_ok=True)
+            path.touch()
+            path.unlink()
     except OSError as error:
         raise UsageError(
             f"{option} {path}: no file can be written there: {error.strerror}"
@@ -124,7 +132,7 @@ def _end_with(parent: int) -> None:
         os._exit(UNFINISHED_EXIT_CODE)
 
 
-def _wait(working: int, reading: int, what: str, kept: str) -> NoReturn:
+def _wait(working: int, reading: int, what: str, kept: str, *, always_says: bool) -> NoReturn:
     """Wait for the process that works, and exit as it did, or as one that did not finish."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -135,7 +143,7 @@ def _wait(working: int, reading: int, what: str, kept: str) -> NoReturn:
     if code < 0:
         _tell(f"draftproof: the process of {what} was ended by {_signal_name(-code)}. {kept}")
         code = _SHELL_ADDS - code
-    elif said is None and code not in _FAILED:
+    elif said is None and (always_says or code not in _FAILED):
         _tell(
             f"draftproof: the process of {what} ended itself before their end, with exit code "
             f"{code}: an engine, or a library below it, called exit. Nothing counts as passed. "

@@ -16,7 +16,7 @@ import pytest
 )
 def test_an_option_of_a_conftest_is_its_own(pytester, addition, option):
     pytester.makeconftest(f"def pytest_addoption(parser):\n    {addition}\n")
-    pytester.makepyfile("def test_one(pytestconfig): assert not pytestconfig.getini('report')")
+    pytester.makepyfile("def test_one(pytestconfig): assert not pytestconfig.getini('spec_report')")
     result = pytester.runpytest_inprocess(option, "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*draftproof: engine*")

@@ -32,7 +32,7 @@ def test_an_option_without_what_it_needs_is_refused(run, name):
 
 
 def test_settings_of_the_ini_file_are_for_many_runs(run, pytester):
-    pytester.makeini("[pytest]\nreport_dir = out\nspec_alpha = 0.1\nspec_law_alpha = 0.01")
+    pytester.makeini("[pytest]\nspec_report_dir = out\nspec_alpha = 0.1\nspec_law_alpha = 0.01")
     result = run("--collect-only")
     assert result.ret == 0
     assert "does nothing" not in result.stdout.str()

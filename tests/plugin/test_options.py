@@ -95,8 +95,8 @@ def test_every_option_has_an_ini_equivalent(run, pytester, metrics, pair):
     pytester.makeini(
         f"""
         [pytest]
-        report = true
-        report_dir = out
+        spec_report = true
+        spec_report_dir = out
         spec_target = {target}
         spec_draft = {draft}
         spec_dtype = float64

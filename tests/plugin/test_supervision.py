@@ -1,5 +1,6 @@
 """A run that did not come to its end never ends with an exit code that may mean success."""
 
+import json
 import os
 import signal
 import subprocess
@@ -160,6 +161,7 @@ def test_a_project_that_asks_for_nothing_runs_in_the_process_that_was_started(py
 
 
 DIES = """
+import json
 import os
 from draftproof.engines.protocol import Capability
 from draftproof.engines.reference import ReferenceEngine
@@ -260,10 +262,83 @@ def test_an_engine_that_ends_the_process_is_not_verified(pytester, pair, start):
 
 
 def test_a_recording_that_is_ended_says_that_it_goes_on(pytester, pair, start):
-    words = [word.replace("--spec-", "--") for word in pair if not word.startswith("--spec-draft")]
-    process = start("record", "--out=recording", "--limit=2", *words, module="draftproof", plain=())
-    wait_for(lambda: (pytester.path / "recording" / "journal.jsonl").exists(), process)
+    words = [word.replace("--spec-draft=", "--drafts=").replace("--spec-", "--") for word in pair]
+    words += ["--out=recording", "--limit=4"]
+    process = start("record", *words, module="draftproof", plain=())
+    written(pytester.path / "recording" / "journal.jsonl")
     process.send_signal(signal.SIGTERM)
     code, text = ended(process)
     assert code == 143, text
     assert "the recording was ended by SIGTERM. Prompts that were recorded are kept" in text
+
+
+KERNELS = """
+import os, sys, threading, time
+
+import torch
+
+class Odd(BaseException):
+    pass
+
+def exits(*arguments, **named):
+    sys.exit(0)
+
+def ends(*arguments, **named):
+    os._exit(1)
+
+def raises(*arguments, **named):
+    raise Odd("\\x1b[31mred")
+
+def nothing(call):
+    rows, positions = call.draft_tokens.shape
+    return torch.full((rows, positions + 1), -1, dtype=torch.int64)
+
+def closes(call):
+    sys.stdout.close()
+    return nothing(call)
+
+def leaves(call):
+    if not any(each.name == "left" for each in threading.enumerate()):
+        threading.Thread(target=time.sleep, args=(300,), name="left").start()
+    return nothing(call)
+
+def moves(call):
+    os.chdir("/")
+    return nothing(call)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("exits", 3, "called exit (0) before the command was done"),
+        ("ends", 3, "ended itself before their end, with exit code 1"),
+        ("raises", 3, "the command did not come to its end"),
+    ],
+)
+def test_a_kernel_that_ends_the_command_has_no_verdict(pytester, start, name, code, said):
+    pytester.makepyfile(kernels=KERNELS)
+    words = [f"kernels:{name}", "--rows=1000", "--json=k.json"]
+    found, text = ended(start("verify-kernel", *words, module="draftproof", plain=()))
+    assert (found, said in text) == (code, True), text
+    assert "\x1b" not in text
+    assert not (pytester.path / "k.json").exists()
+
+
+@pytest.mark.parametrize("name", ["closes", "leaves", "moves"])
+def test_a_certificate_is_written_whatever_a_kernel_does(pytester, start, name):
+    """Close standard output, leave a thread behind, go to another folder."""
+    pytester.makepyfile(kernels=KERNELS)
+    words = [f"kernels:{name}", "--rows=1000", "--json=k.json"]
+    found, text = ended(start("verify-kernel", *words, module="draftproof", plain=()))
+    assert found == 1, text
+    assert json.loads((pytester.path / "k.json").read_text("utf-8"))
+    assert ("a thread that was left behind still runs" in text) == (name == "leaves")
+
+
+@pytest.mark.parametrize("words", [["verify", "--engine"], ["verify-kernel"]])
+def test_a_module_that_exits_when_it_is_imported_is_not_verified(pytester, start, words):
+    pytester.makepyfile(leaving="import sys; sys.exit(0)")
+    found, text = ended(start(*words, "leaving:it", module="draftproof", plain=()))
+    assert found in (3, 4), text
+    assert "exit" in text

@@ -10,7 +10,7 @@ from draftproof.cli.outputs import require_file
 from draftproof.cli.replaying import add_costs_option, costs_of
 from draftproof.cli.result import say
 from draftproof.errors import UsageError
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.replay.advice import advise as advise_from
 from draftproof.replay.advice_text import advice_budget, advice_json, terminal_advice
 from draftproof.replay.candidates import LOOKUP
@@ -91,7 +91,7 @@ def advise(arguments: argparse.Namespace) -> str:
     lines = [terminal_advice(advice, recording_notes(recording))]
     if arguments.budget is not None:
         budget = advice_budget(advice)
-        write_text(arguments.budget, strict_json(budget.to_json()))
+        write_asked(arguments.budget, strict_json(budget.to_json()))
         sampling = {"temperature": budget.temperature, **(budget.filters or {})}
         options = "".join(
             f" --spec-{name.replace('_', '-')} {value:g}"
@@ -102,7 +102,7 @@ def advise(arguments: argparse.Namespace) -> str:
             f"Budget: {arguments.budget} (pytest suites/ --spec-budget {arguments.budget}{options})"
         )
     if arguments.json is not None:
-        write_text(arguments.json, strict_json(advice_json(advice)))
+        write_asked(arguments.json, strict_json(advice_json(advice)))
     if arguments.page is not None:
         from draftproof.report.page.sweep import write_sweep_page
 

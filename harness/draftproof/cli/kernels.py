@@ -12,7 +12,7 @@ from typing import Any
 from draftproof.cli.outputs import require_file
 from draftproof.cli.result import Result, say
 from draftproof.errors import FAULT_EXIT_CODE, UsageError
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.report.metrics_json import strict_json
 
 _DESCRIPTION = """\
@@ -125,8 +125,8 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
             for name in ("shape", "rule", "randomness", "proposals", "dtype", "device")
         },
     )
-    require_file("--json", arguments.json)
-    require_file("--markdown", arguments.markdown)
+    arguments.json = require_file("--json", arguments.json)
+    arguments.markdown = require_file("--markdown", arguments.markdown)
     examination = Examination(
         kernel=function,
         facts=facts,
@@ -151,9 +151,9 @@ def verify_kernel(arguments: argparse.Namespace) -> Result:
         hardware=hardware(),
     )
     if arguments.json is not None:
-        write_text(arguments.json, strict_json(json_document(report)))
+        write_asked(arguments.json, strict_json(json_document(report)))
     if arguments.markdown is not None:
-        write_text(arguments.markdown, markdown(report))
+        write_asked(arguments.markdown, markdown(report))
     return Result("\n" + terminal_summary(report), FAULT_EXIT_CODE if report.failed else 0)
 
 
@@ -215,7 +215,7 @@ def _selftest(arguments: argparse.Namespace) -> Result:
     from draftproof.environment import hardware, versions
     from draftproof.kernels.planted.catalogue import scores
 
-    require_file("--json", arguments.json)
+    arguments.json = require_file("--json", arguments.json)
     rows = min(arguments.rows, 300_000)
     told = []
     for score in scores(arguments.planted, rows=rows):
@@ -248,7 +248,7 @@ def _selftest(arguments: argparse.Namespace) -> Result:
             "hardware": hardware(),
             "kernels": told,
         }
-        write_text(arguments.json, strict_json(document))
+        write_asked(arguments.json, strict_json(document))
     text = (
         f"\n{len(told) - controls} faults and {controls} lossless controls: {wrong} judged wrongly"
     )

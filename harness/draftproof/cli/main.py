@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import shlex
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
@@ -14,6 +18,7 @@ from typing import Any, NoReturn
 from draftproof.cli.result import Result
 from draftproof.environment import versions
 from draftproof.errors import (
+    UNFINISHED_EXIT_CODE,
     USAGE_EXIT_CODE,
     DraftproofError,
     UsageError,
@@ -107,6 +112,9 @@ class _StoreOnce(argparse.Action):
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_THREADS_SECONDS = 5.0
+"""How long threads that an engine has left behind are waited for, once a command is done."""
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: one line, exit code 4."""
@@ -148,11 +156,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may have fewer characters
     words = sys.argv[1:]
     engines = _RUN_ENGINES.get(words[0]) if words else None
-    say = None if engines is None else supervised(*engines)
-    code = _run(words)
+    say = None if engines is None else supervised(*engines, always_says=True)
+    try:
+        code = _run(words)
+    except BaseException:
+        # Whatever is raised of an engine, or of a fault of ours, is no verdict on either.
+        _tell(f"{traceback.format_exc()}draftproof: the command did not come to its end")
+        code = UNFINISHED_EXIT_CODE
     if say is not None:
         say(code)
+    waiting = threading.Timer(_THREADS_SECONDS, _leave, [code])
+    waiting.daemon = True  # gone with the process, where nothing keeps that
+    waiting.start()
     return code
+
+
+def _tell(text: str) -> None:
+    """Print on standard error, if there still is one."""
+    with suppress(OSError, ValueError):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, which still waits for a thread that an engine has left behind."""
+    _tell("draftproof: a thread that was left behind still runs; it is not waited for")
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _run(words: list[str]) -> int:
@@ -165,6 +195,13 @@ def _run(words: list[str]) -> int:
             raise UsageError(f"draftproof: give a command: {', '.join(_HANDLERS)}; or --help")
         # As it was typed: what a command writes names the command.
         arguments.typed = shlex.join(["draftproof", *words])
+    except SystemExit as leave:
+        # argparse leaves by itself after --help and --version.
+        return leave.code if isinstance(leave.code, int) else USAGE_EXIT_CODE
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return USAGE_EXIT_CODE
+    try:
         result = _handler(arguments.command)(arguments)
     except DraftproofError as error:
         print(error, file=sys.stderr)
@@ -182,14 +219,21 @@ def _run(words: list[str]) -> int:
         )
         return _INTERRUPTED
     except SystemExit as leave:
-        # argparse leaves by itself after --help and --version.
-        return leave.code if isinstance(leave.code, int) else USAGE_EXIT_CODE
+        _tell(
+            f"draftproof: an engine, or a library below it, called exit ({leave.code}) before the "
+            "command was done. Nothing counts as passed"
+        )
+        return UNFINISHED_EXIT_CODE
     text, code = result if isinstance(result, Result) else (result, 0)
     try:
-        print(printable(text))
+        print(printable(text), flush=True)
     except BrokenPipeError:
         # What reads the output, such as `head`, has seen enough.
         sys.stderr.close()
+    except (OSError, ValueError) as error:
+        # ValueError: an engine has closed it.
+        _tell(f"draftproof: cannot print the result: {getattr(error, 'strerror', '') or error}")
+        return code or USAGE_EXIT_CODE
     return code
 
 

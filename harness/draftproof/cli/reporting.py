@@ -11,7 +11,7 @@ from typing import Any
 from draftproof.cli.outputs import require_file
 from draftproof.cli.report_arguments import add_report_arguments, add_resamples
 from draftproof.errors import DraftproofError, TraceError, UsageError
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.report import (
     PageSource,
     SavedRun,
@@ -174,14 +174,14 @@ def _export(arguments: argparse.Namespace, saved: SavedRun, source: PageSource) 
         written = write_csv(arguments.csv, source)
         yield f"CSV: {len(written)} files in {arguments.csv}"
     if arguments.tables is not None:
-        write_text(arguments.tables, strict_json(_whole(tables_document(source))))
+        write_asked(arguments.tables, strict_json(_whole(tables_document(source))))
         yield f"Tables: {arguments.tables}"
     if arguments.openmetrics is not None:
-        write_text(arguments.openmetrics, openmetrics_text(source))
+        write_asked(arguments.openmetrics, openmetrics_text(source))
         yield f"OpenMetrics: {arguments.openmetrics}"
     if arguments.badge is not None:
         badge = run_badge(source, comparison, arguments.badge_figure)
-        write_text(arguments.badge, badge_svg(badge))
+        write_asked(arguments.badge, badge_svg(badge))
         yield f"Badge: {arguments.badge} ({badge.text})"
     if arguments.mlflow is not None:
         yield f"MLflow: run {log_to_mlflow(source, saved.directory, arguments.mlflow)}"

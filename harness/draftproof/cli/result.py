@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from draftproof.errors import printable
@@ -20,5 +21,10 @@ class Result(NamedTuple):
 
 
 def say(line: str) -> None:
-    """Print a line at once, whatever it quotes of models and engines."""
-    print(printable(line), flush=True)
+    """Print a line at once, whatever it quotes of models and engines.
+
+    Where nothing can be printed any more, because an engine has closed standard output or a disk is
+    full, the work goes on: it may have a certificate to write.
+    """
+    with suppress(OSError, ValueError):
+        print(printable(line), flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 from draftproof.cli.outputs import require_file
 from draftproof.cli.result import Result, say
 from draftproof.errors import FAULT_EXIT_CODE
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.report.metrics_json import strict_json
 
 _DESCRIPTION = """\
@@ -120,8 +120,8 @@ def selftest(arguments: argparse.Namespace) -> Result:
     if arguments.list:
         lines = [f"{mutant.id:<13} {mutant.fault_class:<22} {mutant.title}" for mutant in mutants]
         return Result("\n".join(lines))
-    require_file("--json", arguments.json)
-    require_file("--markdown", arguments.markdown)
+    arguments.json = require_file("--json", arguments.json)
+    arguments.markdown = require_file("--markdown", arguments.markdown)
     subject = make_subject(RunConfig(), prompts=arguments.limit, report=say)
     around = Surroundings(
         pair=subject.pair, prompts=subject.prompts, law_tokens=_LAW_TOKENS[arguments.all]
@@ -144,9 +144,9 @@ def selftest(arguments: argparse.Namespace) -> Result:
         hardware=hardware(),
     )
     if arguments.json is not None:
-        write_text(arguments.json, strict_json(json_document(found)))
+        write_asked(arguments.json, strict_json(json_document(found)))
     if arguments.markdown is not None:
-        write_text(arguments.markdown, markdown(found))
+        write_asked(arguments.markdown, markdown(found))
     wrong = found.missed or found.flagged
     return Result("\n" + terminal(found), FAULT_EXIT_CODE if wrong else 0)
 
@@ -156,8 +156,8 @@ def _random(arguments: argparse.Namespace) -> Result:
     from draftproof.selftest.random_faults import examine_sample, summary, table
     from draftproof.selftest.source_mutants import every_mutant, sample, sizes
 
-    require_file("--markdown", arguments.markdown)
-    require_file("--resume", arguments.resume)
+    arguments.markdown = require_file("--markdown", arguments.markdown)
+    arguments.resume = require_file("--resume", arguments.resume)
     every = every_mutant()
     if arguments.list:
         mutants = sample(every, arguments.random, arguments.seed)
@@ -165,7 +165,7 @@ def _random(arguments: argparse.Namespace) -> Result:
     found = examine_sample(arguments.random, arguments.seed, arguments.resume, arguments.typed, say)
     text = f"{table(found, sizes(every))}\n\n{summary(found, sizes(every), arguments.seed)}"
     if arguments.markdown is not None:
-        write_text(arguments.markdown, text + "\n")
+        write_asked(arguments.markdown, text + "\n")
     return Result("\n" + text)
 
 

@@ -11,7 +11,7 @@ from draftproof.cli.result import Result, say
 from draftproof.cli.run_options import add_run_options, given_values
 from draftproof.config import RunConfig
 from draftproof.errors import FAULT_EXIT_CODE, UsageError
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.report.metrics_json import strict_json
 
 _DESCRIPTION = """\
@@ -103,8 +103,8 @@ def verify(arguments: argparse.Namespace) -> Result:
 
     config = _settings(arguments)
     names = chosen(arguments.check, CHECKS)
-    require_file("--json", arguments.json)
-    require_file("--markdown", arguments.markdown)
+    arguments.json = require_file("--json", arguments.json)
+    arguments.markdown = require_file("--markdown", arguments.markdown)
     subject = make_subject(config, prompts=None, report=say, to_the_end=not arguments.fail_fast)
     done = []
     with closing(subject):
@@ -115,9 +115,9 @@ def verify(arguments: argparse.Namespace) -> Result:
                 break
         made = certificate(subject, done, command=arguments.typed)
     if arguments.json is not None:
-        write_text(arguments.json, strict_json(json_document(made)))
+        write_asked(arguments.json, strict_json(json_document(made)))
     if arguments.markdown is not None:
-        write_text(arguments.markdown, markdown(made))
+        write_asked(arguments.markdown, markdown(made))
     return Result("\n" + terminal_summary(made), FAULT_EXIT_CODE if made.failed else 0)
 
 

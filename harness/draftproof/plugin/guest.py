@@ -28,7 +28,7 @@ _FIXTURES = "draftproof.plugin.fixtures"
 def is_asked(config: pytest.Config) -> bool:
     """Whether any option of draftproof's is given, on the command line or in the ini file."""
     return any(
-        config.getoption(option.attribute) is not None or config.getini(option.name)
+        config.getoption(option.attribute) is not None or config.getini(option.attribute)
         for option in OPTIONS
     )
 
@@ -42,7 +42,7 @@ def is_typed(early_config: pytest.Config, words: list[str]) -> bool:
     """
     flags = {word.partition("=")[0] for word in _expanded(words)}
     names = {name for option in OPTIONS for name in (option.flag, option.own_flag)}
-    return bool(flags & names) or any(early_config.getini(option.name) for option in OPTIONS)
+    return bool(flags & names) or any(early_config.getini(option.attribute) for option in OPTIONS)
 
 
 def _expanded(words: list[str], depth: int = 4) -> Iterator[str]:

@@ -26,6 +26,9 @@ _LOSSY = tuple(name for name, facts in RULES.items() if not facts.lossless)
 class Option:
     """One setting, on the command line (``--spec-dtype``) and in the ini file (``spec_dtype``).
 
+    In the ini file it has no short name: a project's own ``report = html`` is read as nothing of
+    ours.
+
     Attributes:
         flag: As on the command line.
         help: For ``--help``.
@@ -43,7 +46,7 @@ class Option:
 
     @property
     def name(self) -> str:
-        """The ini key."""
+        """What the other modules call it: ``spec_dtype``, ``report_dir``."""
         return self.flag.removeprefix("--").replace("-", "_")
 
     @property
@@ -53,7 +56,7 @@ class Option:
 
     @property
     def attribute(self) -> str:
-        """The attribute of pytest's parsed options."""
+        """The attribute of pytest's parsed options, and the ini key."""
         return self.own_flag.removeprefix("--").replace("-", "_")
 
 
@@ -398,9 +401,9 @@ def given(config: pytest.Config, name: str) -> Any:
     option = BY_NAME[name]
     texts = config.getoption(option.attribute)
     if option.metavar is None:
-        return texts or config.getini(name) or None
+        return texts or config.getini(option.attribute) or None
     if texts is None:
-        found = config.getini(name)
+        found = config.getini(option.attribute)
         texts = found if option.joined or not found else [found]
     elif option.joined is None:
         texts = _typed(config, {option.flag, option.own_flag}) or texts[-1:]

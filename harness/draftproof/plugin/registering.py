@@ -15,7 +15,7 @@ def add_options(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         if option.metavar is None:
             group.addoption(option.own_flag, action="store_true", default=None, help=_help(option))
-            parser.addini(option.name, f"As {option.flag}.", type="bool", default=None)
+            parser.addini(option.attribute, f"As {option.flag}.", type="bool", default=None)
         else:
             group.addoption(
                 option.own_flag,
@@ -25,7 +25,7 @@ def add_options(parser: pytest.Parser) -> None:
                 help=_help(option),
             )
             kind: Literal["linelist", "string"] = "linelist" if option.joined else "string"
-            parser.addini(option.name, f"As {option.flag}.", type=kind, default=None)
+            parser.addini(option.attribute, f"As {option.flag}.", type=kind, default=None)
 
 
 def add_short_names(parser: pytest.Parser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from draftproof.errors import UsageError
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.gate.comparison import Comparison
 from draftproof.gate.exact import FirstDifference, StepTree
 from draftproof.gate.identity import described
@@ -61,7 +61,7 @@ def write_comparison_page(path: Path, comparison: Comparison) -> Path:
     """
     # Half of a surrogate pair, which a token can be, has no UTF-8.
     html = comparison_html(comparison).encode("utf-8", "replace").decode("utf-8")
-    write_text(path, html)
+    write_asked(path, html)
     return path
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.history.trend import Series, Trend
 from draftproof.report.history_text import (
     commit_text,
@@ -44,7 +44,7 @@ def write_history_page(
         DraftproofError: It cannot be written, or the charting library is missing.
     """
     page = history_html(found, notes, command)
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    write_asked(path, page.encode("utf-8", "replace").decode("utf-8"))
     return path
 
 

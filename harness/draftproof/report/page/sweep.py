@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from draftproof.files import write_text
+from draftproof.files import write_asked
 from draftproof.replay.advice import Advice, DomainAdvice
 from draftproof.replay.advice_text import advice_cells, advice_notes, interval, shown
 from draftproof.replay.notes import recording_notes
@@ -27,7 +27,7 @@ def write_sweep_page(path: Path, advice: Advice) -> Path:
     Raises:
         DraftproofError: It cannot be written.
     """
-    write_text(path, sweep_html(advice).encode("utf-8", "replace").decode("utf-8"))
+    write_asked(path, sweep_html(advice).encode("utf-8", "replace").decode("utf-8"))
     return path
 
 
