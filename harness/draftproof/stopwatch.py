@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,24 @@ class Clock:
         if self._device is not None and self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)
         return time.perf_counter()
+
+
+_NEVER = 2**31 - 1
+
+
+@contextmanager
+def full_collections_wait() -> Iterator[None]:
+    """Python's full garbage collections come after what happens inside.
+
+    Where large libraries are loaded one takes half a second, once in a few cases: of the seconds of
+    the output in which it falls, that can be most. Young objects are collected as ever.
+    """
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, _NEVER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, middle, old)
 
 
 class Stopwatch:

@@ -45,6 +45,7 @@ from draftproof.sampling import TokenLaw
 from draftproof.scoring import score_pair
 from draftproof.statistics.identities import check_identities
 from draftproof.stopping import Stopping
+from draftproof.stopwatch import full_collections_wait
 from draftproof.token_texts import TokenTexts
 from draftproof.trace import (
     NODE_COLUMNS,
@@ -321,9 +322,11 @@ class Bench:
         )
         began = time.perf_counter()
         if which in self._ahead:
-            generation, untold = self._ahead[which].answer(request), None
+            with full_collections_wait():
+                generation, untold = self._ahead[which].answer(request), None
         else:
-            generation = decode(request)
+            with full_collections_wait():
+                generation = decode(request)
             call_seconds = time.perf_counter() - began
             untold = (
                 call_seconds - generation.seconds - self._watching(engine, generation, call_seconds)

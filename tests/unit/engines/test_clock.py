@@ -1,5 +1,6 @@
 """One clock for both sides of every speedup, and what shows that an engine has two."""
 
+import gc
 import statistics
 import time
 from dataclasses import replace
@@ -201,3 +202,52 @@ def test_what_is_done_only_once_is_done_before_the_first_case(pair, config, prom
     Bench(engine, pair, config).warm_up(prompts[0])
     assert {which for which, _ in engine.asked} == {"plain", "speculative"}
     assert all(r.stopping.max_new_tokens == WARM_UP_TOKENS for _, r in engine.asked)
+
+
+class Litters(Wrapped):
+    """Makes so many objects that Python looks through all of them, if it may."""
+
+    kept = ()
+
+    def plain(self, request):
+        self.litter()
+        return super().plain(request)
+
+    def speculate(self, request):
+        self.litter()
+        return super().speculate(request)
+
+    def litter(self):
+        self.kept = [[number] for number in range(5000)]
+
+
+def test_no_full_garbage_collection_is_in_an_output(pair, config, prompts, monkeypatch):
+    engine = Litters(pair, config)
+    bench = Bench(engine, pair, config)
+    thresholds, is_inside, full = gc.get_threshold(), [False], []
+
+    def noted(phase, info):
+        if phase == "start" and info["generation"] == 2:
+            full.append(is_inside[0])
+
+    def litter():
+        is_inside[0] = True
+        Litters.litter(engine)
+        is_inside[0] = False
+
+    monkeypatch.setattr(engine, "litter", litter)
+    gc.callbacks.append(noted)
+    gc.freeze()
+    gc.collect()  # of little, so that the next full collection is due soon
+    gc.set_threshold(20, 1, 1)
+    try:
+        litter()
+        assert any(full), "no full collection came due"
+        full.clear()
+        bench._both(bench.request(prompts[0]))
+        assert gc.get_threshold() == (20, 1, 1)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        gc.callbacks.remove(noted)
+    assert not any(full)
