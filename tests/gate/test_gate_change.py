@@ -310,3 +310,22 @@ def test_the_two_sides_mirror_each_other_and_scale_does_not_matter(a, c, scale):
     assert there.less == pytest.approx(back.greater)
     larger = paired(a * scale, below * scale, c * scale, below * scale)
     assert ChangeTest(larger, relative=False).p_values(0.0) == pytest.approx(there)
+
+
+@pytest.mark.parametrize("unlike", [0, 1, 3])
+@pytest.mark.parametrize("prompts", [6, 8, 20, 50, 200])
+def test_prompts_that_are_alike_but_for_a_few_decide(prompts, unlike):
+    """Every prompt fell to half, and draws without the few that fell less have no spread."""
+    now, below = np.full(prompts, 11.0), np.full(prompts, 6.0)
+    below_before = np.full(prompts, 3.0)
+    below_before[:unlike] = 4.0
+    test = ChangeTest(paired(now, below_before, now, below), relative=False)
+    for margin in (0.0, 0.1, 0.5):
+        assert test.p_values(-margin).less <= 0.02
+        assert test.p_values(-margin).greater > 0.9
+    found = test.measured(0.95)
+    assert found.low < found.value < found.high < -0.5
+    if unlike < 2 and prompts <= 20:
+        # What so few prompts leave open, they do not claim: of 50 prompts, 3 fell less.
+        assert found.low < -1.768 < found.high
+    assert test.p_values(found.value - 0.02).less > 0.3

@@ -59,9 +59,16 @@ class ChangeTest:
     two runs of one engine are; and with prompts drawn anew, which needs no such symmetry but is
     approximate. Each p-value is the larger of the two.
 
+    Prompts that are all alike, or all but one, say nothing of how far another may be from them, and
+    a draw that lacks the odd one has no spread at all. So there is one prompt more, in the runs and
+    in every draw: one that changed by as much more, or less, as all of them did, and at least by
+    what is tested. With many prompts, or with prompts that differ, it counts for little.
+
     Args:
         sums: Of both runs.
         relative: Whether a change is now ÷ before − 1; else it is now − before.
+        reckons_with_others: Whether there is that one prompt more. Floors and ceilings reckon with
+            prompts unlike those drawn by what their figure can be.
 
     Source:
         Studentised permutation tests hold asymptotically where variances differ: Janssen 1997,
@@ -76,10 +83,13 @@ class ChangeTest:
         0.015625
     """
 
-    def __init__(self, sums: PairedSums, *, relative: bool) -> None:
+    def __init__(
+        self, sums: PairedSums, *, relative: bool, reckons_with_others: bool = True
+    ) -> None:
         self._sums = sums.carrying
         self._prompts = sums.prompts
         self._relative = relative
+        self._reckons_with_others = reckons_with_others
 
     def p_values(self, change: float) -> OneSided:
         """The two p-values of a change; 1 where the runs have no spread to judge it by.
@@ -91,15 +101,50 @@ class ChangeTest:
             # One prompt has no spread, and two equal runs have nothing to exchange.
             return OneSided(1.0, 1.0)
         observed = self._moved(self._observed, change)
-        value, statistic = observed.change, self._statistic(observed)
+        statistic = self._statistic(observed, self._prompts)
         if np.isnan(statistic):
             return OneSided(1.0, 1.0)
         part, complete = self._exchanged_where(change)
         exchanged = observed.with_exchanged(self._moved(part, change))
-        by_exchange = _shares(self._statistic(exchanged), statistic, complete=complete)
-        redrawn_now = self._moved(self._redrawn, change)
-        by_redrawing = _shares(self._statistic(redrawn_now, about=value), statistic, complete=False)
+        by_exchange = _shares(
+            self._statistic(exchanged, self._prompts), statistic, complete=complete
+        )
+        by_redrawing = (
+            self._by_redrawing(change, other=other)[side] for side, other in enumerate((1, -1))
+        )
         return OneSided(*(max(pair) for pair in zip(by_exchange, by_redrawing, strict=True)))
+
+    def _by_redrawing(self, change: float, *, other: int) -> tuple[float, float]:
+        """Both p-values, beside a prompt that changed by more (`other` is 1) or by less (−1)."""
+        if not self._reckons_with_others:
+            own, drawn = (self._moved(each, change) for each in (self._observed, self._redrawn))
+            return self._shares_of(own, drawn, self._prompts)
+        extra = moments(self._sums.like_the_mean(self._ratio_after(self._unlike(change, other))))
+        own, drawn = (
+            self._moved(each.with_one_more(extra), change)
+            for each in (self._observed, self._redrawn)
+        )
+        return self._shares_of(own, drawn, self._prompts + 1)
+
+    def _shares_of(self, own: Moments, drawn: Moments, prompts: int) -> tuple[float, float]:
+        statistic = self._statistic(own, prompts)
+        if np.isnan(statistic):
+            return 1.0, 1.0
+        return _shares(self._statistic(drawn, prompts, about=own.change), statistic, complete=False)
+
+    def _unlike(self, change: float, other: int) -> float:
+        """The change of a prompt unlike the others, against what is claimed of a change."""
+        value = self._value
+        return other * max(other * change, other * value + abs(value))
+
+    def _ratio_after(self, change: float) -> float:
+        before = self._sums.before
+        return before * max(0.0, 1 + change) if self._relative else before + change
+
+    @cached_property
+    def _value(self) -> float:
+        before, now = self._sums.before, self._sums.now
+        return now / before - 1 if self._relative else now - before
 
     def measured(self, level: float) -> Change:
         """The change with its interval: the changes that are not rejected.
@@ -110,14 +155,15 @@ class ChangeTest:
         before, now = self._sums.before, self._sums.now
         if math.isnan(before) or math.isnan(now) or (self._relative and before == 0):
             return Change(math.nan, math.nan, math.nan, math.nan)
-        value = now / before - 1 if self._relative else now - before
-        error = self.error
+        value, error = self._value, self.error
         tail = (1 - level) / 2
         if not level or math.isnan(error) or smallest_p(self._prompts) > tail:
             return Change(value, -math.inf, math.inf, error)
-        if error == 0:
+        if self._sums.equal or (error == 0 and not self._reckons_with_others):
             return Change(value, value, value, 0.0)
-        low, high = (self._end(value, error, tail, sign=sign) for sign in (-1, 1))
+        # Of prompts that are all alike, the one that is not.
+        spread = max(error, abs(value) / (self._prompts + 1), 1e-9)
+        low, high = (self._end(value, spread, tail, sign=sign) for sign in (-1, 1))
         return Change(value, low, high, error)
 
     @property
@@ -163,7 +209,7 @@ class ChangeTest:
     def _moved(self, of: Moments, change: float) -> Moments:
         return of.moved(change, relative=self._relative)
 
-    def _statistic(self, of: Moments, about: np.ndarray | float = 0.0) -> np.ndarray:
+    def _statistic(self, of: Moments, prompts: int, about: np.ndarray | float = 0.0) -> np.ndarray:
         """The change about a value, divided by its error.
 
         Infinite where there is no spread, NaN where there is no change.
@@ -172,7 +218,7 @@ class ChangeTest:
         with np.errstate(divide="ignore", invalid="ignore"):
             size = np.abs(of.c / of.d) + np.abs(of.a / of.b)
             distance = np.where(np.abs(distance) <= 1e-12 * size, 0.0, distance)
-            return np.where(distance == 0, 0.0, distance / of.error(self._prompts))
+            return np.where(distance == 0, 0.0, distance / of.error(prompts))
 
     def _end(self, value: float, error: float, tail: float, *, sign: int) -> float:
         """Where the p-value of a change beyond `value` falls to `tail`, by bisection."""

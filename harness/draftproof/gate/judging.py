@@ -126,7 +126,7 @@ def judge(
             observations were independent; None where that is not known.
     """
     bounds = RATIOS[gate.metric].bounds(deepest)
-    test = ChangeTest(sums, relative=gate.relative)
+    test = ChangeTest(sums, relative=gate.relative, reckons_with_others=gate.bound is None)
     found = Judgement(
         gate=gate,
         scope=scope,

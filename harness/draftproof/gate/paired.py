@@ -71,6 +71,20 @@ class PairedSums:
             and np.array_equal(self.denominator_before, self.denominator_now)
         )
 
+    def like_the_mean(self, now: float) -> PairedSums:
+        """One prompt as long as the mean one, with the earlier run's ratio, and `now` in the later.
+
+        Args:
+            now: Its ratio in the later run.
+        """
+        before, later = (each.mean() for each in (self.denominator_before, self.denominator_now))
+        return PairedSums(
+            numerator_before=np.array([self.before * before]),
+            denominator_before=np.array([before]),
+            numerator_now=np.array([now * later]),
+            denominator_now=np.array([later]),
+        )
+
     @property
     def differing(self) -> np.ndarray:
         """``[prompts]`` whether a prompt differs between the runs."""
@@ -150,6 +164,10 @@ class Moments(NamedTuple):
             bc=self.bc - part.bc + part.ad,
             bd=self.bd,
         )
+
+    def with_one_more(self, other: Moments) -> Moments:
+        """The moments with those of one more prompt, which every draw has."""
+        return Moments(*(own + its for own, its in zip(self, other, strict=True)))
 
     @property
     def change(self) -> np.ndarray:
