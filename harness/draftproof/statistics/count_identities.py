@@ -19,6 +19,10 @@ ASSUMED_LONGEST_DRAFT = 64
 Servers are set to drafts of 2 to 16 tokens; llama.cpp's n-gram drafters go up to 64. An engine with
 longer drafts says so (``draft_length`` in what it describes)."""
 
+ASSUMED_MOST_NODES = 4096
+"""Tokens that a step drafts at most, of an engine that does not say: trees that are made for models
+kept outside the accelerator have up to a thousand nodes (Sequoia, 2024)."""
+
 LATE_STEPS = 2
 """Steps that counters may hold beyond an output that a stop string ended: vLLM looks for these
 where it makes text, while its scheduler goes on with the next step or two."""
@@ -93,7 +97,7 @@ def check_counts(
         counts: The engine's.
         tokens: Length of the output; None where it is not told.
         by_text: Whether a stop string ended it (`LATE_STEPS`).
-        most_nodes: Nodes of the engine's largest draft, where it is known.
+        most_nodes: Nodes of the engine's largest draft; `ASSUMED_MOST_NODES` where it is not known.
 
     Returns:
         A line each, with the numbers and what they break.
@@ -224,10 +228,11 @@ def _kept(counts: Counts, most_nodes: int | None) -> Iterator[str]:
             f"{counts.accepted} tokens were accepted in {drafts} {name}, of which each keeps "
             f"{longest} at most: {drafts * longest}"
         )
-    if most_nodes is not None and drafted is not None and drafted > drafts * most_nodes:
+    most = ASSUMED_MOST_NODES if most_nodes is None else most_nodes
+    if drafted is not None and drafted > drafts * most:
         yield (
             f"{drafted} tokens were drafted in {drafts} {name}, and a draft has "
-            f"{most_nodes} at most: {drafts * most_nodes}"
+            f"{most} at most: {drafts * most}{_says_more(most_nodes)}"
         )
 
 
@@ -244,14 +249,16 @@ def _committed(counts: Counts) -> Iterator[str]:
 
 def _untold(counts: Counts, tokens: int, by_text: bool, most_nodes: int | None) -> Iterator[str]:
     """What was drafted, where no step is told: each makes a token more than it keeps."""
-    if most_nodes is None or counts.drafted is None or _drafts(counts)[0] is not None:
+    if counts.drafted is None or _drafts(counts)[0] is not None:
         return
+    most = ASSUMED_MOST_NODES if most_nodes is None else most_nodes
     late = _late(counts, by_text)
     steps = late + min(tokens, tokens - counts.accepted + _most_cut(counts, by_text))
-    if counts.drafted > max(0, steps) * most_nodes:
+    if counts.drafted > max(most_nodes is None, steps) * most:
         yield (
             f"{counts.drafted} tokens were drafted, and {steps} steps at most made the output's "
-            f"{tokens} tokens, of which each drafts {most_nodes} at most: {steps * most_nodes}"
+            f"{tokens} tokens, of which each drafts {most} at most: {steps * most}"
+            f"{_says_more(most_nodes)}"
         )
 
 
@@ -410,6 +417,10 @@ def _assumption(counts: Counts) -> str:
         f" where drafts have up to {ASSUMED_LONGEST_DRAFT} tokens (an engine with longer ones says "
         "so with draft_length)"
     )
+
+
+def _says_more(most_nodes: int | None) -> str:
+    return "" if most_nodes is not None else " (an engine with larger drafts says so with tree)"
 
 
 def _word(is_accepted: bool) -> str:

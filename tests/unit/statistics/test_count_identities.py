@@ -146,6 +146,15 @@ def test_counters_that_cannot_be_are_named_and_are_in_no_figure(counts, tokens, 
     assert all(overall.metrics[name].value >= 0 for name in BELIEVED)
 
 
+def test_no_step_drafts_more_than_any_engine_does():
+    for told in ({"steps": 7}, {"drafted_steps": 7}, {}):
+        (line,) = check_counts(Counts(drafted=10**6, accepted=0, **told), 8)
+        assert "1000000 tokens were drafted" in line
+        assert "4096 at most" in line
+        assert line.endswith("(an engine with larger drafts says so with tree)")
+        assert not check_counts(Counts(drafted=7000, accepted=0, **told), 8)
+
+
 def test_nodes_of_the_tree_that_was_asked_for_bound_what_is_drafted():
     counts = Counts(steps=2, drafted=29, accepted=2, longest_draft=3)
     assert check_counts(counts, 5) == []
