@@ -95,6 +95,7 @@ def test_drafted_steps_alone_say_between_what_the_figures_lie(counting, run, met
     assert "the engine does not tell its steps" in properties["draftproof.note.1"]
     assert float(properties["draftproof.overall.block_efficiency.at_least"]) >= 1
     assert properties["draftproof.engine"] == "counting"
+    assert not {"draftproof.tree", "draftproof.rule"} & properties.keys(), "it was given neither"
     cases = [
         {p.get("name"): p.get("value") for p in case.iter("property")}
         for case in ElementTree.parse(pytester.path / "junit.xml").iter("testcase")

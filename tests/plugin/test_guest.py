@@ -148,3 +148,15 @@ def test_the_types_and_actions_of_a_projects_options_are_left_alone(pytester):
     pytester.makepyfile("def test_one(): pass")
     pytester.runpytest("--db=x").assert_outcomes(passed=1)
     assert not (pytester.path / "x").exists()
+
+
+def test_a_key_of_somebody_elses_ini_file_is_none_of_ours(pytester):
+    pytester.makeini("[pytest]\nreport = html\nreport_dir = elsewhere")
+    pytester.makeconftest("def pytest_addoption(parser): parser.addini('report', 'theirs')")
+    pytester.makepyfile(
+        "def test_one(pytestconfig): assert pytestconfig.getini('report') == 'html'"
+    )
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1)
+    assert "draftproof:" not in result.stdout.str()
+    assert not (pytester.path / "elsewhere").exists()

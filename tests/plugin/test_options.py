@@ -109,7 +109,7 @@ def test_every_option_has_an_ini_equivalent(run, pytester, metrics, pair):
     assert described["config"]["tree"] == described["models"]["engine"]["tree"] == "chain:2"
     text = pytester.runpytest("--help").stdout.str()
     for option in OPTIONS:
-        assert f"\n  {option.name} (" in text
+        assert f"\n  {option.attribute} (" in text
 
 
 def test_an_option_wins_over_the_preset_and_the_preset_over_the_default(run, pytester):

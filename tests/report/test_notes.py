@@ -12,6 +12,7 @@ from draftproof.report.markdown import markdown_report
 from draftproof.report.notes import (
     SHOWN_AS_ZERO,
     PromptCount,
+    nothing_accepted_lines,
     prompt_counts,
     prompt_lines,
     run_notes,
@@ -61,6 +62,8 @@ def test_nothing_accepted(run, make_cases):
     cases = [with_steps(case, accepted_length=0, committed_tokens=1) for case in make_cases()]
     (line,) = notes(run, cases)
     assert line == ("overall: none of 560 drafted tokens was accepted: speculation only cost time")
+    assert nothing_accepted_lines(cases) == [line], "said beside counters alone, too"
+    assert nothing_accepted_lines(make_cases()) == nothing_accepted_lines([]) == []
     mixed = [
         case if case.domain != "code" else with_steps(case, accepted_length=0, committed_tokens=1)
         for case in make_cases()

@@ -16,6 +16,7 @@ from draftproof.report.context import settings_line, study_lines
 from draftproof.report.metrics_json import strict_json
 from draftproof.report.notes import (
     imported_lines,
+    nothing_accepted_lines,
     prompt_counts,
     prompt_lines,
     refused_lines,
@@ -90,6 +91,7 @@ def metrics(arguments: argparse.Namespace) -> str:
         *prompt_lines(counts, complete=saved.complete),
         *imported_lines(saved.run),
         *refused_lines(cases),
+        *nothing_accepted_lines(cases),
     ]
     if arguments.json:
         return _json(

@@ -277,11 +277,27 @@ def _accepted_nothing(summary: RunSummary) -> list[str]:
     }
     if OVERALL in kept:
         kept = {OVERALL: kept[OVERALL]}
-    return [
+    return [_only_cost(name, *numbers) for name, numbers in kept.items()]
+
+
+def nothing_accepted_lines(cases: Sequence[CaseRecord]) -> list[str]:
+    """The same of all cases together, from their counters alone."""
+    counters = case_counters(cases)
+    accepted, drafted = sum(c.accepted for c in counters), sum(c.drafted or 0 for c in counters)
+    steps = sum(c.steps or 0 for c in counters)
+    if not drafted:
+        return []
+    is_next_to_nothing = steps > 0 and accepted / steps < KEPT_NEARLY_NOTHING
+    if accepted / drafted >= SHOWN_AS_ZERO and not is_next_to_nothing:
+        return []
+    return [_only_cost(OVERALL, int(accepted), int(drafted))]
+
+
+def _only_cost(name: str, accepted: int, drafted: int) -> str:
+    return (
         f"{name}: {accepted or 'none'} of {drafted} drafted tokens "
         f"{'was' if accepted <= 1 else 'were'} accepted: speculation only cost time"
-        for name, (accepted, drafted) in kept.items()
-    ]
+    )
 
 
 def _without_drafts(counters: Sequence[CaseCounters]) -> list[str]:
