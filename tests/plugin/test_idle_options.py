@@ -50,6 +50,8 @@ NOTES = [
         ["--spec-draft=none", "--spec-tree=lookup:3", "--spec-draft-device=cpu"],
         "--spec-draft-device does nothing: there is no draft model",
     ),
+    (["--spec-tree=lookup:3"], "--spec-draft does nothing: drafts are looked up in the text"),
+    (["--spec-engine=transformers-lookup"], "--spec-draft does nothing: drafts are looked up"),
     (["--spec-engine-timeout=9"], "--spec-engine-timeout does nothing: the reference engine is"),
     (["--spec-top-k=5"], "--spec-top-k does nothing at temperature 0"),
     (["--spec-top-p=.5"], "--spec-top-p does nothing at temperature 0"),
@@ -88,7 +90,7 @@ def test_an_engine_of_ones_own_may_read_every_setting(run, pytester):
     [
         ["--spec-tree=chain:3", "--spec-rule=greedy", "--spec-check-state=1"],
         ["--spec-temperature=1", "--spec-top-k=5", "--spec-law-alpha=.01", "--spec-seed=3"],
-        ["--spec-engine=transformers-lookup", "--spec-engine-timeout=5"],
+        ["--spec-engine=transformers-assisted", "--spec-engine-timeout=5"],
         ["--spec-prompts=mt_bench", "--spec-turns=2"],
         ["--report", "--report-dir=out", "--spec-name=x", "--spec-save=a", "--spec-storage=b"],
     ],

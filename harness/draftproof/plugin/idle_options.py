@@ -12,6 +12,7 @@ from draftproof.engines.names import BUILT_IN, PROBE, REFERENCE
 from draftproof.errors import UsageError
 from draftproof.plugin.options import BY_NAME, given
 from draftproof.prompt_sources import OWN_PROMPTS, parse_prompts
+from draftproof.shapes import LookupShape
 
 _NEEDED: dict[str, tuple[str, ...]] = {
     "report_dir": ("report",),
@@ -34,6 +35,8 @@ _OF_REFERENCE = ("spec_tree", "spec_rule", "spec_check_state")
 
 _READ_BY = {"spec_tree": (REFERENCE, PROBE), "spec_rule": (REFERENCE, PROBE)}
 """By which engines, where it is not the reference engine alone."""
+
+_ASSISTED_LOOKUP = "transformers-lookup"
 
 _OWN_DRAFTS = ("openai",)
 """Engines that do not tell how many tokens they score in a block."""
@@ -62,6 +65,11 @@ def _notes(config: pytest.Config, settings: RunConfig) -> Iterator[str]:
             yield f"{_flag(name)} {_for_another_engine(name, settings.engine)}"
     if _typed(config, "spec_tree") and settings.drafter is not None:
         yield f"--spec-tree does nothing: --spec-drafter {settings.drafter} proposes"
+    if _typed(config, "spec_draft") and settings.draft != NO_DRAFT and _looks_up(settings):
+        yield (
+            "--spec-draft does nothing: drafts are looked up in the text, and no model proposes; "
+            "--spec-draft none loads none"
+        )
     is_timed = settings.engine != REFERENCE or given(config, "spec_executor") is not None
     if _typed(config, "spec_engine_timeout") and not is_timed:
         yield "--spec-engine-timeout does nothing: the reference engine is not timed"
@@ -104,6 +112,14 @@ def _for_another_engine(name: str, engine: str) -> str:
         f"does nothing with --spec-engine {engine}: it is a setting of the reference engine; what "
         "this one has of its own is given by --spec-engine-option"
     )
+
+
+def _looks_up(settings: RunConfig) -> bool:
+    """Whether drafts come from the text itself."""
+    if settings.engine == _ASSISTED_LOOKUP:
+        return True
+    is_ours = settings.engine in (REFERENCE, PROBE) and not settings.budget
+    return is_ours and settings.drafter is None and isinstance(settings.tree, LookupShape)
 
 
 def _has_conversations(settings: RunConfig) -> bool:
