@@ -77,14 +77,17 @@ SCOPE_SOCKETS_AND_SIGNALS = 3
 WORK = "/draftproof-work"
 BOOTSTRAP = """
 import os, sys
-import types, socket, _socket
+import types, _socket
 def refused(*args, **kwargs):
     raise OSError("no network in the sandbox")
-for module in (socket, _socket):
-    for name in ("socket", "create_connection", "socketpair", "getaddrinfo", "fromfd"):
-        if hasattr(module, name):
-            setattr(module, name, refused)
-_socket.SocketType = refused
+class Socket(_socket.socket):
+    # A base that others can build on, as ssl does; pairs, which asyncio needs, are made already.
+    __slots__ = ()
+    def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
+        super().__init__(family, type, proto, refused() if fileno is None else fileno)
+_socket.socket = _socket.SocketType = Socket
+for name in ("addrinfo", "nameinfo", "hostbyname", "hostbyname_ex", "hostbyaddr"):
+    setattr(_socket, "get" + name, refused)
 result, token = int(sys.argv[1]), sys.stdin.read()
 del sys.argv[1:]
 with open("program.py", encoding="utf-8") as file:

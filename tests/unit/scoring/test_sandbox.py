@@ -336,6 +336,45 @@ def test_sockets_are_blocked_in_python(run, server):
     assert callers == []
 
 
+@pytest.mark.parametrize("name", ["asyncio", "ssl", "urllib.request", "unittest.mock", "socket"])
+def test_modules_that_know_of_sockets_can_be_imported(run, name):
+    command = [sys.executable, "-I", "-S", "-c", f"import {name}"]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip(f"this Python has no {name} outside the sandbox either")
+    ended = run(f"import {name}", seconds=5.0)
+    assert ended.passed, ended.output
+
+
+def test_a_loop_of_events_runs_and_has_no_network(run, server):
+    port, callers = server
+    ended = run(
+        f"""
+        import asyncio, socket
+        async def one():
+            await asyncio.sleep(0)
+            for connect in (
+                lambda: asyncio.open_connection("127.0.0.1", {port}),
+                lambda: asyncio.open_connection("localhost", {port}),
+            ):
+                try:
+                    await connect()
+                except OSError as error:
+                    assert "no network in the sandbox" in str(error)
+                else:
+                    raise SystemExit("connected")
+            mine, other = socket.socketpair()
+            reader, writer = await asyncio.open_connection(sock=mine)
+            writer.writelines([b"a", b"b"])
+            assert await asyncio.get_running_loop().sock_recv(other, 2) == b"ab"
+            return 1
+        assert asyncio.run(one()) == 1
+        """,
+        seconds=5.0,
+    )
+    assert ended.passed, ended.output
+    assert callers == []
+
+
 RAW_CONNECT = """
 import ctypes, struct
 libc = ctypes.CDLL(None, use_errno=True)
