@@ -333,4 +333,5 @@ def _readable() -> list[str]:
     library = sysconfig.get_config_var("LIBDIR")
     if library and sysconfig.get_config_var("Py_ENABLE_SHARED"):
         places.append(library)
-    return list(dict.fromkeys(path for path in places if path))
+    # A folder before what lies in it, which would else stand there alone.
+    return sorted(dict.fromkeys(path for path in places if path), key=len)
