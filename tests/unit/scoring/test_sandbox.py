@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -446,6 +447,13 @@ def test_what_is_left_in_the_folder_is_removed_and_links_are_not_followed(run, t
     assert (kept / "file").read_text() == "here"
 
 
+def test_python_is_the_one_that_was_asked_for(run):
+    """Its shared library, too, where it has one: another of the system would stand in for it."""
+    ended = run("import sys; print(sys.version)")
+    command = [sys.executable, "-c", "import sys; print(sys.version)"]
+    assert ended.output == subprocess.run(command, check=True, capture_output=True).stdout.decode()
+
+
 def test_a_long_program_is_passed_whole(run):
     assert run("x = 1\n" * 50_000 + "assert x == 1").passed
 
@@ -591,6 +599,43 @@ def test_threads_and_processes_are_started_as_ever(run):
         os.wait()
     """)
     assert ended.passed, ended.output
+
+
+@filtered
+def test_no_datagram_reaches_a_socket_of_the_machine(run):
+    """It lies where every user can reach it, as a log's does; a pair of datagrams would do so."""
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening,
+    ):
+        path = f"{folder}/listening"
+        listening.bind(path)
+        Path(folder).chmod(0o755)
+        Path(path).chmod(0o777)
+        listening.setblocking(False)
+        ended = run(f"""
+            import ctypes, struct
+            libc = ctypes.CDLL(None, use_errno=True)
+            pair = (ctypes.c_int * 2)()
+            address = struct.pack("H", 1) + {path!r}.encode() + b"\\0"
+            later = 0o2000000
+            for family, kind in ((1, 2), (1, 5), (1, 2 | later), (30, 1), (1, 1), (1, 1 | later)):
+                print(libc.socketpair(family, kind, 0, pair))
+                libc.sendto(pair[0], b"hello", 5, 0, address, len(address))
+                text = ctypes.create_string_buffer(b"hello")
+                part = ctypes.create_string_buffer(struct.pack("PN", ctypes.addressof(text), 5))
+                name = ctypes.create_string_buffer(address)
+                head = struct.pack("PI4xPN", ctypes.addressof(name), len(address),
+                                   ctypes.addressof(part), 1)
+                libc.sendmsg(pair[0], head + bytes(24), 0)
+            ctypes.set_errno(0)
+            print(libc.sendto(pair[0], b"hello", 5, 0, address, len(address)), ctypes.get_errno())
+            print(libc.sendto(pair[0], b"hello", 5, 0, None, 0))
+        """)
+        assert ended.passed, ended.output
+        assert ended.output.split("\n") == ["-1"] * 4 + ["0", "0", "-1 1", "5", ""]
+        with pytest.raises(BlockingIOError):
+            listening.recv(100)
 
 
 def _segments():
