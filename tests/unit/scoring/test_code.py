@@ -73,6 +73,7 @@ RIGHT = {
     "def total(numbers):\n    return sum(numbers)\n```\n",
     "a comment before a fence": "    # So it is:\n```python\ndef total(numbers):\n"
     "    return sum(numbers)\n```\n",
+    "much that is printed": "    print('a' * 100_000)\n    return sum(numbers)\n",
     "a helper and the function": "```python\ndef add(a, b):\n    return a + b\n\n"
     "def total(numbers):\n    result = 0\n    for n in numbers:\n"
     "        result = add(result, n)\n    return result\n```",
