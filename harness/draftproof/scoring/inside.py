@@ -118,7 +118,13 @@ def main() -> None:
     # In bubblewrap's namespace, the numbers of processes begin anew.
     number = settings["number"] if is_wrapped else os.getpid()
     user = UNUSED_IDS + number % 4096 if os.geteuid() == 0 else None
-    spare = 0 if user is not None else settings["spare"] if is_wrapped else threads_of(os.getuid())
+    threads = (
+        0 if user is not None else settings["spare"] if is_wrapped else threads_of(os.getuid())
+    )
+    spare = threads
+    if user is None and _counts_by_namespace():
+        # In it, the first process looks after the code, beside who made it unless bubblewrap did.
+        spare = 1 if is_wrapped else 2
     if is_wrapped:
         _be_first(settings, program, user, spare, WRAPPED)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -129,7 +135,7 @@ def main() -> None:
             pass
         else:
             _supervise_namespace(settings, program, user, spare)
-    _supervise_limited(settings, program, user, spare)
+    _supervise_limited(settings, program, user, threads)
 
 
 def _supervise_namespace(
@@ -426,6 +432,15 @@ def threads_of(user: int) -> int:
         except OSError:
             continue
     return threads
+
+
+def _counts_by_namespace() -> bool:
+    """Whether the limit on processes counts those of a user's namespace alone: since Linux 5.14."""
+    release = platform.release().split(".")
+    try:
+        return sys.platform == "linux" and (int(release[0]), int(release[1])) >= (5, 14)
+    except (IndexError, ValueError):
+        return False
 
 
 def _tell(settings: dict[str, Any], way: bytes) -> None:
