@@ -6,9 +6,9 @@ import ast
 import re
 import warnings
 
+from draftproof.scoring.fences import before_fence, fenced_blocks, lines_of_statements
 from draftproof.scoring.sandbox import Ended, Limits, run_python
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S)
 _FUNCTION = re.compile(r"^(?:async\s+)?def\s+(\w+)", re.M)
 
 
@@ -36,13 +36,14 @@ def run_completion(output: str, *, prompt: str, answer: str, limits: Limits | No
 def completed(output: str, prompt: str) -> str:
     r"""The program that an output makes of a prompt.
 
-    - If the output has fenced blocks, its code is the first that defines the prompt's last
-      function, else the first block; text around it is left out.
+    - If the output begins with code and not with words, its code ends at the first fence.
+    - If it has fenced blocks, its code is the first that defines the prompt's last function, else
+      the first block; text around it is left out.
     - If the code defines that function, it follows the prompt, whose imports and helpers it may
       need and whose unfinished function it replaces.
-    - Otherwise it continues the prompt, up to its first line that is not indented: there a base
-      model has begun something else. Where such a body does not parse behind the prompt and is not
-      indented itself, it is indented.
+    - Otherwise it continues the prompt, up to its first statement that is not indented: there a
+      base model has begun something else. Where such a body does not parse behind the prompt and
+      is not indented itself, it is indented.
 
     Example:
         >>> head = 'def one():\n    "The number one."\n'
@@ -53,13 +54,14 @@ def completed(output: str, prompt: str) -> str:
     """
     names = _FUNCTION.findall(prompt)
     name = names[-1] if names else ""
-    blocks = [block for _, block in _FENCE.findall(output)]
+    begun = before_fence(output, prompt)
+    blocks = [] if _begins_with_code(begun, prompt, name) else fenced_blocks(output)
     code = next((block for block in blocks if _defines(block, name)), None)
     if code is None:
-        code = blocks[0] if blocks else output
+        code = blocks[0] if blocks else begun
     if _defines(code, name):
         return f"{prompt}\n    pass\n\n\n{code}" if _parses(f"{prompt}\n    pass\n") else code
-    body = _body(code)
+    body = _body(code, prompt)
     if blocks and not _parses(prompt + body):
         indented = "\n".join(f"    {line}" if line.strip() else line for line in code.splitlines())
         if _parses(prompt + "\n" + indented):
@@ -100,14 +102,22 @@ def future_first(program: str) -> str:
     return b"\n".join([*moved, *lines]).decode()
 
 
-def _body(code: str) -> str:
-    """The lines up to the first that starts in column 0; the rest of the prompt's own line too."""
-    kept = []
-    for index, line in enumerate(code.split("\n")):
-        if index and line.strip() and not line[0].isspace():
-            break
-        kept.append(line)
-    return "\n".join(kept)
+def _body(code: str, prompt: str) -> str:
+    """Code up to its first statement in column 0, on the prompt's own line aside."""
+    program = prompt + code
+    for start in lines_of_statements(program):
+        if start > len(prompt) and start < len(program) and not program[start].isspace():
+            return program[len(prompt) : start - 1]
+    return code
+
+
+def _begins_with_code(text: str, prompt: str, name: str) -> bool:
+    if _defines(text, name):
+        return _parses(text)
+    lines = [line for line in text.split("\n") if line.strip()]
+    is_comment = all(line.lstrip().startswith("#") for line in lines)
+    is_indented = bool(lines) and lines[0][0].isspace()
+    return is_indented and not is_comment and _parses(prompt + _body(text, prompt))
 
 
 def _defines(code: str, name: str) -> bool:

@@ -41,10 +41,13 @@ was run. It is told before the code begins, which has no means to tell it."""
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 SECCOMP_ALLOW, SECCOMP_ERRNO = 0x7FFF0000, 0x00050000
 BPF_LOAD, BPF_EQUAL, BPF_NOT_LESS, BPF_ANY_BIT, BPF_RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+BPF_AND = 0x54
 ANY_NAMESPACE = 0x7E020000
 FIRST_X32 = 0x40000000
 MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 CLONE, CLONE3 = (56, 220), 435
+AF_UNIX, SOCK_STREAM = 1, 1
+SOCKETPAIR, SENDTO = (53, 199), (44, 206)
 REFUSED_CALLS = {
     # Memory that no limit of a process counts, and that outlives it.
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "memfd_create": (319, 279),
@@ -62,10 +65,11 @@ REFUSED_CALLS = {
     "pidfd_getfd": (438, 438), "kcmp": (312, 272), "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
     # The network, and large parts of the kernel that no program here has to do with.
-    "socket": (41, 198), "bpf": (321, 280), "perf_event_open": (298, 241),
-    "personality": (135, 92), "init_module": (175, 105), "finit_module": (313, 273),
-    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142),
-    "swapon": (167, 224), "quotactl": (179, 60),
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
+    "accept": (43, 202), "accept4": (288, 242), "sendmmsg": (307, 269), "bpf": (321, 280),
+    "perf_event_open": (298, 241), "personality": (135, 92), "init_module": (175, 105),
+    "finit_module": (313, 273), "kexec_load": (246, 104), "kexec_file_load": (320, 294),
+    "reboot": (169, 142), "swapon": (167, 224), "quotactl": (179, 60),
 }  # fmt: skip
 """System calls that fail in the sandbox: their numbers on x86-64, and on 64-bit ARM."""
 
@@ -77,14 +81,17 @@ SCOPE_SOCKETS_AND_SIGNALS = 3
 WORK = "/draftproof-work"
 BOOTSTRAP = """
 import os, sys
-import types, socket, _socket
+import types, _socket
 def refused(*args, **kwargs):
     raise OSError("no network in the sandbox")
-for module in (socket, _socket):
-    for name in ("socket", "create_connection", "socketpair", "getaddrinfo", "fromfd"):
-        if hasattr(module, name):
-            setattr(module, name, refused)
-_socket.SocketType = refused
+class Socket(_socket.socket):
+    # A base that others can build on, as ssl does; pairs, which asyncio needs, are made already.
+    __slots__ = ()
+    def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
+        super().__init__(family, type, proto, refused() if fileno is None else fileno)
+_socket.socket = _socket.SocketType = Socket
+for name in ("addrinfo", "nameinfo", "hostbyname", "hostbyname_ex", "hostbyaddr"):
+    setattr(_socket, "get" + name, refused)
 result, token = int(sys.argv[1]), sys.stdin.read()
 del sys.argv[1:]
 with open("program.py", encoding="utf-8") as file:
@@ -111,7 +118,13 @@ def main() -> None:
     # In bubblewrap's namespace, the numbers of processes begin anew.
     number = settings["number"] if is_wrapped else os.getpid()
     user = UNUSED_IDS + number % 4096 if os.geteuid() == 0 else None
-    spare = 0 if user is not None else settings["spare"] if is_wrapped else threads_of(os.getuid())
+    threads = (
+        0 if user is not None else settings["spare"] if is_wrapped else threads_of(os.getuid())
+    )
+    spare = threads
+    if user is None and _counts_by_namespace():
+        # In it, the first process looks after the code, beside who made it unless bubblewrap did.
+        spare = 1 if is_wrapped else 2
     if is_wrapped:
         _be_first(settings, program, user, spare, WRAPPED)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -122,7 +135,7 @@ def main() -> None:
             pass
         else:
             _supervise_namespace(settings, program, user, spare)
-    _supervise_limited(settings, program, user, spare)
+    _supervise_limited(settings, program, user, threads)
 
 
 def _supervise_namespace(
@@ -272,6 +285,14 @@ def _filter_calls() -> bool:
     lines += [(BPF_EQUAL, 0, 1, CLONE3), (BPF_RETURN, 0, 0, unknown)]
     lines += [(BPF_EQUAL, 0, 3, CLONE[column]), (BPF_LOAD, 0, 0, 16)]
     lines += [(BPF_ANY_BIT, 0, 1, ANY_NAMESPACE), (BPF_RETURN, 0, 0, deny)]
+    # A pair of streams, which is connected for good; a datagram finds any other by its address.
+    lines += [(BPF_LOAD, 0, 0, 0), (BPF_EQUAL, 0, 6, SOCKETPAIR[column])]
+    lines += [(BPF_LOAD, 0, 0, 16), (BPF_EQUAL, 0, 3, AF_UNIX), (BPF_LOAD, 0, 0, 24)]
+    lines += [(BPF_AND, 0, 0, 0xF), (BPF_EQUAL, 1, 0, SOCK_STREAM), (BPF_RETURN, 0, 0, deny)]
+    # And no address to send to: both halves of the pointer are 0.
+    lines += [(BPF_LOAD, 0, 0, 0), (BPF_EQUAL, 0, 5, SENDTO[column])]
+    lines += [(BPF_LOAD, 0, 0, 48), (BPF_EQUAL, 0, 2, 0), (BPF_LOAD, 0, 0, 52)]
+    lines += [(BPF_EQUAL, 1, 0, 0), (BPF_RETURN, 0, 0, deny)]
     lines += [(BPF_RETURN, 0, 0, SECCOMP_ALLOW)]
     program = b"".join(struct.pack("=HBBI", *line) for line in lines)
     text = ctypes.create_string_buffer(program, len(program))
@@ -411,6 +432,15 @@ def threads_of(user: int) -> int:
         except OSError:
             continue
     return threads
+
+
+def _counts_by_namespace() -> bool:
+    """Whether the limit on processes counts those of a user's namespace alone: since Linux 5.14."""
+    release = platform.release().split(".")
+    try:
+        return sys.platform == "linux" and (int(release[0]), int(release[1])) >= (5, 14)
+    except (IndexError, ValueError):
+        return False
 
 
 def _tell(settings: dict[str, Any], way: bytes) -> None:

@@ -53,7 +53,7 @@ class Limits:
         processes: With threads.
         file_bytes: The largest file.
         disk_bytes: All files together (with namespaces).
-        output_bytes: Printed text; a program that prints more is ended.
+        output_bytes: Printed text that is kept; a program may print more.
     """
 
     seconds: float = 30.0
@@ -71,7 +71,7 @@ class Ended:
 
     Attributes:
         passed: It ran to its last line.
-        reason: ``passed``, ``failed``, ``too slow`` or ``too much output``.
+        reason: ``passed``, ``failed`` or ``too slow``.
         output: What it printed, as far as the limit goes.
         isolation: How it was run.
         filtered: Whether system calls that no such program needs were refused.
@@ -260,11 +260,10 @@ def _watch(
             ended = supervisor.poll() is not None
             if selector.get_map() and selector.select(0 if ended else 0.05):
                 block = os.read(stream, 1 << 16)
-                printed += block
+                # What is beyond the limit is read, so that nobody waits for it, and forgotten.
+                printed += block[: limits.output_bytes - len(printed)]
                 if not block:
                     selector.unregister(stream)
-                if len(printed) > limits.output_bytes:
-                    return printed[: limits.output_bytes], "too much output"
             elif ended:
                 return printed, ""
             elif not selector.get_map():
@@ -333,4 +332,5 @@ def _readable() -> list[str]:
     library = sysconfig.get_config_var("LIBDIR")
     if library and sysconfig.get_config_var("Py_ENABLE_SHARED"):
         places.append(library)
-    return list(dict.fromkeys(path for path in places if path))
+    # A folder before what lies in it, which would else stand there alone.
+    return sorted(dict.fromkeys(path for path in places if path), key=len)

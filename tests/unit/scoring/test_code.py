@@ -49,6 +49,31 @@ RIGHT = {
     "    unittest.main()\n```",
     "a main block that asks": "```python\ndef total(numbers):\n    return sum(numbers)\n\n"
     "if __name__ == '__main__':\n    print(total([int(input())]))\n```",
+    "a body that a fence closes": "    return sum(numbers)\n```\n\nExplanation\n",
+    "a body and an example in a fence": "    return sum(numbers)\n```\n\nTry it:\n```python\n"
+    "print(total([1]))\n```\n",
+    "the function that a fence closes": "def total(numbers):\n    return sum(numbers)\n```\nDone",
+    "a fence in a list": "1. Here:\n\n   ```python\n   def total(numbers):\n"
+    "       return sum(numbers)\n   ```\n2. Done",
+    "a fence beside a list's number": "1. ```python\n   def total(numbers):\n"
+    "       return sum(numbers)\n   ```\n",
+    "a fence of tildes": "Here:\n~~~python\ndef total(numbers):\n    return sum(numbers)\n~~~\n",
+    "a fence of four": "````python\ndef total(numbers):\n    '''a\n```\n'''\n"
+    "    return sum(numbers)\n````\n",
+    "a string in column 0": '    text = """\nabc\n"""\n    return sum(numbers)\n\n\nx = 1 +',
+    "brackets in column 0": "    more = [\n0,\n# (\n]\n    return sum(numbers + more)\nDone (or",
+    "a backslash before column 0": "    all = numbers + \\\n[0]\n    return sum(all)\nprint(",
+    "quotes and brackets that count for nothing": "    a = '([{'  # It's (\n    b = \"'''\"\n"
+    "    return sum(numbers)\nThat's it (",
+    "a fence within a docstring in a fence": "So:\n```python\ndef total(numbers):\n    '''\n"
+    "    ```\n    total([1])\n    ```\n    '''\n    return sum(numbers)\n```\nDone",
+    "a fence within a docstring": "    '''\n    ```python\n    total([1])\n    ```\n    '''\n"
+    "    return sum(numbers)\n",
+    "words with an indented line before a fence": "    So it is:\n```python\n"
+    "def total(numbers):\n    return sum(numbers)\n```\n",
+    "a comment before a fence": "    # So it is:\n```python\ndef total(numbers):\n"
+    "    return sum(numbers)\n```\n",
+    "much that is printed": "    print('a' * 100_000)\n    return sum(numbers)\n",
     "a helper and the function": "```python\ndef add(a, b):\n    return a + b\n\n"
     "def total(numbers):\n    result = 0\n    for n in numbers:\n"
     "        result = add(result, n)\n    return result\n```",
@@ -58,6 +83,8 @@ WRONG = {
     "a wrong body": "    return len(numbers)\n",
     "words": "You can add the numbers with a loop.",
     "a body that ends the program": "    import os\n    os._exit(0)\n",
+    "a string that is not closed in a fence": "```python\ndef total(numbers):\n"
+    "    '''\n    return sum(numbers)\n```\nText\n```\nmore\n```\n",
     "a fence with an error": "```python\ndef total(numbers):\n    return sum(numbers\n```",
 }
 
