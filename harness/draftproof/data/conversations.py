@@ -29,6 +29,13 @@ _ROLES = {
     "developer": "developer",
 }
 """Who speaks, by the names that ShareGPT and its descendants use."""
+KEYS = (
+    *("messages", "conversations", "body"),
+    *("prompt", "prompt_token_ids", "text", "turns", "texts", "token_ids"),
+    *("id", "custom_id", "session_id"),
+)
+"""The keys that `in_own_keys` looks at."""
+
 _ASKS = ("user", "tool")
 """After whom a model's answer is due."""
 

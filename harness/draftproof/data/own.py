@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from draftproof.data.conversations import as_text, content_of, in_own_keys
+from draftproof.data.conversations import KEYS, as_text, content_of, in_own_keys
 from draftproof.data.prompt import SCORINGS, Prompt, domain_problem
-from draftproof.data.prompt_files import read_prompt_file
-from draftproof.data.record import Record, Row, check_records, text_in
+from draftproof.data.prompt_files import other_columns, read_prompt_file
+from draftproof.data.record import Record, check_records, text_in
 from draftproof.data.rows import turns
 from draftproof.errors import DataError
 from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS
@@ -39,42 +39,54 @@ def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
               without the column.
             - ``id``: unique in the file; the row's position from 0 without the column.
 
+    Returns:
+        Without their rows.
+
     Raises:
         DataError: The file cannot be read, or a row is not as said; the message names the line.
     """
-    rows = []
-    for where, row in read_prompt_file(path):
+    wanted = {key: columns.get(key, key) for key in COLUMN_KEYS}
+    found = set[str]()
+    records: list[Record] = []
+    first_problem: DataError | None = None
+    for where, row in read_prompt_file(path, {*wanted.values(), *KEYS}):
+        # A row goes as soon as its prompt is made: other columns may be much larger.
+        found.update(row)
         try:
-            rows.append((where, in_own_keys(row)))
+            known = in_own_keys(row)
         except ValueError as error:
             raise DataError(f"{where}: {error}") from error
-    found = {name for _, row in rows for name in row}
+        found.update(known)
+        if first_problem is not None:
+            continue
+        named = {key: known[name] for key, name in wanted.items() if name in known}
+        try:
+            records.append(_record(len(records), named))
+        except ValueError as error:
+            first_problem = DataError(f"{where}: {error}")
+    if first_problem is not None or not set(columns.values()) <= found:
+        found.update(other_columns(path))
     for key, column in columns.items():
         if column not in found:
             raise DataError(
                 f"--spec-columns {key}={column}: {path} has no column '{column}'; "
                 f"its columns are {', '.join(sorted(found)) or 'none'}"
             )
-    present = {key: columns.get(key, key) for key in COLUMN_KEYS if columns.get(key, key) in found}
-    if rows and not {"prompt", "turns", "messages", "token_ids"} & set(present):
+    is_asked = any(wanted[key] in found for key in ("prompt", "turns", "messages", "token_ids"))
+    if found and not is_asked:
         raise DataError(
             f"{path}: no column 'prompt'; found {', '.join(sorted(found))}; name the right one "
             "with --spec-columns, for example prompt=question. Known without it: 'messages', "
             "'conversations' (ShareGPT), 'turns', 'text', 'token_ids' and lines of OpenAI's batch "
             "files"
         )
-    records = []
-    for index, (where, row) in enumerate(rows):
-        named = {key: row[column] for key, column in present.items() if column in row}
-        try:
-            records.append(_record(index, named, row))
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from error
+    if first_problem is not None:
+        raise first_problem
     check_records(str(path), records)
     return records
 
 
-def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
+def _record(index: int, named: Mapping[str, object]) -> Record:
     messages, token_ids = "", tuple[int, ...]()
     if named.get("messages") is not None:
         asked = cast("list[dict[str, Any]]", named["messages"])
@@ -106,7 +118,7 @@ def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
         messages=messages,
         token_ids=token_ids,
     )
-    return Record(prompt=prompt, row=row, turns=tuple(said))
+    return Record(prompt=prompt, row={}, turns=tuple(said))
 
 
 def _id(named: Mapping[str, object], default: str) -> str:
