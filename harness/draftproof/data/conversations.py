@@ -140,4 +140,4 @@ def _list(value: Any) -> Sequence[Any]:
 
 def _are_ids(value: Any) -> bool:
     is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-    return is_list and all(isinstance(token, int) and token >= 0 for token in value)
+    return is_list and all(isinstance(token, int) for token in value)

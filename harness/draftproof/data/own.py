@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from draftproof.scoring.number import parse_number
 
 _WORD = re.compile(r"[\w .+-]{1,64}")
 _LONGEST_ID = 200
+_LARGEST_TOKEN = 2**31 - 1
 
 
 def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
@@ -92,7 +93,7 @@ def _record(index: int, named: Mapping[str, object]) -> Record:
         asked = cast("list[dict[str, Any]]", named["messages"])
         messages, said = as_text(asked), [content_of(asked[-1])]
     elif named.get("token_ids") is not None:
-        token_ids = tuple(cast("list[int]", named["token_ids"]))
+        token_ids = _token_ids(named["token_ids"])
         said = [f"{len(token_ids)} token ids: {' '.join(map(str, token_ids))}"]
     elif named.get("turns") is not None:
         said = turns(named)
@@ -104,6 +105,7 @@ def _record(index: int, named: Mapping[str, object]) -> Record:
     if problem := domain_problem(domain):
         raise ValueError(problem)
     answer = _answer(named)
+    _require_encodable((*said, messages, answer or ""))
     scoring = None
     if answer is not None:
         scoring = _scoring(named, answer)
@@ -119,6 +121,36 @@ def _record(index: int, named: Mapping[str, object]) -> Record:
         token_ids=token_ids,
     )
     return Record(prompt=prompt, row={}, turns=tuple(said))
+
+
+def _token_ids(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("'token_ids' is not a list of at least one whole number")
+    for place, token in enumerate(value):
+        if isinstance(token, bool) or not isinstance(token, int):
+            raise ValueError(f"'token_ids' has {token!r} at position {place}, no whole number")
+        if not 0 <= token <= _LARGEST_TOKEN:
+            raise ValueError(
+                f"'token_ids' has {token} at position {place}; ids are 0 to {_LARGEST_TOKEN}"
+            )
+    return tuple(value)
+
+
+def _require_encodable(texts: Sequence[str]) -> None:
+    """Verify that a tokenizer can be given what is said.
+
+    Raises:
+        ValueError: A text has half of a surrogate pair, which no UTF-8 has.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"U+{ord(text[error.start]):04X}"
+            raise ValueError(
+                f"the text has {half} at character {error.start}, half of a surrogate pair, which "
+                "no tokenizer can encode; write the whole character, or leave it out"
+            ) from None
 
 
 def _id(named: Mapping[str, object], default: str) -> str:
@@ -165,6 +197,7 @@ def _word(named: Mapping[str, object], key: str, default: str) -> str:
     if value is None:
         return default
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = text.strip() if isinstance(text, str) else text
     if not isinstance(text, str) or not _WORD.fullmatch(text):
         raise ValueError(
             f"'{key}' is {value!r}, expected up to 64 letters, digits, spaces or . _ + -"
