@@ -64,10 +64,10 @@ import draftproof.data.own
 
 read = draftproof.data.own.read_prompt_file
 
-def noted(path):
+def noted(path, columns):
     with open("reads.txt", "a") as log:
         log.write("read\\n")
-    return read(path)
+    return read(path, columns)
 
 draftproof.data.own.read_prompt_file = noted
 

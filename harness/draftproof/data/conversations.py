@@ -29,6 +29,13 @@ _ROLES = {
     "developer": "developer",
 }
 """Who speaks, by the names that ShareGPT and its descendants use."""
+KEYS = (
+    *("messages", "conversations", "body"),
+    *("prompt", "prompt_token_ids", "text", "turns", "texts", "token_ids"),
+    *("id", "custom_id", "session_id"),
+)
+"""The keys that `in_own_keys` looks at."""
+
 _ASKS = ("user", "tool")
 """After whom a model's answer is due."""
 
@@ -133,4 +140,4 @@ def _list(value: Any) -> Sequence[Any]:
 
 def _are_ids(value: Any) -> bool:
     is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-    return is_list and all(isinstance(token, int) and token >= 0 for token in value)
+    return is_list and all(isinstance(token, int) for token in value)

@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from draftproof.data.prompt import Prompt
+from draftproof.errors import DataError
 
 
 class Encoder(Protocol):
     """What turns texts and messages into token ids: a pair of models."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many ids the target knows, from 0."""
+        ...
 
     def encode(self, text: str, earlier: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
         """The ids of what a user says, after turns of a conversation."""
@@ -32,9 +38,18 @@ def prompt_ids(
         answered: The turns before it, each with its answer.
 
     Raises:
+        DataError: An id of its own is none of the target's.
         ModelError: As `ModelPair.encode`.
     """
     if prompt.token_ids:
+        size = encoder.vocabulary_size
+        for place, token in enumerate(prompt.token_ids):
+            if not 0 <= token < size:
+                raise DataError(
+                    f"the prompt {prompt.prompt_id} has the token id {token} at position {place}; "
+                    f"the target's vocabulary has {size:,} tokens, ids 0 to {size - 1}: give the "
+                    "ids of the target's own tokenizer"
+                )
         return prompt.token_ids
     if prompt.messages:
         return encoder.encode_messages(json.loads(prompt.messages))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from draftproof.data.conversations import as_text, content_of, in_own_keys
+from draftproof.data.conversations import KEYS, as_text, content_of, in_own_keys
 from draftproof.data.prompt import SCORINGS, Prompt, domain_problem
-from draftproof.data.prompt_files import read_prompt_file
-from draftproof.data.record import Record, Row, check_records, text_in
+from draftproof.data.prompt_files import other_columns, read_prompt_file
+from draftproof.data.record import Record, check_records, text_in
 from draftproof.data.rows import turns
 from draftproof.errors import DataError
 from draftproof.prompt_sources import COLUMN_KEYS, OWN_PROMPTS
@@ -18,6 +18,7 @@ from draftproof.scoring.number import parse_number
 
 _WORD = re.compile(r"[\w .+-]{1,64}")
 _LONGEST_ID = 200
+_LARGEST_TOKEN = 2**31 - 1
 
 
 def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
@@ -39,48 +40,60 @@ def own_records(path: Path, columns: Mapping[str, str]) -> list[Record]:
               without the column.
             - ``id``: unique in the file; the row's position from 0 without the column.
 
+    Returns:
+        Without their rows.
+
     Raises:
         DataError: The file cannot be read, or a row is not as said; the message names the line.
     """
-    rows = []
-    for where, row in read_prompt_file(path):
+    wanted = {key: columns.get(key, key) for key in COLUMN_KEYS}
+    found = set[str]()
+    records: list[Record] = []
+    first_problem: DataError | None = None
+    for where, row in read_prompt_file(path, {*wanted.values(), *KEYS}):
+        # A row goes as soon as its prompt is made: other columns may be much larger.
+        found.update(row)
         try:
-            rows.append((where, in_own_keys(row)))
+            known = in_own_keys(row)
         except ValueError as error:
             raise DataError(f"{where}: {error}") from error
-    found = {name for _, row in rows for name in row}
+        found.update(known)
+        if first_problem is not None:
+            continue
+        named = {key: known[name] for key, name in wanted.items() if name in known}
+        try:
+            records.append(_record(len(records), named))
+        except ValueError as error:
+            first_problem = DataError(f"{where}: {error}")
+    if first_problem is not None or not set(columns.values()) <= found:
+        found.update(other_columns(path))
     for key, column in columns.items():
         if column not in found:
             raise DataError(
                 f"--spec-columns {key}={column}: {path} has no column '{column}'; "
                 f"its columns are {', '.join(sorted(found)) or 'none'}"
             )
-    present = {key: columns.get(key, key) for key in COLUMN_KEYS if columns.get(key, key) in found}
-    if rows and not {"prompt", "turns", "messages", "token_ids"} & set(present):
+    is_asked = any(wanted[key] in found for key in ("prompt", "turns", "messages", "token_ids"))
+    if found and not is_asked:
         raise DataError(
             f"{path}: no column 'prompt'; found {', '.join(sorted(found))}; name the right one "
             "with --spec-columns, for example prompt=question. Known without it: 'messages', "
             "'conversations' (ShareGPT), 'turns', 'text', 'token_ids' and lines of OpenAI's batch "
             "files"
         )
-    records = []
-    for index, (where, row) in enumerate(rows):
-        named = {key: row[column] for key, column in present.items() if column in row}
-        try:
-            records.append(_record(index, named, row))
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from error
+    if first_problem is not None:
+        raise first_problem
     check_records(str(path), records)
     return records
 
 
-def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
+def _record(index: int, named: Mapping[str, object]) -> Record:
     messages, token_ids = "", tuple[int, ...]()
     if named.get("messages") is not None:
         asked = cast("list[dict[str, Any]]", named["messages"])
         messages, said = as_text(asked), [content_of(asked[-1])]
     elif named.get("token_ids") is not None:
-        token_ids = tuple(cast("list[int]", named["token_ids"]))
+        token_ids = _token_ids(named["token_ids"])
         said = [f"{len(token_ids)} token ids: {' '.join(map(str, token_ids))}"]
     elif named.get("turns") is not None:
         said = turns(named)
@@ -92,6 +105,7 @@ def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
     if problem := domain_problem(domain):
         raise ValueError(problem)
     answer = _answer(named)
+    _require_encodable((*said, messages, answer or ""))
     scoring = None
     if answer is not None:
         scoring = _scoring(named, answer)
@@ -106,7 +120,37 @@ def _record(index: int, named: Mapping[str, object], row: Row) -> Record:
         messages=messages,
         token_ids=token_ids,
     )
-    return Record(prompt=prompt, row=row, turns=tuple(said))
+    return Record(prompt=prompt, row={}, turns=tuple(said))
+
+
+def _token_ids(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("'token_ids' is not a list of at least one whole number")
+    for place, token in enumerate(value):
+        if isinstance(token, bool) or not isinstance(token, int):
+            raise ValueError(f"'token_ids' has {token!r} at position {place}, no whole number")
+        if not 0 <= token <= _LARGEST_TOKEN:
+            raise ValueError(
+                f"'token_ids' has {token} at position {place}; ids are 0 to {_LARGEST_TOKEN}"
+            )
+    return tuple(value)
+
+
+def _require_encodable(texts: Sequence[str]) -> None:
+    """Verify that a tokenizer can be given what is said.
+
+    Raises:
+        ValueError: A text has half of a surrogate pair, which no UTF-8 has.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"U+{ord(text[error.start]):04X}"
+            raise ValueError(
+                f"the text has {half} at character {error.start}, half of a surrogate pair, which "
+                "no tokenizer can encode; write the whole character, or leave it out"
+            ) from None
 
 
 def _id(named: Mapping[str, object], default: str) -> str:
@@ -153,6 +197,7 @@ def _word(named: Mapping[str, object], key: str, default: str) -> str:
     if value is None:
         return default
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = text.strip() if isinstance(text, str) else text
     if not isinstance(text, str) or not _WORD.fullmatch(text):
         raise ValueError(
             f"'{key}' is {value!r}, expected up to 64 letters, digits, spaces or . _ + -"

@@ -53,8 +53,10 @@ def domain_problem(domain: str) -> str:
     Example:
         >>> domain_problem("sql")
         ''
+        >>> domain_problem(" Overall")[:45]
+        "a domain cannot be called 'overall', as repor"
     """
-    if domain != OVERALL:
+    if domain.strip().casefold() != OVERALL:
         return ""
     return (
         f"a domain cannot be called '{OVERALL}', as reports call the figures of all domains "

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from draftproof.data.json_lines import json_lines
+from draftproof.data.json_lines import json_items, json_lines
 from draftproof.data.record import Row
-from draftproof.data.unpacking import arrow_rows, parquet_rows, unpacked
+from draftproof.data.unpacking import arrow_rows, parquet_columns, parquet_rows, unpacked
 from draftproof.errors import DataError
 
 FORMATS = (
@@ -22,11 +23,15 @@ FORMATS = (
 )
 """What can be read, for messages and documents."""
 
-_Placed = list[tuple[str, Row]]
+_Placed = Iterator[tuple[str, Row]]
 
 
-def read_prompt_file(path: Path) -> _Placed:
+def read_prompt_file(path: Path, columns: Collection[str]) -> _Placed:
     """Every row of a file or a data set's folder, with the place it stands at, for messages.
+
+    Args:
+        path: The file or folder.
+        columns: What may be asked of the rows; of Parquet nothing else is read.
 
     Raises:
         DataError: It cannot be read, or a row is no object; the message names the place.
@@ -35,23 +40,33 @@ def read_prompt_file(path: Path) -> _Placed:
         return _numbered(path, _rows_of_folder(path))
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
-        return _numbered(path, _rows_of_parquet(path))
+        return _numbered(path, _rows_of_parquet(path, columns))
     text = _text(path)
     if name.endswith(".csv"):
         return _numbered(path, csv.DictReader(io.StringIO(text, newline="")))
     if name.endswith(".json") and text.lstrip().startswith("["):
-        return _numbered(path, _rows_of_array(path, text))
+        return _numbered(path, (item for _, item in json_items(path, text)))
     return json_lines(path, text)
 
 
+def other_columns(path: Path) -> list[str]:
+    """The columns that `read_prompt_file` does not read where nobody asks for them, for messages.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    if path.is_dir() or not path.name.endswith(".parquet"):
+        return []
+    with _readable(path):
+        return parquet_columns(path)
+
+
 def _numbered(path: Path, rows: Any) -> _Placed:
-    placed: _Placed = []
     for number, row in enumerate(rows, start=1):
         where = f"{path}, row {number}"
         if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
             raise DataError(f"{where}: expected an object with named columns; {FORMATS} are read")
-        placed.append((where, row))
-    return placed
+        yield where, row
 
 
 def _text(path: Path) -> str:
@@ -63,20 +78,20 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error})") from error
 
 
-def _rows_of_array(path: Path, text: str) -> list[Any]:
-    try:
-        return list(json.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error}); {FORMATS} are read") from error
-
-
-def _rows_of_parquet(path: Path) -> list[Any]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     import pyarrow
 
     try:
-        return list(parquet_rows(path))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+        yield
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read ({reason})") from error
+
+
+def _rows_of_parquet(path: Path, columns: Collection[str]) -> Iterator[Any]:
+    with _readable(path):
+        yield from parquet_rows(path, columns)
 
 
 def _rows_of_folder(path: Path) -> Iterator[Any]:

@@ -47,7 +47,7 @@ def read_local(path: Path, *, split: str, field: str | None = None) -> list[Row]
         DataError: The file is empty or corrupt, or cannot be read.
     """
     datasets = _datasets()
-    require_size(path)
+    require_size(path, is_one_value=field is not None)
     try:
         with tempfile.TemporaryDirectory(
             prefix="draftproof-", ignore_cleanup_errors=True

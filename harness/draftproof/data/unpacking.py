@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import gzip
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from draftproof.data.parquet_sizes import parquet_sizes
 from draftproof.errors import DataError
 
 LARGEST_BYTES = 1 << 30
 """No data set here is near it: a file that unpacks to more is not what it says it is."""
 
+LARGEST_VALUE = 1 << 24
+"""Characters of a line or an item of JSON, whose objects take up to 25 times as much in memory."""
+
+LARGEST_DOCUMENT_BYTES = 1 << 26
+"""Of a file of JSON that is read as one value."""
+
 _BLOCK = 1 << 20
 _ROWS = 64
+_BATCH_BYTES = 1 << 24
+"""What rows that are decoded at once may take, as long as one of them does not take more."""
 _ROW_BYTES = 64
 """What a row takes at least, whatever is in it."""
 
 
-def require_size(path: Path) -> None:
+def require_size(path: Path, *, is_one_value: bool = False) -> None:
     """Refuse a file that unpacks to more than `LARGEST_BYTES`, before anything unpacks it whole.
 
     A file that is damaged passes: what reads it says so in full.
+
+    Args:
+        path: The file.
+        is_one_value: Whether it is one value of JSON, of up to `LARGEST_DOCUMENT_BYTES`.
 
     Raises:
         DataError: It is larger.
@@ -32,7 +45,8 @@ def require_size(path: Path) -> None:
             for _ in _batches(path):
                 pass
         else:
-            for _ in _blocks(path):
+            most = min(LARGEST_BYTES, LARGEST_DOCUMENT_BYTES) if is_one_value else LARGEST_BYTES
+            for _ in _blocks(path, most):
                 pass
     except DataError:
         raise
@@ -50,14 +64,30 @@ def unpacked(path: Path) -> bytes:
     return b"".join(_blocks(path))
 
 
-def parquet_rows(path: Path) -> Iterator[Any]:
+def parquet_columns(path: Path) -> list[str]:
+    """The names of a Parquet file's columns.
+
+    Raises:
+        OSError, pyarrow.ArrowException: It cannot be read.
+    """
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def parquet_rows(path: Path, columns: Collection[str]) -> Iterator[Any]:
     """The rows of a Parquet file, a few at a time.
+
+    Args:
+        path: The file.
+        columns: Those that are read, where the file has them; nothing of another is decoded.
 
     Raises:
         DataError: They take more than `LARGEST_BYTES`.
         OSError, pyarrow.ArrowException: It cannot be read.
     """
-    for batch in _batches(path):
+    for batch in _batches(path, columns):
         yield from batch.to_pylist()
 
 
@@ -158,32 +188,52 @@ def _number(data: bytes, place: int) -> int:
     return int(struct.unpack_from("<I", data, place)[0])
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, most: int | None = None) -> Iterator[bytes]:
     size = 0
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         while block := file.read(_BLOCK):
             size += len(block)
-            _require(path, size)
+            _require(path, size, most)
             yield block
 
 
-def _batches(path: Path) -> Iterator[Any]:
+def _batches(path: Path, columns: Collection[str] | None = None) -> Iterator[Any]:
     """Parts of a Parquet file, of few rows: it may say the same long text once for all of them."""
     import pyarrow.parquet
 
-    size = 0
     with pyarrow.parquet.ParquetFile(path) as file:
-        stated = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-        _require(path, sum(max(0, group.total_byte_size) for group in stated))
-        for batch in file.iter_batches(batch_size=_ROWS, use_threads=False):
+        metadata = file.metadata
+        places = [metadata.schema.column(i).path for i in range(len(metadata.schema))]
+        wanted = [
+            number
+            for number, place in enumerate(places)
+            if columns is None or _is_of(place, columns)
+        ]
+        size = _ROW_BYTES * max(0, metadata.num_rows)
+        _require(path, size)
+        try:
+            sizes = parquet_sizes(path, metadata, wanted, LARGEST_BYTES - size)
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be read ({error})") from error
+        _require(path, size + sizes.total_bytes)
+        rows = max(1, min(_ROWS, _BATCH_BYTES // max(1, sizes.largest_bytes)))
+        names = [places[number] for number in wanted]
+        size = 0
+        for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
             size += batch.nbytes + _ROW_BYTES * batch.num_rows
             _require(path, size)
             yield batch
 
 
-def _require(path: Path, size: int) -> None:
-    if size > LARGEST_BYTES:
+def _is_of(place: str, columns: Collection[str]) -> bool:
+    """Whether values at a place in a schema are those of a column, or of a part of it."""
+    return any(place == column or place.startswith(f"{column}.") for column in columns)
+
+
+def _require(path: Path, size: int, most: int | None = None) -> None:
+    most = LARGEST_BYTES if most is None else most
+    if size > most:
         raise DataError(
-            f"{path}: unpacks to more than {LARGEST_BYTES:,} bytes; give a part of it, or check "
+            f"{path}: unpacks to more than {most:,} bytes; give a part of it, or check "
             "that it is what it says it is"
         )

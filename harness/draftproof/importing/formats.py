@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from draftproof.data.prompt import domain_problem
@@ -49,6 +50,7 @@ def read_results(
     """
     if format_name is not None and format_name not in FORMATS:
         raise unknown_value("--format", format_name, FORMATS)
+    domain = None if domain is None else domain.strip()
     if domain is not None and (problem := domain_problem(domain) or _empty(domain)):
         raise UsageError(f"--domain: {problem}")
     files = [read_file(path) for path in paths]
@@ -103,6 +105,8 @@ def _is_error(document: Document) -> bool:
 
 
 def _with_cases(found: Format, documents: Sequence[Document], results: Results) -> Results:
+    cases = [replace(case, domain=case.domain.strip()) for case in results.cases]
+    results = replace(results, cases=tuple(cases))
     for case in results.cases:
         if problem := domain_problem(case.domain):
             raise DataError(f"{documents[0].where}: {case.case_id}: {problem} with --domain")

@@ -56,6 +56,12 @@ class ModelPair:
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def vocabulary_size(self) -> int:
+        """How many ids the target knows, from 0."""
+        size: int = self.target.vocabulary_size
+        return size
+
     def encode(self, text: str, earlier: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
         """The token ids of what a user says, in the tokenizer's chat template where it has one.
 

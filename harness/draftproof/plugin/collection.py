@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def _marked(marker: pytest.Mark | None) -> tuple[str, Sequence[str | Prompt] | N
             "its domain, as in suite('code'), and perhaps prompts=[...]; for a mark or a `case` of "
             "your own, define that fixture in a conftest.py"
         )
-    return domain, prompts
+    return domain.strip(), prompts
 
 
 def suite_prompts(
@@ -190,8 +191,9 @@ def own_prompts(domain: str, prompts: Sequence[str | Prompt]) -> list[Prompt]:
         >>> own_prompts("sql", ["List all users."])[0].prompt_id
         'sql/0'
     """
+    domain = domain.strip()
     made = [
-        prompt
+        replace(prompt, domain=prompt.domain.strip())
         if isinstance(prompt, Prompt)
         else Prompt(prompt_id=f"{domain}/{index}", domain=domain, text=prompt)
         for index, prompt in enumerate(prompts)

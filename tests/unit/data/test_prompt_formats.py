@@ -13,8 +13,9 @@ from draftproof.data.fingerprint import prompt_digest
 from draftproof.data.own import own_records
 from draftproof.data.prompt import Prompt
 from draftproof.data.reading import read_local
-from draftproof.errors import DataError
+from draftproof.errors import DataError, UsageError
 from draftproof.models.loading import load_pair
+from draftproof.plugin.collection import own_prompts
 
 ROWS = [{"prompt": "One, two?", "id": "a"}, {"prompt": 'With "quotes",\nand a line', "id": "b"}]
 
@@ -141,6 +142,64 @@ def test_token_ids_are_the_prompt(tmp_path, pair, key):
     prompt = one(tmp_path, {key: [40, 41, 42]})
     assert prompt_ids(pair, prompt) == (40, 41, 42)
     assert prompt.text == "3 token ids: 40 41 42"
+
+
+def test_ids_that_the_target_does_not_know_are_named(pair):
+    size = pair.vocabulary_size
+    for token in (size, 2**31 - 1, -1):
+        prompt = Prompt(prompt_id="own/own/7", domain="own", text="", token_ids=(1, token))
+        with pytest.raises(
+            DataError, match=f"own/own/7 has the token id {token} at position 1; .* has {size:,} "
+        ):
+            prompt_ids(pair, prompt)
+    last = Prompt(prompt_id="a", domain="own", text="", token_ids=(0, size - 1))
+    assert prompt_ids(pair, last) == (0, size - 1)
+
+
+@pytest.mark.parametrize("key", ["prompt", "prompt_token_ids", "token_ids"])
+@pytest.mark.parametrize("token", [-1, 2**31, 99999999999999999999, True])
+def test_ids_that_no_target_has_are_refused_with_their_line(tmp_path, key, token):
+    with pytest.raises(DataError, match=rf"line 1: 'token_ids' has {token} at position 1"):
+        one(tmp_path, {key: [1, token]})
+
+
+@pytest.mark.parametrize("value", [[], "1 2", 3, [1, "2"], [1, None]])
+def test_token_ids_are_a_list_of_whole_numbers(tmp_path, value):
+    with pytest.raises(DataError, match="line 1: 'token_ids' (is not a list|has .* no whole)"):
+        one(tmp_path, {"token_ids": value})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "\ud800 a"},
+        {"turns": ["a", "\ud800"]},
+        {"messages": [{"role": "system", "content": "\ud800"}, {"role": "user", "content": "a"}]},
+        {"prompt": "a", "answer": "\ud800"},
+    ],
+    ids=["prompt", "turns", "messages", "answer"],
+)
+def test_half_a_surrogate_pair_is_refused_with_its_line(tmp_path, row):
+    with pytest.raises(DataError, match=r"line 1: the text has U\+D800 at character"):
+        one(tmp_path, row)
+    whole = "\U0001f600"
+    assert whole in one(tmp_path, {"prompt": json.loads(f'"{whole}"')}).text
+
+
+@pytest.mark.parametrize("name", ["overall", " overall", "overall ", "Overall", "OVERALL"])
+def test_no_domain_reads_as_all_of_them(tmp_path, name):
+    with pytest.raises(DataError, match="line 1: a domain cannot be called 'overall'"):
+        one(tmp_path, {"prompt": "a", "domain": name})
+    with pytest.raises(UsageError, match="a domain cannot be called 'overall'"):
+        own_prompts(name, ["a"])
+
+
+def test_white_space_around_a_domain_is_none_of_it(tmp_path):
+    assert one(tmp_path, {"prompt": "a", "domain": " sql "}).domain == "sql"
+    [prompt] = own_prompts("sql ", ["a"])
+    assert (prompt.domain, prompt.prompt_id) == ("sql", "sql/0")
+    given = Prompt(prompt_id="x", domain=" sql", text="a")
+    assert own_prompts("sql", [given])[0].domain == "sql"
 
 
 @pytest.mark.parametrize(

@@ -345,6 +345,8 @@ def test_a_format_that_is_asked_for_says_what_a_file_lacks():
 def test_a_category_may_not_be_called_as_all_of_them(tmp_path):
     with pytest.raises(DataError, match="cannot be called 'overall'.*--domain"):
         of(tmp_path, BENCH[2].replace("translation", "overall"))
+    with pytest.raises(DataError, match="overall"):
+        of(tmp_path, BENCH[2].replace("translation", " Overall "))
 
 
 ODD = (None, True, -1, 1.5, 2**60, 1e300, "x", [2**60], {"0": -1})
