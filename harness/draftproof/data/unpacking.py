@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from draftproof.data.parquet_sizes import parquet_sizes
 from draftproof.errors import DataError
 
 LARGEST_BYTES = 1 << 30
@@ -200,6 +199,8 @@ def _blocks(path: Path, most: int | None = None) -> Iterator[bytes]:
 def _batches(path: Path, columns: Collection[str] | None = None) -> Iterator[Any]:
     """Parts of a Parquet file, of few rows: it may say the same long text once for all of them."""
     import pyarrow.parquet
+
+    from draftproof.data.parquet_sizes import parquet_sizes
 
     with pyarrow.parquet.ParquetFile(path) as file:
         metadata = file.metadata
