@@ -179,7 +179,7 @@ def _imported(location: str) -> Any:
         sys.path.append(str(Path.cwd()))
     try:
         found = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"draftproof verify-kernel: {module} cannot be imported: "
             f"{type(error).__name__}: {error}"

@@ -50,7 +50,7 @@ def imported(place: str, given: str) -> Any:
     module, _, attribute = place.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(_not_imported(given, module, error)) from error
     source = getattr(found, "__file__", None)
     for part in attribute.strip().split("."):
@@ -64,7 +64,7 @@ def imported(place: str, given: str) -> Any:
     return found
 
 
-def _not_imported(given: str, module: str, error: Exception) -> str:
+def _not_imported(given: str, module: str, error: BaseException) -> str:
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
     if absent and (module == absent or module.startswith(f"{absent}.")):
         return (

@@ -139,7 +139,7 @@ def _made(option: str, place: str, *arguments: Any) -> Any:
         return factory(*arguments)
     except DraftproofError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EngineError(
             f"{option} {place}: {type(error).__name__}: {error}{raised_at(error, factory)}"
         ) from error

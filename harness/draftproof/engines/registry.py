@@ -55,7 +55,7 @@ def make_engine(
         engine = factory(config, pair)
     except DraftproofError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EngineError(
             f"--spec-engine {name}: {type(error).__name__}: {error}{raised_at(error, factory)}"
         ) from error
@@ -126,7 +126,7 @@ def check_engine(
         check(config)
     except DraftproofError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EngineError(
             f"--spec-engine {name}: {type(error).__name__}: {error}{raised_at(error, factory)}"
         ) from error
