@@ -249,3 +249,11 @@ def test_requests_in_flight_are_no_batch_as_well(run, suite):
     result = run("--spec-concurrency=0")
     assert result.ret == USAGE_ERROR
     result.stderr.fnmatch_lines(["*0 requests in flight decode nothing*"])
+
+
+@pytest.mark.parametrize("option", ["--spec-batch=auto", "--spec-concurrency=4"])
+def test_an_engine_that_has_no_batches_is_refused_before_models_are_loaded(run, option):
+    result = run(option, "--spec-engine=transformers-lookup", "--spec-target=nowhere")
+    assert result.ret == 4
+    flag = option.partition("=")[0]
+    result.stderr.fnmatch_lines([f"*{flag}: transformers-lookup decodes one request at a time*"])

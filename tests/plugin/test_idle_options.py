@@ -80,9 +80,15 @@ def test_code_of_the_built_in_pair(run):
 
 def test_an_engine_of_ones_own_may_read_every_setting(run, pytester):
     pytester.makepyfile(own_engine="def make(config, pair):\n    ...\n")
-    result = run("--spec-engine=own_engine:make", "--spec-tree=chain:3", "--collect-only")
-    said = "--spec-tree is handed to the engine own_engine:make, which may use it or not"
-    assert said in result.stdout.str()
+    words = ["--spec-tree=chain:3", "--spec-engine-option=foo=3", "--collect-only"]
+    text = run("--spec-engine=own_engine:make", *words).stdout.str()
+    for option in ("--spec-tree", "--spec-engine-option"):
+        assert f"{option} is handed to the engine own_engine:make, which may use it or not" in text
+    pytester.makepyfile(
+        checks="def make(config, pair):\n    ...\n\nmake.check_settings = lambda config: None\n"
+    )
+    text = run("--spec-engine=checks:make", *words).stdout.str()
+    assert "--spec-engine-option is handed" not in text, "it would be refused"
 
 
 @pytest.mark.parametrize(

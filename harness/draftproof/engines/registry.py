@@ -84,6 +84,11 @@ def judging_pair(pair: ModelPair, config: RunConfig) -> ModelPair:
     return replace(pair, template_arguments=stated(config)) if callable(stated) else pair
 
 
+def checks_settings(name: str) -> bool:
+    """Whether an engine looks at its settings before any model is loaded."""
+    return name == REFERENCE or hasattr(_factory(name), "check_settings")
+
+
 def check_engine(
     config: RunConfig,
     *,
@@ -119,6 +124,10 @@ def check_engine(
             "callable that takes the run's settings and the pair of models and returns an engine"
         )
     _require_arguments(name, factory)
+    is_single = isinstance(factory, type) and not hasattr(factory, "generate")
+    if is_single and (config.batch != 1 or config.concurrency > 1):
+        asked = "--spec-concurrency" if config.concurrency > 1 else "--spec-batch"
+        raise UsageError(f"{asked}: {name} decodes one request at a time; leave {asked} out")
     check = getattr(factory, "check_settings", None)
     if check is None:
         return

@@ -63,6 +63,11 @@ def _notes(config: pytest.Config, settings: RunConfig) -> Iterator[str]:
     for name in _OF_REFERENCE:
         if _typed(config, name) and settings.engine not in _READ_BY.get(name, (REFERENCE,)):
             yield f"{_flag(name)} {_for_another_engine(name, settings.engine)}"
+    if _typed(config, "spec_engine_option") and settings.engine not in BUILT_IN:
+        from draftproof.engines.registry import checks_settings
+
+        if not checks_settings(settings.engine):
+            yield f"--spec-engine-option {_for_another_engine('', settings.engine)}"
     if _typed(config, "spec_tree") and settings.drafter is not None:
         yield f"--spec-tree does nothing: --spec-drafter {settings.drafter} proposes"
     if _typed(config, "spec_draft") and settings.draft != NO_DRAFT and _looks_up(settings):
