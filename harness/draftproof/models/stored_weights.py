@@ -25,9 +25,11 @@ _UNPACKED = (
 _BESIDE = re.compile(
     r"vision|visual|image|video|audio|speech|talker|token2wav|multi_?modal|mm_|projector"
     r"|mtp|nextn|eagle|medusa"
-    r"|score|classifier|reward|critic|value_head|v_head|qa_outputs|pooler|\bcls\b|position_ids"
+    r"|score|classifier|reward|critic|value_head|v_head|multiple_choice|qa_outputs|pooler|\bcls\b|position_ids"
 )
 """Parts that stand beside a language model: other senses, further heads, draft models."""
+_CLASSIFIES = re.compile(r"For(Sequence|Token)Classification$|ForQuestionAnswering$")
+"""Architectures that are trained to no next token, though one with tied embeddings could say one."""
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
 
@@ -78,6 +80,11 @@ def require_language_model(config: PreTrainedConfig, architectures: Sequence[str
         raise ModelError(
             f"{stated} is an encoder-decoder, and speculation here needs a model that goes on from "
             "a text; give a causal language model"
+        )
+    if config.architectures and all(map(_CLASSIFIES.search, config.architectures)):
+        raise ModelError(
+            f"{stated} classifies texts, and is no causal language model; give the one of the same "
+            "family"
         )
     if type(config).__name__ not in architectures:
         raise ModelError(

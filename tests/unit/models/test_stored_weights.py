@@ -249,6 +249,9 @@ _BERT = {
 }
 
 
+_GPT2 = {"vocab_size": 10, "n_embd": 16, "n_layer": 1, "n_head": 2}
+
+
 @pytest.mark.parametrize(
     ("architecture", "settings", "message"),
     [
@@ -257,12 +260,10 @@ _BERT = {
             {"vocab_size": 10, "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2},
             "T5ForConditionalGeneration is an encoder-decoder",
         ),
-        ("BertForSequenceClassification", _BERT, "it is a BertForSequenceClassification, which"),
-        (
-            "LlamaForSequenceClassification",
-            _BERT,
-            "lm_head.weight; it is a LlamaForSequenceClassification, which is whole without them",
-        ),
+        ("BertForSequenceClassification", _BERT, "Classification classifies texts, and is no"),
+        ("LlamaForSequenceClassification", _BERT, "LlamaForSequenceClassification classifies"),
+        # Its embedding could stand for a head.
+        ("GPT2ForSequenceClassification", _GPT2, "GPT2ForSequenceClassification classifies"),
         ("LlamaModel", _BERT, "it is a LlamaModel, which is whole without them and no causal"),
         (
             "ViTForImageClassification",
@@ -279,6 +280,11 @@ def test_whole_checkpoints_of_other_kinds_say_what_they_are(
         load(tmp_path)
     assert "download" not in str(caught.value)
     assert "check that the files are whole" not in str(caught.value)
+
+
+def test_a_further_head_of_a_language_model_is_left_out(tmp_path):
+    save_whole(tmp_path, "GPT2DoubleHeadsModel", **_GPT2)
+    assert any("no place for multiple_choice_head" in note for note in load(tmp_path)[1])
 
 
 def test_an_adapter_is_not_taken_for_its_model(folder):
