@@ -29,7 +29,7 @@ _BESIDE = re.compile(
 )
 """Parts that stand beside a language model: other senses, further heads, draft models."""
 _CLASSIFIES = re.compile(r"For(Sequence|Token)Classification$|ForQuestionAnswering$")
-"""Architectures that are trained to no next token, though one with tied embeddings could say one."""
+"""Architectures trained to no next token, though one with tied embeddings could say one."""
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
 
