@@ -30,6 +30,8 @@ _BESIDE = re.compile(
 """Parts that stand beside a language model: other senses, further heads, draft models."""
 _CLASSIFIES = re.compile(r"For(Sequence|Token)Classification$|ForQuestionAnswering$")
 """Architectures trained to no next token, though one with tied embeddings could say one."""
+_MOST_LAYERS = 10_000
+"""Of a checkpoint that says more, making the layers would never end."""
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
 
@@ -76,6 +78,12 @@ def require_language_model(config: PreTrainedConfig, architectures: Sequence[str
         ModelError: Says what it is instead.
     """
     stated = listed(config.architectures or [config.model_type])
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise ModelError(
+            f"config.json says that it has {layers} layers, more than any model has; check that it "
+            "belongs to these weights"
+        )
     if config.is_encoder_decoder:
         raise ModelError(
             f"{stated} is an encoder-decoder, and speculation here needs a model that goes on from "

@@ -1,6 +1,7 @@
 """What a checkpoint stores is used as it is meant, or refused."""
 
 import contextlib
+import json
 
 import pytest
 import torch
@@ -280,6 +281,13 @@ def test_whole_checkpoints_of_other_kinds_say_what_they_are(
         load(tmp_path)
     assert "download" not in str(caught.value)
     assert "check that the files are whole" not in str(caught.value)
+
+
+def test_more_layers_than_any_model_has_are_refused_before_they_are_made(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**7}))
+    with pytest.raises(ModelError, match="says that it has 10000000 layers, more than any model"):
+        load(folder)
 
 
 def test_a_further_head_of_a_language_model_is_left_out(tmp_path):
