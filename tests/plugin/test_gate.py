@@ -65,7 +65,7 @@ def test_save_compare_pass_and_the_plan_before_it(report, pytester, self_draft):
             "draftproof: compared with main: 16 cases",
             "draftproof: gate acceptance_rate_drafted:-0.02: *",
             "GATE PASSED: this run against main, 16 cases, paired by prompt",
-            "Identical: every step of all 16 cases is the same.",
+            "Identical: every step of 16 cases is the same.",
         ]
     )
     values = json.loads((pytester.path / "out" / "comparison.json").read_text())

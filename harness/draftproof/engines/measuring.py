@@ -320,14 +320,14 @@ class Bench:
         decode: Callable[[Request], Generation] = (
             engine.plain if which == "plain" else engine.speculate
         )
-        began = time.perf_counter()
         if which in self._ahead:
             with full_collections_wait():
                 generation, untold = self._ahead[which].answer(request), None
         else:
             with full_collections_wait():
+                began = time.perf_counter()
                 generation = decode(request)
-            call_seconds = time.perf_counter() - began
+                call_seconds = time.perf_counter() - began
             untold = (
                 call_seconds - generation.seconds - self._watching(engine, generation, call_seconds)
             )
