@@ -91,8 +91,8 @@ _NEVER = 2**31 - 1
 def full_collections_wait() -> Iterator[None]:
     """Python's full garbage collections come after what happens inside.
 
-    Where large libraries are loaded one takes half a second, once in a few cases: of the seconds of
-    the output in which it falls, that can be most. Young objects are collected as ever.
+    Beside large libraries one takes longer than many an output, and it falls into one of many: of
+    that output's seconds, it would be most. Young objects are collected as ever.
     """
     young, middle, old = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)

@@ -141,7 +141,8 @@ def _wait(working: int, reading: int, what: str, kept: str, *, always_says: bool
     code = os.waitstatus_to_exitcode(status)
     said = _said(reading)
     if code < 0:
-        _tell(f"draftproof: the process of {what} was ended by {_signal_name(-code)}. {kept}")
+        end = f"draftproof: the process of {what} was ended by {_signal_name(-code)}"
+        _tell(f"{end}. {kept}" if said is None else f"{end}, after it was done")
         code = _SHELL_ADDS - code
     elif said is None and (always_says or code not in _FAILED):
         _tell(

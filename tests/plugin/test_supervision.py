@@ -349,3 +349,15 @@ def test_a_suite_whose_engine_exits_when_it_is_imported_is_refused(pytester, pai
     found, text = ended(start(*pair, "--spec-engine=leaving:it", "--report"))
     assert found == 4, text
     assert "leaving fails when it is imported: SystemExit" in text
+
+
+def test_a_signal_after_the_end_takes_nothing_back(pytester, start):
+    pytester.makepyfile(kernels=KERNELS)
+    words = ["kernels:leaves", "--rows=1000", "--json=k.json"]
+    process = start("verify-kernel", *words, module="draftproof", plain=())
+    written(pytester.path / "k.json")
+    time.sleep(1.5)  # of the five in which the thread is waited for
+    process.send_signal(signal.SIGTERM)
+    code, text = ended(process)
+    assert code in (1, 143), text
+    assert "No certificate was written" not in text

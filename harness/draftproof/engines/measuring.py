@@ -320,14 +320,13 @@ class Bench:
         decode: Callable[[Request], Generation] = (
             engine.plain if which == "plain" else engine.speculate
         )
-        if which in self._ahead:
-            with full_collections_wait():
-                generation, untold = self._ahead[which].answer(request), None
-        else:
-            with full_collections_wait():
-                began = time.perf_counter()
-                generation = decode(request)
-                call_seconds = time.perf_counter() - began
+        ahead = self._ahead.get(which)
+        with full_collections_wait():
+            began = time.perf_counter()
+            generation = decode(request) if ahead is None else ahead.answer(request)
+            call_seconds = time.perf_counter() - began
+        untold = None
+        if ahead is None:
             untold = (
                 call_seconds - generation.seconds - self._watching(engine, generation, call_seconds)
             )

@@ -6,6 +6,7 @@ numbers; whether it fails anything is up to gates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -270,10 +271,7 @@ def _accepted_nothing(summary: RunSummary) -> list[str]:
         name: (round(rate.value * rate.n), rate.n)
         for name, group in _groups(summary).items()
         if (rate := group.metrics["acceptance_rate_drafted"]).n
-        and (
-            rate.value < SHOWN_AS_ZERO
-            or group.metrics["accepted_length"].value < KEPT_NEARLY_NOTHING
-        )
+        and _is_nothing(rate.value, group.metrics["accepted_length"].value)
     }
     if OVERALL in kept:
         kept = {OVERALL: kept[OVERALL]}
@@ -285,12 +283,14 @@ def nothing_accepted_lines(cases: Sequence[CaseRecord]) -> list[str]:
     counters = case_counters(cases)
     accepted, drafted = sum(c.accepted for c in counters), sum(c.drafted or 0 for c in counters)
     steps = sum(c.steps or 0 for c in counters)
-    if not drafted:
+    if not drafted or not _is_nothing(accepted / drafted, accepted / steps if steps else math.nan):
         return []
-    is_next_to_nothing = steps > 0 and accepted / steps < KEPT_NEARLY_NOTHING
-    if accepted / drafted >= SHOWN_AS_ZERO and not is_next_to_nothing:
-        return []
-    return [_only_cost(OVERALL, int(accepted), int(drafted))]
+    return [_only_cost(OVERALL, accepted, drafted)]
+
+
+def _is_nothing(rate: float, length: float) -> bool:
+    """Whether an acceptance rate or an accepted length is next to 0."""
+    return rate < SHOWN_AS_ZERO or length < KEPT_NEARLY_NOTHING
 
 
 def _only_cost(name: str, accepted: int, drafted: int) -> str:
