@@ -4,6 +4,10 @@ A dictionary page holds a long text once, and a few bytes of a data page say it 
 over, in as many rows or in a list of one. No size that the file states counts that. Here the
 headers of all pages are read, as Arrow would read them, and where a dictionary could stand for too
 much, the numbers of its entries are counted.
+
+(Arrow can read texts as numbers of a dictionary's entries, which would count them as well. It does
+not do so for texts in lists whose pages have more than one dictionary, or none: "Nested data
+conversions not implemented for chunked array outputs", pyarrow 26.0.)
 """
 
 from __future__ import annotations
